@@ -1,0 +1,1 @@
+"""PRIME: the mathematics, the stages and the command line of the workflow."""

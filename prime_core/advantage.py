@@ -1,0 +1,232 @@
+"""Advantages from outcome rewards and implicit process rewards (PRIME, arXiv 2502.01456, Eq. 5).
+
+In: one outcome a response [B], the implicit reward of every token [B, T] (None: outcomes only), the
+mask [B, T] of tokens that count, the group [B] of each response (the responses to one prompt;
+groups may differ in size and stand in any order). Out: advantages and returns [B, T], 0 at tokens
+that do not count.
+
+The two rewards are centred, discounted and summed apart, then added. An estimator is how rewards
+are centred; it treats the outcome as a response of one token. A new one is a function and a line
+in ADV_ESTIMATORS.
+"""
+
+# ruff: noqa: ARG001 (every estimator takes the same arguments)
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from prime_core.groups import group_mean, group_std, group_sum, sizes_of_two
+from prime_core.masked import (
+    at_least_float32,
+    last_token,
+    masked_whiten,
+    only,
+    sequence_mean,
+)
+
+Estimator = Callable[..., Tensor]
+
+
+def leave_one_out(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Mean value of the other responses to the same prompt (RLOO, arXiv 2402.14740).
+
+        b_i = (sum_j v_j - v_i) / (K - 1)
+
+    Raises ValueError for a group of one.
+    """
+    return (group_sum(values, group) - at_least_float32(values)) / (sizes_of_two(group) - 1)
+
+
+def outcome_advantage_rloo(
+    outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
+) -> Float[Tensor, " B"]:
+    """Outcome less the mean outcome of the other responses to the same prompt.
+
+        A_i = r_i - (sum_{j != i} r_j) / (K - 1)
+
+    Raises ValueError for a group of one.
+    """
+    return at_least_float32(outcome) - leave_one_out(outcome, group)
+
+
+def discounted_returns(rewards: Float[Tensor, "B T"], gamma: float) -> Float[Tensor, "B T"]:
+    """Discounted sum of the rewards from each token on.
+
+        R_t = sum_{s >= t} gamma^(s - t) r_s
+
+    Sums over windows of 1, 2, 4, ... tokens: log2(T) steps instead of T, and less rounding.
+    """
+    returns = at_least_float32(rewards)
+    window = 1
+    while window < rewards.shape[1]:
+        returns = returns + gamma**window * pad(returns[:, window:], (0, window))
+        window *= 2
+    return returns
+
+
+def rloo(
+    rewards: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    baseline: str,
+) -> Float[Tensor, "B T"]:
+    """Token rewards less a leave-one-out baseline, m_j being response j's mean token reward.
+
+        paper (PRIME, Eq. 5):       r_it - 1/(K-1) sum_{j != i} m_j
+        code (published code):      K/(K-1) r_it - 1/(K-1) sum_j m_j
+
+    They differ by (r_it - m_i)/(K-1), so they agree where a response has a single reward.
+    Raises ValueError for a group of one, and for another `baseline`.
+    """
+    sequence_rewards = sequence_mean(rewards, mask)
+    num_others = sizes_of_two(group) - 1
+    if baseline == "paper":
+        return rewards - leave_one_out(sequence_rewards, group)[:, None]
+    if baseline == "code":
+        scale = (num_others + 1) / num_others
+        return rewards * scale[:, None] - (group_sum(sequence_rewards, group) / num_others)[:, None]
+    raise ValueError(f"baseline must be 'paper' or 'code', got {baseline!r}")
+
+
+def grpo(
+    rewards: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    baseline: str,
+) -> Float[Tensor, "B T"]:
+    """Token rewards in standard deviations from the group's mean (arXiv 2402.03300, Sec. 4.1.3).
+
+        (r_it - mean_j m_j) / (std_j m_j + 1e-6)
+
+    m_j is response j's mean token reward, the standard deviation has K - 1 in its denominator.
+    Raises ValueError for a group of one.
+    """
+    sequence_rewards = sequence_mean(rewards, mask)
+    mean, std = group_mean(sequence_rewards, group), group_std(sequence_rewards, group)
+    return (rewards - mean[:, None]) / (std[:, None] + 1e-6)
+
+
+def dr_grpo(
+    rewards: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    baseline: str,
+) -> Float[Tensor, "B T"]:
+    """Token rewards less the group's mean, not divided by its spread (arXiv 2503.20783).
+
+        r_it - mean_j m_j
+
+    Raises ValueError for a group of one: its advantage would always be 0.
+    """
+    sizes_of_two(group)
+    return rewards - group_mean(sequence_mean(rewards, mask), group)[:, None]
+
+
+def reinforce(
+    rewards: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    baseline: str,
+) -> Float[Tensor, "B T"]:
+    """Token rewards as they are: no baseline (Williams 1992)."""
+    return rewards
+
+
+ADV_ESTIMATORS: dict[str, Estimator] = {
+    "rloo": rloo,
+    "grpo": grpo,
+    "dr_grpo": dr_grpo,
+    "reinforce": reinforce,
+    # REINFORCE++ (arXiv 2501.03262) is REINFORCE whitened over the batch, see `advantages`.
+    "reinforce_pp": reinforce,
+}
+
+
+def outcome_returns(
+    outcome: Float[Tensor, " B"],
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    adv_estimator: str,
+    gamma_outcome: float,
+) -> Float[Tensor, "B T"]:
+    """Centred outcome, placed at each response's last token and discounted back to every token.
+
+    R_it = gamma_outcome^(last_i - t) (r_i - baseline_i)
+    """
+    alone = outcome[:, None]
+    centred = ADV_ESTIMATORS[adv_estimator](
+        at_least_float32(alone), torch.ones_like(alone, dtype=torch.bool), group, "paper"
+    )
+    return only(discounted_returns(centred * last_token(mask), gamma_outcome), mask)
+
+
+def process_returns(
+    implicit_reward: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    adv_estimator: str,
+    baseline: str,
+    gamma_process: float,
+) -> Float[Tensor, "B T"]:
+    """Centred implicit rewards, discounted and summed from each token on.
+
+    R_it = sum_{s >= t} gamma_process^(s - t) rtilde_is
+    """
+    rewards = only(implicit_reward, mask)
+    centred = ADV_ESTIMATORS[adv_estimator](rewards, mask, group, baseline)
+    return only(discounted_returns(only(centred, mask), gamma_process), mask)
+
+
+def advantages(
+    *,
+    adv_estimator: str,
+    outcome: Float[Tensor, " B"],
+    implicit_reward: Float[Tensor, "B T"] | None,
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    baseline: str,
+    gamma_outcome: float,
+    gamma_process: float,
+    outcome_coef: float,
+    process_coef: float,
+    combine: str,
+    whiten: bool,
+) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
+    """Advantages and returns of a whole batch (never of a micro batch: groups must be complete).
+
+        combine = returns:      R_it = outcome_coef R^outcome_it + process_coef R^process_it
+        combine = advantages:   R_it = outcome_coef R^outcome_it + process_coef r_it
+        A = R whitened over the batch's tokens, if `whiten` (and always for reinforce_pp)
+
+    The first is PRIME, Eq. 5; whitening is in its published code. The second adds the token's own
+    reward, neither centred nor summed (the additive form of iStar, arXiv 2509.19199).
+    `implicit_reward` None leaves outcomes alone. Computed in float64, returned in float32.
+    Raises ValueError for an outcome of NaN (no verdict: that response must have left the batch),
+    a group of one where the estimator compares, an unknown estimator, baseline or combination.
+    """
+    _check(adv_estimator, outcome, combine)
+    returns = outcome_coef * outcome_returns(
+        outcome.double(), mask, group, adv_estimator, gamma_outcome
+    )
+    if implicit_reward is not None:
+        process = implicit_reward.double()
+        if combine == "returns":
+            process = process_returns(process, mask, group, adv_estimator, baseline, gamma_process)
+        returns = returns + process_coef * only(process, mask)
+    whitened = whiten or adv_estimator == "reinforce_pp"
+    advantages = masked_whiten(returns, mask) if whitened else returns
+    return advantages.float(), returns.float()
+
+
+def _check(adv_estimator: str, outcome: Float[Tensor, " B"], combine: str) -> None:
+    if adv_estimator not in ADV_ESTIMATORS:
+        raise ValueError(f"adv_estimator must be in {list(ADV_ESTIMATORS)}, got {adv_estimator!r}")
+    if combine not in ("returns", "advantages"):
+        raise ValueError(f"combine must be 'returns' or 'advantages', got {combine!r}")
+    if bool(outcome.isnan().any()):
+        without = outcome.isnan().nonzero().flatten().tolist()
+        raise ValueError(f"responses {without} have no verdict (NaN): take them out of the batch")

@@ -1,0 +1,212 @@
+"""The command line: `prime <stage>` runs one stage on the files of a run.
+
+Stages are imported when they run, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+RUN = click.option(
+    "--run",
+    "run_dir",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the run, results/<run>, with its config.yaml.",
+)
+ITERATION = click.option(
+    "--iteration", required=True, type=click.IntRange(min=1), help="RL iteration, from 1 on."
+)
+SHARD = click.option(
+    "--shard",
+    required=True,
+    type=click.IntRange(min=0),
+    help="Part of the iteration's prompts, from 0 on; refill rounds go on counting.",
+)
+
+
+class Stages(click.Group):
+    """Commands in the order of the workflow; errors of users as one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order in which they were defined."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run; a ValueError or OSError ends in one sentence and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            if "--debug" in sys.argv:
+                raise
+            print(f"prime {ctx.invoked_subcommand}: error: {sentence(error)}", file=sys.stderr)
+            ctx.exit(1)
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, with the file's name where the system gives one."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}"
+    return str(error) or type(error).__name__
+
+
+@click.group(cls=Stages, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="prime-on-slurm")
+def main(debug: bool) -> None:
+    """PRIME, stage by stage. The workflow (`snakemake`) calls these same commands.
+
+    Every stage reads and writes the files of one run's folder, finished files only; running a
+    stage again gives the same result.
+    """
+
+
+@main.command()
+@RUN
+def build(run_dir: Path) -> None:
+    """Link, fetch or build the model that the run starts from."""
+    stage("build").run(run_dir)
+
+
+@main.command()
+@RUN
+def prepare(run_dir: Path) -> None:
+    """Write the tables of problems and demonstrations."""
+    stage("prepare").run(run_dir)
+
+
+@main.command()
+@RUN
+def sft(run_dir: Path) -> None:
+    """Warm the model up on demonstrations; set up policy, reference and PRM."""
+    stage("sft").run(run_dir)
+
+
+@main.command()
+@RUN
+@ITERATION
+@SHARD
+def sample(run_dir: Path, iteration: int, shard: int) -> None:
+    """Draw responses for one shard of an iteration's prompts."""
+    stage("sample").run(run_dir, iteration, shard)
+
+
+@main.command()
+@click.option(
+    "--run",
+    "run_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the run, with --iteration and --shard.",
+)
+@click.option("--iteration", type=click.IntRange(min=1), help="RL iteration, from 1 on.")
+@click.option("--shard", type=click.IntRange(min=0), help="Part of the iteration's prompts.")
+@click.option("--text", help="Judge this one response, with --gold, and explain.")
+@click.option("--gold", multiple=True, help="Its right answer; several are each right.")
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Judge a JSON-lines file (response, ground_truth; or program, tests).",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Parquet file for the judged --rows.",
+)
+def verify(
+    run_dir: Path | None,
+    iteration: int | None,
+    shard: int | None,
+    text: str | None,
+    gold: tuple[str, ...],
+    rows: Path | None,
+    out: Path | None,
+) -> None:
+    """Judge a shard of responses, one answer by hand, or a file of rows; needs no GPU."""
+    if run_dir is not None and iteration is not None and shard is not None:
+        stage("verify").run(run_dir, iteration, shard)
+    elif text is not None and gold:
+        stage("verify").judge_text(text, gold[0] if len(gold) == 1 else json.dumps(gold))
+    elif rows is not None and out is not None:
+        stage("verify").judge_rows(rows, out)
+    else:
+        raise click.UsageError(
+            "expected --run, --iteration and --shard; or --text and --gold; or --rows and --out"
+        )
+
+
+@main.command()
+@RUN
+@ITERATION
+def select(run_dir: Path, iteration: int) -> None:
+    """Filter the judged groups into the batch that is trained on."""
+    stage("select").run(run_dir, iteration)
+
+
+@main.command()
+@RUN
+@ITERATION
+def score(run_dir: Path, iteration: int) -> None:
+    """Compute the implicit rewards of the batch's tokens."""
+    stage("score").run(run_dir, iteration)
+
+
+@main.command()
+@RUN
+@ITERATION
+def prm(run_dir: Path, iteration: int) -> None:
+    """Update the implicit process reward model on the batch."""
+    stage("prm").run(run_dir, iteration)
+
+
+@main.command()
+@RUN
+@ITERATION
+def policy(run_dir: Path, iteration: int) -> None:
+    """Compute advantages and update the policy on the batch."""
+    stage("policy").run(run_dir, iteration)
+
+
+@main.command()
+@RUN
+@click.option("--iteration", required=True, type=click.IntRange(min=0), help="0: the start model.")
+@click.option("--benchmark", required=True, help="A name under evaluation.benchmarks.")
+def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
+    """Evaluate the policy of an iteration on one benchmark."""
+    stage("evaluate").run(run_dir, iteration, benchmark)
+
+
+@main.command()
+@RUN
+def report(run_dir: Path) -> None:
+    """Write the report: HTML page, CSV tables, TensorBoard events."""
+    stage("report").run(run_dir)
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+def configure(config: Path, overrides: tuple[str, ...]) -> None:
+    """Check a settings file and write it, resolved, into its run's folder."""
+    stage("configure").run(config, overrides)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of the settings."""
+    stage("configure").print_schema()
+
+
+def stage(name: str) -> ModuleType:
+    """The module of one stage."""
+    return import_module(f"prime_core.stages.{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Which responses stay in the batch: prompts neither too easy nor too hard.
+
+In: each response's outcome [B] (NaN: no verdict) and group [B], the responses to one prompt. Out: a
+bool mask [B] of the responses that stay.
+"""
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from prime_core.groups import group_sum
+
+# More than what float32 outcomes and bounds such as 0.2 are off by, less than any two accuracies of
+# groups of a thousand are apart.
+TOLERANCE = 1e-7
+
+
+def accuracy_filter(
+    outcome: Float[Tensor, " B"],
+    group: Int[Tensor, " B"],
+    accuracy_lower_bound: float = 0.2,
+    accuracy_upper_bound: float = 0.8,
+    inclusive: bool = True,
+) -> Bool[Tensor, " B"]:
+    """Judged responses of groups whose mean outcome lies within the bounds (arXiv 2502.01456).
+
+        keep_i = judged_i and lower <= mean of the judged outcomes of i's group <= upper
+
+    With `inclusive` off the mean must lie strictly between the bounds. Responses without a verdict
+    (NaN) leave and do not count in the mean; groups with fewer than two judged responses leave.
+    """
+    judged = ~outcome.isnan()
+    num_judged = group_sum(judged.double(), group)
+    accuracy = group_sum(outcome.double().nan_to_num(0.0), group) / num_judged.clamp(min=1)
+    slack = TOLERANCE if inclusive else -TOLERANCE
+    inside = (accuracy >= accuracy_lower_bound - slack) & (accuracy <= accuracy_upper_bound + slack)
+    return judged & (num_judged >= 2) & inside
+
+
+def truncation_filter(
+    truncated: Bool[Tensor, " B"], group: Int[Tensor, " B"]
+) -> Bool[Tensor, " B"]:
+    """Responses of groups in which no response was cut off at the length limit.
+
+    keep_i = no response j of i's group is truncated
+    """
+    return group_sum(truncated, group) == 0

@@ -1,0 +1,124 @@
+"""Implicit process rewards: how much each token moves the PRM's log-odds of a correct answer.
+
+Free Process Rewards without Process Labels (arXiv 2412.01981), used by PRIME (arXiv
+2502.01456). In: log-probabilities [B, T] of the response's tokens under the PRM and under its
+reference, and the mask [B, T] of tokens that count. Out: rewards [B, T], 0 at other tokens.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from prime_core.advantage import discounted_returns
+from prime_core.masked import at_least_float32, last_token, only, sequence_sum
+
+
+def implicit_reward(
+    prm_logprobs: Float[Tensor, "B T"],
+    reference_logprobs: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    beta: float,
+) -> Float[Tensor, "B T"]:
+    """Implicit reward of each token (arXiv 2412.01981, arXiv 2502.01456).
+
+        r_t = beta (log pi_phi(y_t | x, y_<t) - log pi_ref(y_t | x, y_<t))
+
+    Differentiable with respect to both log-probabilities.
+    """
+    log_ratio = at_least_float32(prm_logprobs) - at_least_float32(reference_logprobs)
+    return only(beta * log_ratio, mask)
+
+
+def log_odds(
+    implicit_reward: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, " B"]:
+    """The PRM's log-odds that the response is correct (arXiv 2412.01981).
+
+    z = sum_t r_t,      p(correct) = sigmoid(z)
+    """
+    return sequence_sum(implicit_reward, mask)
+
+
+def without_eos_reward(
+    implicit_reward: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Rewards with that of each response's last token set to 0, as verl's PRIME recipe does."""
+    return only(implicit_reward, mask & ~last_token(mask))
+
+
+def per_step(
+    implicit_reward: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    step_ends: Bool[Tensor, "B T"],
+) -> Float[Tensor, "B T"]:
+    """Each step's summed reward at the step's last token, 0 at the others.
+
+        r'_t = sum of r_s over the step that ends at t
+
+    `step_ends` marks last tokens of steps; a response's last token always ends its last step.
+    """
+    ends = (step_ends & mask) | last_token(mask)
+    step = ends.cumsum(1) - ends.long()
+    rewards = only(implicit_reward, mask)
+    step_rewards = torch.zeros_like(rewards).scatter_add(1, step, rewards)
+    return only(step_rewards.gather(1, step), ends)
+
+
+def place(
+    implicit_reward: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    granularity: str,
+    step_ends: Bool[Tensor, "B T"] | None,
+) -> Float[Tensor, "B T"]:
+    """What each token is given: `token` its own reward, `step` or `whole` sums at their last token.
+
+    Sums stay what they were: the response's total does not depend on the granularity.
+    Raises ValueError for `step` without `step_ends`, and for another granularity.
+    """
+    if granularity == "token":
+        return only(implicit_reward, mask)
+    if granularity == "whole":
+        return per_step(implicit_reward, mask, torch.zeros_like(mask))
+    if granularity != "step":
+        raise ValueError(f"granularity must be 'token', 'step' or 'whole', got {granularity!r}")
+    if step_ends is None:
+        raise ValueError("granularity 'step' needs step_ends")
+    return per_step(implicit_reward, mask, step_ends)
+
+
+def batch_norm(
+    implicit_reward: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Rewards divided by the largest return in the batch (PRIME's published code).
+
+        r_it / (max_{j,s} |sum_{u >= s} r_ju| + 1e-6)
+
+    Takes the WHOLE batch: over a part of it the divisor would depend on how it was split.
+    """
+    rewards = only(implicit_reward, mask)
+    largest = only(discounted_returns(rewards, gamma=1.0), mask).abs().max()
+    return rewards / (largest + 1e-6)
+
+
+def shaped_reward(
+    implicit_reward: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    granularity: str,
+    prime_norm: str,
+    eos_reward: bool,
+    step_ends: Bool[Tensor, "B T"] | None,
+) -> Float[Tensor, "B T"]:
+    """Rewards as the advantage takes them: eos_reward, then granularity, then prime_norm.
+
+    Without `eos_reward` the last token's own reward is 0 before steps are summed, so that `step`
+    and `whole` lose that token and not the whole sum. `prime_norm` is 'none' or 'batch_norm'.
+    Takes the whole batch. Raises ValueError for an unknown granularity or norm.
+    """
+    kept = implicit_reward if eos_reward else without_eos_reward(implicit_reward, mask)
+    placed = place(kept, mask, granularity, step_ends)
+    if prime_norm == "none":
+        return placed
+    if prime_norm == "batch_norm":
+        return batch_norm(placed, mask)
+    raise ValueError(f"prime_norm must be 'none' or 'batch_norm', got {prime_norm!r}")

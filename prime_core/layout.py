@@ -1,0 +1,115 @@
+"""Where each file of a run lies. The Snakefile and the stages both read it from here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Paths of one run's files (docs: DESIGN of a run's folder).
+
+    root: the run's folder, results/<run>.
+    """
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved settings."""
+        return self.root / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Commit, versions, hosts."""
+        return self.root / "provenance.json"
+
+    @property
+    def train(self) -> Path:
+        """Training problems."""
+        return self.root / "data" / "train.parquet"
+
+    @property
+    def validation(self) -> Path:
+        """Held-out problems."""
+        return self.root / "data" / "validation.parquet"
+
+    @property
+    def demonstrations(self) -> Path:
+        """Demonstrations for SFT; an empty table when there are none."""
+        return self.root / "data" / "demonstrations.parquet"
+
+    @property
+    def base_model(self) -> Path:
+        """The model that the run starts from."""
+        return self.root / "models" / "base"
+
+    @property
+    def reference(self) -> Path:
+        """The frozen reference of the implicit reward and of the KL."""
+        return self.root / "models" / "reference"
+
+    def iteration(self, iteration: int) -> Path:
+        """Folder of one iteration."""
+        return self.root / "iterations" / f"{iteration:04d}"
+
+    def shard_count(self, iteration: int) -> Path:
+        """How many shards a round of this iteration began with."""
+        return self.iteration(iteration) / "num_shards.json"
+
+    def num_shards(self, iteration: int, configured: int) -> int:
+        """Shards a round of one iteration: what it began with, else the configured number.
+
+        The number may be changed for iterations to come; those that have begun keep theirs.
+        """
+        begun = self.shard_count(iteration)
+        return int(json.loads(begun.read_text())) if begun.exists() else configured
+
+    def rollouts(self, iteration: int, shard: int) -> Path:
+        """Sampled responses of one shard."""
+        return self.iteration(iteration) / "rollouts" / f"{shard:02d}.parquet"
+
+    def outcomes(self, iteration: int, shard: int) -> Path:
+        """Verdicts of one shard."""
+        return self.iteration(iteration) / "outcomes" / f"{shard:02d}.parquet"
+
+    def batch(self, iteration: int) -> Path:
+        """The groups that passed the filter."""
+        return self.iteration(iteration) / "batch.parquet"
+
+    def rewards(self, iteration: int) -> Path:
+        """Implicit rewards of the batch."""
+        return self.iteration(iteration) / "rewards.parquet"
+
+    def policy(self, iteration: int) -> Path:
+        """Policy after an iteration; 0: the start."""
+        if iteration == 0:
+            return self.root / "models" / "policy-0000"
+        return self.iteration(iteration) / "policy"
+
+    def prm(self, iteration: int) -> Path:
+        """Process reward model after an iteration; 0: the start."""
+        return (
+            self.root / "models" / "prm-0000"
+            if iteration == 0
+            else self.iteration(iteration) / "prm"
+        )
+
+    def metrics(self, iteration: int, stage: str) -> Path:
+        """Figures of one stage, flat numbers."""
+        return self.iteration(iteration) / "metrics" / f"{stage}.json"
+
+    def setup_metrics(self, stage: str) -> Path:
+        """Figures of a stage that runs once."""
+        return self.root / "metrics" / f"{stage}.json"
+
+    def evaluation(self, iteration: int, benchmark: str) -> Path:
+        """Figures of one evaluation; the judged responses lie beside it as .parquet."""
+        return self.root / "evaluations" / f"{iteration:04d}" / f"{benchmark}.json"
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        return self.root / "report" / "report.html"

@@ -1,0 +1,92 @@
+"""Sums, means and variances over the tokens that count.
+
+In: values [B, T] and a bool mask [B, T], True = the token counts; what stands at the other
+positions (padding, text after the end of a response, NaN) never matters. Out: float32, or float64
+where values are float64.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """The values in float32 (bf16, half, integers, bools), or as they are (float32, float64)."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def only(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """The values at True tokens and 0 elsewhere, whatever stood there.
+
+    Raises ValueError for a mask that is not bool: ~mask of integers would be all True.
+    """
+    if mask.dtype != torch.bool:
+        raise ValueError(f"a mask must be bool, got {mask.dtype}")
+    return at_least_float32(values).masked_fill(~mask, 0.0)
+
+
+def last_token(mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """True at each row's last True token; nowhere in a row that has none."""
+    num_tokens_left = mask.flip(1).cumsum(1).flip(1)
+    return mask & (num_tokens_left == 1)
+
+
+def masked_sum(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
+    """Sum over all True tokens of the batch."""
+    return only(values, mask).sum()
+
+
+def sequence_sum(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
+    """Sum over the True tokens of each row."""
+    return only(values, mask).sum(1)
+
+
+def token_mean(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
+    """Mean over all True tokens of the batch: long rows weigh more than short ones.
+
+    Raises ValueError if no token is True.
+    """
+    return masked_sum(values, mask) / _num_tokens(mask, at_least=1)
+
+
+def sequence_mean(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
+    """Mean over the True tokens of each row; 0 for a row that has none."""
+    return sequence_sum(values, mask) / mask.sum(1).clamp(min=1)
+
+
+def masked_var(
+    values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], bessel: bool = True
+) -> Float[Tensor, ""]:
+    """Variance over all N True tokens of the batch.
+
+        var = sum_i (v_i - mean)^2 / (N - 1)      (N instead of N - 1 without `bessel`)
+
+    Raises ValueError with fewer than two True tokens (fewer than one without `bessel`).
+    """
+    num_tokens = _num_tokens(mask, at_least=2 if bessel else 1)
+    deviation = at_least_float32(values) - token_mean(values, mask)
+    return masked_sum(deviation.square(), mask) / (num_tokens - int(bessel))
+
+
+def masked_whiten(
+    values: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    shift_mean: bool = True,
+    eps: float = 1e-8,
+) -> Float[Tensor, "B T"]:
+    """Values with variance one over the batch's True tokens, and mean zero; 0 at other tokens.
+
+        w_i = (v_i - mean) / sqrt(var + eps)      (+ mean without `shift_mean`)
+
+    Raises ValueError with fewer than two True tokens.
+    """
+    mean = token_mean(values, mask)
+    whitened = (at_least_float32(values) - mean) * torch.rsqrt(masked_var(values, mask) + eps)
+    return only(whitened if shift_mean else whitened + mean, mask)
+
+
+def _num_tokens(mask: Bool[Tensor, "B T"], at_least: int) -> int:
+    num_tokens = int(mask.sum())
+    if num_tokens < at_least:
+        raise ValueError(f"the mask counts {num_tokens} tokens, at least {at_least} are needed")
+    return num_tokens

@@ -1,0 +1,142 @@
+"""Policy losses per token, how they are added up, and estimators of the divergence of two policies.
+
+In: log-probabilities [B, T] of the response's tokens under the policy in training and under the one
+that sampled, advantages [B, T], the mask [B, T] of tokens that count. Out: losses [B, T], and sums
+whose denominators are those of the whole minibatch: the micro batch size never changes a gradient.
+"""
+
+# ruff: noqa: ARG001 (every aggregation takes the same denominators)
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from prime_core.masked import at_least_float32, masked_sum, only, sequence_mean
+
+MAX_LOG_RATIO = 20.0
+
+Aggregation = Callable[..., Tensor]
+
+
+def log_ratio(
+    logprobs: Float[Tensor, "B T"], other_logprobs: Float[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """log pi - log pi_other, held within +-20 so that its exponential stays finite."""
+    difference = at_least_float32(logprobs) - at_least_float32(other_logprobs)
+    return difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def clipped_surrogate(
+    logprobs: Float[Tensor, "B T"],
+    old_logprobs: Float[Tensor, "B T"],
+    advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    eps_clip: float,
+    eps_clip_high: float,
+    clip_ratio_c: float = 0.0,
+) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """PPO's loss of each token, and the tokens whose loss a clip set (arXiv 1707.06347, Eq. 7).
+
+        rho = pi / pi_old
+        loss = max(-rho A, -clip(rho, 1 - eps_clip, 1 + eps_clip_high) A)
+        loss = min(loss, -clip_ratio_c A)       where A < 0, if clip_ratio_c > 0
+
+    eps_clip_high above eps_clip is clip-higher (DAPO, arXiv 2503.14476); the last line is dual clip
+    (arXiv 1912.09729). Raises ValueError for clip_ratio_c in (0, 1].
+    """
+    if clip_ratio_c != 0 and clip_ratio_c <= 1:
+        raise ValueError(f"clip_ratio_c must be 0 (off) or above 1, got {clip_ratio_c}")
+    advantages = only(advantages, mask)
+    ratio = log_ratio(only(logprobs, mask), only(old_logprobs, mask)).exp()
+    unclipped = -advantages * ratio
+    losses = torch.maximum(unclipped, -advantages * ratio.clamp(1 - eps_clip, 1 + eps_clip_high))
+    if clip_ratio_c > 0:
+        bounded = torch.minimum(losses, -advantages * clip_ratio_c)
+        losses = torch.where(advantages < 0, bounded, losses)
+    return losses, losses != unclipped
+
+
+def token_mean_loss(
+    losses: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    num_tokens: int,
+    num_sequences: int,
+    max_response_length: int,
+) -> Float[Tensor, ""]:
+    """Sum of the token losses over the minibatch's tokens: PRIME, DAPO (arXiv 2503.14476).
+
+    sum_it loss_it / num_tokens
+    """
+    return masked_sum(losses, mask) / num_tokens
+
+
+def sequence_mean_token_sum_loss(
+    losses: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    num_tokens: int,
+    num_sequences: int,
+    max_response_length: int,
+) -> Float[Tensor, ""]:
+    """Mean over responses of their summed loss: sum_it loss_it / num_sequences."""
+    return masked_sum(losses, mask) / num_sequences
+
+
+def sequence_mean_token_mean_loss(
+    losses: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    num_tokens: int,
+    num_sequences: int,
+    max_response_length: int,
+) -> Float[Tensor, ""]:
+    """Mean over responses of their mean token loss: GRPO (arXiv 2402.03300, Eq. 3).
+
+    sum_i (1/|y_i| sum_t loss_it) / num_sequences
+    """
+    return sequence_mean(losses, mask).sum() / num_sequences
+
+
+def sequence_mean_token_sum_norm_loss(
+    losses: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    num_tokens: int,
+    num_sequences: int,
+    max_response_length: int,
+) -> Float[Tensor, ""]:
+    """Summed loss over a constant length (Dr. GRPO, arXiv 2503.20783, as verl computes it).
+
+        sum_it loss_it / max_response_length
+
+    Not divided by the number of responses, so its gradient grows with the minibatch.
+    """
+    return masked_sum(losses, mask) / max_response_length
+
+
+LOSS_AGGREGATIONS: dict[str, Aggregation] = {
+    "token-mean": token_mean_loss,
+    "seq-mean-token-sum": sequence_mean_token_sum_loss,
+    "seq-mean-token-mean": sequence_mean_token_mean_loss,
+    "seq-mean-token-sum-norm": sequence_mean_token_sum_norm_loss,
+}
+
+
+def kl_estimate(
+    logprobs: Float[Tensor, "B T"], reference_logprobs: Float[Tensor, "B T"], kind: str
+) -> Float[Tensor, "B T"]:
+    """Estimate of KL(pi || pi_ref) from one sampled token (Schulman, Approximating KL Divergence).
+
+        d = log pi - log pi_ref
+        k1: d       k2: d^2 / 2       k3: exp(-d) - 1 + d
+
+    k1 and k3 are unbiased as values, k3 is never negative; as losses only k2's gradient is
+    unbiased. Raises ValueError for another kind.
+    """
+    difference = log_ratio(logprobs, reference_logprobs)
+    if kind == "k1":
+        return difference
+    if kind == "k2":
+        return difference.square() / 2
+    if kind == "k3":
+        return torch.expm1(-difference) + difference
+    raise ValueError(f"kl kind must be 'k1', 'k2' or 'k3', got {kind!r}")

@@ -1,0 +1,117 @@
+"""Training the implicit PRM on outcomes, and how well it tells right from wrong.
+
+In: the log-odds z [B] of each response, the sum of its implicit rewards (see implicit_reward), its
+outcome [B] in [0, 1], and its group [B]. Out: losses [B] and counts. Cross-entropy: arXiv
+2412.01981 and 2502.01456. Detached DPO: verl's PRIME recipe.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+
+from prime_core.groups import group_size, pairs_within
+from prime_core.masked import at_least_float32
+
+
+def prm_cross_entropy(
+    summed_reward: Float[Tensor, " B"], outcome: Float[Tensor, " B"]
+) -> Float[Tensor, " B"]:
+    """Cross-entropy of each response's outcome under the PRM (arXiv 2412.01981).
+
+        loss_i = -r_i log sigmoid(z_i) - (1 - r_i) log(1 - sigmoid(z_i))
+
+    Computed from z itself, so its gradient sigmoid(z) - r never vanishes where the PRM is surely
+    wrong. Raises ValueError for an outcome outside [0, 1], NaN among them.
+    """
+    if not bool(((outcome >= 0) & (outcome <= 1)).all()):
+        raise ValueError(f"outcomes must lie in [0, 1], got {outcome.tolist()}")
+    logits = at_least_float32(summed_reward)
+    return binary_cross_entropy_with_logits(logits, outcome.to(logits.dtype), reduction="none")
+
+
+def opponent_reward(
+    summed_reward: Float[Tensor, " B"], outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
+) -> Float[Tensor, " B"]:
+    """Mean z of the responses of the group that ended otherwise: what prm_dpo compares with.
+
+        o_i = mean of z_j over j of i's group with r_j < r_i, if r_i > 0, with r_j > r_i otherwise
+
+    0 where there is none. No gradient. Takes complete groups, before the update begins.
+    """
+    left, right = pairs_within(group)
+    z, won = at_least_float32(summed_reward.detach()), outcome > 0
+    opposed = torch.where(
+        won[left], outcome[right] < outcome[left], outcome[right] > outcome[left]
+    ).to(z.dtype)
+    total = torch.zeros_like(z).index_add(0, left, opposed * z[right])
+    return total / torch.zeros_like(z).index_add(0, left, opposed).clamp(min=1)
+
+
+def prm_dpo(
+    summed_reward: Float[Tensor, " B"],
+    opponent_reward: Float[Tensor, " B"],
+    outcome: Float[Tensor, " B"],
+) -> Float[Tensor, " B"]:
+    """DPO loss of each response against the mean of its opponents, as in verl's PRIME recipe.
+
+        loss_i = -log sigmoid(s_i (z_i - o_i)),      s_i = 1 if r_i > 0, -1 otherwise
+
+    The pair is detached: gradient flows through z_i alone, so that a group need not share a micro
+    batch. z carries beta, and so must `opponent_reward`.
+    """
+    lead = at_least_float32(summed_reward) - opponent_reward
+    return -logsigmoid(torch.where(outcome > 0, lead, -lead))
+
+
+def best_of_n_weight(value: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Weight of each response's loss by its chance to be the best of K drawn from its group.
+
+        w_i = K (share of the group with v_j <= v_i)^(K - 1)
+
+    The value is the outcome (bon_acc) or z (bon_rm). Takes complete groups. verl's recipe adds the
+    weighted losses up (num_responses = 1) instead of averaging them.
+    """
+    left, right = pairs_within(group)
+    size = group_size(group)
+    not_above = (value[right] <= value[left]).float()
+    share = torch.zeros(len(value), device=value.device).index_add(0, left, not_above) / size
+    return size * share ** (size - 1)
+
+
+def prm_loss(losses: Float[Tensor, " B"], num_responses: int) -> Float[Tensor, ""]:
+    """A micro batch's part of the mean loss over the `num_responses` of its whole minibatch.
+
+        L = 1/num_responses sum_i loss_i
+
+    The parts of a minibatch's micro batches add up to its mean, however it was cut.
+    """
+    return losses.sum() / num_responses
+
+
+def prm_accuracy(
+    summed_reward: Float[Tensor, " B"], outcome: Float[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """Share of responses whose sign of z agrees with their outcome: mean of ((z > 0) == (r > 1/2)).
+
+    Raises ValueError for an empty batch.
+    """
+    if len(outcome) == 0:
+        raise ValueError("no responses to take the accuracy of")
+    return ((summed_reward > 0) == (outcome > 0.5)).float().mean()
+
+
+def prm_ranking_accuracy(
+    summed_reward: Float[Tensor, " B"], outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
+) -> tuple[float, float]:
+    """Pairs (correct, incorrect) of one group that z ranks rightly, and all such pairs.
+
+        num_right = #{(i, j) of one group: r_i = 1, r_j = 0, z_i > z_j} + 1/2 #{... z_i = z_j}
+
+    Counts rather than a share, so that parts of a batch can be added: (0.0, 0.0) without a pair.
+    Where outcomes are fractions a pair counts r_i - r_j, as in PRIME's published code.
+    """
+    better, worse = pairs_within(group)
+    margin = (outcome[better] - outcome[worse]).clamp(min=0).double()
+    lead = summed_reward.detach()[better] - summed_reward.detach()[worse]
+    return float((margin * (lead.sign() + 1) / 2).sum()), float(margin.sum())

@@ -1,0 +1,74 @@
+"""What a run was made with: commit, versions, machine, seed; one entry for each start."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from prime_core.config import Settings
+from prime_core.rollouts import read_json, write_json
+
+PACKAGES = (
+    "prime-on-slurm",
+    "torch",
+    "transformers",
+    "deepspeed",
+    "vllm",
+    "snakemake",
+    "pandas",
+    "pyarrow",
+    "math-verify",
+)
+
+
+def record_start(path: Path, settings: Settings) -> None:
+    """Add this start to the run's provenance file."""
+    starts = read_json(path)["starts"] if path.exists() else []
+    write_json(path, {"starts": [*starts, this_start(settings)]})
+
+
+def this_start(settings: Settings) -> dict[str, Any]:
+    """Facts of this process: time, host, code and packages."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "host": socket.gethostname(),
+        "num_cores": len(os.sched_getaffinity(0)),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "seed": settings.seed,
+        "iterations": settings.iterations,
+        **_commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> dict[str, Any]:
+    """Commit of the code, and whether files differ from it; empty outside a git checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return {} if commit is None else {"git_commit": commit, "git_dirty": bool(git("status", "-s"))}

@@ -1,0 +1,1 @@
+"""The report of a run: tables, figures, page and TensorBoard events."""

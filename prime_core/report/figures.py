@@ -1,0 +1,223 @@
+"""The report's figures: what each draws, and how to read it.
+
+A new figure is one entry of FIGURES, and its caption in workflow/report/figures.rst (a test keeps
+the two equal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prime_core.report.collect import RunTables
+from prime_core.report.drawings import draw_evaluations, draw_seconds, draw_shares
+from prime_core.report.plots import Panel, draw_panels, render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: its file name, what it is called, how it is read, what is drawn.
+
+    needs_prm: it stays empty for ever in a run with outcome rewards only.
+    """
+
+    name: str
+    section: str
+    title: str
+    caption: str
+    draw: tuple[Panel, ...] | Callable[[Canvas, RunTables], bool]
+    height: float = 2.7
+    needs_prm: bool = False
+
+
+def figure_svg(figure: Figure, run: RunTables) -> str:
+    """SVG text of a figure."""
+    drawing = figure.draw
+    if isinstance(drawing, tuple):
+        return render(
+            figure.name,
+            figure.height,
+            lambda canvas: draw_panels(canvas, drawing, run.iterations),
+        )
+    return render(figure.name, figure.height, lambda canvas: drawing(canvas, run))
+
+
+FIGURES = (
+    Figure(
+        "accuracy-held-out",
+        "Accuracy",
+        "Accuracy on held-out problems",
+        "Share of right answers to problems that are never trained on, one line per benchmark. "
+        "Bars are 95 % intervals over problems (Wilson's, clustered by problem): two points whose "
+        "bars do not overlap differ by more than chance.",
+        draw_evaluations,
+    ),
+    Figure(
+        "accuracy-training",
+        "Accuracy",
+        "Accuracy while sampling for training",
+        "Share of right answers among all judged responses, before the prompt filter. The band is "
+        "the 95 % interval over prompts. Each iteration draws other prompts, so neighbouring "
+        "points scatter by about the width of the band.",
+        (Panel("accuracy", {"accuracy": "rollout/accuracy"}, percent=True, bounds=(0, 1)),),
+    ),
+    Figure(
+        "reward-mean",
+        "Rewards and PRM",
+        "Outcome and implicit reward",
+        "Above: mean outcome reward, the share of right answers. Below: mean implicit process "
+        "reward of a token. The outcome should rise; the token mean shows where the PRM places "
+        "its zero, and its sign alone says nothing about quality.",
+        (
+            Panel("outcome", {"outcome": "rollout/accuracy"}, percent=True),
+            Panel("token mean", {"implicit": "reward/implicit_mean"}, level=0),
+        ),
+        needs_prm=True,
+    ),
+    Figure(
+        "reward-by-outcome",
+        "Rewards and PRM",
+        "Summed reward of correct and incorrect responses",
+        "Mean over responses of their summed implicit rewards, which are the PRM's log-odds that "
+        "the response is correct. The wider the gap between the lines, the better the PRM tells "
+        "the two apart.",
+        (
+            Panel(
+                "log-odds",
+                {"correct": "reward/log_odds_correct", "incorrect": "reward/log_odds_incorrect"},
+                level=0,
+            ),
+        ),
+        needs_prm=True,
+    ),
+    Figure(
+        "prm-ranking",
+        "Rewards and PRM",
+        "PRM ranking accuracy",
+        "Share of (correct, incorrect) pairs of responses to one prompt in which the correct one "
+        "has the higher summed reward; the dashed line at 50 % is chance. Accuracy is the share of "
+        "responses whose log-odds have the right sign.",
+        (
+            Panel(
+                "share",
+                {"pairs ranked rightly": "prm/ranking_accuracy", "accuracy": "prm/accuracy"},
+                percent=True,
+                bounds=(0, 1),
+                level=0.5,
+                dashed=frozenset({"accuracy"}),
+            ),
+        ),
+        needs_prm=True,
+    ),
+    Figure(
+        "prm-loss",
+        "Rewards and PRM",
+        "PRM loss",
+        "Loss of the PRM's update. For the cross-entropy, the dashed line at 0.693 (ln 2) is a PRM "
+        "that cannot tell right from wrong.",
+        (Panel("loss", {"loss": "prm/loss"}, level=0.6931),),
+        needs_prm=True,
+    ),
+    Figure(
+        "clip-fraction",
+        "Policy",
+        "Clipped tokens",
+        "Share of tokens whose probability ratio left the clip range, so that they gave no "
+        "gradient. A few percent are usual; a rising share means that the steps are too large.",
+        (
+            Panel(
+                "clip fraction",
+                {"clip fraction": "actor/clip_fraction"},
+                percent=True,
+                bounds=(0, None),
+            ),
+        ),
+    ),
+    Figure(
+        "entropy",
+        "Policy",
+        "Entropy",
+        "Mean entropy of the policy's next token, in nats. A slow fall is learning; a fast fall "
+        "towards 0 is collapse, after which sampling finds nothing new.",
+        (Panel("entropy (nats)", {"entropy": "actor/entropy"}, bounds=(0, None)),),
+    ),
+    Figure(
+        "kl",
+        "Policy",
+        "KL divergences",
+        "From the top, where recorded: sampling policy against the updated one (the size of a "
+        "step), policy against the frozen reference (the way gone since the start), and sampler "
+        "against trainer on the same weights, which should be rounding only.",
+        (
+            Panel("update", {"update": "actor/ppo_kl"}),
+            Panel("reference", {"reference": "actor/kl_reference"}),
+            Panel("mismatch", {"mismatch": "actor/mismatch_kl"}),
+        ),
+        height=3.4,
+    ),
+    Figure(
+        "gradient-norm",
+        "Policy",
+        "Gradient norms",
+        "Norm of the gradient before clipping, mean over the iteration's steps. Spikes point at "
+        "single bad batches.",
+        (
+            Panel("policy", {"policy": "actor/grad_norm"}, bounds=(0, None)),
+            Panel("PRM", {"PRM": "prm/grad_norm"}, bounds=(0, None)),
+        ),
+    ),
+    Figure(
+        "response-length",
+        "Sampling and filter",
+        "Response length",
+        "Above: mean tokens of a response. Below: share of responses that were cut off at the "
+        "length limit. Where both rise, the limit holds the policy back.",
+        (
+            Panel("tokens", {"tokens": "rollout/response_length_mean"}),
+            Panel("cut off", {"cut off": "rollout/clip_ratio"}, percent=True, bounds=(0, None)),
+        ),
+    ),
+    Figure(
+        "filter",
+        "Sampling and filter",
+        "Prompt filter",
+        "Share of prompts kept for training, and of those whose responses were all right (too "
+        "easy) or all wrong (too hard). Batch fill is the share of the wanted batch that was "
+        "filled: below 100 % an iteration learnt from less.",
+        (
+            Panel(
+                "share of prompts",
+                {
+                    "kept": "filter/kept_share",
+                    "all right": "filter/share_all_correct",
+                    "all wrong": "filter/share_all_wrong",
+                    "batch fill": "filter/batch_fill",
+                },
+                percent=True,
+                bounds=(0, None),
+                dashed=frozenset({"batch fill"}),
+            ),
+        ),
+    ),
+    Figure(
+        "seconds",
+        "Time",
+        "Seconds of each iteration",
+        "Seconds of all jobs of an iteration, added up over shards and stacked by stage; what runs "
+        "before the first iteration is left out. On several nodes jobs run side by side, so an "
+        "iteration takes less than its column.",
+        draw_seconds,
+    ),
+    Figure(
+        "seconds-share",
+        "Time",
+        "Share of each stage",
+        "Share of each stage in the seconds of all jobs. The pale part is start-up: interpreter, "
+        "imports, reading tables and loading models, before and after the stage's own work.",
+        draw_shares,
+    ),
+)

@@ -1,0 +1,176 @@
+"""The report's page: one HTML file without scripts that needs nothing else and no network.
+
+In: a run's tables, its figures as SVG, its example responses. Out: HTML text. Everything that is
+not written here is escaped: model text, settings and provenance are data.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from prime_core.config import Section, Settings
+from prime_core.report.collect import RunTables, flatten
+from prime_core.report.figures import FIGURES
+from prime_core.report.missing import has_prm
+from prime_core.report.plots import COLOURS, inline
+from prime_core.report.tokens import Pair
+
+NO_DEFAULT = "–"
+NO_BREAK = "\N{NO-BREAK SPACE}"
+NOT_A_CHOICE = ("run", "results")  # names, not settings that a reader compares
+
+
+def render_page(run: RunTables, svgs: dict[str, str], pairs: list[Pair], missing: list[str]) -> str:
+    """HTML text of the page. svgs: figure name -> SVG file's text."""
+    environment = Environment(
+        loader=PackageLoader("prime_core.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "duration": duration,
+        "shown": shown,
+        "unbroken": lambda text: text.replace(" %", f"{NO_BREAK}%"),
+        "reward": lambda value: f"{value:+.2g}".replace("-", "\N{MINUS SIGN}"),
+    }
+    settings = setting_rows(run.settings)
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        colours=COLOURS,
+        sections=figure_sections(run, svgs),
+        results=evaluation_rows(run.evaluations),
+        training=training_change(run.iterations),
+        job_seconds=float(run.stages["seconds"].sum()),
+        stages=run.stages.groupby("stage", sort=False)[["num_jobs", "seconds", "startup_seconds"]]
+        .sum(min_count=1)
+        .reset_index()
+        .to_dict("records"),
+        pairs=pairs,
+        missing=missing,
+        changed=[row for row in settings if row["changed"]],
+        settings=settings,
+        provenance=last_start(run.provenance),
+        earlier_starts=earlier_starts(run.provenance),
+    )
+
+
+def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]]:
+    """The figures by section; those of a PRM are left out where the run has none."""
+    shown_figures = [figure for figure in FIGURES if has_prm(run) or not figure.needs_prm]
+    return [
+        {
+            "title": section,
+            "id": section.lower().replace(" ", "-"),
+            "figures": [
+                {
+                    "name": figure.name,
+                    "title": figure.title,
+                    "caption": figure.caption,
+                    "svg": Markup(inline(svgs[figure.name], figure.name, figure.title)),
+                }
+                for figure in figures
+            ],
+        }
+        for section, figures in groupby(shown_figures, key=lambda figure: figure.section)
+    ]
+
+
+def evaluation_rows(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per benchmark: its first and its last evaluation."""
+    rows = []
+    for benchmark, table in evaluations.dropna(subset="accuracy").groupby("benchmark"):
+        table = table.sort_values("iteration")
+        before, after = table.iloc[0].to_dict(), table.iloc[-1].to_dict()
+        rows.append(
+            {
+                "benchmark": benchmark,
+                "before": before,
+                "after": after,
+                "several": len(table) > 1,
+                "difference": after["accuracy"] - before["accuracy"],
+            }
+        )
+    return rows
+
+
+def training_change(iterations: pd.DataFrame) -> tuple[float, float] | None:
+    """Sampled accuracy in the first and the last iteration."""
+    if "rollout/accuracy" not in iterations:
+        return None
+    accuracies = iterations["rollout/accuracy"].dropna()
+    return None if accuracies.empty else (float(accuracies.iloc[0]), float(accuracies.iloc[-1]))
+
+
+def setting_rows(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every setting with its value, its default, what it means, and whether the two differ."""
+    defaults = flatten(Settings.model_validate({}).model_dump(mode="json"))
+    return [
+        {
+            "key": key,
+            "value": value,
+            "default": defaults.get(key, NO_DEFAULT),
+            "changed": value != defaults.get(key, NO_DEFAULT) and key not in NOT_A_CHOICE,
+            "description": describe(key),
+        }
+        for key, value in settings.items()
+    ]
+
+
+def describe(key: str) -> str:
+    """What a setting means, from the settings' model; '' for keys that it does not know."""
+    section: Any = Settings
+    description = ""
+    for part in key.split("."):
+        is_section = isinstance(section, type) and issubclass(section, Section)
+        field = section.model_fields.get(part) if is_section else None
+        if field is None:
+            return ""
+        section, description = field.annotation, field.description or ""
+    return description
+
+
+def last_start(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Where the results come from, without the starts of the workflow before the last one."""
+    return {k: v for k, v in provenance.items() if k not in earlier_starts(provenance)}
+
+
+def earlier_starts(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What is known of each start of the workflow but the last: keys starts.<number>.<name>."""
+    numbers = {key: int(key.split(".")[1]) for key in provenance if key.startswith("starts.")}
+    return {key: provenance[key] for key, n in numbers.items() if n < max(numbers.values())}
+
+
+def percent(share: Any) -> str:
+    """0.9352 -> '93.5 %'; a missing figure is a dash."""
+    return NO_DEFAULT if share is None or pd.isna(share) else f"{100 * share:.1f}{NO_BREAK}%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in units that fit: '8.2 s', '4 min 05 s', '3 h 12 min'."""
+    if pd.isna(seconds):
+        return NO_DEFAULT
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def shown(value: Any) -> str:
+    """A setting or figure as text: numbers without noise, nothing for none."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return NO_DEFAULT if pd.isna(value) else f"{value:.6g}"
+    return str(value)

@@ -1,0 +1,189 @@
+"""Drawing: panels of lines over iterations, as SVG text.
+
+In: tables of a run and what to draw. Out: an SVG file's text, light on white; `inline` makes it a
+part of a page that follows the page's colours, light or dark, and its width.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:  # imported when something is drawn: it takes most of a second
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+# Name of a colour in the page -> light, dark. The first two are right and wrong, positive and
+# negative everywhere; blue and orange stay apart for colour-blind readers.
+COLOURS = {
+    "ink": ("#1f2328", "#e6e8eb"),
+    "muted": ("#646c76", "#9aa3ad"),
+    "grid": ("#e4e6e9", "#33383f"),
+    "paper": ("#ffffff", "#16191d"),
+    "series-1": ("#2b6cb0", "#79b0e8"),
+    "series-2": ("#c2610c", "#f0a05a"),
+    "series-3": ("#2f855b", "#6dc69a"),
+    "series-4": ("#8a4fae", "#c79be4"),
+    "series-5": ("#b23a6b", "#ec8fb4"),
+    "series-6": ("#0f8290", "#5cc5d1"),
+    "series-7": ("#8b7320", "#d3bd68"),
+}
+SERIES = [light for name, (light, _) in COLOURS.items() if name.startswith("series")]
+WIDTH = 4.4  # inches: text stays readable when the figure shrinks to a phone's width
+INK, MUTED, GRID, PAPER = (COLOURS[name][0] for name in ("ink", "muted", "grid", "paper"))
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: small files, the reader's own font
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a benchmark's name may hold a dollar sign
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.2,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Lines over iterations. series: what the legend calls a line -> column of figures."""
+
+    label: str
+    series: Mapping[str, str]
+    percent: bool = False
+    bounds: tuple[float | None, float | None] = (None, None)
+    level: float | None = None  # a dashed line to compare with
+    dashed: frozenset[str] = field(default_factory=frozenset)
+
+
+def draw_panels(canvas: Canvas, panels: tuple[Panel, ...], table: pd.DataFrame) -> bool:
+    """Panels with figures, one above the other over the same iterations; False: none has any."""
+    shown = [panel for panel in panels if any(has(table, c) for c in panel.series.values())]
+    if not shown:
+        return False
+    all_axes = canvas.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, axes in zip(shown, all_axes, strict=True):
+        _draw_panel(axes, panel, table)
+    iteration_axis(all_axes[-1])
+    return True
+
+
+def _draw_panel(axes: Axes, panel: Panel, table: pd.DataFrame) -> None:
+    marker = "o" if len(table) <= 40 else ""
+    for colour, (name, column) in zip(SERIES, panel.series.items(), strict=False):
+        if not has(table, column):
+            continue
+        line = "--" if name in panel.dashed else "-"
+        axes.plot(table["iteration"], table[column], line, marker=marker, color=colour, label=name)
+        if has(table, f"{column}_low"):
+            low, high = (table[f"{column}_{end}"].astype(float) for end in ("low", "high"))
+            axes.fill_between(table["iteration"], low, high, color=colour, alpha=0.18, linewidth=0)
+    if panel.level is not None:
+        axes.axhline(panel.level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    value_axis(axes, panel.label, panel.percent, panel.bounds)
+    if len(panel.series) > 1:
+        legend_above(axes)
+
+
+def has(table: pd.DataFrame, column: str) -> bool:
+    """Whether the column exists and holds a figure."""
+    return column in table and bool(table[column].notna().any())
+
+
+def value_axis(
+    axes: Axes, label: str, percent: bool, bounds: tuple[float | None, float | None]
+) -> None:
+    """Label, number format and fixed ends of the y axis."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_ylabel(label)
+    num_ticks = 5 if len(axes.figure.axes) == 1 else 3
+    axes.yaxis.set_major_locator(MaxNLocator(num_ticks, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:.3g} %" if percent else f"{value:.4g}")
+    )
+    low, high = bounds
+    if low is not None and high is not None:  # room for the line at either end
+        margin = 0.03 * (high - low)
+        low, high = low - margin, high + margin
+    elif low is not None:
+        high = low + 1.06 * (axes.dataLim.y1 - low) or None
+    axes.set_ylim(bottom=low, top=high)
+
+
+def iteration_axis(axes: Axes) -> None:
+    """The x axis: whole iterations."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("iteration")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def legend_above(axes: Axes) -> None:
+    """A legend in rows of at most four, above the axes where it hides nothing."""
+    labels = axes.get_legend_handles_labels()[1]
+    columns = 4 if max(map(len, labels)) <= 12 else 2
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 0.98),
+        ncols=min(columns, len(labels)),
+        columnspacing=1.2,
+        fontsize=8.5,
+    )
+
+
+def render(name: str, height: float, draw: Callable[[Canvas], bool]) -> str:
+    """SVG text of one figure; `draw(canvas)` returns False where there is nothing to draw yet.
+
+    The same figures give the same text: `name` seeds the element ids.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Canvas
+
+    with rc_context({**STYLE, "svg.hashsalt": name}):
+        canvas = Canvas(figsize=(WIDTH, height))
+        FigureCanvasSVG(canvas)
+        if not draw(canvas):
+            canvas.set_size_inches(WIDTH, 0.5)
+            canvas.text(0.5, 0.5, "no figures yet", ha="center", va="center", color=MUTED)
+        text = io.StringIO()
+        canvas.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def inline(svg: str, name: str, title: str) -> str:
+    """The <svg> element for a page: colours by name, width of its column, ids of its own."""
+    element = svg[svg.index("<svg") :]
+    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)
+    element = element.replace("xlink:href", "href")
+    element = re.sub(r'(?<= )id="', f'id="{name}-', element)
+    element = element.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    for colour, (light, _) in COLOURS.items():
+        element = element.replace(light, f"var(--{colour})")
+    return re.sub(
+        r'<svg width="[^"]*" height="[^"]*"',
+        f'<svg role="img" aria-label="{title}"',
+        element,
+        count=1,
+    )

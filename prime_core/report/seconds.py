@@ -1,0 +1,104 @@
+"""Where the time went: seconds of every stage of a run.
+
+Snakemake's benchmark files give the seconds of a job's whole process; the stages' own figures
+(timing_s/...) give those of the work itself. The difference is start-up: interpreter, imports,
+reading tables, loading models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from prime_core.rollouts import TableError, read_json
+
+STAGE_COLUMNS = (
+    "iteration",
+    "stage",
+    "num_jobs",
+    "seconds",
+    "startup_seconds",
+    "longest_seconds",
+    "max_rss_mb",
+)
+Job = tuple[int, str, str]  # iteration (0: before the first), stage, what tells its jobs apart
+
+
+def stage_seconds(run_dir: Path) -> pd.DataFrame:
+    """One row per iteration and stage, the jobs of its shards together.
+
+    seconds: whole processes, added up; where Snakemake has no figure, the stage's own clock.
+    startup_seconds: the part of it before and after the work; missing where only one clock ran.
+    longest_seconds: the slowest job, which is how long the stage takes when all run side by side.
+    """
+    processes, work = process_figures(run_dir), work_seconds(run_dir)
+    jobs = []
+    for job in sorted(processes.keys() | work.keys()):
+        seconds, memory = processes.get(job, (work.get(job), None))
+        known = job in processes and job in work
+        startup = max(0.0, processes[job][0] - work[job]) if known else None
+        jobs.append((*job, seconds, startup, memory))
+    columns = ["iteration", "stage", "job", "seconds", "startup", "memory"]
+    groups = pd.DataFrame(jobs, columns=columns).groupby(["iteration", "stage"], sort=True)
+    table = groups.agg(
+        num_jobs=("job", "size"),
+        seconds=("seconds", "sum"),
+        startup_seconds=("startup", lambda values: values.sum(min_count=1)),
+        longest_seconds=("seconds", "max"),
+        max_rss_mb=("memory", "max"),
+    )
+    return table.reset_index()[list(STAGE_COLUMNS)]
+
+
+def process_figures(run_dir: Path) -> dict[Job, tuple[float, float | None]]:
+    """Seconds and largest memory (MB) of each job's process, from Snakemake's benchmark files."""
+    root = run_dir / "benchmarks"
+    figures = {}
+    for path in sorted(root.rglob("*.tsv")):
+        job = job_of(path.relative_to(root))
+        if job[1] != "report":  # the report cannot know its own time
+            figures[job] = _read_benchmark(path)
+    return figures
+
+
+def work_seconds(run_dir: Path) -> dict[Job, float]:
+    """Seconds of each job's own work: its timing_s/ figures but for timing_s/load."""
+    seconds = {}
+    for folder in ("iterations", "evaluations", "metrics"):
+        for path in sorted((run_dir / folder).rglob("*.json")):
+            if folder == "iterations" and path.parent.name != "metrics":
+                continue  # a model's own files
+            relative = path.relative_to(run_dir)
+            parts = [part for part in relative.parts if part != "metrics"]
+            timings = [
+                value
+                for key, value in read_json(path).items()
+                if key.startswith("timing_s/") and key != "timing_s/load"
+            ]
+            if timings:
+                seconds[job_of(Path(*parts))] = float(sum(timings))
+    return seconds
+
+
+def job_of(path: Path) -> Job:
+    """The job that a file belongs to.
+
+    iterations/0003/sample-01.tsv -> (3, "sample", "01"); evaluations/0016/aime.json ->
+    (16, "evaluate", "aime"); sft.tsv -> (0, "sft", "").
+    """
+    parents, name = path.parts[:-1], path.stem
+    iteration = next((int(part) for part in parents if part.isdigit()), 0)
+    if parents[:1] == ("evaluations",):
+        return iteration, "evaluate", name
+    stage, _, job = name.partition("-")
+    return iteration, stage, job
+
+
+def _read_benchmark(path: Path) -> tuple[float, float | None]:
+    try:
+        rows = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        memory = float(rows["max_rss"].max()) if "max_rss" in rows else None
+        return float(rows["s"].mean()), memory
+    except (ValueError, KeyError) as error:
+        raise TableError(f"{path}: not one of Snakemake's benchmark files ({error})") from None

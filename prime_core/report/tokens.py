@@ -1,0 +1,141 @@
+"""Responses with the implicit reward of each token.
+
+In: a run's batch and rewards tables and its tokenizer. Out: pairs of a correct and an incorrect
+response to the same prompt, cut into pieces of text with their rewards. The text is data: the page
+escapes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from prime_core.layout import RunFiles
+from prime_core.rollouts import BATCH, REWARDS, read_table
+
+HEAD, TAIL = 500, 200  # tokens shown of a long response: its beginning and its end
+MAX_BYTES_A_CHARACTER = 4
+BROKEN = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token. strength: its reward's size over the largest one shown beside it, 0 to 1."""
+
+    text: str
+    token: int
+    reward: float
+    position: int
+    strength: float
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response: outcome, summed reward, and its pieces (None: tokens left out)."""
+
+    outcome: float
+    summed_reward: float
+    pieces: list[Piece | None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A correct and an incorrect response to one prompt; scale: the reward of the full colour."""
+
+    iteration: int
+    prompt: str
+    scale: float
+    responses: list[Response]
+
+
+def example_pairs(run_dir: Path) -> list[Pair]:
+    """Pairs of the first, middle and last iteration whose rewards are not all zero.
+
+    Of each iteration the first prompt of the batch that has both a correct and an incorrect
+    response, and the first of each: nobody has picked them.
+    """
+    files = RunFiles(run_dir)
+    folders = sorted((run_dir / "iterations").glob("[0-9]*"))
+    found = [int(folder.name) for folder in folders if files.rewards(int(folder.name)).exists()]
+    rated = _first_rated(files, found)
+    if rated is None:
+        return []
+    usable = found[found.index(rated) :]
+    chosen = sorted({usable[0], usable[len(usable) // 2], usable[-1]})
+    tokenizer = load_tokenizer(files)
+    pairs = [_pair(_scored_batch(files, iteration), iteration, tokenizer) for iteration in chosen]
+    return [pair for pair in pairs if pair is not None]
+
+
+def load_tokenizer(files: RunFiles) -> Any:
+    """The run's tokenizer, from the first model folder that there is."""
+    from transformers import AutoTokenizer
+
+    folders = (files.policy(0), files.reference, files.base_model)
+    folder = next((folder for folder in folders if folder.exists()), folders[0])
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def token_texts(tokenizer: Any, tokens: list[int]) -> list[str]:
+    """Text of each token; one character of several tokens appears at the last of them.
+
+    Byte-level tokens can be parts of a character, and decode to nothing readable alone.
+    """
+    texts: list[str] = []
+    waiting: list[int] = []
+    for token in tokens:
+        waiting.append(token)
+        text = tokenizer.decode(waiting, skip_special_tokens=False)
+        if text.endswith(BROKEN) and len(waiting) < MAX_BYTES_A_CHARACTER:
+            texts.append("")
+        else:
+            texts.append(text)
+            waiting = []
+    return texts
+
+
+def _first_rated(files: RunFiles, iterations: list[int]) -> int | None:
+    """The first iteration with a reward other than 0: the first PRM equals its reference."""
+    for iteration in iterations:
+        rewards = read_table(files.rewards(iteration), REWARDS)["implicit_reward"]
+        if any(np.any(np.asarray(row) != 0) for row in rewards):
+            return iteration
+    return None
+
+
+def _scored_batch(files: RunFiles, iteration: int) -> pd.DataFrame:
+    batch = read_table(files.batch(iteration), BATCH)
+    rewards = read_table(files.rewards(iteration), REWARDS)
+    return batch.merge(rewards, on=["prompt_id", "sample"], validate="one_to_one")
+
+
+def _pair(batch: pd.DataFrame, iteration: int, tokenizer: Any) -> Pair | None:
+    for _, group in batch.groupby("prompt_id", sort=False):
+        correct, incorrect = group[group["outcome"] == 1], group[group["outcome"] == 0]
+        if len(correct) and len(incorrect):
+            rows = [correct.iloc[0], incorrect.iloc[0]]
+            scale = float(max(np.abs(row["implicit_reward"]).max(initial=0) for row in rows))
+            prompt = tokenizer.decode(list(rows[0]["prompt_tokens"]), skip_special_tokens=False)
+            return Pair(
+                iteration, prompt, scale, [_response(row, scale, tokenizer) for row in rows]
+            )
+    return None
+
+
+def _response(row: pd.Series, scale: float, tokenizer: Any) -> Response:
+    tokens = [int(token) for token in row["response_tokens"]]
+    rewards = [float(reward) for reward in row["implicit_reward"]]
+    texts = token_texts(tokenizer, tokens)
+    pieces: list[Piece | None] = [
+        Piece(text, token, reward, position, abs(reward) / scale if scale else 0.0)
+        for position, (text, token, reward) in enumerate(
+            zip(texts, tokens, rewards, strict=True), start=1
+        )
+    ]
+    if len(pieces) > HEAD + TAIL:
+        pieces = [*pieces[:HEAD], None, *pieces[-TAIL:]]
+    return Response(float(row["outcome"]), float(sum(rewards)), pieces)

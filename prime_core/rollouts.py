@@ -1,0 +1,179 @@
+"""The tables between stages: their columns, types, and how they are read and written.
+
+Every table is a parquet file. A table that exists is complete: it is written aside, flushed to
+disk and renamed. Reading checks columns and types, so that a truncated or foreign file is refused
+by name instead of failing somewhere later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+_KEY = [("prompt_id", pa.string()), ("sample", pa.int32())]
+_VERDICT = [
+    ("outcome", pa.float64()),  # null: no verdict
+    ("verdict", pa.string()),
+    ("extracted", pa.string()),
+]
+_RESPONSE = [
+    ("prompt_tokens", pa.list_(pa.int32())),
+    ("response_tokens", pa.list_(pa.int32())),
+    ("sampler_logprobs", pa.list_(pa.float32())),
+    ("text", pa.string()),
+    ("finish_reason", pa.string()),  # "stop": ended by EOS; "length": cut
+]
+
+PROMPTS = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("prompt", pa.list_(_MESSAGE)),
+        ("ability", pa.string()),  # "math" or "code": which verifier judges
+        ("ground_truth", pa.string()),
+        ("data_source", pa.string()),
+    ]
+)
+DEMONSTRATIONS = pa.schema([("prompt", pa.list_(_MESSAGE)), ("response", pa.string())])
+ROLLOUTS = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32())])
+OUTCOMES = pa.schema([*_KEY, *_VERDICT, ("seconds", pa.float64())])
+BATCH = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32()), ("outcome", pa.float64())])
+REWARDS = pa.schema(
+    [
+        *_KEY,
+        ("implicit_reward", pa.list_(pa.float32())),
+        ("reference_logprobs", pa.list_(pa.float32())),
+    ]
+)
+EVALUATION = pa.schema(
+    [
+        *_KEY,
+        ("text", pa.string()),
+        ("finish_reason", pa.string()),
+        ("response_length", pa.int32()),
+        *_VERDICT,
+    ]
+)
+
+
+class TableError(ValueError):
+    """A table is missing, incomplete, or not of the kind that was expected."""
+
+
+def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    """Rows of one table, in file order, with exactly the columns of `schema`.
+
+    Raises TableError naming the file and what was expected.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such table; run the stage that writes it") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TableError(
+            f"{path}: not a complete parquet file ({reason}); delete it and run again"
+        ) from None
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise TableError(f"{path}: columns {missing} are missing; found {table.column_names}")
+    try:
+        table = table.select(schema.names).cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise TableError(f"{path}: wrong column types: {error}") from None
+    return table.to_pandas()
+
+
+def write_table(path: Path, rows: pd.DataFrame | list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as a parquet file of this schema, whole or not at all."""
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=schema.names)
+    table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    table = table.replace_schema_metadata(None)  # pandas' note of its own version is not data
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Values of a JSON file. Raises TableError naming the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file; run the stage that writes it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise TableError(
+            f"{path}: not readable as JSON ({error}); delete it and run again"
+        ) from None
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path to write aside; on success it is flushed and renamed to `path`, else removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    temporary.chmod(0o644)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill aside; on success it takes the place of `path`, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            _flush(file)
+        _flush(temporary)
+        _replace_folder(temporary, path)
+        _flush(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    if path.exists():  # a folder cannot be renamed over a full one
+        old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+        path.rename(old / path.name)
+        new.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        new.rename(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,129 @@
+"""A run between its starts: what is finished, what is kept, who holds it, which settings it has.
+
+The Snakefile asks it while it builds the graph, and tells it when work begins and ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import IO
+
+from prime_core.config import Settings, SettingsError, dump_settings, load_settings
+from prime_core.layout import RunFiles
+from prime_core.provenance import record_start
+from prime_core.rollouts import write_text
+from prime_core.run_changes import refused_changes
+
+
+class RunBusy(ValueError):
+    """Another workflow is at work on the same run."""
+
+
+class RunState:
+    """One run's state on disk, seen with the settings of this start."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError when these settings would change finished work."""
+        self.settings, self.files = settings, RunFiles(settings.run_dir)
+        self._place: IO[str] | None = None
+        self._refuse_changes()
+
+    def is_last(self, iteration: int) -> bool:
+        """Whether an iteration's weights are among the newest that are kept."""
+        return iteration > self.settings.iterations - self.settings.checkpoints.keep_last
+
+    def is_kept(self, iteration: int) -> bool:
+        """Whether an iteration's weights stay on disk."""
+        save_freq = self.settings.checkpoints.save_freq
+        return self.is_last(iteration) or (save_freq > 0 and iteration % save_freq == 0)
+
+    def kept_pattern(self) -> str:
+        """Regular expression of the iterations whose weights stay."""
+        kept = [f"{i:04d}" for i in range(self.settings.iterations + 1) if self.is_kept(i)]
+        return f"(?:{'|'.join(kept)})"
+
+    def evaluations(self) -> list[tuple[int, str]]:
+        """Pairs of iteration and benchmark to evaluate: every n-th iteration, first and last.
+
+        An evaluation asked for later is left out where the weights are gone: to bring them back
+        would mean to train again.
+        """
+        wanted = [
+            (iteration, benchmark)
+            for iteration in range(self.settings.iterations + 1)
+            for benchmark in self.settings.evaluation.benchmarks
+            if iteration % self.settings.evaluation.every == 0
+            or iteration == self.settings.iterations
+        ]
+        return [pair for pair in wanted if self._can_evaluate(*pair)]
+
+    def begin(self) -> None:
+        """Hold the run for this process and write settings and provenance down.
+
+        Raises RunBusy when another workflow holds it.
+        """
+        self._hold()
+        self._refuse_changes()
+        write_text(self.files.config, dump_settings(self.settings))
+        record_start(self.files.provenance, self.settings)
+
+    def end(self) -> None:
+        """Remove weights that are neither kept nor needed, as killed workflows leave them."""
+        for iteration in range(1, self.settings.iterations):
+            if not self.is_kept(iteration) and self.files.metrics(iteration + 1, "policy").exists():
+                for folder in (self.files.policy(iteration), self.files.prm(iteration)):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _can_evaluate(self, iteration: int, benchmark: str) -> bool:
+        done = self.files.evaluation(iteration, benchmark).exists()
+        finished = iteration > 0 and self.files.metrics(iteration, "policy").exists()
+        gone = finished and not self.files.policy(iteration).exists()
+        if gone and not done:
+            print(
+                f"no evaluation of '{benchmark}' at iteration {iteration}: its weights are gone "
+                "(checkpoints.save_freq)",
+                file=sys.stderr,
+            )
+        return done or not gone
+
+    def _refuse_changes(self) -> None:
+        if not self.files.config.exists():
+            return
+        changes = refused_changes(load_settings(self.files.config), self.settings, self.files)
+        if changes:
+            raise SettingsError(
+                f"{self.files.root} holds finished work that these settings would change: "
+                f"{'; '.join(changes)}. Give the run another name (--config run=NAME), set the "
+                f"keys back, or delete {self.files.root}"
+            )
+
+    def _hold(self) -> None:
+        place = self.files.root / ".locks" / "workflow"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._place = place.open("a+")
+        try:
+            # The system frees it when the process ends, however it ends.
+            fcntl.flock(self._place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._place.seek(0)
+            raise RunBusy(
+                f"another workflow is at work on {self.files.root} ({self._place.read().strip()})"
+            ) from None
+        self._place.truncate(0)
+        self._place.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._place.flush()
+
+
+
+
+def find_own_commands() -> None:
+    """Let jobs find `prime` beside this Python, also where its environment is not activated."""
+    own = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", "")
+    if own not in path.split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([own, path])

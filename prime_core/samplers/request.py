@@ -1,0 +1,43 @@
+"""What a sampler is asked and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prime_core.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Request:
+    """One response to sample: the prompt's tokens, and the seed of its random numbers.
+
+    The seed belongs to the response alone, so neither shards nor batches change what is drawn.
+    """
+
+    prompt_tokens: list[int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How responses are drawn. temperature 0: greedy. top_k 0 and top_p 1: off."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    max_response_length: int
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One response: its tokens (EOS included), their log-probabilities under the distribution that
+    was drawn from, and why it ended ("stop": EOS, "length": cut)."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    finish_reason: str
+
+
+def request_seed(seed: int, purpose: str, iteration: int, prompt_id: str, sample: int) -> int:
+    """Seed of one response of one iteration."""
+    return derive_seed(seed, purpose, iteration, prompt_id, sample)

@@ -1,0 +1,140 @@
+"""Sampling by transformers' `generate`, in batches of like prompt lengths.
+
+Each response draws from its own random numbers (inverse of the cumulative distribution at one
+uniform number a token), so what is sampled depends on the response's seed and on the model, not on
+which responses happen to share a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from prime_core.samplers.request import Request, Sampled, SamplingParams
+from prime_core.training.models import eos_token_ids, load_model, load_tokenizer
+
+
+def sample(
+    model_path: Path,
+    dtype: str,
+    requests: Sequence[Request],
+    params: SamplingParams,
+    batch_size: int,
+    progress: Callable[[int], object],
+) -> list[Sampled]:
+    """One response for each request, in the requests' order."""
+    model, tokenizer = load_model(model_path, dtype), load_tokenizer(model_path)
+    eos = eos_token_ids(model, tokenizer)
+    pad = int(tokenizer.pad_token_id)
+    responses: list[Sampled | None] = [None] * len(requests)
+    order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_tokens), i))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = [requests[index] for index in chosen]
+        for index, response in zip(chosen, _generate(model, batch, params, eos, pad), strict=True):
+            responses[index] = response
+        progress(len(chosen))
+    return [response for response in responses if response is not None]
+
+
+class DrawToken(LogitsProcessor):
+    """Leave one token possible in each row, drawn with the row's own random numbers.
+
+    Keeps the log-probability of each drawn token in `logprobs`, a [B] tensor a step. With
+    `uniforms` None the most probable token is taken.
+    """
+
+    def __init__(self, uniforms: Float[Tensor, "B T"] | None) -> None:
+        self.uniforms = uniforms
+        self.logprobs: list[Tensor] = []
+
+    def __call__(
+        self,
+        input_ids: Int[Tensor, "B L"],  # noqa: ARG002
+        scores: Float[Tensor, "B V"],
+    ) -> Float[Tensor, "B V"]:
+        """Scores that are -inf but for the drawn token, whose score is 0."""
+        logprobs = scores.float().log_softmax(1)
+        tokens = self._choose(logprobs)[:, None]
+        self.logprobs.append(logprobs.gather(1, tokens)[:, 0].cpu())
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens, 0.0)
+
+    def _choose(self, logprobs: Float[Tensor, "B V"]) -> Int[Tensor, " B"]:
+        if self.uniforms is None:
+            return logprobs.argmax(1)
+        # float64: in float32 the sum over a large vocabulary rounds rare tokens away
+        cumulative = logprobs.double().exp().cumsum(1)
+        point = self.uniforms[:, len(self.logprobs), None] * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, point, right=True)[:, 0].clamp(
+            max=logprobs.shape[1] - 1
+        )
+
+
+def _generate(
+    model: PreTrainedModel,
+    batch: list[Request],
+    params: SamplingParams,
+    eos: list[int],
+    pad: int,
+) -> list[Sampled]:
+    width = max(len(request.prompt_tokens) for request in batch)
+    ids = torch.full((len(batch), width), pad)
+    mask = torch.zeros_like(ids)
+    for row, request in enumerate(batch):
+        ids[row, width - len(request.prompt_tokens) :] = torch.tensor(request.prompt_tokens)
+        mask[row, width - len(request.prompt_tokens) :] = 1
+    uniforms = _uniforms(batch, params)
+    draw = DrawToken(None if uniforms is None else uniforms.to(model.device))
+    with torch.no_grad():
+        output = model.generate(  # type: ignore[operator]
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            logits_processor=LogitsProcessorList([*_warpers(params), draw]),
+            do_sample=False,
+            max_new_tokens=params.max_response_length,
+            eos_token_id=eos,
+            pad_token_id=pad,
+        )
+    tokens = output[:, width:].tolist()
+    logprobs = torch.stack(draw.logprobs, 1).tolist()
+    return [_until_eos(t, p, set(eos)) for t, p in zip(tokens, logprobs, strict=True)]
+
+
+def _uniforms(batch: list[Request], params: SamplingParams) -> Float[Tensor, "B T"] | None:
+    if params.temperature == 0:
+        return None
+    rows = [
+        np.random.Generator(np.random.Philox(request.seed)).random(params.max_response_length)
+        for request in batch
+    ]
+    return torch.from_numpy(np.stack(rows))
+
+
+def _warpers(params: SamplingParams) -> list[LogitsProcessor]:
+    warpers: list[LogitsProcessor] = []
+    if params.temperature not in (0, 1):
+        warpers.append(TemperatureLogitsWarper(float(params.temperature)))
+    if params.top_k > 0:
+        warpers.append(TopKLogitsWarper(params.top_k))
+    if params.top_p < 1:
+        warpers.append(TopPLogitsWarper(params.top_p))
+    return warpers
+
+
+def _until_eos(tokens: list[int], logprobs: list[float], eos: set[int]) -> Sampled:
+    end = next((place + 1 for place, token in enumerate(tokens) if token in eos), None)
+    length = len(tokens) if end is None else end
+    return Sampled(tokens[:length], logprobs[:length], "length" if end is None else "stop")

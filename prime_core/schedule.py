@@ -1,0 +1,62 @@
+"""Which prompts are sampled when: pure functions of the seed, the iteration and the round.
+
+An iteration asks a number of prompts at first (round 0) and, while the filtered batch is short,
+fresh ones in up to `refill_rounds` further rounds. Each round is cut into shards; shard numbers
+run on through the rounds, so that a file's number alone says its round. The number of shards has
+no influence on which prompts are asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+
+from prime_core.seeds import generator
+
+
+def num_first_round(rollout_batch_size: int, oversample_factor: float) -> int:
+    """Prompts asked in round 0."""
+    return math.ceil(rollout_batch_size * oversample_factor)
+
+
+def first_round(num_prompts: int, num_wanted: int, iteration: int, seed: int) -> list[int]:
+    """Rows of the training table asked in round 0 of an iteration (1, 2, ...), in order.
+
+    Each epoch is a fresh permutation of the rows; what is left at its end is too little for an
+    iteration and is not asked, so that no prompt stands twice in one batch.
+
+    Raises ValueError when the table holds fewer prompts than one iteration needs.
+    """
+    if num_prompts < num_wanted:
+        raise ValueError(
+            f"an iteration asks {num_wanted} prompts (rollout.rollout_batch_size x "
+            f"oversample_factor), but there are only {num_prompts} training prompts"
+        )
+    per_epoch = num_prompts // num_wanted
+    epoch, place = divmod(iteration - 1, per_epoch)
+    order = generator(seed, "prompts", epoch).permutation(num_prompts)
+    return [int(row) for row in order[place * num_wanted : (place + 1) * num_wanted]]
+
+
+def refill_round(
+    num_prompts: int, num_wanted: int, asked: Collection[int], iteration: int, seed: int
+) -> list[int]:
+    """Rows asked in a later round: fresh ones, not asked before in this iteration.
+
+    Fewer than `num_wanted` when the table has no more.
+    """
+    order = generator(seed, "refill", iteration).permutation(num_prompts)
+    taken = set(asked)
+    return [int(row) for row in order if int(row) not in taken][:num_wanted]
+
+
+def round_of(shard: int, num_shards: int) -> tuple[int, int]:
+    """The round of a shard number, and the shard's place within the round."""
+    return divmod(shard, num_shards)
+
+
+def shard_of(rows: list[int], place: int, num_shards: int) -> list[int]:
+    """The rows of one shard: contiguous parts whose sizes differ by one at most."""
+    return [int(row) for row in np.array_split(np.asarray(rows, dtype=np.int64), num_shards)[place]]

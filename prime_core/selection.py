@@ -1,0 +1,76 @@
+"""From judged responses to the batch that is trained on: the prompt filter over tables.
+
+The filter itself is `prime_core.filtering`; here are the tables around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from prime_core.config import Filter
+from prime_core.filtering import accuracy_filter, truncation_filter
+from prime_core.layout import RunFiles
+from prime_core.rollouts import OUTCOMES, ROLLOUTS, TableError, read_table
+
+
+def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.DataFrame:
+    """Responses of the given shards with their outcomes (NaN: no verdict), in the order asked.
+
+    Raises TableError where a shard's outcomes do not belong to its responses.
+    """
+    parts = []
+    for shard in shards:
+        rollouts = read_table(files.rollouts(iteration, shard), ROLLOUTS)
+        outcomes = read_table(files.outcomes(iteration, shard), OUTCOMES)
+        keys = ["prompt_id", "sample"]
+        if not rollouts[keys].equals(outcomes[keys]):
+            raise TableError(
+                f"{files.outcomes(iteration, shard)}: its responses are not those of "
+                f"{files.rollouts(iteration, shard)}; delete it and run again"
+            )
+        parts.append(rollouts.assign(outcome=outcomes["outcome"].astype("float64")))
+    return pd.concat(parts, ignore_index=True)
+
+
+def group_ids(judged: pd.DataFrame) -> np.ndarray:
+    """A number for each response's prompt, 0, 1, ... in the order of first appearance."""
+    return pd.factorize(judged["prompt_id"])[0]
+
+
+def filter_groups(judged: pd.DataFrame, bounds: Filter) -> pd.DataFrame:
+    """The judged responses of the groups that pass the filter, in the order asked."""
+    outcome = torch.from_numpy(judged["outcome"].to_numpy(copy=True))
+    group = torch.from_numpy(group_ids(judged))
+    lower, upper = (
+        (bounds.accuracy_lower_bound, bounds.accuracy_upper_bound)
+        if bounds.filter_accuracy
+        else (0.0, 1.0)
+    )
+    keep = accuracy_filter(outcome, group, lower, upper)
+    if bounds.filter_truncated:
+        cut = torch.from_numpy(judged["finish_reason"].eq("length").to_numpy(copy=True))
+        keep &= truncation_filter(cut, group)
+    return judged[keep.numpy()].reset_index(drop=True)
+
+
+def first_groups(kept: pd.DataFrame, num_groups: int) -> pd.DataFrame:
+    """The responses of the first groups; surplus groups are left out."""
+    return kept[group_ids(kept) < num_groups].reset_index(drop=True)
+
+
+def num_groups(judged: pd.DataFrame) -> int:
+    """Number of prompts."""
+    return int(judged["prompt_id"].nunique())
+
+
+def accuracy_histogram(judged: pd.DataFrame) -> str:
+    """How many prompts have which mean outcome, as one line of text."""
+    means = judged.groupby("prompt_id")["outcome"].mean()
+    edges = [0.0, 1e-9, 0.2, 0.4, 0.6, 0.8, 1.0 - 1e-9, 1.0 + 1e-9]
+    names = ["0", "(0, 0.2)", "[0.2, 0.4)", "[0.4, 0.6)", "[0.6, 0.8)", "[0.8, 1)", "1"]
+    counts, _ = np.histogram(means.dropna(), bins=edges)
+    return ", ".join(f"{name}: {count}" for name, count in zip(names, counts, strict=True))

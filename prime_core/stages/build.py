@@ -1,0 +1,58 @@
+"""Stage `build`: the model that the run starts from, as a folder of the run.
+
+In: settings (model.path, or model.build). Out: models/base, a Hugging Face folder: links to the
+files of a local folder or of the hub's cache, or a small model built from scratch.
+
+Raises ModelError when the model or its tokenizer cannot be used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prime_core.config import Settings
+from prime_core.rollouts import atomic_folder
+from prime_core.seeds import derive_seed
+from prime_core.stages.context import finish, only_one, open_run
+from prime_core.training.build_model import build_model, build_tokenizer
+from prime_core.training.models import (
+    find_model,
+    link_model,
+    load_model,
+    load_tokenizer,
+    save_model,
+)
+
+
+def run(run_dir: Path) -> None:
+    """Build or link the start model, and check that it can be used."""
+    settings, files = open_run(run_dir)
+    with only_one(files.base_model, run_dir):
+        with atomic_folder(files.base_model) as folder:
+            if settings.model.path is None:
+                _build(settings, folder)
+            else:
+                link_model(find_model(settings.model.path), folder)
+            load_tokenizer(folder)
+            num_parameters = load_model(folder, settings.model.dtype).num_parameters()
+        finish(
+            files.setup_metrics("build"),
+            {"model/num_parameters": num_parameters},
+            f"build: {settings.model.path or 'a small Qwen2 from scratch'}, "
+            f"{num_parameters / 1e6:.2f} M parameters",
+        )
+
+
+def _build(settings: Settings, folder: Path) -> None:
+    tokenizer = build_tokenizer()
+    build = settings.model.build
+    model = build_model(
+        tokenizer,
+        num_layers=build.num_layers,
+        hidden_size=build.hidden_size,
+        num_heads=build.num_heads,
+        intermediate_size=build.intermediate_size,
+        max_position=build.max_position,
+        seed=derive_seed(settings.seed, "build"),
+    )
+    save_model(model, tokenizer, folder)

@@ -1,0 +1,42 @@
+"""Settings by hand: `prime configure` checks a file and opens a run; `prime schema` prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prime_core.config import Settings, SettingsError, load_yaml, parse_settings
+from prime_core.run_state import RunState
+
+
+def run(config: Path, overrides: tuple[str, ...]) -> None:
+    """Write the resolved settings into the run's folder, for stages run by hand."""
+    raw = load_yaml(config) | parse_overrides(overrides)
+    state = RunState(parse_settings(raw, str(config)))
+    state.begin()
+    print(f"configure: {state.files.config}")
+
+
+def parse_overrides(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """{"a.b": value} from texts "a.b=value"; values are read as YAML."""
+    parsed = {}
+    for text in overrides:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise SettingsError(f"override '{text}': expected KEY=VALUE")
+        parsed[key] = yaml.safe_load(value)
+    return parsed
+
+
+def print_schema() -> None:
+    """JSON schema of the settings, as workflow/schemas holds it."""
+    print(schema_text(), end="")
+
+
+def schema_text() -> str:
+    """The schema, the same text on every machine."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(dialect | Settings.model_json_schema(), indent=2, sort_keys=True) + "\n"

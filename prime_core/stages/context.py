@@ -1,0 +1,86 @@
+"""What every stage does around its own work: open the run, hold its place, report figures."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from prime_core.config import Settings, load_settings
+from prime_core.layout import RunFiles
+from prime_core.rollouts import write_json
+
+Metrics = dict[str, float | int]
+
+
+def open_run(run_dir: Path) -> tuple[Settings, RunFiles]:
+    """Settings and files of a run's folder. Raises SettingsError when it is not one."""
+    files = RunFiles(run_dir)
+    return load_settings(files.config), files
+
+
+@contextmanager
+def only_one(output: Path, run_dir: Path) -> Iterator[None]:
+    """Wait until no other process makes the same output, then hold its place.
+
+    A killed workflow leaves its running stages behind; when it is started again, the new stage
+    must not write beside the old one. The system gives the place free when a process ends,
+    however it ends.
+    """
+    if os.environ.get("RANK", "0") != "0":  # the first rank holds the place for all of them
+        yield
+        return
+    name = os.path.relpath(output, run_dir).replace(os.sep, "-")
+    place = run_dir / ".locks" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process is making {output}; waiting for it to end", file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def progress_bar(total: int, unit: str, description: str) -> tqdm:
+    """A bar on standard error: lively on a terminal, a line every ten seconds in a log."""
+    lively = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        unit=unit,
+        desc=description,
+        mininterval=0.2 if lively else 10.0,
+        dynamic_ncols=lively,
+        leave=True,
+    )
+
+
+class Stopwatch:
+    """Seconds spent in named parts of a stage, as metrics `timing_s/<part>`."""
+
+    def __init__(self) -> None:
+        """Start with no parts."""
+        self.seconds: Metrics = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the seconds of the enclosed block to one part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            key = f"timing_s/{name}"
+            self.seconds[key] = self.seconds.get(key, 0.0) + time.perf_counter() - start
+
+
+def finish(metrics_path: Path, metrics: Metrics, line: str) -> None:
+    """Write a stage's figures and print its one line; the first rank does it for all of them."""
+    if os.environ.get("RANK", "0") == "0":
+        write_json(metrics_path, metrics)
+        print(line, flush=True)

@@ -1,0 +1,56 @@
+"""Stage `report`: one page, tables, plots and TensorBoard events of a run, finished or not.
+
+In: all metrics, evaluations, benchmarks, and of three iterations the batch and its rewards.
+Out: report/report.html, metrics.csv, evaluations.csv, stages.csv, plots/*.svg, tensorboard/. The
+page is written last: where it exists, the rest does too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from prime_core.layout import RunFiles
+from prime_core.report.collect import collect
+from prime_core.report.figures import FIGURES, figure_svg
+from prime_core.report.missing import missing_parts
+from prime_core.report.page import render_page
+from prime_core.report.tensorboard import write_events
+from prime_core.report.tokens import example_pairs
+from prime_core.rollouts import TableError, atomic_folder, atomic_path, write_text
+from prime_core.stages.context import only_one, progress_bar
+
+
+def run(run_dir: Path) -> None:
+    """Write the report of the run in this folder."""
+    files = RunFiles(run_dir)
+    page = files.report
+    if not files.config.exists():
+        raise TableError(f"{files.config}: no such file; expected the folder of a run")
+    with only_one(page, run_dir):
+        tables = collect(run_dir)
+        _write_csv(page.with_name("metrics.csv"), tables.iterations)
+        _write_csv(page.with_name("evaluations.csv"), tables.evaluations)
+        _write_csv(page.with_name("stages.csv"), tables.stages)
+        svgs = {}
+        with progress_bar(len(FIGURES), "figure", "report") as bar:
+            for figure in FIGURES:
+                svgs[figure.name] = figure_svg(figure, tables)
+                bar.update()
+        with atomic_folder(page.with_name("plots")) as folder:
+            for name, svg in svgs.items():
+                (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+        with atomic_folder(page.with_name("tensorboard")) as folder:
+            write_events(folder, tables)
+        missing = missing_parts(tables, run_dir)
+        write_text(page, render_page(tables, svgs, example_pairs(run_dir), missing))
+    print(
+        f"report: {tables.num_done} iterations, {len(tables.evaluations)} evaluations, "
+        f"{len(missing)} parts missing: {page}"
+    )
+
+
+def _write_csv(path: Path, rows: pd.DataFrame) -> None:
+    with atomic_path(path) as temporary:
+        rows.to_csv(temporary, index=False)

@@ -1,0 +1,100 @@
+"""Stage `sample`: draw responses for one shard of an iteration's prompts.
+
+In: data/train.parquet, the policy of the iteration before, outcomes of earlier rounds (refill).
+Out: iterations/<i>/rollouts/<shard>.parquet, metrics/sample-<shard>.json.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from prime_core.config import Settings
+from prime_core.layout import RunFiles
+from prime_core.rollouts import PROMPTS, ROLLOUTS, read_table, write_json, write_table
+from prime_core.schedule import first_round, num_first_round, refill_round, round_of, shard_of
+from prime_core.selection import filter_groups, num_groups, read_judged
+from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+
+
+def run(run_dir: Path, iteration: int, shard: int) -> None:
+    """Sample one shard of an iteration (1, 2, ...)."""
+    settings, files = open_run(run_dir)
+    watch = Stopwatch()
+    with only_one(files.rollouts(iteration, shard), run_dir):
+        num_shards = files.num_shards(iteration, settings.rollout.num_shards)
+        write_json(files.shard_count(iteration), num_shards)
+        prompts = read_table(files.train, PROMPTS)
+        asked = prompts.iloc[rows_asked(settings, files, len(prompts), iteration, shard)]
+        rows = _sample(settings, files, asked, iteration, watch) if len(asked) else []
+        write_table(files.rollouts(iteration, shard), rows, ROLLOUTS)
+        metrics = _metrics(rows) | watch.seconds
+        finish(
+            files.metrics(iteration, f"sample-{shard:02d}"),
+            metrics,
+            f"iteration {iteration}/{settings.iterations} sample {shard}: {len(rows)} responses to {len(asked)} prompts, "
+            f"mean length {metrics['response_length/mean']:.1f} tokens, "
+            f"{watch.seconds.get('timing_s/generate', 0.0):.1f} s",
+        )
+
+
+def rows_asked(
+    settings: Settings, files: RunFiles, num_prompts: int, iteration: int, shard: int
+) -> list[int]:
+    """Rows of the training table that this shard asks; none where the batch is full already."""
+    rollout = settings.rollout
+    num_shards = files.num_shards(iteration, rollout.num_shards)
+    this_round, place = round_of(shard, num_shards)
+    wanted = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
+    asked = first_round(num_prompts, wanted, iteration, settings.seed)
+    rows = asked
+    for earlier in range(1, this_round + 1):
+        judged = read_judged(files, iteration, range(earlier * num_shards))
+        missing = rollout.rollout_batch_size - num_groups(filter_groups(judged, settings.filter))
+        num_fresh = math.ceil(max(missing, 0) * rollout.oversample_factor)
+        rows = refill_round(num_prompts, num_fresh, asked, iteration, settings.seed)
+        asked = [*asked, *rows]
+    return shard_of(rows, place, num_shards)
+
+
+def _sample(
+    settings: Settings, files: RunFiles, asked: pd.DataFrame, iteration: int, watch: Stopwatch
+) -> list[dict]:
+    with watch.part("import"):  # engines are heavy, and a full batch needs none
+        from prime_core.samplers import SamplingParams
+        from prime_core.samplers.ask import ask
+
+    rollout = settings.rollout
+    num_responses = len(asked) * rollout.n_samples_per_prompt
+    with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
+        responses = ask(
+            model_path=files.policy(iteration - 1),
+            prompts=asked,
+            purpose="sample",
+            iteration=iteration,
+            n_samples_per_prompt=rollout.n_samples_per_prompt,
+            params=SamplingParams(
+                temperature=rollout.temperature,
+                top_p=rollout.top_p,
+                top_k=rollout.top_k,
+                max_response_length=rollout.max_response_length,
+            ),
+            settings=settings,
+            progress=bar.update,
+        )
+    return [row | {"policy_iteration": iteration - 1} for row in responses]
+
+
+def _metrics(rows: list[dict]) -> Metrics:
+    lengths = [len(row["response_tokens"]) for row in rows]
+    cut = [row["finish_reason"] == "length" for row in rows]
+    count = max(len(rows), 1)
+    return {
+        "sample/num_responses": len(rows),
+        "sample/num_tokens": sum(lengths),
+        "response_length/mean": sum(lengths) / count,
+        "response_length/max": max(lengths, default=0),
+        "response_length/clip_ratio": sum(cut) / count,
+    }

@@ -1,0 +1,131 @@
+"""Stage `score`: implicit rewards of an iteration's batch.
+
+In: iterations/<i>/batch.parquet, the PRM (of the iteration before; after its update where
+prm_update is `before`), the reference. Out: iterations/<i>/rewards.parquet, metrics/score.json.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from prime_core.config import Settings
+from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
+from prime_core.layout import RunFiles
+from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
+from prime_core.rollouts import REWARDS, write_table
+from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.steps import step_ends
+from prime_core.training.learning_batch import LearningBatch, read_batch
+from prime_core.training.models import device, load_model, load_tokenizer
+from prime_core.training.scoring import score
+
+
+class ZeroRewards(ValueError):
+    """The PRM equals its reference and will never change."""
+
+
+def run(run_dir: Path, iteration: int) -> None:
+    """Score the batch of one iteration."""
+    settings, files = open_run(run_dir)
+    watch = Stopwatch()
+    with only_one(files.rewards(iteration), run_dir):
+        batch = read_batch(files, iteration)
+        with watch.part("forward"):
+            reference = logprobs_under(reference_of(settings, files, iteration), batch, settings)
+            prm = logprobs_under(scoring_prm(settings, files, iteration), batch, settings)
+        rewards = implicit_reward(
+            batch.matrix(prm), batch.matrix(reference), batch.mask, settings.prm.beta
+        )
+        if settings.prm.prm_update == "frozen" and not bool(rewards.any()):
+            raise ZeroRewards(
+                f"prm.path {settings.prm.path} equals the reference, and prm.prm_update 'frozen' "
+                "will never change it: all rewards are zero; name a PRM that was trained"
+            )
+        shaped = _shaped(rewards, batch, settings, files)
+        write_table(
+            files.rewards(iteration),
+            [
+                {
+                    "prompt_id": prompt_id,
+                    "sample": sample,
+                    "implicit_reward": shaped[index, : len(reference[index])].tolist(),
+                    "reference_logprobs": reference[index],
+                }
+                for index, (prompt_id, sample) in enumerate(
+                    zip(batch.rows["prompt_id"], batch.rows["sample"], strict=True)
+                )
+            ],
+            REWARDS,
+        )
+        metrics = _metrics(rewards, batch) | watch.seconds
+        finish(
+            files.metrics(iteration, "score"),
+            metrics,
+            f"iteration {iteration}/{settings.iterations} score: PRM ranks {metrics['prm/ranking_accuracy']:.3f} of "
+            f"{metrics['prm/num_pairs']:.0f} pairs rightly, log-odds of correct responses "
+            f"{metrics['reward/log_odds_correct']:+.3f}, of incorrect ones "
+            f"{metrics['reward/log_odds_incorrect']:+.3f}",
+        )
+
+
+def scoring_prm(settings: Settings, files: RunFiles, iteration: int) -> Path:
+    """Folder of the PRM that scores an iteration's batch (prm_update)."""
+    return files.prm(
+        {"after": iteration - 1, "before": iteration, "frozen": 0}[settings.prm.prm_update]
+    )
+
+
+def reference_of(settings: Settings, files: RunFiles, iteration: int) -> Path:
+    """Folder of the reference model (prm_reference): the start model or the sampling policy."""
+    return files.reference if settings.prm.prm_reference == "sft" else files.policy(iteration - 1)
+
+
+def logprobs_under(folder: Path, batch: LearningBatch, settings: Settings) -> list[list[float]]:
+    """Log-probabilities of the batch's responses under one model, without temperature."""
+    tokenizer = load_tokenizer(folder)
+    with progress_bar(len(batch.sequences), "response", f"log-probabilities, {folder.name}") as bar:
+        return score(
+            load_model(folder, settings.model.dtype),
+            batch.sequences,
+            pad_token_id=int(tokenizer.pad_token_id),
+            device=device(),
+            micro_batch_size=settings.prm.micro_batch_size,
+            progress=bar.update,
+        )
+
+
+def _shaped(
+    rewards: torch.Tensor, batch: LearningBatch, settings: Settings, files: RunFiles
+) -> torch.Tensor:
+    ends = None
+    if settings.prm.prime_granularity == "step":
+        tokenizer = load_tokenizer(files.policy(0))
+        ends = torch.zeros_like(batch.mask)
+        for row, tokens in enumerate(batch.sequences.responses):
+            pieces = tokenizer.batch_decode([[token] for token in tokens])
+            ends[row, : len(tokens)] = torch.as_tensor(step_ends(pieces))
+    return shaped_reward(
+        rewards,
+        batch.mask,
+        granularity=settings.prm.prime_granularity,
+        prime_norm=settings.prm.prime_norm,
+        eos_reward=settings.prm.eos_reward,
+        step_ends=ends,
+    )
+
+
+def _metrics(rewards: torch.Tensor, batch: LearningBatch) -> Metrics:
+    z = log_odds(rewards, batch.mask)
+    correct = batch.outcome > 0.5
+    num_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)
+    return {
+        "reward/implicit_mean": float(rewards.sum() / batch.mask.sum()),
+        "reward/outcome_mean": float(batch.outcome.sum() / len(batch.outcome)),
+        "reward/log_odds_correct": float(z[correct].sum() / correct.sum().clamp(min=1)),
+        "reward/log_odds_incorrect": float(z[~correct].sum() / (~correct).sum().clamp(min=1)),
+        "prm/ranking_accuracy": num_right / max(num_pairs, 1),
+        "prm/num_pairs": num_pairs,
+        "prm/accuracy": float(prm_accuracy(z, batch.outcome)),
+    }

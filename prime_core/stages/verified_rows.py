@@ -1,0 +1,135 @@
+"""Judgements that survive a killed job: a file of finished rows beside the output.
+
+JSON lines: first a fingerprint of the rows and rules, then one line a judgement. Lines are flushed
+to disk in batches; a torn last line is left out when the file is read again. Rows without a
+verdict are judged again. A file of other rows or rules is thrown away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import astuple
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+
+from prime_core.stages.context import progress_bar
+from prime_core.verifiers import Rules, pool
+from prime_core.verifiers.pool import Row
+from prime_core.verifiers.verdict import Judgement, Verdict
+
+_FLUSH_ROWS = 256
+_FLUSH_SECONDS = 1.0
+
+
+class VerifiedRows:
+    """The judgements so far, by row. Without a path nothing is kept on disk."""
+
+    def __init__(self, path: Path | None, rows: list[Row], rules: Rules) -> None:
+        """Read what an earlier job left, if it is of the same rows."""
+        self.path = path
+        self.fingerprint = fingerprint(rows, rules)
+        self.judgements: dict[int, Judgement] = {}
+        self._unflushed = 0
+        self._flushed_at = time.monotonic()
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        earlier = self._read(path)
+        self.judgements = earlier or {}
+        self._file = path.open("w" if earlier is None else "a", encoding="ascii")
+        if earlier is None:
+            self._file.write(json.dumps({"fingerprint": self.fingerprint}))
+        self._file.write("\n")  # ends a torn line as well
+        self._flush()
+
+    def __enter__(self) -> VerifiedRows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self.path is not None:
+            self._flush()
+            self._file.close()
+
+    def add(self, index: int, judgement: Judgement) -> None:
+        """Keep one more judgement."""
+        self.judgements[index] = judgement
+        if self.path is None:
+            return
+        self._write(index, judgement)
+        self._unflushed += 1
+        late = time.monotonic() - self._flushed_at > _FLUSH_SECONDS
+        if self._unflushed >= _FLUSH_ROWS or late:
+            self._flush()
+
+    def _write(self, index: int, judgement: Judgement) -> None:
+        self._file.write(json.dumps([index, *astuple(judgement)]) + "\n")
+
+    def _flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._unflushed, self._flushed_at = 0, time.monotonic()
+
+    def _read(self, path: Path) -> dict[int, Judgement] | None:
+        """Judgements in the file; None where it is not a file of these rows."""
+        try:
+            lines = path.read_text(encoding="ascii", errors="replace").split("\n")
+        except FileNotFoundError:
+            return None
+        if _parsed(lines[0]) != {"fingerprint": self.fingerprint}:
+            return None
+        found: dict[int, Judgement] = {}
+        for line in lines[1:]:
+            values = _parsed(line)
+            if isinstance(values, list):
+                index, verdict, *rest = values
+                found[index] = Judgement(Verdict(verdict), *rest)
+        return {i: j for i, j in found.items() if j.verdict is not Verdict.no_verdict}
+
+
+def _parsed(line: str) -> Any:
+    """A line's value; None for one that was torn by the end of the job that wrote it."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def judge_all(
+    rows: list[Row], rules: Rules, partial: Path | None, description: str
+) -> list[Judgement]:
+    """Judgements in the order of the rows; rows found in the partial file are not judged again."""
+    with VerifiedRows(partial, rows, rules) as done, progress_bar(
+        len(rows), "response", description
+    ) as bar:
+        bar.update(len(done.judgements))
+        missing = [index for index in range(len(rows)) if index not in done.judgements]
+        for place, judgement in pool.judge_rows([rows[index] for index in missing], rules):
+            done.add(missing[place], judgement)
+            bar.update()
+        return [done.judgements[index] for index in range(len(rows))]
+
+
+def columns(judgements: list[Judgement]) -> dict[str, pd.Series]:
+    """The columns that judgements add to a table."""
+    return {
+        "outcome": pd.Series([j.outcome for j in judgements], dtype="float64"),
+        "verdict": pd.Series([j.verdict.value for j in judgements], dtype="object"),
+        "extracted": pd.Series([j.extracted for j in judgements], dtype="object"),
+        "seconds": pd.Series([j.seconds for j in judgements], dtype="float64"),
+    }
+
+
+def fingerprint(rows: list[Row], rules: Rules) -> str:
+    """A digest of all that judgements depend on."""
+    digest = hashlib.sha256(repr(rules).encode())
+    for row in rows:
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()

@@ -1,0 +1,106 @@
+"""Stage `verify`: outcome labels for one shard of rollouts.
+
+In: iterations/<i>/rollouts/<shard>.parquet, data/train.parquet.
+Out: iterations/<i>/outcomes/<shard>.parquet, metrics/verify-<shard>.json.
+
+Finished rows are kept beside the output as they come, so that a killed job redoes only the rest.
+A row's verdict is final, whatever ran beside it; only `seconds` differs from run to run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from prime_core.config import Settings
+from prime_core.rollouts import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
+from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
+from prime_core.stages.verified_rows import columns, judge_all
+from prime_core.stages.verify_by_hand import judge_rows, judge_text
+from prime_core.verifiers import Rules
+from prime_core.verifiers.pool import Row
+from prime_core.verifiers.verdict import Judgement, Verdict
+
+__all__ = ["VerifierBroken", "judge_rows", "judge_text", "rules_of", "run"]
+
+
+class VerifierBroken(ValueError):
+    """The verifier failed on more rows than the settings allow."""
+
+
+def run(run_dir: Path, iteration: int, shard: int) -> None:
+    """Judge one shard of an iteration (1, 2, ...)."""
+    settings, files = open_run(run_dir)
+    output = files.outcomes(iteration, shard)
+    watch = Stopwatch()
+    with only_one(output, run_dir):
+        rollouts = read_table(files.rollouts(iteration, shard), ROLLOUTS)
+        rows = _rows(rollouts, read_table(files.train, PROMPTS), files.rollouts(iteration, shard))
+        partial = output.parent / ".partial" / f"{shard:02d}.jsonl"
+        with watch.part("judge"):
+            judgements = judge_all(rows, rules_of(settings), partial, f"verifying shard {shard}")
+        refuse_broken(judgements, settings, output)
+        table = rollouts[["prompt_id", "sample"]].assign(**columns(judgements))
+        write_table(output, table, OUTCOMES)
+        partial.unlink(missing_ok=True)
+        finish(
+            files.metrics(iteration, f"verify-{shard:02d}"),
+            _metrics(judgements) | watch.seconds,
+            _line(judgements, iteration, shard, watch),
+        )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The settings that verdicts depend on."""
+    chosen = settings.verification
+    return Rules(chosen.timeout_seconds, chosen.no_box, chosen.sandbox, chosen.memory_mb)
+
+
+def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> list[Row]:
+    """Rollouts with the ability and ground truth of their prompts."""
+    known = {p.prompt_id: (p.ability, p.ground_truth) for p in prompts.itertuples()}
+    missing = sorted(set(rollouts["prompt_id"]) - known.keys())
+    if missing:
+        raise TableError(
+            f"{source}: {len(missing)} prompts are not in the run's data, the first is "
+            f"{missing[0]!r}; sample this shard again"
+        )
+    return [
+        Row(known[r.prompt_id][0], r.text or "", known[r.prompt_id][1])
+        for r in rollouts.itertuples()
+    ]
+
+
+def refuse_broken(judgements: list[Judgement], settings: Settings, output: Path) -> None:
+    failed = [j for j in judgements if j.verdict is Verdict.no_verdict]
+    limit = settings.verification.max_no_verdict_share
+    if judgements and len(failed) / len(judgements) > limit:
+        reason, count = Counter(j.detail for j in failed).most_common(1)[0]
+        raise VerifierBroken(
+            f"{output}: the verifier failed on {len(failed)} of {len(judgements)} responses, more "
+            f"than verification.max_no_verdict_share {limit:g}; {count} times: {reason}. Nothing "
+            "is labelled; run again once the cause is mended, judged rows are kept"
+        )
+
+
+def _metrics(judgements: list[Judgement]) -> Metrics:
+    counts = Counter(j.verdict.value for j in judgements)
+    seconds = sorted(j.seconds for j in judgements) or [0.0]
+    metrics: Metrics = {f"verify/num_{verdict.value}": counts[verdict.value] for verdict in Verdict}
+    return metrics | {
+        "verify/seconds_mean": sum(seconds) / len(seconds),
+        "verify/seconds_p99": seconds[int(0.99 * (len(seconds) - 1))],
+        "verify/seconds_max": seconds[-1],
+    }
+
+
+def _line(judgements: list[Judgement], iteration: int, shard: int, watch: Stopwatch) -> str:
+    counts = Counter(j.verdict.value for j in judgements)
+    named = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    seconds = watch.seconds["timing_s/judge"]
+    return (
+        f"iteration {iteration} verify {shard}: {len(judgements)} responses: "
+        f"{named or 'none'}; {seconds:.1f} s"
+    )

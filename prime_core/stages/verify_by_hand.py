@@ -1,0 +1,109 @@
+"""Judge one answer, or any file of answers, with the verdicts that a run would give.
+
+In: a response and a gold answer; or a JSON lines file with columns response and ground_truth
+(answer_type and tolerance where it has them), or program and tests.
+Out: an explanation in text; or a parquet file with the columns of the input and outcome, verdict,
+extracted, seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prime_core.rollouts import TableError, atomic_path
+from prime_core.stages.verified_rows import columns, judge_all
+from prime_core.verifiers import Rules
+from prime_core.verifiers.pool import Row, judge_row
+from prime_core.verifiers.verdict import Judgement, Verdict
+
+_JUDGED = ("outcome", "verdict", "extracted", "seconds")
+
+
+def judge_text(
+    text: str, gold: str, ability: str = "math", rules: Rules | None = None
+) -> Judgement:
+    """Judge one response and print how it was decided."""
+    rules = rules or Rules()
+    judgement = judge_row(Row(ability, text, gold), rules)
+    outcome = "none" if judgement.outcome is None else f"{judgement.outcome:g}"
+    print(f"verdict    {judgement.verdict.value} (outcome {outcome})")
+    print(f"extracted  {judgement.extracted}")
+    print(f"gold       {gold}")
+    print(f"decided by {judgement.detail}")
+    print(f"seconds    {judgement.seconds:.4f}")
+    if ability == "math" and judgement.verdict is Verdict.no_answer:
+        boxed = judge_row(Row(ability, f"\\boxed{{{text.strip()}}}", gold), rules)
+        print(f"in a \\boxed{{}} the whole text would be {boxed.verdict.value}: {boxed.detail}")
+    return judgement
+
+
+def judge_rows(source: Path, output: Path, rules: Rules | None = None) -> None:
+    """Judge a JSON lines file into a parquet file."""
+    table = _read(source)
+    rows = [_row(values, f"{source}:{number}") for number, values in enumerate(table, start=1)]
+    judgements = judge_all(rows, rules or Rules(), None, f"judging {source.name}")
+    names = list(dict.fromkeys(name for values in table for name in values))
+    data = {
+        name: _column([values.get(name) for values in table])
+        for name in names
+        if name not in _JUDGED
+    }
+    data |= {name: pa.array(series, from_pandas=True) for name, series in columns(judgements).items()}
+    with atomic_path(output) as temporary:
+        pq.write_table(pa.table(data), temporary, compression="zstd")
+    num_correct = sum(judgement.verdict is Verdict.correct for judgement in judgements)
+    print(f"verify: {len(rows)} rows, {num_correct} correct: {output}")
+
+
+def _read(source: Path) -> list[dict[str, Any]]:
+    with source.open(encoding="utf-8") as lines:
+        table = []
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise TableError(f"{source}:{number}: not JSON: {error}") from None
+            if not isinstance(values, dict):
+                raise TableError(f"{source}:{number}: expected an object, found {values!r:.60}")
+            table.append(values)
+    return table
+
+
+def _row(values: dict[str, Any], place: str) -> Row:
+    """The row to judge in a line of the file."""
+    if "program" in values and "tests" in values:
+        return Row("code", _text(values["program"]), _text(values["tests"]))
+    if "response" not in values or "ground_truth" not in values:
+        raise TableError(
+            f"{place}: columns response and ground_truth, or program and tests, are needed; "
+            f"found {sorted(values)}"
+        )
+    truth, ability = values["ground_truth"], values.get("ability") or "math"
+    hints = {k: values[k] for k in ("answer_type", "tolerance") if values.get(k) is not None}
+    if hints and ability == "math":
+        truth = {"answer": truth} | hints
+    return Row(ability, _text(values["response"]), _text(truth))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """One column; values that are not of one plain type are kept as JSON text."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) <= 1 and kinds <= {str, int, float, bool}:
+        try:
+            return pa.array(values)
+        except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+            pass
+    return pa.array([None if v is None else json.dumps(v, ensure_ascii=True) for v in values])

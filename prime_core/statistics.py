@@ -1,0 +1,44 @@
+"""Uncertainty of accuracies.
+
+In: the mean outcome of every problem. Out: the mean over problems and its 95 % interval.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Z_95 = 1.959964
+
+
+def mean_interval(problem_means: ArrayLike) -> tuple[float, float, float]:
+    """Mean accuracy over N problems and its 95 % interval; p_i is the mean of problem i's samples.
+
+        p = mean_i p_i,  s^2 = mean_i (p_i - p)^2
+        n = N p (1 - p) / s^2                           (N where s^2 = 0)
+        (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    Problems are independent, samples of one problem are not: so the spread between problems
+    counts, as in a standard error clustered by problem (arXiv 2411.00640), not the number of
+    samples. n is how many problems of one sample each would give the same standard error; Wilson's
+    interval is taken at n. With one sample a problem n = N and this is Wilson's interval itself;
+    where all p_i are equal (all 0, all 1) each problem counts once, and the interval still has a
+    width. It never leaves [0, 1].
+
+    Raises ValueError when there is no problem, or a mean outside [0, 1].
+    """
+    means = np.asarray(problem_means, dtype=float)
+    if means.ndim != 1 or means.size == 0 or not np.all((means >= 0) & (means <= 1)):
+        raise ValueError(f"expected at least one mean between 0 and 1, got {problem_means!r}")
+    mean = float(means.mean())
+    spread = float(means.var())
+    variance = mean * (1 - mean)
+    count = means.size * variance / spread if spread > 1e-12 else float(means.size)
+    half_width = Z_95 * math.sqrt(variance / count + Z_95**2 / (4 * count**2))
+    shrink = 1 + Z_95**2 / count
+    centre = mean + Z_95**2 / (2 * count)
+    low = (centre - half_width) / shrink
+    high = (centre + half_width) / shrink
+    return mean, max(0.0, min(low, mean)), min(1.0, max(high, mean))

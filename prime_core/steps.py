@@ -1,0 +1,36 @@
+"""Where the steps of a response end: at blank lines, and before a line that begins "Step N:".
+
+In: the decoded text of each token. Out: one bool a token, True at a step's last token.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+# The text's position where a new step begins: after blank lines, or at a heading.
+BOUNDARY = re.compile(r"\n[ \t]*\n\s*|(?<=\n)(?=[ \t#*]*Step \d+:)")
+
+
+def step_ends(pieces: Sequence[str]) -> list[bool]:
+    """Mark the last token of every step, the response's last token among them.
+
+    A token that holds the end of one step and the beginning of the next ends the former. Blank
+    lines before the first step or after the last make no step.
+    """
+    text = "".join(pieces)
+    piece_ends = list(accumulate(map(len, pieces)))
+    ends = [False] * len(pieces)
+    beginning = 0
+    for match in BOUNDARY.finditer(text.rstrip()):
+        if text[beginning : match.end()].strip():
+            ends[_piece_at(match.end() - 1, piece_ends)] = True
+            beginning = match.end()
+    if ends:
+        ends[-1] = True
+    return ends
+
+
+def _piece_at(position: int, piece_ends: Sequence[int]) -> int:
+    """Index of the token that holds the character at this position of the text."""
+    return bisect_right(piece_ends, position)

@@ -1,0 +1,1 @@
+"""Models, ranks, padded batches, log-probabilities and the DeepSpeed engine."""

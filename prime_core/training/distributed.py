@@ -1,0 +1,81 @@
+"""The ranks of one training stage.
+
+A launcher that sets RANK and WORLD_SIZE (torchrun) makes several; without one the stage is its own
+only rank, and needs no port.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from prime_core.rollouts import atomic_folder
+
+
+def start_ranks() -> None:
+    """Join the process group of this stage and let DeepSpeed use it."""
+    if dist.is_initialized():
+        return
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if "RANK" in os.environ:
+        dist.init_process_group(backend)
+    else:
+        os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+
+    import deepspeed
+    import deepspeed.ops
+
+    # Only inference uses this operator; compiling it takes a minute at the first start.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+
+
+def stop_ranks() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number among the ranks; 0 without a process group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of ranks; 1 without a process group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def gather(values: Any) -> list[Any]:
+    """The ranks' values, in the order of ranks, on every rank."""
+    if world_size() == 1:
+        return [values]
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, values)
+    return gathered
+
+
+@contextmanager
+def shared_folder(path: Path) -> Iterator[Path]:
+    """`atomic_folder` for all ranks together: one folder, renamed when every rank has written."""
+    if world_size() == 1:
+        with atomic_folder(path) as folder:
+            yield folder
+    elif rank() == 0:
+        with atomic_folder(path) as folder:
+            dist.broadcast_object_list([str(folder)])
+            yield folder
+            dist.barrier()
+    else:
+        name: list[str | None] = [None]
+        dist.broadcast_object_list(name)
+        yield Path(str(name[0]))
+        dist.barrier()

@@ -1,0 +1,128 @@
+"""A model under training: DeepSpeed around it, its optimizer, schedule and checkpoints."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from prime_core.config import Optimizer
+from prime_core.training import distributed
+from prime_core.training.models import load_model, load_tokenizer, save_model
+
+TRAINING_STATE = "training_state"
+CHECKPOINT_TAG = "state"
+
+
+class Trainer:
+    """Optimizer steps on one model.
+
+    The gradient of a step is the gradient of the sum of the losses of all micro batches on all
+    ranks: the caller divides by what the whole minibatch holds, so neither the micro batch size
+    nor the number of ranks matters.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        optimizer: Optimizer,
+        rate_at: Callable[[int], float],
+        zero_stage: int,
+    ) -> None:
+        """Start the engine. `rate_at(step)` is the factor on the learning rate."""
+        import deepspeed
+
+        distributed.start_ranks()
+        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        adamw = torch.optim.AdamW(
+            model.parameters(),
+            lr=optimizer.learning_rate,
+            betas=optimizer.betas,
+            weight_decay=optimizer.weight_decay,
+        )
+        self.engine, _, _, self.schedule = deepspeed.initialize(
+            model=model,
+            optimizer=adamw,
+            lr_scheduler=LambdaLR(adamw, rate_at),
+            config=_deepspeed_config(optimizer.grad_clip, zero_stage, model.dtype),
+        )
+        self.engine.train()
+        self._norm_is_ours = zero_stage == 0
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps so far, those before the last checkpoint included."""
+        return int(self.engine.global_steps)
+
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the next step."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def step(self, passes: Sequence[Any], loss_of: Callable[[Any], Tensor]) -> float:
+        """One optimizer step over the passes (micro batches); returns the gradient norm."""
+        world_size = distributed.world_size()
+        for index, one_pass in enumerate(passes):
+            self.engine.set_gradient_accumulation_boundary(index == len(passes) - 1)
+            # DeepSpeed averages gradients over ranks; ours are parts of a sum.
+            self.engine.backward(loss_of(one_pass) * world_size)
+            norm = self._gradient_norm() if index == len(passes) - 1 and self._norm_is_ours else 0.0
+            self.engine.step()
+        return norm if self._norm_is_ours else float(self.engine.get_global_grad_norm() or 0.0)
+
+    def save(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Write a Hugging Face folder, with optimizer, schedule, step and random state in it."""
+        state = {"torch_rng_state": torch.get_rng_state()}
+        with distributed.shared_folder(path) as folder:
+            if distributed.rank() == 0:
+                save_model(self.engine.module, tokenizer, folder)
+            self.engine.save_checkpoint(
+                str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG, client_state=state
+            )
+
+    def load_state(self, folder: Path) -> None:
+        """Continue where `save` was called. Raises ValueError naming the folder."""
+        loaded, state = self.engine.load_checkpoint(
+            str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG
+        )
+        if loaded is None:
+            raise ValueError(f"{folder}: holds no training state; delete it and run again")
+        torch.set_rng_state(state["torch_rng_state"])
+
+    def _gradient_norm(self) -> float:
+        gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+
+def continue_training(
+    folder: Path, dtype: str, optimizer: Optimizer, zero_stage: int
+) -> tuple[Trainer, PreTrainedTokenizerBase]:
+    """A trainer at constant rate that goes on from a folder; one without a state starts afresh."""
+    distributed.start_ranks()
+    model = load_model(folder, dtype)
+    trainer = Trainer(model, optimizer, lambda _step: 1.0, zero_stage)
+    if (folder / TRAINING_STATE).exists():
+        trainer.load_state(folder)
+    return trainer, load_tokenizer(folder)
+
+
+def _deepspeed_config(grad_clip: float, zero_stage: int, dtype: torch.dtype) -> dict[str, Any]:
+    return {
+        # Passes are counted by Trainer.step; DeepSpeed must neither divide nor count.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": grad_clip,
+        "zero_optimization": {
+            "stage": zero_stage,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        },
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": dtype == torch.bfloat16},
+        "steps_per_print": 2**31,
+    }

@@ -1,0 +1,66 @@
+"""The batch table as tensors: what scoring, the PRM update and the policy update start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from prime_core.layout import RunFiles
+from prime_core.rollouts import BATCH, REWARDS, TableError, read_table
+from prime_core.training.batches import Sequences, pad_rows
+
+
+@dataclass(frozen=True)
+class LearningBatch:
+    """B responses in the table's order.
+
+    outcome: [B], 0 or 1. group: [B], a number for each prompt. mask: [B, T], T the longest
+    response, True where a response has a token.
+    """
+
+    rows: pd.DataFrame
+    sequences: Sequences
+    outcome: Float[Tensor, " B"]
+    group: Int[Tensor, " B"]
+    mask: Bool[Tensor, "B T"]
+
+    @property
+    def num_tokens(self) -> int:
+        """Response tokens in all."""
+        return int(self.mask.sum())
+
+    def matrix(self, rows: list[list[float]]) -> Float[Tensor, "B T"]:
+        """Ragged rows, one for each response, as a matrix beside the mask."""
+        return pad_rows(rows, self.mask.shape[1])
+
+
+def read_batch(files: RunFiles, iteration: int) -> LearningBatch:
+    """The batch of one iteration."""
+    rows = read_table(files.batch(iteration), BATCH)
+    lengths = torch.tensor([len(tokens) for tokens in rows["response_tokens"]])
+    return LearningBatch(
+        rows=rows,
+        sequences=Sequences(
+            [tokens.tolist() for tokens in rows["prompt_tokens"]],
+            [tokens.tolist() for tokens in rows["response_tokens"]],
+        ),
+        outcome=torch.tensor(rows["outcome"].to_numpy(), dtype=torch.float32),
+        group=torch.from_numpy(pd.factorize(rows["prompt_id"])[0]),
+        mask=torch.arange(int(lengths.max()))[None, :] < lengths[:, None],
+    )
+
+
+def read_rewards(files: RunFiles, iteration: int, batch: LearningBatch) -> pd.DataFrame:
+    """Rewards of the batch's responses, row for row. Raises TableError when they are others'."""
+    path = files.rewards(iteration)
+    rewards = read_table(path, REWARDS)
+    keys = ["prompt_id", "sample"]
+    if not rewards[keys].equals(batch.rows[keys]):
+        raise TableError(
+            f"{path}: its responses are not those of {files.batch(iteration)}; delete it"
+        )
+    return rewards

@@ -1,0 +1,131 @@
+"""Loading and saving Hugging Face models and tokenizers, with errors that name the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+if not torch.cuda.is_available():  # before transformers imports DeepSpeed, which would warn
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
+
+
+class ModelError(ValueError):
+    """A model or tokenizer is missing or cannot be used."""
+
+
+def device() -> torch.device:
+    """The accelerator of this rank, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
+    """A causal LM from a folder or hub id, in evaluation mode (no dropout).
+
+    Raises ModelError naming the path.
+    """
+    try:
+        AutoConfig.from_pretrained(path)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
+    except (OSError, ValueError) as error:
+        raise ModelError(_reason(path, "causal language model", error)) from None
+    model.to(device())  # type: ignore[arg-type]  # transformers' decorator hides the signature
+    return model.eval()
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """A tokenizer with an EOS token, padding on the left.
+
+    Raises ModelError naming the path; also for a tokenizer without EOS, whose responses would
+    never end.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+    except (OSError, ValueError) as error:
+        raise ModelError(_reason(path, "tokenizer", error)) from None
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"{path}: the tokenizer has no EOS token, so no response could end; "
+            "set eos_token in its tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    return tokenizer
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write an ordinary Hugging Face folder: safetensors, configuration, tokenizer."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def find_model(path: str) -> Path:
+    """Folder of a model: the local folder itself, or the hub's copy, fetched where needed.
+
+    Raises ModelError naming the path.
+    """
+    if Path(path).is_dir():
+        return Path(path).resolve()
+    if Path(path).is_absolute() or path.startswith(".") or path.count("/") > 1:
+        raise ModelError(f"{path}: no such folder; expected a Hugging Face model")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(path, ignore_patterns=["*.bin", "*.pth", "original/*"]))
+    except (OSError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise ModelError(
+            f"{path}: neither a local folder nor a model that the hub gives: {_first_line(error)}"
+        ) from None
+
+
+def link_model(source: Path, folder: Path) -> None:
+    """Fill a folder with links to a model's files (not to the training state beside them)."""
+    for file in sorted(source.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            (folder / file.name).symlink_to(file.resolve())
+
+
+def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
+    """Tokens of a conversation up to the place where the response begins.
+
+    The chat template where the tokenizer has one; else the messages' texts, a line break between.
+    """
+    if tokenizer.chat_template:
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    else:
+        text = "\n".join(message["content"] for message in messages)
+    return tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"]
+
+
+def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """All tokens that end a response: the tokenizer's EOS and those of the generation settings."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return sorted({token for token in (*ids, tokenizer.eos_token_id) if token is not None})
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _reason(path: str | Path, kind: str, error: Exception) -> str:
+    if not Path(path).exists():
+        return f"{path}: no such folder; expected a Hugging Face {kind}"
+    return f"{path}: not loadable as a {kind}: {_first_line(error)}"

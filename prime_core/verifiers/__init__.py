@@ -1,0 +1,80 @@
+"""Verifiers by ability: one function each, (response, ground_truth, rules) -> Judgement.
+
+To add one, write a function and a line in VERIFIERS. A verifier is imported when its first row is
+judged, so that rows of mathematics never pay for a sandbox, and a broken verifier breaks only its
+own rows.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prime_core.verifiers.verdict import Judgement, Verdict
+
+__all__ = ["VERIFIERS", "Judgement", "Rules", "Verdict", "math_gold"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How responses are judged (config: verification).
+
+    timeout_seconds: wall-clock limit of one judgement.
+    no_box: what a mathematical response without a box is worth.
+    sandbox, memory_mb: isolation and memory of programs.
+    """
+
+    timeout_seconds: float = 10.0
+    no_box: Literal["no_answer", "last_line"] = "no_answer"
+    sandbox: Literal["auto", "bubblewrap", "namespaces", "none"] = "auto"
+    memory_mb: int = 1024
+
+
+def judge_math(response: str, ground_truth: str, rules: Rules) -> Judgement:
+    """Mathematics: the boxed answer against the gold answers (math_gold)."""
+    from prime_core.verifiers.math import judge
+
+    gold = math_gold(ground_truth)
+    return judge(response, **gold, no_box=rules.no_box, seconds=rules.timeout_seconds / 2)
+
+
+def judge_code(response: str, ground_truth: str, rules: Rules) -> Judgement:
+    """Programs: the last python block against tests, a JSON object."""
+    from prime_core.verifiers.code import judge
+    from prime_core.verifiers.code.limits import Limits
+
+    limits = Limits(
+        seconds=min(Limits.seconds, rules.timeout_seconds),
+        total_seconds=rules.timeout_seconds,
+        memory_mb=rules.memory_mb,
+    )
+    return judge(response, ground_truth, limits=limits, sandbox=rules.sandbox)
+
+
+VERIFIERS: dict[str, Callable[[str, str, Rules], Judgement]] = {
+    "math": judge_math,
+    "code": judge_code,
+}
+
+
+def math_gold(ground_truth: str) -> dict[str, Any]:
+    """Keywords of the mathematical judge from a data row's ground truth.
+
+    A plain string is the gold answer. A JSON list of strings holds several, each right by itself.
+    A JSON object {"answer": ..., "answer_type": ..., "tolerance": ...} states how to compare too.
+    """
+    if ground_truth.lstrip()[:1] not in ("[", "{"):
+        return {"ground_truth": ground_truth}
+    try:
+        value = json.loads(ground_truth)
+    except (json.JSONDecodeError, RecursionError):
+        return {"ground_truth": ground_truth}
+    if isinstance(value, dict) and "answer" in value:
+        return {
+            "ground_truth": value["answer"],
+            "answer_type": value.get("answer_type"),
+            "tolerance": value.get("tolerance"),
+        }
+    if value and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return {"ground_truth": value}
+    return {"ground_truth": ground_truth}

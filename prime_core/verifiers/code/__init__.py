@@ -1,0 +1,7 @@
+"""Programs judged by their tests, in a sandbox."""
+
+from .judging import CodeJudge, choose_sandbox, judge
+from .limits import Limits
+from .sandbox import SandboxUnavailable
+
+__all__ = ["CodeJudge", "Limits", "SandboxUnavailable", "choose_sandbox", "judge"]

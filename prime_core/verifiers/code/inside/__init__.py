@@ -1,0 +1,1 @@
+"""What runs inside the sandbox: standard library only, importing nothing else of the project."""

@@ -1,0 +1,167 @@
+"""The trusted side of assertions: tests call the program through pipes and see plain values only.
+
+Names that the tests use and nobody defines (the functions of the program) are proxies: a call
+sends its arguments to the program's sandbox as JSON and gives back the decoded result, or raises
+the exception that was raised there. Comparison happens here, with the `==` of built-in types.
+"""
+
+import ast
+import builtins
+import copy
+import math
+from typing import Any, BinaryIO
+
+from . import codec
+
+REPLIES_FD, REQUESTS_FD = 4, 5
+
+
+class ProgramError(Exception):
+    """Something that the program did: it raised, ended or answered nonsense."""
+
+
+class Program:
+    """The line to the program: one call at a time."""
+
+    def __init__(self, replies: BinaryIO, requests: BinaryIO, max_bytes: int) -> None:
+        self.replies, self.requests, self.max_bytes = replies, requests, max_bytes
+        self.num_calls = 0
+
+    def call(self, name: str, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """The result of one call there; raises what was raised there, as a ProgramError too."""
+        self.num_calls += 1
+        request = {"name": name, "arguments": codec.encode([positional, named])}
+        try:
+            self.requests.write(codec.dumps(request))
+            self.requests.flush()
+            line = self.replies.readline(self.max_bytes)
+        except BrokenPipeError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise ProgramError("it sent too much" if line else "it ended before it answered")
+        try:
+            reply = codec.loads(line)
+            if "value" in reply:
+                return codec.decode(reply["value"])
+            error, message = str(reply["error"]), str(reply["message"])
+        except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError):
+            raise ProgramError("it sent no value") from None
+        raise raised_there(error, message)
+
+
+def raised_there(name: str, message: str) -> ProgramError:
+    """An exception that `except <name>` in the tests catches if it is a built-in kind of error."""
+    kind = getattr(builtins, name, None)
+    if isinstance(kind, type) and issubclass(kind, Exception) and kind is not AssertionError:
+        try:
+            return type(name, (ProgramError, kind), {})(message)
+        except TypeError:
+            pass  # a kind with another layout or other arguments
+    return ProgramError(f"{name}: {message}")
+
+
+class Proxy:
+    """A function of the program."""
+
+    def __init__(self, program: Program, name: str) -> None:
+        self._program, self.__name__ = program, name
+
+    def __call__(self, *positional: Any, **named: Any) -> Any:
+        return self._program.call(self.__name__, positional, named)
+
+
+def undefined_names(source: str, known: dict[str, Any]) -> list[str]:
+    """Names that the tests read, and that neither they nor `known` nor Python define."""
+    nodes = list(ast.walk(ast.parse(source)))
+    bound = {node.id for node in nodes if isinstance(node, ast.Name)
+             and not isinstance(node.ctx, ast.Load)}  # fmt: skip
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    bound |= {node.name for node in nodes
+              if isinstance(node, ast.FunctionDef | ast.ClassDef)}  # fmt: skip
+    bound |= {(alias.asname or alias.name).partition(".")[0] for node in nodes
+              if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names}  # fmt: skip
+    bound |= {str(node.name) for node in nodes if isinstance(node, ast.ExceptHandler)}
+    read = {node.id for node in nodes if isinstance(node, ast.Name)} - bound
+    return sorted(name for name in read if name not in known and not hasattr(builtins, name))
+
+
+def run_assertions(task: dict[str, Any]) -> dict[str, Any]:
+    """{"passed": True}, or {"failed": why, "blame": "program" | "tests"}."""
+    with open(REPLIES_FD, "rb") as replies, open(REQUESTS_FD, "wb") as requests:  # noqa: PTH123
+        program = Program(replies, requests, task["max_bytes"])
+        try:
+            run_all(task, program)
+        except AssertionError as error:
+            return {"failed": f"assertion: {describe(error)}", "blame": "program", "how": "wrong"}
+        except ProgramError as error:
+            return {"failed": describe(error), "blame": "program", "how": "crashed"}
+        except (SyntaxError, NameError, ImportError) as error:
+            return {"failed": describe(error), "blame": "tests", "how": ""}
+        except BaseException as error:
+            # such as `None < 3`: the tests cannot work with what the program gave them
+            blame = "program" if program.num_calls else "tests"
+            return {"failed": describe(error), "blame": blame, "how": "wrong"}
+    if not program.num_calls:
+        return {"failed": "the tests never call the program", "blame": "tests", "how": ""}
+    return {"passed": True, "calls": program.num_calls}
+
+
+def describe(error: BaseException) -> str:
+    """The kind of the error and its message, on one line."""
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
+
+
+def run_all(task: dict[str, Any], program: Program) -> None:
+    """Define what the tests need, then run them; the first failure rises."""
+    names: dict[str, Any] = {"__name__": "tests"}
+    if task["prompt"]:
+        try:
+            exec(task["prompt"], names)  # its helper functions: trusted, unlike the program's copy
+        except Exception:
+            names = {"__name__": "tests"}  # a prompt in prose
+    entry_point = task["entry_point"]
+    if task["reference"]:
+        compare_with_reference(task, program, names)
+        return
+    source = "\n".join([task["setup"], *task["tests"]])
+    for name in undefined_names(source, names):
+        names[name] = Proxy(program, name)
+    if entry_point:
+        names[entry_point] = Proxy(program, entry_point)
+    exec(compile(source, "tests.py", "exec", dont_inherit=True), names)
+    if entry_point and "check" in names:
+        names["check"](names[entry_point])
+
+
+def compare_with_reference(task: dict[str, Any], program: Program, names: dict[str, Any]) -> None:
+    """The program returns what the reference solution returns, on every input."""
+    exec(compile(task["reference"], "reference.py", "exec", dont_inherit=True), names)
+    entry_point, tolerance = task["entry_point"], task["tolerance"]
+    for arguments in codec.decode(task["inputs"]):
+        try:
+            expected = names[entry_point](*copy.deepcopy(arguments))
+        except Exception as error:
+            # SyntaxError is blamed on the tests
+            raise SyntaxError(f"the reference fails on {arguments!r:.200}: {error}") from None
+        got = program.call(entry_point, tuple(arguments), {})
+        if codec.is_iterator(expected):
+            expected, got = list(expected), list(got)
+        if not close(got, codec.decode(codec.encode(expected)), tolerance):
+            raise AssertionError(f"{arguments!r:.200}: {got!r:.200} is not {expected!r:.200}")
+
+
+def close(got: Any, expected: Any, tolerance: float) -> bool:
+    """Equal, or floats (also inside sequences of equal length) within the tolerance."""
+    if isinstance(expected, codec.Opaque):
+        return isinstance(got, codec.Opaque) and got.name == expected.name
+    if isinstance(expected, float) and isinstance(got, int | float):
+        relative = 1e-7  # as evalplus compares floats
+        return (
+            got == expected
+            or math.isclose(got, expected, rel_tol=relative, abs_tol=tolerance)
+            or (got != got and expected != expected)
+        )
+    if isinstance(expected, list | tuple) and type(got) is type(expected):
+        pairs = zip(got, expected, strict=False)
+        return len(got) == len(expected) and all(close(g, e, tolerance) for g, e in pairs)
+    return got == expected

@@ -1,0 +1,130 @@
+"""Python values as plain JSON and back, each kind under its own tag.
+
+What JSON has no word for is an object with one key that names the kind: (1, 2) is
+{"tuple": [1, 2]}, {1: 2} is {"dict": [[1, 2]]}. Nothing is executed on the way back, unlike with
+pickle, and what comes back is of the built-in type itself: a subclass that claims to equal
+everything arrives as the number or list that it was built from.
+"""
+
+import json
+import math
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+LARGEST_PLAIN_INT = 1 << 62
+ITERATORS = (
+    types.GeneratorType, map, filter, zip, enumerate, reversed, type({}.keys()),
+    type({}.values()), type({}.items()), type(iter([])), type(iter(())), type(iter({})),
+    type(iter(set())), type(iter("")), type(iter(range(0))),
+)  # fmt: skip
+SEQUENCES: tuple[type, ...] = (tuple, set, frozenset, deque)
+
+
+class Opaque:
+    """A value that cannot cross: only its type's name and its truth are known here."""
+
+    def __init__(self, name: str, truth: bool) -> None:
+        self.name, self.truth = name, truth
+
+    def __bool__(self) -> bool:
+        return self.truth
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+def encode(value: Any) -> Any:
+    """A JSON value for any Python value; decode() gives back an equal one of a built-in type."""
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, int):
+        number = int.__index__(value)
+        return number if abs(number) < LARGEST_PLAIN_INT else {"int": hex(number)}
+    if isinstance(value, float):
+        number = float.__float__(value)
+        return number if math.isfinite(number) else {"float": repr(number)}
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, list):
+        return [encode(item) for item in list.__iter__(value)]
+    if isinstance(value, dict):
+        return {"dict": [[encode(key), encode(item)] for key, item in dict.items(value)]}
+    return encode_tagged(value)
+
+
+def encode_tagged(value: Any) -> Any:
+    """The kinds that JSON has no word for."""
+    for kind in SEQUENCES:
+        if isinstance(value, kind):
+            items: Iterable[Any] = kind.__iter__(value)
+            return {kind.__name__: [encode(item) for item in items]}
+    if isinstance(value, bytes | bytearray):
+        return {"bytearray" if isinstance(value, bytearray) else "bytes": bytes(value).hex()}
+    if isinstance(value, complex):
+        return {"complex": [encode(value.real), encode(value.imag)]}
+    if isinstance(value, range):
+        return {"range": [encode(n) for n in (value.start, value.stop, value.step)]}
+    if isinstance(value, Fraction):
+        return {"fraction": [encode(value.numerator), encode(value.denominator)]}
+    if isinstance(value, Decimal):
+        return {"decimal": str(value)}
+    if isinstance(value, ITERATORS):
+        return {"iterator": [encode(item) for item in value]}
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return encode(value.tolist())
+    return {"opaque": [type(value).__name__, bool(value)]}
+
+
+DECODERS: dict[str, Callable[[Any], Any]] = {
+    "int": lambda digits: int(digits, 16),
+    "float": float,
+    "dict": lambda pairs: {decode(key): decode(item) for key, item in pairs},
+    "tuple": lambda items: tuple(decode(item) for item in items),
+    "set": lambda items: {decode(item) for item in items},
+    "frozenset": lambda items: frozenset(decode(item) for item in items),
+    "deque": lambda items: deque(decode(item) for item in items),
+    "bytes": bytes.fromhex,
+    "bytearray": lambda digits: bytearray.fromhex(digits),
+    "complex": lambda parts: complex(decode(parts[0]), decode(parts[1])),
+    "range": lambda parts: range(*(decode(n) for n in parts)),
+    "fraction": lambda parts: Fraction(decode(parts[0]), decode(parts[1])),
+    "decimal": Decimal,
+    "iterator": lambda items: iter([decode(item) for item in items]),
+    "opaque": lambda parts: Opaque(str(parts[0]), parts[1] is True),
+}
+
+
+def decode(value: Any) -> Any:
+    """The Python value that an encoded one stands for. ValueError if it stands for none."""
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if isinstance(value, dict):
+        if len(value) != 1:
+            raise ValueError(f"an encoded value has one tag, not {len(value)}")
+        ((tag, content),) = value.items()
+        if tag not in DECODERS:
+            raise ValueError(f"unknown tag {tag!r}")
+        return DECODERS[tag](content)
+    return value
+
+
+def dumps(message: dict[str, Any]) -> bytes:
+    """One message as a line of ASCII JSON."""
+    return json.dumps(message).encode() + b"\n"
+
+
+def loads(line: bytes) -> dict[str, Any]:
+    """The message of one line. ValueError unless it is a JSON object."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("a message is a JSON object")
+    return message
+
+
+def is_iterator(value: Any) -> bool:
+    """Whether a decoded value was an iterator where it came from."""
+    return isinstance(value, Iterator)

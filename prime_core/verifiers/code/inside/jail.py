@@ -1,0 +1,89 @@
+"""The walls around one program: steps that a fresh fork of the server takes before it runs.
+
+The fork is process 1 of its own pid namespace, so it cannot name (trace, signal, read) the server
+or any other program, and when it ends the kernel ends whatever it started. Here it gets its own
+empty scratch folder and /proc, its limits, a user without rights and the system-call filter.
+"""
+
+import fcntl
+import os
+import platform
+import resource
+from typing import Any
+
+from . import kernel, seccomp
+
+SCRATCH = "/tmp"
+ENTRIES_PER_MB = 64  # files and folders in the scratch folder: bounds the kernel's memory for them
+FIRST_FREE_FD = 64
+
+
+def place_descriptors(descriptors: list[int]) -> None:
+    """Make these the descriptors 0, 1, 2, ... and close every other one."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, FIRST_FREE_FD) for fd in descriptors]
+    for number, fd in enumerate(high):
+        os.dup2(fd, number)
+    os.closerange(len(high), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def counts_processes_per_namespace() -> bool:
+    """Whether RLIMIT_NPROC counts inside the user namespace (Linux 5.14) or per user and host."""
+    major, minor = platform.release().split(".")[:2]
+    return (int(major), int("".join(c for c in minor if c.isdigit()) or 0)) >= (5, 14)
+
+
+def set_limits(job: dict[str, Any], *, limit_processes: bool) -> None:
+    """Kernel limits of each process; the server watches the sums over all of them."""
+    address_space = job["memory"] + (256 << 20)  # code, stacks and arenas that stay untouched
+    limits = {
+        resource.RLIMIT_AS: address_space,
+        resource.RLIMIT_CPU: int(job["cpu"]) + 2,
+        resource.RLIMIT_FSIZE: job["scratch"],
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+    }
+    if limit_processes:
+        limits[resource.RLIMIT_NPROC] = job["processes"] + 1  # and the server
+    for kind, value in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def enter(job: dict[str, Any], user: int) -> None:
+    """Isolate this process for good. `user` is the uid to take when the server is root."""
+    kernel.unshare("mount")
+    kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
+    size = f"size={job['scratch']},nr_inodes={(job['scratch'] >> 20) * ENTRIES_PER_MB}"
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount("scratch", SCRATCH, "tmpfs", flags, f"{size},mode=1777")
+    mount_proc()
+    os.chdir(SCRATCH)
+    with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
+        score.write("1000")  # when the machine runs out of memory: this one, not the server
+    is_root = os.getuid() == 0
+    set_limits(job, limit_processes=is_root or counts_processes_per_namespace())
+    if is_root:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    kernel.drop_capabilities()
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # changing the uid took /proc/self away
+    seccomp.install()
+
+
+def mount_proc() -> None:
+    """/proc with the processes of this namespace only, and nothing of the machine if possible."""
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    try:
+        kernel.mount("proc", "/proc", "proc", flags, "subset=pid")
+    except OSError:  # before Linux 5.8
+        kernel.mount("proc", "/proc", "proc", flags)
+
+
+def enter_nothing(job: dict[str, Any]) -> None:
+    """`sandbox: none`: a working folder and the limits, no walls."""
+    os.chdir(job["folder"])
+    os.setsid()
+    set_limits(job, limit_processes=False)

@@ -1,0 +1,88 @@
+"""The outer walls without bubblewrap: new namespaces, and a root folder with almost nothing in it.
+
+Runs before the server, in the same interpreter: an ordinary user keeps the rights over the new
+namespaces only until the next program is executed.
+"""
+
+import os
+from typing import Any
+
+from . import kernel
+
+STAGE = "/tmp"
+KEPT_FLAGS = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+ATIME_FLAGS = {os.ST_NOATIME: 1 << 10, os.ST_NODIRATIME: 1 << 11, os.ST_RELATIME: 1 << 21}
+SYSTEM_CALLS = ("x86_64", "aarch64")
+
+
+def enter(walls: dict[str, Any]) -> None:
+    """Return as process 1 behind new walls; the process that called waits for it and ends."""
+    if os.uname().machine not in SYSTEM_CALLS:
+        raise OSError(f"no system-call numbers for {os.uname().machine}")
+    kernel.die_with_parent()
+    user, group = os.geteuid(), os.getegid()
+    if user == 0:
+        kernel.unshare("mount", "pid", "net", "ipc", "uts")
+    else:
+        kernel.unshare("user", "mount", "pid", "net", "ipc", "uts")
+        write("/proc/self/setgroups", "deny")
+        write("/proc/self/uid_map", f"1000 {user} 1")
+        write("/proc/self/gid_map", f"1000 {group} 1")
+    child = os.fork()
+    if child:
+        os.close(0)  # the server's line to the host must end with the server
+        os.waitpid(child, 0)
+        os._exit(1)
+    kernel.die_with_parent()
+    os.setsid()
+    build_root(walls)
+
+
+def build_root(walls: dict[str, Any]) -> None:
+    """Move into a folder in memory that shows the listed paths, read-only."""
+    kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("root", STAGE, "tmpfs", kernel.MS_NOSUID, "mode=755")
+    os.chdir(STAGE)
+    os.mkdir("old")
+    os.mkdir("new")
+    kernel.mount("new", "new", "", kernel.MS_BIND)  # a folder must be a mount to become the root
+    kernel.pivot_root(".", "old")
+    os.chdir("/")
+    for path, source in walls["paths"].items():
+        bind(f"/old{source}", f"/new{path}", kernel.MS_RDONLY | kernel.MS_NODEV)
+    for device in walls["devices"]:
+        bind(f"/old{device}", f"/new{device}", 0)
+    for path, target in walls["links"].items():
+        os.makedirs(os.path.dirname(f"/new{path}"), exist_ok=True)
+        os.symlink(target, f"/new{path}")
+    os.makedirs("/new/tmp")
+    os.makedirs("/new/proc")
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("proc", "/new/proc", "proc", flags)  # needs the old one in sight: before it goes
+    kernel.unmount("/old")
+    os.chdir("/new")
+    kernel.pivot_root(".", ".")
+    kernel.unmount(".")  # what was / lies under the new / now
+    os.chdir("/")
+    kernel.mount("none", "/", "", kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY)
+
+
+def bind(source: str, target: str, flags: int) -> None:
+    """Show a file or folder at another place, with these flags on top of those it has."""
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        write(target, "")
+    kernel.mount(source, target, "", kernel.MS_BIND)
+    present = os.statvfs(target).f_flag
+    flags |= present & KEPT_FLAGS  # an ordinary user may not take any of these away
+    for seen, flag in ATIME_FLAGS.items():
+        flags |= flag if present & seen else 0
+    kernel.mount("none", target, "", kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_NOSUID | flags)
+
+
+def write(path: str, text: str) -> None:
+    """Write a small file."""
+    with open(path, "w") as file:  # noqa: PTH123
+        file.write(text)

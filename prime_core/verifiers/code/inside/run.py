@@ -1,0 +1,202 @@
+"""What a fork does behind its walls: run the program, in one of four manners.
+
+    program   as a script: standard input to standard output
+    call      one call of one of its functions; the result goes to the host
+    serve     calls that the tests in another sandbox ask for, until they ask no more
+    tests     trusted assertions, whose calls of the program go through pipes to a `serve`
+
+Of what the tests expect, only `tests` ever hears.
+"""
+
+import atexit
+import builtins
+import gc
+import io
+import json
+import os
+import random
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+from . import asserting, codec
+
+ANSWER_FD = 3  # call, tests: one message for the host
+REQUESTS_FD, REPLIES_FD = 3, 4  # serve
+FILE_NAME = "/tmp/solution.py"
+UNPARSABLE = b"u"
+COMPILED = b"c"
+
+PRELUDE = """
+from bisect import *
+from collections import *
+from functools import *
+from heapq import *
+from itertools import *
+from math import *
+from typing import *
+import bisect, cmath, collections, copy, datetime, decimal, fractions, functools, heapq
+import itertools, json, math, operator, queue, random, re, statistics, string, sys, threading, time
+"""
+"""What sites like LeetCode import before a solution; the server has it loaded for everyone."""
+
+
+def import_prelude() -> dict[str, Any]:
+    """The names of the prelude but those of built-in functions (math.pow is not pow)."""
+    names: dict[str, Any] = {}
+    exec(PRELUDE, names)
+    return {k: v for k, v in names.items() if not k.startswith("__") and not hasattr(builtins, k)}
+
+
+PRELUDE_NAMES = import_prelude()
+
+
+def run_task(report: int) -> None:
+    """Read the task, compile the program, say so, run it."""
+    with open(report - 1, "rb") as file:  # noqa: PTH123
+        task = json.loads(file.read())
+    try:
+        code = compile(task["source"], FILE_NAME, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        os.write(report, UNPARSABLE + f"{type(error).__name__}: {error}".encode()[:500])
+        os._exit(1)
+    os.write(report, COMPILED)
+    os.close(report)
+    fresh_streams()
+    random.seed(0)
+    KINDS[task["kind"]](code, task)
+
+
+def fresh_streams() -> None:
+    """Standard streams as a new interpreter has them: ours were opened on other files."""
+    sys.stdin = sys.__stdin__ = stream(0, "r", "surrogateescape")  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = stream(1, "w", "surrogateescape")  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = stream(2, "w", "backslashreplace")  # type: ignore[misc]
+
+
+def stream(descriptor: int, mode: str, errors: str) -> io.TextIOWrapper:
+    """A text stream on a descriptor that it does not close; errors are written line by line."""
+    raw = open(descriptor, f"{mode}b", closefd=False)  # noqa: PTH123, SIM115
+    return io.TextIOWrapper(raw, "utf-8", errors, line_buffering=descriptor == 2)
+
+
+def module_of(name: str) -> dict[str, Any]:
+    """The namespace of a new module of this name, the one that `import` finds."""
+    module = types.ModuleType(name)
+    module.__dict__.update(__builtins__=builtins, __file__=FILE_NAME)
+    sys.modules[name] = module
+    sys.argv = [FILE_NAME]
+    return module.__dict__
+
+
+def run_program(code: types.CodeType, _task: dict[str, Any]) -> None:
+    """As `python solution.py` would."""
+    names = module_of("__main__")
+    exit_code = 0
+    try:
+        exec(code, names)
+    except SystemExit as request:
+        exit_code = exit_code_of(request.code)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        exit_code = 1
+    leave(names, exit_code)
+
+
+def exit_code_of(code: object) -> int:
+    """What the shell would see of sys.exit(code)."""
+    if code is None or isinstance(code, int):
+        return (code or 0) & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def leave(names: dict[str, Any], exit_code: int) -> None:
+    """End as an interpreter does, without taking apart the modules that the server loaded (5 ms).
+
+    Threads are waited for, exit functions called, and files that the program left open written
+    out: they are closed when the last name for them goes.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    names.clear()
+    gc.collect()
+    for file in (sys.stdout, sys.__stdout__, sys.stderr, sys.__stderr__):
+        try:
+            if file is not None and not getattr(file, "closed", False):
+                file.flush()
+        except Exception:
+            exit_code = exit_code or 120  # as CPython's own
+    os._exit(exit_code)
+
+
+def define_functions(code: types.CodeType, known: dict[str, Any]) -> dict[str, Any]:
+    """Run a program for its definitions: its `if __name__ == "__main__":` part is skipped."""
+    names = module_of("solution")
+    names.update(known)
+    exec(code, names)
+    return names
+
+
+def find_function(names: dict[str, Any], name: str) -> Callable[..., Any]:
+    """The method of class Solution, else the function of this name."""
+    solution = names.get("Solution")
+    if solution is not None and hasattr(solution, name):
+        return getattr(solution(), name)
+    if name not in names:
+        raise NameError(f"the program defines no {name!r}")
+    return names[name]
+
+
+def run_call(code: types.CodeType, task: dict[str, Any]) -> None:
+    """Call the function once and send what it returns."""
+    function = find_function(define_functions(code, PRELUDE_NAMES), task["fn_name"])
+    value = function(*codec.decode(task["arguments"]))
+    write_all(ANSWER_FD, codec.dumps({"value": codec.encode(value)}))
+    sys.stderr.flush()
+    os._exit(0)  # threads that are still running have nothing to add
+
+
+def run_serve(code: types.CodeType, task: dict[str, Any]) -> None:
+    """Answer one call a line until there are no more."""
+    names = define_functions(code, {})
+    with open(REQUESTS_FD, "rb") as requests:  # noqa: PTH123
+        for line in requests:
+            write_all(REPLIES_FD, codec.dumps(answer_call(names, codec.loads(line))))
+    os._exit(0)
+
+
+def answer_call(names: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    """{"value": ...}, or {"error": name of the exception, "message": ...}."""
+    try:
+        function = find_function(names, request["name"])
+        positional, named = codec.decode(request["arguments"])
+        return {"value": codec.encode(function(*positional, **named))}
+    except MemoryError:
+        raise
+    except BaseException as error:
+        return {"error": type(error).__name__, "message": str(error)[:500]}
+
+
+def run_tests(_code: types.CodeType, task: dict[str, Any]) -> None:
+    """Run trusted assertions (there is no program here) and send how they went."""
+    verdict = asserting.run_assertions(task)
+    write_all(ANSWER_FD, codec.dumps(verdict))
+    os._exit(0)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write it all, however little the pipe takes at a time."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+KINDS: dict[str, Callable[[types.CodeType, dict[str, Any]], None]] = {
+    "program": run_program,
+    "call": run_call,
+    "serve": run_serve,
+    "tests": run_tests,
+}

@@ -1,0 +1,337 @@
+"""Judging one program: run it on every test in the sandbox, compare out here, give a verdict.
+
+All tests count and none is forgiven; the first failure decides. Standard output and returned
+values are compared in this process (compare.py), which never executes anything of the program's.
+Assertions run in a second sandbox, so that no expected value is ever in the program's reach.
+"""
+
+import atexit
+import contextlib
+import functools
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..verdict import Judgement, Verdict
+from . import sandbox as sandboxes
+from .compare import same_output, same_value
+from .extract import extract_program
+from .formats import AssertTests, CallTests, StdinTests, Tests, parse_tests
+from .inside import codec
+from .limits import Limits
+from .worker import Run, Worker, WorkerDied, collect
+
+NO_PERMISSION = "PermissionError: [Errno 1]"
+Finding = tuple[Verdict, str]
+PASSED: Finding = (Verdict.correct, "")
+
+
+@functools.cache
+def choose_sandbox(sandbox: str) -> str:
+    """The sandbox that `sandbox` (auto, bubblewrap, namespaces, none) means on this machine.
+
+    It is tried out: ValueError, with what went wrong, if it does not work here.
+    """
+    if sandbox not in ("auto", *sandboxes.COMMANDS):
+        names = ", ".join(["auto", *sandboxes.COMMANDS])
+        raise ValueError(f"sandbox must be one of {names}, not {sandbox!r}")
+    reasons = []
+    for kind in ["bubblewrap", "namespaces"] if sandbox == "auto" else [sandbox]:
+        reason = what_fails(kind)
+        if not reason:
+            return kind
+        reasons.append(reason)
+    raise sandboxes.SandboxUnavailable(
+        f"no sandbox for model-written programs works here: {'; '.join(reasons)}. Install "
+        "bubblewrap or allow user namespaces; `sandbox: none` runs them without walls."
+    )
+
+
+def what_fails(kind: str) -> str:
+    """Why a small program that loads a module does not run in this sandbox; "" if it does."""
+    source = "import wave\na, b = map(int, input().split())\nprint(a * b)"
+    limits = Limits()
+    try:
+        with contextlib.closing(Worker(kind)) as worker:
+            task = {"kind": "program", "source": source}
+            run = Run(worker, task, limits, limits.wall_seconds, stdin=b"6 7")
+            collect([run])
+            failure = failure_of(run)
+    except (sandboxes.SandboxUnavailable, WorkerDied) as error:
+        return str(error)
+    if failure or run.content["stdout"] != b"42\n":
+        return f"{kind}: 6 * 7 gave {bytes(run.content['stdout'])!r} {failure}"
+    return ""
+
+
+class CodeJudge:
+    """Judges programs one after another on warm sandboxes (cold: a new one for every program).
+
+    Use it from one thread, in the process that made it; close() ends the sandboxes.
+    """
+
+    def __init__(
+        self, *, sandbox: str = "auto", limits: Limits | None = None, warm: bool = True
+    ) -> None:
+        self.limits, self.warm = limits or Limits(), warm
+        self.kind = choose_sandbox(sandbox)
+        self.workers: list[Worker] = []
+        self.deadline = 0.0
+
+    def __enter__(self) -> "CodeJudge":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the sandboxes; the next program starts new ones."""
+        for worker in self.workers:
+            worker.close()
+        self.workers = []
+
+    def __call__(
+        self, text: str, tests: Any, *, is_program: bool = False, prompt: str = ""
+    ) -> Judgement:
+        """The judgement of a response, or of a program where `is_program`.
+
+        tests: one of the forms in formats.py. prompt: the code that a completion continues.
+        """
+        started = time.monotonic()
+        program = text if is_program else extract_program(text)
+        try:
+            parsed = parse_tests(tests, prompt)
+            if not len(parsed):
+                raise ValueError("there are no tests")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            verdict, detail = Verdict.no_verdict, f"tests: {error}"
+        else:
+            if program is None or not program.strip():
+                verdict, detail = Verdict.no_answer, "no python block in the response"
+            else:
+                verdict, detail = self.judge_twice(program, parsed)
+        return Judgement(verdict, program, detail, time.monotonic() - started)
+
+    def judge_twice(self, program: str, tests: Tests) -> Finding:
+        """The finding; a second attempt on new sandboxes if the first lost its sandbox."""
+        judge_kind = JUDGES[type(tests)]
+        detail = ""
+        for _ in range(2):
+            try:
+                self.deadline = time.monotonic() + self.limits.total_seconds
+                return judge_kind(self, program, tests)
+            except WorkerDied as error:
+                detail = str(error)
+                self.close()
+            except sandboxes.SandboxUnavailable as error:
+                return Verdict.no_verdict, str(error)
+            finally:
+                if not self.warm:
+                    self.close()
+        return Verdict.no_verdict, detail
+
+    def worker(self, number: int) -> Worker:
+        """The running sandbox of this number."""
+        while len(self.workers) <= number:
+            self.workers.append(Worker(self.kind))
+        return self.workers[number]
+
+    def start(self, number: int, task: dict[str, Any], **options: Any) -> Run:
+        """Start a task on a sandbox, within what is left of the total time."""
+        left = max(0.01, self.deadline - time.monotonic())
+        wall_seconds = min(self.limits.wall_seconds, left)
+        return Run(self.worker(number), task, self.limits, wall_seconds, **options)
+
+    def time_is_up(self) -> bool:
+        """Whether the tests together have taken too long."""
+        return time.monotonic() > self.deadline
+
+
+def judge_stdin(judge: CodeJudge, program: str, tests: StdinTests) -> Finding:
+    """Run the program as a script on each input and compare what it prints."""
+    task = {"kind": "program", "source": program}
+    for i, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True)):
+        if judge.time_is_up():
+            return Verdict.timeout, f"test {i}: all tests together took too long"
+        run = judge.start(0, task, stdin=given.encode("utf-8", "surrogateescape"))
+        collect([run])
+        failure = failure_of(run)
+        if failure:
+            return failure[0], f"test {i}: {failure[1]}"
+        printed = run.content["stdout"].decode("utf-8", "backslashreplace")
+        if not same_output(printed, expected, tests.tolerance):
+            return Verdict.wrong, f"test {i}: printed {printed!r:.200}, expected {expected!r:.200}"
+    return PASSED
+
+
+def judge_calls(judge: CodeJudge, program: str, tests: CallTests) -> Finding:
+    """Call the function on each list of arguments and compare what it returns."""
+    task = {"kind": "call", "source": program, "fn_name": tests.fn_name}
+    for i, (arguments, expected) in enumerate(zip(tests.arguments, tests.outputs, strict=True)):
+        if judge.time_is_up():
+            return Verdict.timeout, f"test {i}: all tests together took too long"
+        run = judge.start(0, {**task, "arguments": codec.encode(arguments)}, answers=True)
+        collect([run])
+        failure = failure_of(run)
+        if failure:
+            return failure[0], f"test {i}: {failure[1]}"
+        try:
+            value = codec.decode(run.answer()["value"])
+            same = any(same_value(value, one, tests.tolerance) for one in expected)
+        except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError):
+            return Verdict.wrong, f"test {i}: {tests.fn_name} returned no plain value"
+        if not same:
+            return Verdict.wrong, f"test {i}: returned {value!r:.200}, not {expected[0]!r:.200}"
+    return PASSED
+
+
+def judge_assertions(judge: CodeJudge, program: str, tests: AssertTests) -> Finding:
+    """Run the assertions in one sandbox and the program in another, joined by two pipes."""
+    source = complete(program, tests)
+    requests_end, requests = os.pipe()
+    replies_end, replies = os.pipe()
+    task = {
+        "kind": "tests",
+        "source": "",
+        "prompt": tests.prompt,
+        "setup": tests.setup,
+        "tests": list(tests.tests),
+        "entry_point": tests.entry_point,
+        "reference": tests.reference,
+        "inputs": codec.encode(list(tests.inputs)),
+        "tolerance": tests.tolerance,
+        "max_bytes": judge.limits.max_output_bytes,
+    }
+    served = asserted = None
+    try:
+        serve = {"kind": "serve", "source": source}
+        served = judge.start(0, serve, pipes=(requests_end, replies))
+        asserted = judge.start(1, task, pipes=(replies_end, requests), answers=True)
+    finally:
+        for descriptor in (requests_end, requests, replies_end, replies):
+            os.close(descriptor)
+        if served and not asserted:
+            served.close()
+    collect([served, asserted])
+    return finding_of_assertions(served, asserted)
+
+
+def finding_of_assertions(served: Run, asserted: Run) -> Finding:
+    """The verdict from how the tests ended and, where they failed, from how the program did."""
+    try:
+        answer = asserted.answer()
+    except ValueError:
+        answer = {}
+    broken = failure_of(asserted)
+    if answer.get("passed") is True and not broken:
+        return PASSED
+    if answer.get("blame") == "tests":
+        return Verdict.no_verdict, f"tests: {answer['failed']}"
+    failure = failure_of(served)
+    if failure and served.reply["reason"] != "stopped":
+        return failure
+    if answer:
+        return Verdict(answer["how"]), answer["failed"]
+    return broken or (Verdict.no_verdict, "the tests ended without a result")
+
+
+def complete(program: str, tests: AssertTests) -> str:
+    """The program with the prompt before it, where the prompt begins the function in question."""
+    begins = f"def {tests.entry_point}(" in tests.prompt and tests.entry_point
+    if not begins or tests.reference or "from __future__ import" in program:
+        return program
+    try:
+        compile(tests.prompt, "prompt.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return program
+    return f"{tests.prompt}\n{program}"
+
+
+def failure_of(run: Run) -> Finding | None:
+    """Why a run failed, whatever it printed; None if it ended well."""
+    reply, report = run.reply, run.reply["report"]
+    if not report.startswith("j"):
+        if reply["reason"] or reply["exit_code"] != 1:
+            raise WorkerDied(f"the walls did not stand: {reply}")
+        return Verdict.no_verdict, f"the walls did not stand: {report}"
+    if report.startswith("ju"):
+        return Verdict.unparsable, report[2:]
+    if run.overflow:
+        return Verdict.wrong, f"more than {run.max_bytes} bytes of output"
+    if reply["reason"]:
+        return REASONS[reply["reason"]]
+    code = reply["exit_code"]
+    if code == 0:
+        return None
+    return exit_failure(run, code)
+
+
+REASONS: dict[str, Finding] = {
+    "wall": (Verdict.timeout, "over the limit of wall-clock time"),
+    "cpu": (Verdict.timeout, "over the limit of processor time"),
+    "memory": (Verdict.memory, "over the limit of memory"),
+    "processes": (Verdict.forbidden, "over the limit of processes"),
+    "stopped": (Verdict.crashed, "stopped"),
+}
+
+
+def exit_failure(run: Run, code: int) -> Finding:
+    """The verdict on a program that ended with this exit code, or was killed by signal -code."""
+    if code == -signal.SIGSYS:
+        return Verdict.forbidden, "asked the kernel for what no solution needs"
+    if code == -signal.SIGXCPU:
+        return Verdict.timeout, "over the limit of processor time"
+    if code == -signal.SIGKILL:
+        return Verdict.memory, "killed by the kernel, as it does when memory runs out"
+    if code < 0:
+        return Verdict.crashed, f"killed by {signal.Signals(-code).name}"
+    errors = run.content["stderr"].decode("utf-8", "replace").strip().splitlines()
+    last = errors[-1][:300] if errors else ""
+    if last.startswith("MemoryError"):
+        return Verdict.memory, last
+    if last.startswith(NO_PERMISSION):
+        return Verdict.forbidden, last
+    return Verdict.crashed, f"exit code {code}: {last}"
+
+
+JUDGES: dict[type, Callable[[CodeJudge, str, Any], Finding]] = {
+    StdinTests: judge_stdin,
+    CallTests: judge_calls,
+    AssertTests: judge_assertions,
+}
+
+warm_judges: dict[tuple[int, str], CodeJudge] = {}
+
+
+def judge(
+    text: str,
+    tests: Any,
+    *,
+    limits: Limits | None = None,
+    sandbox: str = "auto",
+    is_program: bool = False,
+    prompt: str = "",
+) -> Judgement:
+    """The judgement of one response (or program) on sandboxes that stay warm in this process.
+
+    no_verdict, saying why, where the sandbox does not work; choose_sandbox() tells beforehand.
+    """
+    key = (os.getpid(), sandbox)
+    if key not in warm_judges:
+        try:
+            warm_judges[key] = CodeJudge(sandbox=sandbox)
+        except sandboxes.SandboxUnavailable as error:
+            return Judgement(Verdict.no_verdict, None, str(error))
+        atexit.register(close_quietly, warm_judges[key], os.getpid())
+    one = warm_judges[key]
+    one.limits = limits or Limits()
+    return one(text, tests, is_program=is_program, prompt=prompt)
+
+
+def close_quietly(one: CodeJudge, owner: int) -> None:
+    """End the sandboxes at exit of the process that started them, not of its forks."""
+    if os.getpid() == owner:
+        with contextlib.suppress(OSError):
+            one.close()

@@ -1,0 +1,97 @@
+r"""One answer against one gold answer: text, numbers, words, algebra, in that order.
+
+In: two answers as written. Out: a Comparison that names the rule that decided. What this file
+does not read is left open (same is None), for the fallback.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from prime_core.verifiers.math import exact
+from prime_core.verifiers.math.approximate import rounds_to, within
+from prime_core.verifiers.math.equal import equal
+from prime_core.verifiers.math.evaluate import NotANumber
+from prime_core.verifiers.math.functions import TooLarge
+from prime_core.verifiers.math.normalise import normalise
+from prime_core.verifiers.math.parse import Node, parse
+from prime_core.verifiers.math.values import CannotTell
+
+_GROUPED = re.compile(r"\d,\d{3}(?!\d)")
+_ORDERED_TYPES = frozenset(["tuple", "vector", "ordered", "interval"])
+_TEXT_TYPES = frozenset(["text", "choice", "multiple_choice", "string"])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """same: True, False, or None where undecided. readable: the answer is mathematics or words."""
+
+    same: bool | None
+    how: str
+    readable: bool = True
+    gold_readable: bool = True
+
+
+def compare(
+    answer: str, gold: str, answer_type: str | None = None, tolerance: float | None = None
+) -> Comparison:
+    """Compare two answers. answer_type and tolerance come from the data row, where it has them."""
+    number = exact.same_number(answer, gold)
+    if number or (number is False and not tolerance):
+        return Comparison(number, "numbers compared exactly")
+    answer, gold = normalise(answer), normalise(gold)
+    if not gold or not answer:
+        return Comparison(False, "the gold answer is empty" if not gold else "an empty answer")
+    if exact.same_text(answer, gold):
+        return Comparison(True, "the same text")
+    if tolerance:
+        close = within(parse(answer), parse(gold), tolerance)
+        if close is not None:
+            return Comparison(close, f"numbers compared within {tolerance:g}, relative")
+    for rule, name in ((exact.same_based, "numerals"), (exact.same_choice, "choices")):
+        decided = rule(answer, gold)
+        if decided is not None:
+            return Comparison(decided, f"{name} compared")
+    if exact.is_wordy(gold) or (answer_type or "").lower() in _TEXT_TYPES:
+        return Comparison(exact.words(answer) == exact.words(gold), "words compared")
+    return _algebra(answer, gold, (answer_type or "").lower() in _ORDERED_TYPES)
+
+
+def _algebra(answer: str, gold: str, ordered: bool) -> Comparison:
+    grouped = bool(_GROUPED.search(answer) or _GROUPED.search(gold))
+    result = Comparison(None, "")
+    for thousands in (True, False) if grouped else (True,):
+        one, other = parse(answer, thousands), parse(gold, thousands)
+        result = _trees(one, other, answer, gold, ordered)
+        if result.same:
+            return result
+    return result
+
+
+def _trees(
+    one: Node | None, other: Node | None, answer: str, gold: str, ordered: bool
+) -> Comparison:
+    if one is None and exact.is_wordy(answer):
+        return Comparison(exact.words(answer) == exact.words(gold), "words, where the gold is not")
+    if one is None or other is None:
+        unread = "answer" if one is None else "gold answer"
+        return Comparison(None, f"the {unread} is not read", one is not None, other is not None)
+    try:
+        if equal(one, other, ordered):
+            return Comparison(True, "equal as expressions")
+        if rounds_to(one, other, answer, gold):
+            return Comparison(True, "the gold is a decimal approximation of the answer")
+    except (CannotTell, NotANumber) as error:
+        return Comparison(None, f"not decided: {error}")
+    except TooLarge as error:
+        return Comparison(False, f"too large to evaluate: {error}", readable=False)
+    except RecursionError:
+        return Comparison(False, "nested too deep", readable=False)
+    return Comparison(False, "different as expressions")
+
+
+def is_list(gold: str) -> bool:
+    """Whether a gold answer has several parts in no order."""
+    node = parse(gold)
+    return node is not None and node[0] in ("list", "set")

@@ -1,0 +1,249 @@
+r"""Whether two parsed answers say the same thing.
+
+In: trees of parse.py, the answer's and the gold's. Out: True or False; CannotTell where neither is
+shown. Conventions: bare lists and sets are unordered, tuples and intervals are ordered; an
+equation with a name on its left stands for its right side; 3 < x < 5 is the interval (3, 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from prime_core.verifiers.math import relations, units
+from prime_core.verifiers.math.evaluate import NotANumber
+from prime_core.verifiers.math.exact import words
+from prime_core.verifiers.math.functions import TooLarge
+from prime_core.verifiers.math.intervals import as_region, is_region
+from prime_core.verifiers.math.shapes import expand, rewrite
+from prime_core.verifiers.math.values import CannotTell, constant, same_value
+
+Node = tuple[Any, ...]
+
+_MAX_PAIRS = 3_000  # comparisons of elements of two unordered collections
+
+
+def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
+    """Compare two whole answers. ordered: a bare list of the gold is a tuple."""
+    answer, gold = expand(rewrite(answer)), expand(rewrite(gold))
+    if answer == gold:
+        return True
+    if gold[0] == "list" or answer[0] == "list":
+        return _lists(answer, gold, ordered)
+    return same(answer, gold)
+
+
+def same(answer: Node, gold: Node) -> bool:
+    """Compare two items."""
+    if answer == gold:
+        return True
+    answer_unit, answer = _unit(answer)
+    gold_unit, gold = _unit(gold)
+    if units.contradict(answer_unit, gold_unit):
+        return False
+    if answer[0] == "pct" or gold[0] == "pct":
+        return _percents(answer, gold)
+    if answer[0] == "text" or gold[0] == "text":
+        return answer[0] == gold[0] and words(answer[1]) == words(gold[1])
+    if answer[0] == "rel" or gold[0] == "rel":
+        return relations.same_relation(answer, gold, same)
+    if is_region(answer) and is_region(gold) and (_is_set(answer) or _is_set(gold)):
+        return as_region(answer) == as_region(gold)
+    if answer[0] == "matrix" or gold[0] == "matrix":
+        return _matrices(answer, gold)
+    if answer[0] == "set" or gold[0] == "set":
+        return answer[0] == gold[0] and unordered(answer[1:], gold[1:])
+    if answer[0] == "seq" or gold[0] == "seq":
+        return _sequences(answer, gold)
+    if answer[0] == "ratio" and gold[0] == "ratio" and len(answer) + len(gold) > 6:
+        return _ratios(answer[1:], gold[1:])
+    return _values(answer, gold)
+
+
+def unordered(answer: tuple[Node, ...], gold: tuple[Node, ...]) -> bool:
+    """Whether two collections hold the same elements, repetitions aside."""
+    one, other = _distinct(answer), _distinct(gold)
+    if all(isinstance(key, Fraction) for key in [*one, *other]):
+        return set(one) == set(other)
+    if len(one) * len(other) > _MAX_PAIRS:
+        raise TooLarge("two collections of many elements")
+    left, right = list(one.values()), list(other.values())
+    if not _covers(left, right) or not _covers(right, left):
+        return False
+    return len(left) == len(right) or _covers(left, right)
+
+
+def _distinct(items: tuple[Node, ...]) -> dict[Any, Node]:
+    """Elements by value where they are fractions, else by their trees."""
+    found: dict[Any, Node] = {}
+    for item in items:
+        value = constant(item) if item[0] not in ("qty", "pct", "deg", "based") else None
+        found.setdefault(value if isinstance(value, Fraction) else item, item)
+    return found
+
+
+def _covers(some: list[Node], others: list[Node]) -> bool:
+    """Whether each of `some` equals one of `others`."""
+    return all(any(_same_or_not(item, other) for other in others) for item in some)
+
+
+def _same_or_not(one: Node, other: Node) -> bool:
+    try:
+        return same(one, other)
+    except (CannotTell, NotANumber):
+        return False
+
+
+def _lists(answer: Node, gold: Node, ordered: bool) -> bool:
+    """A comma list against a list, set, tuple or single item."""
+    one = answer[1:] if answer[0] in ("list", "set") else (answer,)
+    other = gold[1:] if gold[0] in ("list", "set") else (gold,)
+    if answer[0] == "list" and gold[0] == "list":
+        assigned = relations.same_assignments(one, other, same)
+        if assigned is not None:
+            return assigned
+    if len(other) == 1 and _is_tuple(gold):  # 1, 2 for (1, 2)
+        return _in_order(tuple(relations.right_side(item) for item in one), gold[2:])
+    if len(one) == 1 and _is_tuple(answer) and len(other) == len(answer) - 2:
+        return _in_order(answer[2:], tuple(relations.right_side(item) for item in other))
+    if len(one) == 1 and answer[0] == "rel":  # x in {2, 3}, or x = 2 for two roots
+        inner = relations.right_side(answer)
+        if inner[0] in ("set", "seq"):
+            return _lists(inner, gold, ordered)
+    if ordered:
+        return _in_order(one, other)
+    if gold[0] == "list" and all(item[0] == "set" for item in one):
+        one = tuple(element for item in one for element in item[1:])
+    return unordered(one, other)
+
+
+def _in_order(one: tuple[Node, ...], other: tuple[Node, ...]) -> bool:
+    return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _is_tuple(node: Node) -> bool:
+    return node[0] == "seq" and node[1] == "()"
+
+
+def _is_set(node: Node) -> bool:
+    return node[0] in ("union", "inter", "minus", "builder", "set") or (
+        node[0] == "sym" and node[1].startswith("mathbb_")
+    )
+
+
+def _unit(node: Node) -> tuple[str, Node]:
+    """Unit and number of an item; a trailing degree sign is a unit."""
+    unit = ""
+    while node[0] in ("qty", "deg"):
+        if node[0] == "deg":
+            unit, node = f"{unit} degree", node[1]
+        else:
+            factor = units.multiplier(node[2])
+            unit = f"{unit} {node[2]}"
+            node = ("mul", ("num", Fraction(factor)), node[1]) if factor != 1 else node[1]
+    if node[0] == "neg" and node[1][0] == "deg":
+        return f"{unit} degree", ("neg", node[1][1])
+    return unit, node
+
+
+def _percents(answer: Node, gold: Node) -> bool:
+    """50% equals 50% always; 0.5 or 50 where only one side writes the sign."""
+    one = answer[1] if answer[0] == "pct" else answer
+    other = gold[1] if gold[0] == "pct" else gold
+    if same(one, other):
+        return True
+    if answer[0] == gold[0]:
+        return False
+    if answer[0] == "pct":
+        one = ("div", one, ("num", Fraction(100)))
+    else:
+        other = ("div", other, ("num", Fraction(100)))
+    return same(one, other)
+
+
+def _sequences(answer: Node, gold: Node) -> bool:
+    """Tuples and intervals: brackets count where an interval may be meant."""
+    if answer[0] != "seq" or gold[0] != "seq":
+        return False
+    if answer[1] != gold[1] and (len(gold) == 4 or "[" not in answer[1] + gold[1]):
+        return False
+    return _in_order(answer[2:], gold[2:])
+
+
+def _rows(node: Node) -> tuple[tuple[Node, ...], ...] | None:
+    """Rows of a matrix, of a tuple (as a column) or of [[1, 2], [3, 4]]; numbers in front go in."""
+    if node[0] == "matrix":
+        return node[1:]
+    if node[0] == "seq":
+        if all(item[0] == "seq" for item in node[2:]):
+            return tuple(item[2:] for item in node[2:])
+        return tuple((item,) for item in node[2:])
+    if node[0] in ("mul", "neg", "div"):
+        factors = node[1:] if node[0] != "neg" else (("num", Fraction(-1)), node[1])
+        for scalar, matrix in ((factors[0], factors[1]), (factors[1], factors[0])):
+            rows = _rows(matrix) if matrix[0] in ("matrix", "mul", "neg") else None
+            if rows is not None:
+                return tuple(tuple(_scaled(node[0], x, scalar) for x in row) for row in rows)
+    return None
+
+
+def _scaled(operation: str, entry: Node, scalar: Node) -> Node:
+    return ("div", entry, scalar) if operation == "div" else ("mul", scalar, entry)
+
+
+def _matrices(answer: Node, gold: Node) -> bool:
+    one, other = _rows(answer), _rows(gold)
+    if one is None or other is None:
+        return False
+    if answer[0] == "seq" and other is not None and len(other) == 1 and len(one) > 1:
+        one = (tuple(row[0] for row in one),)  # a tuple may stand for a row as well
+    if [len(row) for row in one] != [len(row) for row in other]:
+        return False
+    return all(_in_order(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _ratios(one: tuple[Node, ...], other: tuple[Node, ...]) -> bool:
+    """a:b:c = d:e:f where the quotients are equal."""
+    if len(one) != len(other):
+        return False
+    pairs = list(zip(one, other, strict=True))
+    a, b = pairs[0]
+    return all(same_value(("mul", a, d), ("mul", b, c)) for c, d in pairs[1:])
+
+
+def _values(answer: Node, gold: Node) -> bool:
+    """Expressions; infinity equals itself alone."""
+    signs = [_infinite(answer), _infinite(gold)]
+    if any(signs):
+        return signs[0] == signs[1]
+    collections = ("list", "set", "seq", "matrix", "union", "inter", "minus", "builder")
+    if answer[0] in collections or gold[0] in collections:
+        if _rows(answer) is not None and _rows(gold) is not None:
+            return _matrices(answer, gold)
+        if answer[0] in collections and gold[0] in collections:
+            raise CannotTell("collections of different kinds")
+        return False
+    if answer[0] == "based" and gold[0] == "based" and answer[2] != gold[2]:
+        return False
+    try:
+        return same_value(answer, gold)
+    except NotANumber as error:
+        raise CannotTell(f"no value: {error}") from None
+
+
+def _infinite(node: Node) -> int:
+    if node[0] == "inf":
+        return 1
+    return -_infinite(node[1]) if node[0] == "neg" else 0
+
+
+def nodes(node: Any) -> Iterator[Node]:
+    """Every subtree, the tree itself first."""
+    stack = [node]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple) and item:
+            if isinstance(item[0], str):
+                yield item
+            stack.extend(item)

@@ -1,0 +1,126 @@
+r"""Comparisons that need no algebra: the same text, the same words, the same plain number.
+
+In: two answers as written. Out: True, False, or None where the text alone does not decide.
+"""
+
+import re
+from fractions import Fraction
+
+from prime_core.verifiers.math.evaluate import based_value
+from prime_core.verifiers.math.functions import Undefined
+
+_PLAIN = re.compile(
+    r"\s*\$?\s*([+-]?)\s*(?:\\[dt]?frac\s*\{\s*(\d{1,300})\s*\}\s*\{\s*(\d{1,300})\s*\}"
+    r"|(\d{1,300})\s*/\s*(\d{1,300})|(\d{0,300})(?:\.(\d{1,300}))?)\s*\$?\s*",
+    re.ASCII,
+)
+_BASED = re.compile(r"\(?([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?\s*_\s*\{?\s*(\d{1,2})\s*\}?", re.ASCII)
+_CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?[.:]?")
+_NAMED_CHOICE = re.compile(r"(?:\(([A-Z])\)|([A-Z])\)|([A-Z])[.:]\s)\s*\S.*", re.DOTALL)
+_TEXT_GROUP = re.compile(r"\\text\s*\{((?:[^{}\\]|\\.|\{[^{}]*\})*)\}")
+_ARTICLES = frozenset(["a", "an", "the"])
+
+
+def plain_number(text: str) -> Fraction | None:
+    r"""The value of an integer, decimal, a/b or \frac{a}{b}; None for any other text."""
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        return None
+    sign, above, below, over, under, whole, decimals = match.groups()
+    above, below = above or over, below or under
+    if above is not None:
+        if not int(below):
+            return None
+        value = Fraction(int(above), int(below))
+    elif whole or decimals:
+        value = Fraction(int((whole or "") + (decimals or "")), 10 ** len(decimals or ""))
+    else:
+        return None
+    return -value if sign == "-" else value
+
+
+def same_number(answer: str, gold: str) -> bool | None:
+    """Two plain numbers compared exactly; None where either is not one."""
+    one = plain_number(answer)
+    if one is None:
+        return None
+    other = plain_number(gold)
+    return None if other is None else one == other
+
+
+def based(text: str) -> tuple[Fraction, int] | None:
+    """Value and base of 152A_{11}; None for any other text."""
+    match = _BASED.fullmatch(text)
+    if match is None or not re.match(r"\d|[A-Z]+\d|[A-F]+$", match.group(1)):
+        return None
+    try:
+        return based_value(match.group(1), match.group(2)), int(match.group(2))
+    except Undefined:
+        return None
+
+
+def same_based(answer: str, gold: str) -> bool | None:
+    """Numerals with a base: same value in the same base; without a base, the same digits."""
+    one, other = based(answer), based(gold)
+    if one is None and other is None:
+        return None
+    if one is not None and other is not None:
+        return one == other
+    bare, numeral = (answer, gold) if one is None else (gold, answer)
+    digits = _BASED.fullmatch(numeral)
+    if digits is None or not re.fullmatch(r"[0-9A-Za-z.]+", bare):
+        return None
+    return bare.lower() == digits.group(1).lower()
+
+
+def choice(text: str) -> str | None:
+    """The letter of a multiple-choice answer: C, (C), C."""
+    match = _CHOICE.fullmatch(_without_text(text).strip())
+    return match.group(1) if match else None
+
+
+def named_choice(text: str) -> str | None:
+    """The letter of an option written out: (C) 12, C) 12."""
+    match = _NAMED_CHOICE.fullmatch(_without_text(text).strip())
+    return next(filter(None, match.groups())) if match else None
+
+
+def same_choice(answer: str, gold: str) -> bool | None:
+    """Multiple choice, where the gold is one letter in parentheses or text; else None."""
+    letter = choice(gold)
+    if letter is None:
+        return None
+    given = choice(answer)
+    if given is None:
+        given = named_choice(answer)
+    return None if given is None else given == letter
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Lower-case words of a text answer, without articles, macros for text, or punctuation."""
+    plain = _without_text(text).replace("\\", " ")
+    found = re.findall(r"[^\W_]+", plain.lower())
+    return tuple(word for word in found if word not in _ARTICLES) or tuple(found)
+
+
+def is_wordy(text: str) -> bool:
+    """Whether a normalised answer consists of words, without any mathematics."""
+    plain = _without_text(text)
+    if re.search(r"[\\^_=<>+*/{}\[\]|$%]|\d", plain):
+        return False
+    return bool(re.search(r"[^\W\d_]{4,}|[^\x00-\x7f]", plain)) or (
+        "\\text" in text and bool(re.search(r"[A-Za-z]{2,}", plain))
+    )
+
+
+def same_text(answer: str, gold: str) -> bool:
+    """Normalised answers that are letter for letter the same, spaces aside."""
+    return _bare(answer) == _bare(gold)
+
+
+def _without_text(text: str) -> str:
+    return _TEXT_GROUP.sub(r" \1 ", text)
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", _TEXT_GROUP.sub(r"\1", text))

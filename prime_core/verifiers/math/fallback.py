@@ -1,0 +1,113 @@
+r"""math-verify in a process of its own, for answers that our parser does not read.
+
+It is given one box, never a whole response (it reads several boxes as a set). The process starts
+at the first question, stays for the next ones, and is killed when a question takes longer than
+its limit: no signal interrupts C code in the middle of big-number arithmetic, a kill does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+
+_WORKER = "prime_core.verifiers.math.fallback_worker"
+_START_SECONDS = 60.0  # importing sympy from a cold disk
+MAX_CHARS = 600
+
+
+class FallbackError(RuntimeError):
+    """math-verify cannot be started, or died twice on one question."""
+
+
+class _Worker:
+    """One math-verify process, and the pipe to it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", _WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        if self._line(_START_SECONDS) != "ready":
+            self.kill()
+            raise FallbackError("math-verify does not start; is the package installed?")
+
+    def ask(self, answer: str, gold: str, seconds: float) -> str | None:
+        """'true', 'false' or 'unread'; None when the limit passed. Raises FallbackError."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write((json.dumps([answer, gold]) + "\n").encode())
+        except BrokenPipeError:
+            raise FallbackError("math-verify's process is gone") from None
+        return self._line(seconds)
+
+    def _line(self, seconds: float) -> str | None:
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + seconds
+        received = b""
+        while not received.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                return None
+            piece = os.read(self.process.stdout.fileno(), 4096)
+            if not piece:
+                raise FallbackError("math-verify's process died")
+            received += piece
+        return received.decode().strip()
+
+    def kill(self) -> None:
+        """End the process; only by the process that started it."""
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe:
+                    pipe.close()
+
+
+_current: _Worker | None = None
+
+
+def math_verify(answer: str, gold: str, seconds: float) -> tuple[bool | None, str]:
+    """(True | False, how); (None, why) when it reads neither, or ('timeout') past the limit.
+
+    Raises FallbackError when math-verify itself fails, also on a second try.
+    """
+    global _current
+    for attempt in (1, 2):
+        if _current is None or _current.owner != os.getpid():
+            _current = _Worker()
+        try:
+            said = _current.ask(answer, gold, seconds)
+        except FallbackError:
+            stop()
+            if attempt == 2:
+                raise
+            continue
+        if said is None:
+            stop()
+            return None, "timeout"
+        if said in ("true", "false"):
+            return said == "true", "math-verify"
+        return None, "math-verify does not read it"
+    raise AssertionError("unreachable")
+
+
+def stop() -> None:
+    """End math-verify's process, if there is one."""
+    global _current
+    if _current is not None:
+        _current.kill()
+    _current = None
+
+
+atexit.register(stop)

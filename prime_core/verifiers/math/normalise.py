@@ -1,0 +1,188 @@
+r"""One spelling for answers that differ in typography only.
+
+In: LaTeX or plain text as a person or a model writes it. Out: LaTeX with one name for each macro,
+ASCII digits and signs, no sizing, spacing or colour. Nothing here changes what an answer means.
+"""
+
+import re
+import unicodedata
+
+_VULGAR = {
+    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5),
+    "⅗": (3, 5), "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8),
+    "⅞": (7, 8), "⅐": (1, 7), "⅑": (1, 9), "⅒": (1, 10),
+}  # fmt: skip
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta",
+    "η": "eta", "θ": "theta", "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu",
+    "ξ": "xi", "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi",
+    "ψ": "psi", "ω": "omega", "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda",
+    "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega", "ϕ": "phi",
+}  # fmt: skip
+_SIGNS = {
+    "−": "-", "–": "-", "—": "-", "﹣": "-", "－": "-", "‐": "-", "‑": "-", "×": r"\times ",
+    "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "≤": r"\le ",
+    "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∞": r"\infty ", "√": r"\sqrt ",
+    "∛": r"\sqrt[3]", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
+    "°": r"^\circ ", "±": r"\pm ", "∓": r"\mp ", "′": "'", "’": "'", "“": '"', "”": '"',
+    "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "［": "[", "］": "]", "｛": "{",
+    "｝": "}", "％": "%", "＝": "=", "＋": "+", "＜": "<", "＞": ">", "。": ".", "、": ",",
+    "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ",
+    "⌉": r"\rceil ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
+    "∖": r"\setminus ", "…": r"\ldots ", "⋯": r"\ldots ", "＊": "*", "∗": "*", "／": "/",
+    "∠": r"\angle ", "△": r"\triangle ", "¬": r"\neg ", "∧": r"\wedge ", "∨": r"\vee ",
+    "→": r"\to ", "∣": "|", "≡": r"\equiv ", "＾": "^",
+}  # fmt: skip
+_SUPERSCRIPT = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
+_SUBSCRIPT = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+_SCRIPTS = re.compile(f"([{''.join(_SUPERSCRIPT)}]+)|([{''.join(_SUBSCRIPT)}]+)")
+
+_SPACES = re.compile(
+    r"(?<!\\)\\[,:; >\n!]|~|\\(?:thinspace|medspace|thickspace|enspace|enskip|null|noindent"
+    r"|strut|allowbreak|relax|nolimits|limits|displaystyle|textstyle|scriptstyle|left\.?"
+    r"|right(?![a-z])\.?|[bB]igg?[lrm]?|,)(?![A-Za-z])|\\h?space\*?\{[^{}]{0,20}\}"
+    r"|\\[hv]?phantom\{[^{}]{0,20}\}"
+)
+_MATH_MARKS = re.compile(r"\\[()]|(?<!\\)\\\[|(?<!\\)\\\]|(?<!\\)\$")
+_RENAMES = {
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "leqslant": "le",
+    "geq": "ge", "geqslant": "ge", "neq": "ne", "lt": "<", "gt": ">", "varnothing": "emptyset",
+    "textdegree": "^\\circ ", "degree": "^\\circ ", "degrees": "^\\circ ", "ast": "*",
+    "infin": "infty", "dots": "ldots", "cdots": "ldots", "dotsc": "ldots", "dotsb": "ldots",
+    "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "lvert": "|", "rvert": "|",
+    "vert": "|", "mid": "|", "div": "/", "slash": "/", "tbinom": "binom", "dbinom": "binom",
+    "choose": "choose", "centerdot": "cdot", "bullet": "cdot", "land": "wedge", "lor": "vee",
+    "and": "wedge", "textasciicircum": "^", "colon": ":", "percent": "%", "backslash": "setminus",
+    "smallsetminus": "setminus", "bigcup": "cup", "bigcap": "cap", "newline": " ",
+    "lang": "langle", "rang": "rangle", "mod": "bmod", "R": "mathbb{R}", "lnot": "neg",
+    "arcsin": "arcsin", "qquad": "quad", "iff": "iff", "varphi": "phi", "varepsilon": "epsilon",
+    "doteq": "=", "coloneqq": "=", "triangleq": "=", "approxeq": "approx", "simeq": "approx",
+    "lparen": "(", "rparen": ")", "plus": "+",
+}  # fmt: skip
+_WRAPPERS = (
+    "mathit", "mathnormal", "mathsf", "mathtt", "boldsymbol", "bm", "underline", "mathstrut",
+    "boxed", "fbox", "ensuremath", "displaylines", "mathop", "mathord", "mathopen", "mathclose",
+    "mathbin", "emph", "pmb", "mathscr", "mathfrak", "vec", "overrightarrow", "bold", "hbox",
+    "smash", "mathring", "hat", "widehat", "tilde",
+)  # fmt: skip
+_TEXTS = (
+    "textbf", "textit", "textrm", "textsf", "texttt", "textsc", "textnormal", "mbox", "mathrm",
+    "mathbf", "operatorname", "rm", "bf", "it", "mathds", "textup", "textmd",
+)  # fmt: skip
+_MACRO = re.compile(r"\\([A-Za-z]+)\*?(?![A-Za-z])")
+_WRAPPER = re.compile(r"\\(?:" + "|".join(_WRAPPERS) + r")(?![A-Za-z])")
+_TEXT = re.compile(r"\\(?:" + "|".join(_TEXTS) + r")\*?(?![A-Za-z])\s*(?=\{)")
+_TEXT_BARE = re.compile(r"\\(?:rm|bf|it|sf|tt|mathrm|mathbf|mbox|textbf)(?![A-Za-z])")
+_COLOUR = re.compile(r"\\(?:text)?color\s*(?:\[[a-zA-Z]{0,10}\])?\s*\{[^{}]{0,40}\}")
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2,}|[{}%$])")
+_THOUSANDS_MARK = re.compile(r"(?<=\d)(?:\{,\}|,\s?\\!|\\!,|\\,|\\!)\s?(?=\d{3}(?!\d))")
+_TEX_ARGUMENTS = re.compile(r"\\(frac|binom)\s*(\d)\s*(\d)")
+
+
+def normalise(text: str) -> str:
+    """The answer in one spelling. Linear in the length of the text, never raises."""
+    text = _characters(text)
+    if any(mark in text for mark in "\\$~"):
+        text = _macros(text)
+    text = " ".join(text.split())
+    return _trim(text)
+
+
+def _characters(text: str) -> str:
+    """Signs, Greek letters, vulgar fractions, scripts and digits of Unicode, in ASCII."""
+    if text.isascii():
+        return re.sub(r"[\x00-\x1f\x7f]", " ", text)
+    text = _SCRIPTS.sub(_script, text)
+    out = []
+    for char in text:
+        if char < "\x80":
+            out.append(char if char >= " " and char != "\x7f" else " ")
+        elif char in _SIGNS:
+            out.append(_SIGNS[char])
+        elif char in _GREEK:
+            out.append(f"\\{_GREEK[char]} ")
+        elif char in _VULGAR:
+            out.append("\\frac{%d}{%d}" % _VULGAR[char])
+        else:
+            out.append(_other(char))
+    return "".join(out)
+
+
+def _script(match: re.Match[str]) -> str:
+    above, below = match.groups()
+    if above:
+        return "^{" + "".join(_SUPERSCRIPT[char] for char in above) + "}"
+    return "_{" + "".join(_SUBSCRIPT[char] for char in below) + "}"
+
+
+def _other(char: str) -> str:
+    """Digits of any script, full-width letters, spaces; format marks vanish."""
+    category = unicodedata.category(char)
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    if category == "Cf":
+        return ""
+    if category in ("Zs", "Zl", "Zp", "Cc"):
+        return " "
+    if "！" <= char <= "～":
+        return chr(ord(char) - 0xFEE0)
+    return char
+
+
+def _macros(text: str) -> str:
+    text = _THOUSANDS_MARK.sub("", text)
+    if "\\begin" not in text:
+        text = _DOUBLED.sub(r"\\", text)
+    text = _SPACES.sub(" ", text)
+    text = _MATH_MARKS.sub(" ", text)
+    text = _COLOUR.sub(" ", text)
+    text = _MACRO.sub(_rename, text)
+    text = _TEXT.sub(r"\\text", text)
+    text = _TEXT_BARE.sub(" ", text)
+    text = _WRAPPER.sub(" ", text)
+    return _TEX_ARGUMENTS.sub(r"\\\1{\2}{\3}", text)
+
+
+def _rename(match: re.Match[str]) -> str:
+    name = match.group(1)
+    new = _RENAMES.get(name)
+    if new is None:
+        return match.group(0)
+    return f"\\{new}" if new[0].isalpha() else new
+
+
+def _trim(text: str) -> str:
+    """Without enclosing braces, and without the full stop or comma that ends a sentence."""
+    for _ in range(4):
+        text = text.strip().rstrip(".,;:").strip()
+        depth = _outer_braces(text)
+        if depth == 0:
+            break
+        text = text[depth:-depth]
+    return text.strip()
+
+
+def _outer_braces(text: str) -> int:
+    """How many pairs of braces enclose the whole text."""
+    opened = len(text) - len(text.lstrip("{"))
+    if not opened or not text.endswith("}"):
+        return 0
+    depth, lowest, i = 0, opened, 0
+    while i < len(text):
+        char = text[i]
+        if char == "\\":
+            i += 2
+            continue
+        if char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+        i += 1
+        if i >= opened and i < len(text):
+            lowest = min(lowest, depth)
+            if depth < 0:
+                return 0
+    if depth != 0:
+        return 0
+    closed = len(text) - len(text.rstrip("}"))
+    return max(0, min(opened, closed, lowest))

@@ -1,0 +1,278 @@
+r"""Read normalised LaTeX into a small tree. Nothing is evaluated here.
+
+In: the output of normalise(). Out: nested tuples, ("name", children...), for example
+("add", ("num", 1), ("root", ("num", 2), ("sym", "x"))). Anything that is not understood raises
+ParseError; depth and size are bounded, so that no input is slow or exhausts the stack.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from prime_core.verifiers.math import atoms
+from prime_core.verifiers.math.normalise import normalise
+from prime_core.verifiers.math.tokens import END, ParseError, Token, tokenise
+
+Node = tuple[Any, ...]
+
+MAX_DEPTH = 40  # about 13 Python frames a level, of 1000
+RELATIONS = {
+    "=": "=", "==": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "\\le": "<=",
+    "\\ge": ">=", "\\ne": "!=", "\\in": "in", "\\approx": "~", "\\equiv": "===", "\\to": "->",
+    "\\Rightarrow": "=>", "\\implies": "=>", "\\rightarrow": "->", "\\sim": "~", "=>": "=>",
+    "->": "->", "\\cong": "~", "\\subset": "sub", "\\subseteq": "sub", "\\mapsto": "->",
+}  # fmt: skip
+_SET_OPERATORS = {"\\cup": "union", "\\cap": "inter", "\\setminus": "minus"}
+_CLOSES = frozenset([")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil", "&", "\\\\", "\\end"])
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str, thousands: bool = True) -> Node | None:
+    """Tree of an answer as written, or None when this parser does not read it.
+
+    thousands: whether 1,234 outside brackets is one number rather than two.
+    """
+    try:
+        return Parser(tokenise(normalise(text)), thousands).answer()
+    except (ParseError, RecursionError):
+        return None
+
+
+class Parser:
+    """Recursive descent over tokens; `atoms` holds what stands between operators."""
+
+    def __init__(self, tokens: list[Token], thousands: bool) -> None:
+        self.tokens = tokens
+        self.thousands = thousands
+        self.position = 0
+        self.depth = 0
+        self.brackets = 0  # a comma inside brackets separates
+        self.bars = 0  # open |
+        self.sets = 0  # open \{, where | means "such that"
+
+    def peek(self, ahead: int = 0) -> Token:
+        """A token further on, the end token past the last."""
+        index = self.position + ahead
+        return self.tokens[index] if index < len(self.tokens) else END
+
+    def name(self, ahead: int = 0) -> str:
+        r"""A token as it is written in rules: '+', '\frac', or '' for numbers, letters, text."""
+        token = self.peek(ahead)
+        if token.kind == "macro":
+            return "\\" + token.value
+        return token.value if token.kind == "sign" else ""
+
+    def take(self) -> Token:
+        """The next token, consumed."""
+        token = self.peek()
+        self.position += 1
+        return token
+
+    def expect(self, name: str) -> None:
+        """Consume this token or refuse."""
+        if self.name() != name:
+            raise ParseError(f"expected {name!r}, found {self.peek().value!r}")
+        self.position += 1
+
+    def answer(self) -> Node:
+        """answer := items, up to the end of the text."""
+        node = self.items()
+        if self.peek() is not END:
+            raise ParseError(f"unexpected {self.peek().value!r}")
+        return node
+
+    def items(self) -> Node:
+        """items := item (separator item)*; one item stands for itself."""
+        found: list[Node] = []
+        self._separators()
+        while self.peek() is not END and self.name() not in _CLOSES:
+            if self.name() == "|" and (self.bars or self.sets):
+                break
+            found.append(self.item())
+            if not self._separators():
+                break
+        if not found:
+            raise ParseError("nothing there")
+        return found[0] if len(found) == 1 else ("list", *found)
+
+    def _separators(self) -> bool:
+        any_found = False
+        while self.peek().kind == "sep" or self.name() in (",", ";", "\\wedge", "\\vee"):
+            self.position += 1
+            any_found = True
+        return any_found
+
+    def item(self) -> Node:
+        """item := quantity (relation quantity)*."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ParseError(f"nested more than {MAX_DEPTH} deep")
+        while self.name() in ("\\approx", "=", "\\therefore", "\\implies", "\\Rightarrow"):
+            self.position += 1
+        members, relations = [self.quantity()], []
+        while True:
+            relation = RELATIONS.get(self.name())
+            if relation is None:
+                break
+            self.position += 1
+            relations.append(relation)
+            members.append(self.quantity())
+        self.depth -= 1
+        return ("rel", tuple(members), tuple(relations)) if relations else members[0]
+
+    def quantity(self) -> Node:
+        r"""quantity := currency? ratio unit?, for example \$5, 5 cm^2, 3 km/h."""
+        unit = self._currency()
+        node = self.ratio()
+        unit += self._unit()
+        return ("qty", node, unit) if unit else node
+
+    def _currency(self) -> str:
+        token = self.peek()
+        is_sign = self.name() in ("\\$", "$", "\\pounds", "\\euro")
+        if is_sign or token.value in ("£", "€", "¥", "₹", "USD", "US"):
+            self.position += 1
+            return {"\\$": "$", "\\pounds": "£", "\\euro": "€"}.get(self.name(-1), token.value) + (
+                self._currency() if token.value == "US" else ""
+            )
+        if self.name() == "-" and self.name(1) in ("\\$", "$"):  # -\$5
+            sign = self.tokens[self.position]
+            self.tokens[self.position : self.position + 2] = [self.peek(1), sign]
+            return self._currency()
+        return ""
+
+    def _unit(self) -> str:
+        r"""Words after a number, with their powers and slashes."""
+        words: list[str] = []
+        while True:
+            token = self.peek()
+            if token.kind == "text":
+                words.append(token.value)
+            elif words and self.name() == "/" and self.peek(1).kind in ("text", "letter"):
+                words.append("/")
+            elif words and token.kind == "letter" and words[-1] == "/":
+                words.append(token.value)
+            elif words and self.name() == "^":
+                self.position += 1
+                words.append("^" + "".join(re.findall(r"-?\d+", atoms.raw_group(self))))
+                continue
+            elif self.name() in ("\\$", "€", "£", "¢"):
+                words.append(token.value.strip("\\"))
+            elif self.name() == "." and words:
+                pass
+            else:
+                return " ".join(words)
+            self.position += 1
+
+    def ratio(self) -> Node:
+        """ratio := sets (':' sets)*."""
+        parts = [self.set_expression()]
+        while self.name() == ":" and not self.sets:
+            self.position += 1
+            parts.append(self.set_expression())
+        return parts[0] if len(parts) == 1 else ("ratio", *parts)
+
+    def set_expression(self) -> Node:
+        """Sets := sum ((union | intersection | difference) sum)*, from the left."""
+        node = self.sum()
+        while self.name() in _SET_OPERATORS:
+            operator = _SET_OPERATORS[self.name()]
+            self.position += 1
+            node = (operator, node, self.sum())
+        return node
+
+    def sum(self) -> Node:
+        """Sum := product (('+' | '-' | plus-minus) product)*."""
+        terms = [self.product()]
+        while self.name() in ("+", "-", "\\pm", "\\mp"):
+            sign = self.name()
+            self.position += 1
+            term = self.product()
+            terms.append(_signed(sign, term))
+        return terms[0] if len(terms) == 1 else ("add", *terms)
+
+    def product(self) -> Node:
+        """Product := signed ((times | over | mod | nothing) signed)*, from the left."""
+        node = self.signed()
+        while True:
+            name = self.name()
+            if name in ("\\cdot", "\\times", "*"):
+                self.position += 1
+                node = ("mul", node, self.signed())
+            elif name == "/":
+                self.position += 1
+                node = ("div", node, self.signed())
+            elif name == "\\bmod":
+                self.position += 1
+                node = ("mod", node, self.signed())
+            elif atoms.starts_factor(self):
+                node = ("mul", node, self.power())
+            else:
+                return node
+
+    def signed(self) -> Node:
+        """Signed := sign* power."""
+        signs = []
+        while self.name() in ("+", "-", "\\pm", "\\mp"):
+            signs.append(self.name())
+            self.position += 1
+            if len(signs) > MAX_DEPTH:
+                raise ParseError("too many signs")
+        node = self.power()
+        for sign in reversed(signs):
+            node = _signed(sign, node)
+        return node
+
+    def power(self) -> Node:
+        """Power := postfix ('^' script)*, from the right."""
+        node = atoms.postfix(self)
+        if self.name() not in ("^", "**"):
+            return node
+        self.position += 1
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ParseError(f"nested more than {MAX_DEPTH} deep")
+        exponent = self.script()
+        self.depth -= 1
+        return atoms.after_postfix(self, ("pow", node, exponent))
+
+    def script(self) -> Node:
+        """What a ^ governs: a group, a signed number, or one power."""
+        if self.name() in ("-", "+"):
+            sign = self.take().value
+            return _signed(sign, self.power())
+        return self.power()
+
+
+def _signed(sign: str, node: Node) -> Node:
+    if sign == "+":
+        return node
+    if sign == "-":
+        if node[0] == "num":
+            return ("num", -node[1])
+        return ("neg", node)
+    return ("pm" if sign == "\\pm" else "mp", node)
+
+
+def number(text: str) -> Fraction:
+    """The exact value of a decimal numeral. Raises ParseError beyond 10,000 digits."""
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, _, decimals = mantissa.partition(".")
+    shift = int(exponent) if exponent and len(exponent) < 8 else 0
+    if len(mantissa) > 10_000 or abs(shift) > 10_000 or len(exponent) >= 8:
+        raise ParseError("a number of more than 10,000 digits")
+    value = Fraction(_integer(whole + decimals))
+    shift -= len(decimals)
+    return value * 10**shift if shift >= 0 else value / 10**-shift
+
+
+def _integer(digits: str) -> int:
+    """int() in pieces: Python refuses more than 4,300 digits at once."""
+    value = 0
+    for start in range(0, len(digits), 4_000):
+        piece = digits[start : start + 4_000]
+        value = value * 10 ** len(piece) + int(piece)
+    return value

@@ -1,0 +1,85 @@
+r"""Trees in the shapes that equal.py compares: plus-minus written out, loose forms made regular."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Node = tuple[Any, ...]
+
+_MAX_SIGNS = 4
+
+
+def rewrite(node: Node) -> Node:
+    """A tree with sets of reals under one name, and 'x in S' as S."""
+    if node[0] == "rel" and node[2] == ("in",) and _reads_as_name(node[1][0]):
+        return rewrite(node[1][1])
+    if node[0] == "qty" and node[1][0] in ("seq", "set", "list", "text"):
+        return node[1]
+    if node[0] == "list":
+        return ("list", *(rewrite(item) for item in node[1:]))
+    if node[0] == "seq" and node[1] == "()" and len(node) == 3 and node[2][0] == "rel":
+        return rewrite(node[2])
+    return node
+
+
+def _reads_as_name(node: Node) -> bool:
+    return node[0] in ("sym", "call", "mul", "seq", "list", "text")
+
+
+def expand(node: Node) -> Node:
+    r"""1 \pm 2 as the list 1+2, 1-2, inside lists, sets and right sides of equations too."""
+    if not _has_signs(node):
+        return node
+    if node[0] in ("list", "set"):
+        items: list[Node] = []
+        for item in node[1:]:
+            expanded = expand(item)
+            items.extend(expanded[1:] if expanded[0] == "list" else (expanded,))
+        return (node[0], *items)
+    return _alternatives(node)
+
+
+def _alternatives(node: Node) -> Node:
+    """All readings of the signs in one expression: linked where minus-plus occurs as well."""
+    count = _count(node, "pm")
+    linked = _count(node, "mp") > 0 or count > _MAX_SIGNS
+    choices = [(1,) * count, (-1,) * count] if linked else _signs(count)
+    found: list[Node] = []
+    for choice in choices:
+        remaining = list(choice)
+        tree = _with_signs(node, remaining, choice[0] if choice else 1)
+        if tree not in found:
+            found.append(tree)
+    return found[0] if len(found) == 1 else ("list", *found)
+
+
+def _signs(count: int) -> list[tuple[int, ...]]:
+    if count == 0:
+        return [(1,), (-1,)]
+    rows: list[tuple[int, ...]] = [()]
+    for _ in range(count):
+        rows = [(*row, sign) for row in rows for sign in (1, -1)]
+    return rows
+
+
+def _with_signs(node: Any, remaining: list[int], first: int) -> Any:
+    if not isinstance(node, tuple) or not node:
+        return node
+    if node[0] == "pm":
+        sign = remaining.pop(0) if remaining else first
+        inner = _with_signs(node[1], remaining, first)
+        return inner if sign > 0 else ("neg", inner)
+    if node[0] == "mp":
+        inner = _with_signs(node[1], remaining, first)
+        return ("neg", inner) if first > 0 else inner
+    return tuple(_with_signs(child, remaining, first) for child in node)
+
+
+def _count(node: Any, name: str) -> int:
+    if not isinstance(node, tuple) or not node:
+        return 0
+    return int(node[0] == name) + sum(_count(child, name) for child in node)
+
+
+def _has_signs(node: Node) -> bool:
+    return _count(node, "pm") + _count(node, "mp") > 0

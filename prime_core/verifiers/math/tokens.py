@@ -1,0 +1,128 @@
+r"""Cut normalised LaTeX into tokens.
+
+In: the output of normalise(). Out: tokens (kind, value, space_before). Words in \text{} and bare
+words become separators, units, function names or text; what is left are numbers, single letters,
+macros and signs. Pages of input are refused before any work is done.
+"""
+
+import re
+from typing import NamedTuple
+
+from prime_core.verifiers.math.units import UNITS
+
+MAX_TOKENS = 12_000
+
+
+class ParseError(ValueError):
+    """The text is not mathematics that this parser reads."""
+
+
+class Token(NamedTuple):
+    """One token. kind: number, letter, macro, sign, text, sep, function, end."""
+
+    kind: str
+    value: str
+    spaced: bool = False
+
+
+END = Token("end", "")
+
+FUNCTIONS = frozenset(
+    ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "asin", "acos", "atan", "cosec", "tg", "ctg", "ln", "log", "lg", "exp", "gcd", "lcm", "min", "max", "det", "sgn", "sign", "Re", "Im", "arg", "cis"]
+)
+_SEPARATORS = frozenset(["and", "or", ",", ";", "and/or", ",and", ",or", "&"])
+_SKIPPED = frozenset(
+    ["approximately", "approx", "about", "exactly", "either", "roughly", "only", "answer:", "answer", "is", "equals:", "the", "all", "if", "both", "namely"]
+)
+_WORD_NUMBERS = frozenset(["pi", "infinity", "inf", "oo", "sqrt", "infty", "theta", "alpha"])
+_BARE_UNITS = frozenset(["cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "in", "hr", "lb", "oz", "mph", "min", "sec", "yd", "mi", "dm"])
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+    |\\text\s*\{(?P<text>(?:[^{}\\]|\\.|\{[^{}]*\})*)\}
+    |\\(?P<macro>[A-Za-z]+)
+    |\\(?P<escaped>[{}%$&|\\_#.])
+    |(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+(?![A-Za-z\d]))?)
+    |(?P<word>[A-Za-z][A-Za-z]+)
+    |(?P<letter>[A-Za-z])
+    |(?P<sign>\*\*|<=|>=|!=|==|=>|->|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def tokenise(text: str) -> list[Token]:
+    """Tokens of a normalised answer, with an end token. Raises ParseError."""
+    tokens: list[Token] = []
+    spaced = False
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup or ""
+        value = match.group(kind)
+        if kind == "space":
+            spaced = True
+            continue
+        if kind == "text":
+            tokens.extend(_text(value, spaced))
+        elif kind == "word":
+            tokens.extend(_word(value, spaced, tokens, text, match.end()))
+        elif kind == "macro":
+            tokens.append(_macro(value, spaced))
+        elif kind == "escaped":
+            tokens.append(Token("sign", "\\" + value, spaced))
+        else:
+            tokens.append(Token(kind, value, spaced))
+        spaced = False
+        if len(tokens) > MAX_TOKENS:
+            raise ParseError(f"more than {MAX_TOKENS} tokens")
+    tokens.append(END)
+    return tokens
+
+
+def _macro(name: str, spaced: bool) -> Token:
+    if name in FUNCTIONS:
+        return Token("function", name, spaced)
+    if name == "quad":
+        return Token("sep", "quad", True)
+    return Token("macro", name, spaced)
+
+
+def _text(content: str, spaced: bool) -> list[Token]:
+    r"""Tokens of \text{content}: a separator, a name, mathematics in disguise, or words."""
+    words = content.replace("~", " ").strip()
+    lowered = words.lower()
+    if lowered.strip(" ,;.") in _SEPARATORS or lowered in _SEPARATORS:
+        return [Token("sep", lowered, True)]
+    if not words or lowered in _SKIPPED:
+        return []
+    if words in FUNCTIONS:
+        return [Token("function", words, spaced)]
+    if not re.search(r"[A-Za-z]{2}|[^\x00-\x7f]", words):
+        if len(words) == 1 and words.isalpha():
+            return [Token("text", words, spaced)]
+        inner = tokenise(words)[:-1]
+        return [Token(t.kind, t.value, t.spaced or (i == 0 and spaced)) for i, t in enumerate(inner)]
+    if re.match(r"[-+$(\d\\]", words) and re.search(r"\d", words) and "\\text" not in words:
+        return tokenise(words)[:-1]  # \text{5 cm}
+    return [Token("text", words, spaced)]
+
+
+def _word(word: str, spaced: bool, before: list[Token], text: str, end: int) -> list[Token]:
+    """Tokens of bare letters: a separator, function, unit or word; else a product of letters."""
+    lowered = word.lower()
+    if lowered in _SEPARATORS:
+        return [Token("sep", lowered, True)]
+    if lowered in FUNCTIONS or word in FUNCTIONS:
+        return [Token("function", lowered, spaced)]
+    if lowered in _WORD_NUMBERS:
+        return [Token("macro", "infty" if lowered.startswith(("in", "oo")) else lowered, spaced)]
+    if word[:3] in ("sin", "cos", "tan", "log") and len(word) == 4:  # sinx
+        return [Token("function", word[:3], spaced), Token("letter", word[3], False)]
+    after_number = bool(before) and before[-1].kind == "number"
+    if word in _BARE_UNITS and after_number and not text[end : end + 1].isalpha():
+        return [Token("text", word, spaced)]
+    if len(word) >= 4 or (lowered in UNITS and len(word) == 3) or (spaced and lowered in UNITS):
+        if word.isupper() and len(word) <= 6:
+            return [Token("letter", word, spaced)]  # a name such as ABCD is one symbol
+        return [Token("text", word, spaced)]
+    if word.isupper():
+        return [Token("letter", word, spaced)]
+    return [Token("letter", c, spaced and i == 0) for i, c in enumerate(word)]

@@ -1,0 +1,225 @@
+"""Whether two trees have the same value, at every point or as constants.
+
+Fractions decide exactly. Otherwise both sides are evaluated in doubles at fixed pseudo-random
+points (Schwartz 1980, Zippel 1979: different polynomials rarely agree at a random point), and an
+agreement is confirmed with 50 digits, so that near-identities are not equal.
+"""
+
+from __future__ import annotations
+
+import zlib
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from prime_core.verifiers.math.evaluate import Evaluator, NotANumber, is_finite, names
+from prime_core.verifiers.math.functions import (
+    Arithmetic,
+    Double,
+    Exact,
+    Inexact,
+    Precise,
+    TooLarge,
+    Undefined,
+)
+
+Node = tuple[Any, ...]
+Point = dict[str, Fraction]
+
+_EXACT = Exact()
+_NUM_EXACT_POINTS = 3
+_NUM_POINTS = 14
+_INTEGER_NAMES = frozenset("nmkjlpqrstNMKdabxyc")
+_TRIGONOMETRIC = frozenset("sin cos tan floor ceil".split())
+_FAILURES = (Inexact, Undefined, ZeroDivisionError, OverflowError, ValueError)
+
+
+class CannotTell(ValueError):
+    """Neither equal nor unequal could be established."""
+
+
+def same_value(one: Node, other: Node) -> bool:
+    """Whether two expressions are equal. Raises CannotTell, TooLarge or NotANumber."""
+    if one == other:
+        return True
+    variables = names(one) | names(other)
+    exact = _exactly(one, other, variables)
+    if exact is not None:
+        return exact
+    if _mentions(one, other, _is_stepped) and not _at_whole_numbers(one, other, variables):
+        return False  # steps agree between whole numbers close to zero, whatever they are
+    if _numerically(one, other, variables):
+        return True
+    return _mentions(one, other, _is_whole) and _at_whole_numbers(one, other, variables)
+
+
+def constant(node: Node) -> Fraction | float | None:
+    """A real constant's value, exact where possible; None for anything else."""
+    try:
+        return Evaluator(_EXACT, {})(node)
+    except (*_FAILURES, TooLarge):
+        pass
+    try:
+        value = Evaluator(Double(), {})(node)
+    except (*_FAILURES, TooLarge):
+        return None
+    return value.real if _is_real(value) and is_finite(value) else None
+
+
+def _exactly(one: Node, other: Node, variables: frozenset[str]) -> bool | None:
+    """Equal or not by fractions; None where a side is not a fraction."""
+    agreements = 0
+    for attempt in range(2 * _NUM_EXACT_POINTS if variables else 1):
+        evaluate = Evaluator(_EXACT, point(variables, attempt))
+        try:
+            if evaluate(one) != evaluate(other):
+                return False
+        except NotANumber:
+            raise
+        except _FAILURES as error:
+            if isinstance(error, Undefined) and variables:
+                continue
+            return None
+        agreements += 1
+        if agreements == _NUM_EXACT_POINTS or not variables:
+            return True
+    return None
+
+
+def _numerically(one: Node, other: Node, variables: frozenset[str]) -> bool:
+    """Agreement in doubles at points where both are real, else at complex values."""
+    if not _mentions(one, other, _is_bare_log):
+        return _agree(one, other, variables, None)
+    return any(_agree(one, other, variables, base) for base in (None, 10))
+
+
+def _agree(one: Node, other: Node, variables: frozenset[str], log_base: int | None) -> bool:
+    arithmetic = Double(log_base)
+    real = weak = defined = 0
+    witness: Point | None = None
+    for attempt in range(_NUM_POINTS if variables else 1):
+        where = point(variables, attempt)
+        try:
+            left, right = _both(arithmetic, where, one, other)
+        except NotANumber:
+            raise
+        except _FAILURES:
+            continue
+        defined += 1
+        agree = _close(left, right, 1e-9)
+        if _is_real(left) and _is_real(right):
+            if not agree:
+                return False
+            real += 1
+        elif agree:
+            weak += 1
+        else:
+            weak -= _NUM_POINTS
+        witness = witness or (where if agree else None)
+        if real == 4:
+            break
+    if not defined:
+        raise CannotTell("no point at which both sides have a value")
+    if witness is None or not (real >= min(2, defined) or (real == 0 and weak > 0)):
+        return False
+    return _confirmed(one, other, witness, log_base)
+
+
+def _confirmed(one: Node, other: Node, where: Point, log_base: int | None) -> bool:
+    """Agreement to 40 digits at a point where doubles agree."""
+    try:
+        left, right = _both(_precise(log_base), where, one, other)
+    except _FAILURES:
+        return True
+    return _close(left, right, 1e-40)
+
+
+@lru_cache(maxsize=4)
+def _precise(log_base: int | None) -> Precise:
+    return Precise(log_base)
+
+
+def _both(arithmetic: Arithmetic, where: Point, one: Node, other: Node) -> tuple[Any, Any]:
+    evaluate = Evaluator(
+        arithmetic, {name: arithmetic.number(value) for name, value in where.items()}
+    )
+    left, right = evaluate(one), evaluate(other)
+    if not (is_finite(left) and is_finite(right)):
+        raise Undefined("not finite")
+    return left, right
+
+
+def _close(left: Any, right: Any, tolerance: float) -> bool:
+    return bool(abs(left - right) <= tolerance * max(abs(left), abs(right), 1e-3))
+
+
+def _is_real(value: Any) -> bool:
+    return bool(abs(value.imag) <= 1e-9 * (1 + abs(value.real)))
+
+
+@lru_cache(maxsize=2048)
+def _coordinate(name: str, attempt: int) -> Fraction:
+    """A fixed pseudo-random fraction between 0.3 and 3, of either sign at odd attempts."""
+    seed = zlib.crc32(f"{name}/{attempt}".encode())
+    size = Fraction(300 + seed % 2700, 1009)
+    return -size if attempt % 2 and seed >> 16 & 1 else size
+
+
+def point(variables: frozenset[str], attempt: int) -> Point:
+    """Where both sides are compared: the same in every process."""
+    return {name: _coordinate(name, attempt) for name in variables}
+
+
+def _at_whole_numbers(one: Node, other: Node, variables: frozenset[str]) -> bool:
+    """Agreement wherever both are defined on whole numbers, for n!, (-1)^n and their like."""
+    if not variables:
+        return _numerically(one, other, variables)
+    if not variables <= _INTEGER_NAMES:
+        return False
+    agreements = 0
+    for attempt in range(30):
+        below = 14 if attempt % 2 else 80
+        where = {
+            name: Fraction(1 + zlib.crc32(f"{name}|{attempt}".encode()) % below)
+            for name in variables
+        }
+        try:
+            left, right = _both(Double(), where, one, other)
+        except (*_FAILURES, TooLarge):
+            continue
+        if not _close(left, right, 1e-9):
+            return False
+        agreements += 1
+    return agreements >= 6
+
+
+def _mentions(one: Node, other: Node, wanted: Any) -> bool:
+    stack: list[Any] = [one, other]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple) and item:
+            if isinstance(item[0], str) and wanted(item):
+                return True
+            stack.extend(item)
+    return False
+
+
+def _is_whole(node: Node) -> bool:
+    """A node that speaks of whole numbers: a factorial, (-1)^n, a sine."""
+    if node[0] in ("fact", "binom", "mod"):
+        return True
+    if node[0] == "fun":
+        return node[1] in _TRIGONOMETRIC
+    if node[0] != "pow":
+        return False
+    base = node[1][1] if node[1][0] == "num" else None
+    return node[1][0] == "neg" or (isinstance(base, Fraction) and base < 0)
+
+
+def _is_stepped(node: Node) -> bool:
+    """A node with steps: a floor, a ceiling, a remainder."""
+    return node[0] == "mod" or (node[0] == "fun" and node[1] in ("floor", "ceil", "sgn", "sign"))
+
+
+def _is_bare_log(node: Node) -> bool:
+    return node[0] == "fun" and node[1] == "log"

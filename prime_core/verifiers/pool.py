@@ -1,0 +1,216 @@
+"""Judge many rows on all cores of a job, whatever happens to the workers.
+
+In: rows of (ability, response, ground truth). Out: (index, Judgement) as they come, in any order.
+Each worker is a forked process that runs one row at a time. A row that takes longer than its limit
+or kills its worker is tried once more in a fresh one; then it has no verdict. The limit is held by
+killing the process: a signal handler would wait for C code to return.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from typing import NamedTuple
+
+from prime_core.verifiers import VERIFIERS, Rules
+from prime_core.verifiers.verdict import Judgement, Verdict
+
+GRACE_SECONDS = 30.0  # beyond a judgement's own limit: starting a sandbox or math-verify
+_TRIES = 2
+_CHUNK = {"math": 16, "code": 1}
+_ROWS_WORTH_A_WORKER = {"math": 8, "code": 1}
+
+
+class Row(NamedTuple):
+    """One response to judge."""
+
+    ability: str
+    response: str
+    ground_truth: str
+
+
+def num_cores() -> int:
+    """Cores that this process may use: those of its job, not of the node."""
+    return len(os.sched_getaffinity(0))
+
+
+def judge_rows(
+    rows: Sequence[Row],
+    rules: Rules,
+    *,
+    num_workers: int | None = None,
+    limit_seconds: float | None = None,
+) -> Iterator[tuple[int, Judgement]]:
+    """Judge every row once, in no particular order.
+
+    num_workers: all cores of the job unless stated; fewer where the rows are few.
+    limit_seconds: wall-clock time after which a worker is killed.
+    Raises ValueError for an ability without a verifier, before anything is judged.
+    """
+    unknown = {row.ability for row in rows} - VERIFIERS.keys()
+    if unknown:
+        raise ValueError(f"no verifier for ability {sorted(unknown)}; known: {sorted(VERIFIERS)}")
+    if not rows:
+        return
+    for ability in {row.ability for row in rows}:
+        with contextlib.suppress(Exception):  # what is broken shows as rows without a verdict
+            importlib.import_module(f"prime_core.verifiers.{ability}")  # once, before forking
+    pool = _Pool(rows, rules, limit_seconds or rules.timeout_seconds + GRACE_SECONDS)
+    wanted = sum(1 / _ROWS_WORTH_A_WORKER[row.ability] for row in rows)
+    try:
+        pool.start(max(1, min(num_workers or num_cores(), round(wanted))))
+        yield from pool.results()
+    finally:
+        pool.close()
+
+
+class _Worker:
+    """A forked process, the pipe to it, and the rows it was given and has not answered."""
+
+    def __init__(self, rules: Rules, others: list[_Worker]) -> None:
+        self.pipe, theirs = multiprocessing.Pipe()
+        inherited = [self.pipe, *(other.pipe for other in others)]
+        context = multiprocessing.get_context("fork")
+        self.process = context.Process(
+            target=_serve, args=(theirs, rules, inherited), daemon=True, name="verifier"
+        )
+        self.process.start()
+        theirs.close()
+        self.waiting: deque[int] = deque()
+        self.deadline = float("inf")
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+class _Pool:
+    """Hands out rows, collects judgements, replaces workers."""
+
+    def __init__(self, rows: Sequence[Row], rules: Rules, limit_seconds: float) -> None:
+        self.rows, self.rules, self.limit = rows, rules, limit_seconds
+        self.queue = deque(range(len(rows)))
+        self.failures = [0] * len(rows)
+        self.workers: list[_Worker] = []
+        self.size = 0
+
+    def start(self, size: int) -> None:
+        """Fork the workers."""
+        self.size = size
+        for _ in range(size):
+            self._add()
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self.workers:
+            worker.kill()
+        self.workers.clear()
+
+    def results(self) -> Iterator[tuple[int, Judgement]]:
+        """Judgements until every row has one."""
+        missing = len(self.rows)
+        while missing:
+            for worker in self.workers:
+                if not worker.waiting:
+                    self._give(worker)
+            nearest = min(worker.deadline for worker in self.workers)
+            pipes = {worker.pipe: worker for worker in self.workers}
+            ready = wait(list(pipes), max(0.0, nearest - time.monotonic()))
+            for pipe in ready:
+                for result in self._collect(pipes[pipe]):  # type: ignore[index]
+                    missing -= 1
+                    yield result
+            if not ready:
+                for result in self._expire():
+                    missing -= 1
+                    yield result
+
+    def _add(self) -> None:
+        self.workers.append(_Worker(self.rules, self.workers))
+
+    def _give(self, worker: _Worker) -> None:
+        """Send the next rows; fewer at a time near the end, so that all workers end together."""
+        if not self.queue:
+            worker.deadline = float("inf")
+            return
+        fair = max(1, len(self.queue) // (4 * self.size))
+        chunk = [self.queue.popleft()]
+        room = min(fair, _CHUNK[self.rows[chunk[0]].ability])
+        while self.queue and len(chunk) < room and not self.failures[self.queue[0]]:
+            if self.rows[self.queue[0]].ability != self.rows[chunk[0]].ability:
+                break
+            chunk.append(self.queue.popleft())
+        worker.waiting.extend(chunk)
+        worker.deadline = time.monotonic() + self.limit
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # wait() will see it dead
+            worker.pipe.send([(index, self.rows[index]) for index in chunk])
+
+    def _collect(self, worker: _Worker) -> Iterator[tuple[int, Judgement]]:
+        """What a worker has answered by now; its replacement when it is dead."""
+        try:
+            while worker.pipe.poll():
+                index, judgement = worker.pipe.recv()
+                assert index == worker.waiting.popleft()
+                worker.deadline = time.monotonic() + self.limit
+                yield index, judgement
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            yield from self._replace(worker, f"died with exit code {worker.process.exitcode}")
+
+    def _expire(self) -> Iterator[tuple[int, Judgement]]:
+        """Kill the workers whose row is past its limit."""
+        now = time.monotonic()
+        for worker in [w for w in self.workers if w.deadline <= now and not w.pipe.poll()]:
+            yield from self._replace(worker, f"was killed after {self.limit:g} s")
+
+    def _replace(self, worker: _Worker, event: str) -> Iterator[tuple[int, Judgement]]:
+        """A fresh worker for a lost one. The row it was at is tried again, the others go back."""
+        self.workers.remove(worker)
+        worker.kill()
+        lost = list(worker.waiting)
+        self._add()
+        if not lost:
+            return
+        failed, untouched = lost[0], lost[1:]
+        self.queue.extendleft(reversed(untouched))
+        self.failures[failed] += 1
+        if self.failures[failed] < _TRIES:
+            self.queue.append(failed)
+        else:
+            detail = f"the verifier's process {event}, {_TRIES} times on this row"
+            yield failed, Judgement(Verdict.no_verdict, None, detail, self.limit)
+
+
+def _serve(pipe: Connection, rules: Rules, inherited: list[Connection]) -> None:
+    """A worker's life: judge what comes until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for other in inherited:  # else no worker would see its pipe close
+        other.close()
+    try:
+        while True:
+            for index, row in pipe.recv():
+                pipe.send((index, judge_row(row, rules)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(0)
+
+
+def judge_row(row: Row, rules: Rules) -> Judgement:
+    """One judgement in this process. An exception in a verifier is no verdict on the response."""
+    start = time.perf_counter()
+    try:
+        judgement = VERIFIERS[row.ability](row.response, row.ground_truth, rules)
+    except Exception as error:
+        detail = f"the verifier failed: {type(error).__name__}: {error}"[:500]
+        judgement = Judgement(Verdict.no_verdict, None, detail)
+    return replace(judgement, seconds=time.perf_counter() - start)

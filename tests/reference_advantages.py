@@ -1,0 +1,96 @@
+"""Our advantages beside the published ones: each function compares one reference file."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prime_core import advantage
+from tests.comparison import Comparison, compare, groups_of, tensors
+
+
+def advantages(
+    outcome: Tensor, reward: Tensor | None, mask: Tensor, group: Tensor, **settings: Any
+) -> tuple[Tensor, Tensor]:
+    """Our advantages with the published code's choices, but for the settings given."""
+    choices: dict[str, Any] = {
+        "adv_estimator": "rloo",
+        "baseline": "code",
+        "gamma_outcome": 1.0,
+        "gamma_process": 1.0,
+        "outcome_coef": 1.0,
+        "process_coef": 1.0,
+        "combine": "returns",
+        "whiten": True,
+    }
+    return advantage.advantages(
+        outcome=outcome, implicit_reward=reward, mask=mask, group=group, **(choices | settings)
+    )
+
+
+def orig_rloo(name: str) -> list[Comparison]:
+    """RLOO returns of process and outcome rewards, and their whitened sum."""
+    x, settings = tensors(name)
+    mask = x["eos_mask"].bool()
+    ours, returns = advantages(
+        x["gt_scores"].sum(1),
+        None if settings["sources"] == "gt" else x["rm_scores"],
+        mask,
+        groups_of(len(mask), settings["n_samples"]),
+        gamma_process=settings["reward_model_gamma"],
+        gamma_outcome=settings["verifier_gamma"],
+        outcome_coef=float(settings["sources"] != "rm"),
+    )
+    # At tokens that do not count the published advantages are rubbish, and ours 0.
+    return [
+        compare("returns", returns, x["returns"]),
+        compare("advantages", ours[mask], x["advantages"][mask]),
+    ]
+
+
+def recipe_rloo(name: str) -> list[Comparison]:
+    """RLOO returns weighted by coefficients, and their whitened sum."""
+    x, settings = tensors(name)
+    mask = x["response_mask"].bool()
+    ours, returns = advantages(
+        x["acc"],
+        x["rm_scores"],
+        mask,
+        groups_of(len(mask), settings["n_samples"]),
+        outcome_coef=settings["reward_gt_coef"],
+        process_coef=settings["reward_dpo_coef"],
+    )
+    return [
+        compare("returns", returns, x["returns"]),
+        compare("advantages", ours[mask], x["advantages"][mask]),
+    ]
+
+
+def verl_adv(name: str) -> list[Comparison]:
+    """GRPO, Dr. GRPO, RLOO of outcomes, and REINFORCE++ of token rewards."""
+    x, _ = tensors(name)
+    mask = x["response_mask"].bool()
+    outcome, group = x["outcome_rewards"].sum(1), x["index"]
+    pairs = [("grpo", "grpo"), ("dr_grpo", "drgrpo"), ("rloo", "rloo")]
+    comparisons = [
+        compare(
+            estimator,
+            advantages(outcome, None, mask, group, adv_estimator=estimator, whiten=False)[0],
+            x[key],
+        )
+        for estimator, key in pairs
+    ]
+    for gamma in (1.0, 0.95):
+        ours, returns = advantages(
+            torch.zeros_like(outcome),
+            x["dense_rewards"],
+            mask,
+            group,
+            adv_estimator="reinforce_pp",
+            gamma_process=gamma,
+        )
+        comparisons += [
+            compare(f"reinforce_pp returns {gamma}", returns, x[f"rpp_ret_g{gamma}"]),
+            compare(f"reinforce_pp advantages {gamma}", ours, x[f"rpp_g{gamma}"]),
+        ]
+    return comparisons

@@ -1,0 +1,133 @@
+"""Our policy losses, masked statistics and filters beside the published ones."""
+
+import torch
+from torch import Tensor
+
+from prime_core import filtering, logprobs, masked, policy_loss
+from tests.comparison import Comparison, compare, groups_of, tensors
+
+
+def orig_filter(name: str) -> list[Comparison]:
+    """Rows that pass the prompt filter."""
+    x, settings = tensors(name)
+    group = groups_of(len(x["acc"]), settings["n_samples"])
+    kept = filtering.accuracy_filter(x["acc"], group, settings["lower"], settings["upper"])
+    return [compare("kept rows", kept.nonzero().flatten(), x["kept_rows"])]
+
+
+def recipe_filter(name: str) -> list[Comparison]:
+    """Rows that pass the recipe's filter, which fills its batch with rows that do not.
+
+    So either all of ours are among theirs, or theirs are all among ours.
+    """
+    x, settings = tensors(name)
+    group = groups_of(len(x["acc"]), settings["n_samples"])
+    kept = set(filtering.accuracy_filter(x["acc"], group).nonzero().flatten().tolist())
+    theirs = set(x["kept_rows"].tolist())
+    num_common = min(len(kept), len(theirs))
+    return [compare("common rows", len(kept & theirs), torch.tensor(num_common))]
+
+
+def orig_ppo(name: str) -> list[Comparison]:
+    """Clipped surrogate: loss, gradient, share of clipped tokens, and the k1 divergence."""
+    x, settings = tensors(name)
+    mask, clip = x["eos_mask"].bool(), settings["cliprange"]
+    log_prob = x["log_prob"].clone().requires_grad_()
+    losses, clipped = policy_loss.clipped_surrogate(
+        log_prob, x["old_log_prob"], x["advantages"], mask, eps_clip=clip, eps_clip_high=clip
+    )
+    loss = aggregate("token-mean", losses, mask)
+    loss.backward()
+    assert log_prob.grad is not None
+    kl = policy_loss.kl_estimate(x["old_log_prob"], log_prob, "k1")
+    return [
+        compare("loss", loss, x["loss"]),
+        compare("gradient", log_prob.grad, x["grad_log_prob"]),
+        compare("clipped share", masked.token_mean(clipped, mask), x["clipfrac"]),
+        compare("kl", masked.token_mean(kl, mask), x["ppo_kl"]),
+    ]
+
+
+def aggregate(mode: str, losses: Tensor, mask: Tensor) -> Tensor:
+    """One of our aggregations where the batch is the whole minibatch."""
+    return policy_loss.LOSS_AGGREGATIONS[mode](
+        losses,
+        mask,
+        num_tokens=int(mask.sum()),
+        num_sequences=len(mask),
+        max_response_length=mask.shape[1],
+    )
+
+
+def verl_loss(name: str) -> list[Comparison]:
+    """Aggregations; clip-higher with dual clip under each of them; k1, k2, k3."""
+    x, _ = tensors(name)
+    mask = x["response_mask"].bool()
+    comparisons = []
+    for mode in policy_loss.LOSS_AGGREGATIONS:
+        log_prob = x["log_prob"].clone().requires_grad_()
+        losses, _ = policy_loss.clipped_surrogate(
+            log_prob,
+            x["old_log_prob"],
+            x["advantages"],
+            mask,
+            eps_clip=0.2,
+            eps_clip_high=0.28,
+            clip_ratio_c=3.0,
+        )
+        loss = aggregate(mode, losses, mask)
+        loss.backward()
+        assert log_prob.grad is not None
+        comparisons += [
+            compare(f"{mode} alone", aggregate(mode, x["loss_mat"], mask), x[f"agg_{mode}"]),
+            compare(mode, loss, x[f"vanilla_{mode}"]),
+            compare(f"{mode} gradient", log_prob.grad, x[f"vanilla_grad_{mode}"]),
+        ]
+    for kind in ("k1", "k2", "k3"):
+        ours = policy_loss.kl_estimate(x["log_prob"], x["old_log_prob"], kind)
+        comparisons.append(compare(kind, ours, x[f"kl_{kind}"]))
+    return comparisons
+
+
+def orig_masked(name: str) -> list[Comparison]:
+    """Masked sums, means, variances and whitening."""
+    x, _ = tensors(name)
+    values, mask = x["values"], x["mask"].bool()
+    whitened = masked.masked_whiten(values, mask)
+    unshifted = masked.masked_whiten(values, mask, shift_mean=False)
+    return [
+        compare("sum", masked.masked_sum(values, mask), x["masked_sum"]),
+        compare("mean", masked.token_mean(values, mask), x["masked_mean"]),
+        compare("row means", masked.sequence_mean(values, mask), x["masked_mean_axis1"]),
+        compare("variance", masked.masked_var(values, mask), x["masked_var"]),
+        compare("biased", masked.masked_var(values, mask, bessel=False), x["masked_var_biased"]),
+        compare("whitened", whitened[mask], x["whiten"][mask]),
+        compare("whitened, not shifted", unshifted[mask], x["whiten_noshift"][mask]),
+    ]
+
+
+def orig_logprobs(name: str) -> list[Comparison]:
+    """Log-probabilities of tokens."""
+    x, _ = tensors(name)
+    ours = logprobs.token_logprobs(x["logits"], x["labels"], chunk_tokens=4)
+    return [compare("logprobs", ours, x["logprobs"])]
+
+
+def orig_entropy(name: str) -> list[Comparison]:
+    """Mean entropy over tokens and its gradient."""
+    x, _ = tensors(name)
+    logits = x["logits"].clone().requires_grad_()
+    entropy = logprobs.token_entropy(logits, chunk_tokens=4)
+    loss = masked.token_mean(entropy, x["eos_mask"].bool())
+    loss.backward()
+    assert logits.grad is not None
+    return [compare("loss", loss, x["loss"]), compare("gradient", logits.grad, x["grad_logits"])]
+
+
+def orig_kl(name: str) -> list[Comparison]:
+    """k1 and k2 (kl and mse in the published code)."""
+    x, _ = tensors(name)
+    return [
+        compare(kind, policy_loss.kl_estimate(x["logprob"], x["ref_logprob"], kind), x[key])
+        for kind, key in (("k1", "kl_kl"), ("k2", "kl_mse"))
+    ]

@@ -1,0 +1,41 @@
+"""Evaluations of the policy, and the report.
+
+REQUIRED INPUTS: a policy, data/validation.parquet or a benchmark's own file; all figures.
+OUTPUTS: evaluations/<i>/<benchmark>.{json,parquet}, report/.
+"""
+
+
+rule evaluate:
+    """One benchmark of the policy after an iteration."""
+    input:
+        policy=policy_of,
+        problems=str(FILES.validation),
+    output:
+        figures=f"{ROOT}/evaluations/{{iteration}}/{{benchmark}}.json",
+        responses=f"{ROOT}/evaluations/{{iteration}}/{{benchmark}}.parquet",
+    log:
+        f"{ROOT}/logs/evaluations/{{iteration}}/{{benchmark}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluations/{{iteration}}/{{benchmark}}.tsv"
+    shell:
+        "prime evaluate --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
+        "--benchmark {wildcards.benchmark} 2> {log}"
+
+
+rule report:
+    """The run as a page, tables and TensorBoard events."""
+    input:
+        [target for i in ITERATIONS for target in iteration_targets(i)],
+        evaluation_targets(),
+    output:
+        report(
+            f"{ROOT}/report/report.html",
+            category="Run",
+            caption="../report/report.rst",
+        ),
+    log:
+        f"{ROOT}/logs/report.log",
+    benchmark:
+        f"{ROOT}/benchmarks/report.tsv"
+    shell:
+        "prime report --run {RESULTS}/{wildcards.run} 2> {log}"

@@ -1,0 +1,79 @@
+"""From a batch to new weights: implicit rewards, PRM update, policy update.
+
+The order of scoring and PRM update (prm.prm_update) is an edge of the graph: `scoring_prm`.
+Weights that are not kept are temporary: they go away when nothing waits for them.
+
+REQUIRED INPUTS: iterations/<i>/batch.parquet, policy and PRM of the iteration before, reference.
+OUTPUTS: iterations/<i>/rewards.parquet, prm/, policy/.
+"""
+
+
+rule score:
+    """Implicit reward of every token of the batch."""
+    input:
+        batch=BATCH,
+        prm=scoring_prm,
+        reference=reference,
+    output:
+        rewards=f"{ITERATION}/rewards.parquet",
+        metrics=f"{ITERATION}/metrics/score.json",
+    log:
+        f"{ROOT}/logs/iterations/{{iteration}}/score.log",
+    benchmark:
+        f"{ROOT}/benchmarks/iterations/{{iteration}}/score.tsv"
+    shell:
+        "prime score --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+
+
+rule prm:
+    """The process reward model after one more batch."""
+    input:
+        batch=BATCH,
+        prm=previous_prm,
+        reference=rewards_before_update,
+    output:
+        prm=temp(directory(f"{ITERATION}/prm")),
+        metrics=f"{ITERATION}/metrics/prm.json",
+    log:
+        f"{ROOT}/logs/iterations/{{iteration}}/prm.log",
+    benchmark:
+        f"{ROOT}/benchmarks/iterations/{{iteration}}/prm.tsv"
+    wildcard_constraints:
+        iteration=f"(?!{KEPT})\\d+",
+    shell:
+        "prime prm --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+
+
+use rule prm as kept_prm with:
+    output:
+        prm=directory(f"{ITERATION}/prm"),
+        metrics=f"{ITERATION}/metrics/prm.json",
+    wildcard_constraints:
+        iteration=KEPT,
+
+
+rule policy:
+    """The policy after one more batch."""
+    input:
+        batch=BATCH,
+        rewards=rewards_for_policy,
+        policy=previous_policy,
+    output:
+        policy=temp(directory(f"{ITERATION}/policy")),
+        metrics=f"{ITERATION}/metrics/policy.json",
+    log:
+        f"{ROOT}/logs/iterations/{{iteration}}/policy.log",
+    benchmark:
+        f"{ROOT}/benchmarks/iterations/{{iteration}}/policy.tsv"
+    wildcard_constraints:
+        iteration=f"(?!{KEPT})\\d+",
+    shell:
+        "prime policy --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+
+
+use rule policy as kept_policy with:
+    output:
+        policy=directory(f"{ITERATION}/policy"),
+        metrics=f"{ITERATION}/metrics/policy.json",
+    wildcard_constraints:
+        iteration=KEPT,

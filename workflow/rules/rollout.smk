@@ -1,0 +1,56 @@
+"""From a policy to a batch: sampling, verification, selection.
+
+REQUIRED INPUTS: data/train.parquet, the policy of the iteration before.
+OUTPUTS: iterations/<i>/{rollouts,outcomes}/<shard>.parquet, batch.parquet.
+"""
+
+
+rule sample:
+    """Responses to one shard of an iteration's prompts."""
+    input:
+        prompts=str(FILES.train),
+        policy=previous_policy,
+        earlier=earlier_rounds,
+    output:
+        rollouts=ROLLOUTS,
+        metrics=f"{ITERATION}/metrics/sample-{{shard}}.json",
+    log:
+        f"{ROOT}/logs/iterations/{{iteration}}/sample-{{shard}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/iterations/{{iteration}}/sample-{{shard}}.tsv"
+    shell:
+        "prime sample --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
+        "--shard {wildcards.shard} 2> {log}"
+
+
+rule verify:
+    """Outcomes of one shard; needs no GPU."""
+    input:
+        prompts=str(FILES.train),
+        rollouts=ROLLOUTS,
+    output:
+        outcomes=f"{ITERATION}/outcomes/{{shard}}.parquet",
+        metrics=f"{ITERATION}/metrics/verify-{{shard}}.json",
+    log:
+        f"{ROOT}/logs/iterations/{{iteration}}/verify-{{shard}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/iterations/{{iteration}}/verify-{{shard}}.tsv"
+    shell:
+        "prime verify --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
+        "--shard {wildcards.shard} 2> {log}"
+
+
+rule select:
+    """The groups that are trained on."""
+    input:
+        rollouts=all_rollouts,
+        outcomes=all_outcomes,
+    output:
+        batch=BATCH,
+        metrics=f"{ITERATION}/metrics/select.json",
+    log:
+        f"{ROOT}/logs/iterations/{{iteration}}/select.log",
+    benchmark:
+        f"{ROOT}/benchmarks/iterations/{{iteration}}/select.tsv"
+    shell:
+        "prime select --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
