@@ -13,6 +13,9 @@ if not workflow.overwrite_configfiles:
     configfile: "configs/quickstart.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/start.smk"
 include: "workflow/rules/rollout.smk"

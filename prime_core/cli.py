@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -39,13 +40,18 @@ class Stages(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run; a ValueError or OSError ends in one sentence and exit code 1."""
+        """Run; an error of the user's making is one sentence, any other has its traceback."""
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError) as error:
-            if "--debug" in sys.argv:
-                raise
-            print(f"prime {ctx.invoked_subcommand}: error: {sentence(error)}", file=sys.stderr)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.params["debug"] or not isinstance(error, ValueError | OSError):
+                traceback.print_exc()
+            message = f"prime {ctx.invoked_subcommand}: error: {sentence(error)}"
+            print(message, file=sys.stderr)
+            if not sys.stderr.isatty():  # the workflow sends it to a log: show it there as well
+                print(message, flush=True)
             ctx.exit(1)
 
 

@@ -38,6 +38,9 @@ class BuildModel(Section):
     num_heads: int = Field(4, ge=1, description="Attention heads; divides hidden_size.")
     intermediate_size: int = Field(256, ge=8, description="Width of the feed-forward layers.")
     max_position: int = Field(256, ge=16, description="Longest sequence, in tokens.")
+    initializer_range: float = Field(
+        0.02, gt=0, description="Standard deviation of the random weights."
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> BuildModel:

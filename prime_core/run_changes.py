@@ -49,23 +49,29 @@ def is_changeable(key: str) -> bool:
             return True
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             section = field.annotation
+        else:
+            return False
     return False
 
 
 def affected(key: str, files: RunFiles, old: Settings, new: Settings) -> list[Path]:
     """The first files that a setting enters."""
     if key.startswith("evaluation.benchmarks."):
-        return _evaluations(key.split(".")[2], files, old, new)
+        name = key.removeprefix("evaluation.benchmarks.").rpartition(".")[0]
+        return _evaluations(name, files, old, new)
     if key.startswith("model."):
         return [files.base_model]
-    if key.startswith("data.") or key == "seed":
+    if key == "seed":
+        return [files.base_model, files.train]
+    if key.startswith("data."):
         return [files.train]
     if key.startswith("sft."):
         return [files.policy(0)]
     if key == "prm.path":
         return [files.prm(0)]
     if key.startswith("verification."):
-        return [files.iteration(1) / "outcomes"]
+        judged = (files.root / "evaluations").glob("*/*.json")
+        return [files.iteration(1) / "outcomes", *judged]
     if key in ("run", "results", "evaluation.benchmarks"):
         return []
     return [files.shard_count(1)]

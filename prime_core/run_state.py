@@ -45,7 +45,7 @@ class RunState:
     def kept_pattern(self) -> str:
         """Regular expression of the iterations whose weights stay."""
         kept = [f"{i:04d}" for i in range(self.settings.iterations + 1) if self.is_kept(i)]
-        return f"(?:{'|'.join(kept)})"
+        return f"(?:{'|'.join(kept)})(?!\\d)"
 
     def evaluations(self) -> list[tuple[int, str]]:
         """Pairs of iteration and benchmark to evaluate: every n-th iteration, first and last.

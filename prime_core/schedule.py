@@ -18,7 +18,7 @@ from prime_core.seeds import generator
 
 def num_first_round(rollout_batch_size: int, oversample_factor: float) -> int:
     """Prompts asked in round 0."""
-    return math.ceil(rollout_batch_size * oversample_factor)
+    return math.ceil(round(rollout_batch_size * oversample_factor, 9))  # 100 x 1.1 is 110
 
 
 def first_round(num_prompts: int, num_wanted: int, iteration: int, seed: int) -> list[int]:

@@ -14,6 +14,7 @@ SIZES = {
     "num_heads": 2,
     "intermediate_size": 32,
     "max_position": 64,
+    "initializer_range": 0.08,
 }
 
 
@@ -107,6 +108,14 @@ def test_the_seed_decides_the_weights_and_the_global_random_state_is_left_alone(
     assert torch.equal(torch.rand(3), expected)
     name = "model.layers.0.self_attn.q_proj.weight"
     assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
+
+
+def test_the_weights_spread_as_asked_for(tokenizer):
+    wide, narrow = (
+        build_model(tokenizer, **{**SIZES, "initializer_range": std}, seed=0) for std in (0.5, 0.01)
+    )
+    assert wide.get_input_embeddings().weight.std().item() == pytest.approx(0.5, rel=0.1)
+    assert narrow.model.layers[0].mlp.up_proj.weight.std().item() == pytest.approx(0.01, rel=0.1)
 
 
 def test_a_model_generates_from_the_chat_template_in_a_padded_batch(tokenizer):

@@ -14,7 +14,14 @@ from jinja2 import Environment
 from prime_core.layout import RunFiles
 from prime_core.report.collect import flatten
 from prime_core.report.figures import FIGURES
-from prime_core.report.page import describe, duration, earlier_starts, last_start, percent
+from prime_core.report.page import (
+    breakable,
+    describe,
+    duration,
+    earlier_starts,
+    last_start,
+    percent,
+)
 from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
 from prime_core.rollouts import TableError, read_json
 from prime_core.stages import report
@@ -199,13 +206,14 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_settings_that_differ_from_their_defaults_are_marked(finished):
     changed = re.findall(r'<tr class="changed"><th scope="row">([^<]+)', page_of(finished))
     assert set(changed) == {"iterations"}
+    assert breakable("a.b_<c>") == "a.<wbr>b_<wbr>&lt;c&gt;"
     assert describe("prm.beta").startswith("Scale of the implicit reward")
     assert describe("evaluation.benchmarks.validation.temperature") == ""
 
 
 def test_provenance_of_the_last_start_comes_first():
     provenance = flatten({"task": 1, "starts": [{"host": "a"}, {"host": "b"}, {"host": "c"}]})
-    assert last_start(provenance) == {"task": 1, "starts.3.host": "c"}
+    assert last_start(provenance) == {"task": 1, "host": "c"}
     assert earlier_starts(provenance) == {"starts.1.host": "a", "starts.2.host": "b"}
     assert earlier_starts({}) == {}
 

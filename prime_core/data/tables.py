@@ -86,7 +86,7 @@ def _read(path: Path) -> pd.DataFrame:
             return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; named in the settings under data") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, EOFError, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not readable as a table: {reason}") from None
     raise DataError(f"{path}: expected a .parquet or .jsonl file")
@@ -104,7 +104,8 @@ def _column(frame: pd.DataFrame, name: str, data: Data, path: Path) -> list[Any]
 
 def _optional(frame: pd.DataFrame, name: str, data: Data, default: Any) -> list[Any]:
     column = data.columns.get(name, name)
-    return list(frame[column]) if column in frame else [default] * len(frame)
+    values = frame[column] if column in frame else [None] * len(frame)
+    return [default if _missing(value) else value for value in values]
 
 
 def _missing(value: Any) -> bool:

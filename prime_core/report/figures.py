@@ -151,7 +151,8 @@ FIGURES = (
         "KL divergences",
         "From the top, where recorded: sampling policy against the updated one (the size of a "
         "step), policy against the frozen reference (the way gone since the start), and sampler "
-        "against trainer on the same weights, which should be rounding only.",
+        "against trainer on the same weights, which should be rounding only. All are estimates "
+        "from sampled tokens, so values a little below 0 are noise.",
         (
             Panel("update", {"update": "actor/ppo_kl"}),
             Panel("reference", {"reference": "actor/kl_reference"}),
@@ -217,7 +218,8 @@ FIGURES = (
         "Time",
         "Share of each stage",
         "Share of each stage in the seconds of all jobs. The pale part is start-up: interpreter, "
-        "imports, reading tables and loading models, before and after the stage's own work.",
+        "imports, reading tables and loading models, before and after the stage's own work. A "
+        "stage that keeps no clock of its own has no pale part.",
         draw_shares,
     ),
 )

@@ -6,12 +6,13 @@ not written here is escaped: model text, settings and provenance are data.
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from prime_core.config import Section, Settings
 from prime_core.report.collect import RunTables, flatten
@@ -38,6 +39,7 @@ def render_page(run: RunTables, svgs: dict[str, str], pairs: list[Pair], missing
         "percent": percent,
         "duration": duration,
         "shown": shown,
+        "breakable": breakable,
         "unbroken": lambda text: text.replace(" %", f"{NO_BREAK}%"),
         "reward": lambda value: f"{value:+.2g}".replace("-", "\N{MINUS SIGN}"),
     }
@@ -138,14 +140,24 @@ def describe(key: str) -> str:
 
 
 def last_start(provenance: dict[str, Any]) -> dict[str, Any]:
-    """Where the results come from, without the starts of the workflow before the last one."""
-    return {k: v for k, v in provenance.items() if k not in earlier_starts(provenance)}
+    """Where the results come from: what holds for the run, and its last start's own facts."""
+    earlier = earlier_starts(provenance)
+    return {
+        re.sub(r"^starts\.\d+\.", "", key): value
+        for key, value in provenance.items()
+        if key not in earlier
+    }
 
 
 def earlier_starts(provenance: dict[str, Any]) -> dict[str, Any]:
     """What is known of each start of the workflow but the last: keys starts.<number>.<name>."""
     numbers = {key: int(key.split(".")[1]) for key in provenance if key.startswith("starts.")}
     return {key: provenance[key] for key, n in numbers.items() if n < max(numbers.values())}
+
+
+def breakable(key: str) -> Markup:
+    """A dotted key that may be wrapped after its dots and underscores."""
+    return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(key))))
 
 
 def percent(share: Any) -> str:

@@ -88,12 +88,20 @@ def draw_panels(canvas: Canvas, panels: tuple[Panel, ...], table: pd.DataFrame) 
 
 
 def _draw_panel(axes: Axes, panel: Panel, table: pd.DataFrame) -> None:
-    marker = "o" if len(table) <= 40 else ""
+    marker, width = ("o", 1.6) if len(table) <= 40 else ("", 1.0)
     for colour, (name, column) in zip(SERIES, panel.series.items(), strict=False):
         if not has(table, column):
             continue
-        line = "--" if name in panel.dashed else "-"
-        axes.plot(table["iteration"], table[column], line, marker=marker, color=colour, label=name)
+        dashed = name in panel.dashed  # gaps show the line below where two coincide
+        axes.plot(
+            table["iteration"],
+            table[column],
+            linestyle=(0, (3, 3)) if dashed else "-",
+            linewidth=width,
+            marker="" if dashed else marker,
+            color=colour,
+            label=name,
+        )
         if has(table, f"{column}_low"):
             low, high = (table[f"{column}_{end}"].astype(float) for end in ("low", "high"))
             axes.fill_between(table["iteration"], low, high, color=colour, alpha=0.18, linewidth=0)
@@ -118,9 +126,7 @@ def value_axis(
     axes.set_ylabel(label)
     num_ticks = 5 if len(axes.figure.axes) == 1 else 3
     axes.yaxis.set_major_locator(MaxNLocator(num_ticks, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{100 * value:.3g} %" if percent else f"{value:.4g}")
-    )
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value, percent)))
     low, high = bounds
     if low is not None and high is not None:  # room for the line at either end
         margin = 0.03 * (high - low)
@@ -128,6 +134,12 @@ def value_axis(
     elif low is not None:
         high = low + 1.06 * (axes.dataLim.y1 - low) or None
     axes.set_ylim(bottom=low, top=high)
+
+
+def tick_text(value: float, percent: bool) -> str:
+    """A number at an axis, with a real minus sign."""
+    text = f"{100 * value:.3g} %" if percent else f"{value:.4g}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def iteration_axis(axes: Axes) -> None:

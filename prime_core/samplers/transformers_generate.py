@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import (
+    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
@@ -39,6 +40,8 @@ def sample(
     model, tokenizer = load_model(model_path, dtype), load_tokenizer(model_path)
     eos = eos_token_ids(model, tokenizer)
     pad = int(tokenizer.pad_token_id)
+    # The model's own settings may hold penalties that generate() would add to ours.
+    model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
     responses: list[Sampled | None] = [None] * len(requests)
     order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_tokens), i))
     for start in range(0, len(order), batch_size):

@@ -53,6 +53,7 @@ def _build(settings: Settings, folder: Path) -> None:
         num_heads=build.num_heads,
         intermediate_size=build.intermediate_size,
         max_position=build.max_position,
+        initializer_range=build.initializer_range,
         seed=derive_seed(settings.seed, "build"),
     )
     save_model(model, tokenizer, folder)

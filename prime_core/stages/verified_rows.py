@@ -52,7 +52,10 @@ class VerifiedRows:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         if self.path is not None:
             self._flush()
@@ -106,9 +109,10 @@ def judge_all(
     rows: list[Row], rules: Rules, partial: Path | None, description: str
 ) -> list[Judgement]:
     """Judgements in the order of the rows; rows found in the partial file are not judged again."""
-    with VerifiedRows(partial, rows, rules) as done, progress_bar(
-        len(rows), "response", description
-    ) as bar:
+    with (
+        VerifiedRows(partial, rows, rules) as done,
+        progress_bar(len(rows), "response", description) as bar,
+    ):
         bar.update(len(done.judgements))
         missing = [index for index in range(len(rows)) if index not in done.judgements]
         for place, judgement in pool.judge_rows([rows[index] for index in missing], rules):
@@ -122,9 +126,14 @@ def columns(judgements: list[Judgement]) -> dict[str, pd.Series]:
     return {
         "outcome": pd.Series([j.outcome for j in judgements], dtype="float64"),
         "verdict": pd.Series([j.verdict.value for j in judgements], dtype="object"),
-        "extracted": pd.Series([j.extracted for j in judgements], dtype="object"),
+        "extracted": pd.Series([_storable(j.extracted) for j in judgements], dtype="object"),
         "seconds": pd.Series([j.seconds for j in judgements], dtype="float64"),
     }
+
+
+def _storable(text: str | None) -> str | None:
+    """Text without lone surrogates, which no UTF-8 file holds."""
+    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def fingerprint(rows: list[Row], rules: Rules) -> str:

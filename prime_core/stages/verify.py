@@ -60,7 +60,8 @@ def rules_of(settings: Settings) -> Rules:
 
 def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> list[Row]:
     """Rollouts with the ability and ground truth of their prompts."""
-    known = {p.prompt_id: (p.ability, p.ground_truth) for p in prompts.itertuples()}
+    truths = zip(prompts["ability"], prompts["ground_truth"], strict=True)
+    known = dict(zip(prompts["prompt_id"], truths, strict=True))
     missing = sorted(set(rollouts["prompt_id"]) - known.keys())
     if missing:
         raise TableError(
@@ -68,8 +69,8 @@ def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> list[R
             f"{missing[0]!r}; sample this shard again"
         )
     return [
-        Row(known[r.prompt_id][0], r.text or "", known[r.prompt_id][1])
-        for r in rollouts.itertuples()
+        Row(known[prompt_id][0], text, known[prompt_id][1])
+        for prompt_id, text in zip(rollouts["prompt_id"], rollouts["text"], strict=True)
     ]
 
 

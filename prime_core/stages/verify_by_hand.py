@@ -53,7 +53,9 @@ def judge_rows(source: Path, output: Path, rules: Rules | None = None) -> None:
         for name in names
         if name not in _JUDGED
     }
-    data |= {name: pa.array(series, from_pandas=True) for name, series in columns(judgements).items()}
+    data |= {
+        name: pa.array(series, from_pandas=True) for name, series in columns(judgements).items()
+    }
     with atomic_path(output) as temporary:
         pq.write_table(pa.table(data), temporary, compression="zstd")
     num_correct = sum(judgement.verdict is Verdict.correct for judgement in judgements)
@@ -79,7 +81,7 @@ def _read(source: Path) -> list[dict[str, Any]]:
 def _row(values: dict[str, Any], place: str) -> Row:
     """The row to judge in a line of the file."""
     if "program" in values and "tests" in values:
-        return Row("code", _text(values["program"]), _text(values["tests"]))
+        return Row("program", _text(values["program"]), _text(values["tests"]))
     if "response" not in values or "ground_truth" not in values:
         raise TableError(
             f"{place}: columns response and ground_truth, or program and tests, are needed; "

@@ -59,9 +59,14 @@ def build_model(
     num_heads: int,
     intermediate_size: int,
     max_position: int,
+    initializer_range: float,
     seed: int,
 ) -> Qwen2ForCausalLM:
-    """Random float32 weights from the seed; the global random state is left as it was."""
+    """Random float32 weights from the seed; the global random state is left as it was.
+
+    initializer_range: standard deviation of the weights. The usual 0.02 suits wide models: a
+    narrow one learns several times faster from 0.05 to 0.1.
+    """
     if hidden_size % (2 * num_heads):
         raise ValueError(
             f"hidden_size = {hidden_size}, num_heads = {num_heads}: "
@@ -75,6 +80,7 @@ def build_model(
         num_key_value_heads=num_heads,
         intermediate_size=intermediate_size,
         max_position_embeddings=max_position,
+        initializer_range=initializer_range,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
 if not torch.cuda.is_available():  # before transformers imports DeepSpeed, which would warn
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -41,11 +43,15 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
     """
     try:
         AutoConfig.from_pretrained(path)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
-    except (OSError, ValueError) as error:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, dtype), output_loading_info=True
+        )
+        model, loading = loaded
+        if loading["missing_keys"]:  # transformers would go on with random ones
+            raise ValueError(f"weights {sorted(loading['missing_keys'])[:3]} are missing")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(_reason(path, "causal language model", error)) from None
-    model.to(device())  # type: ignore[arg-type]  # transformers' decorator hides the signature
-    return model.eval()
+    return model.to(device()).eval()
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:

@@ -6,20 +6,21 @@ own rows.
 """
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from prime_core.verifiers.verdict import Judgement, Verdict
 
-__all__ = ["VERIFIERS", "Judgement", "Rules", "Verdict", "math_gold"]
+__all__ = ["VERIFIERS", "Judgement", "Rules", "Verdict", "close", "math_gold", "prepare"]
 
 
 @dataclass(frozen=True)
 class Rules:
     """How responses are judged (config: verification).
 
-    timeout_seconds: wall-clock limit of one judgement.
+    timeout_seconds: wall-clock limit of one judgement, all tests of a program together.
     no_box: what a mathematical response without a box is worth.
     sandbox, memory_mb: isolation and memory of programs.
     """
@@ -32,29 +33,59 @@ class Rules:
 
 def judge_math(response: str, ground_truth: str, rules: Rules) -> Judgement:
     """Mathematics: the boxed answer against the gold answers (math_gold)."""
-    from prime_core.verifiers.math import judge
+    from prime_core.verifiers.math import SECONDS, judge
 
-    gold = math_gold(ground_truth)
-    return judge(response, **gold, no_box=rules.no_box, seconds=rules.timeout_seconds / 2)
+    seconds = min(SECONDS, rules.timeout_seconds / 2)
+    return judge(response, **math_gold(ground_truth), no_box=rules.no_box, seconds=seconds)
 
 
 def judge_code(response: str, ground_truth: str, rules: Rules) -> Judgement:
-    """Programs: the last python block against tests, a JSON object."""
-    from prime_core.verifiers.code import judge
-    from prime_core.verifiers.code.limits import Limits
+    """Programs: the last python block of a response against tests, a JSON object."""
+    return _judge_program(response, ground_truth, rules, is_program=False)
+
+
+def judge_program(program: str, ground_truth: str, rules: Rules) -> Judgement:
+    """A program as it is, not in a response, against tests."""
+    return _judge_program(program, ground_truth, rules, is_program=True)
+
+
+def _judge_program(text: str, tests: str, rules: Rules, is_program: bool) -> Judgement:
+    from prime_core.verifiers.code import Limits, judge
 
     limits = Limits(
         seconds=min(Limits.seconds, rules.timeout_seconds),
         total_seconds=rules.timeout_seconds,
         memory_mb=rules.memory_mb,
     )
-    return judge(response, ground_truth, limits=limits, sandbox=rules.sandbox)
+    return judge(text, tests, limits=limits, sandbox=rules.sandbox, is_program=is_program)
 
 
 VERIFIERS: dict[str, Callable[[str, str, Rules], Judgement]] = {
     "math": judge_math,
     "code": judge_code,
+    "program": judge_program,
 }
+
+
+def prepare(ability: str, rules: Rules) -> None:
+    """Do once, before processes are forked, what each of them would do first."""
+    if ability == "math":
+        import prime_core.verifiers.math  # noqa: F401
+    else:
+        from prime_core.verifiers.code import choose_sandbox
+
+        choose_sandbox(rules.sandbox)
+
+
+def close() -> None:
+    """End the helper processes that this process's verifiers have started."""
+    fallback = sys.modules.get("prime_core.verifiers.math.fallback")
+    if fallback is not None:
+        fallback.stop()
+    judging = sys.modules.get("prime_core.verifiers.code.judging")
+    if judging is not None:
+        for (owner, _), judge in list(judging.warm_judges.items()):
+            judging.close_quietly(judge, owner)
 
 
 def math_gold(ground_truth: str) -> dict[str, Any]:
@@ -69,7 +100,7 @@ def math_gold(ground_truth: str) -> dict[str, Any]:
         value = json.loads(ground_truth)
     except (json.JSONDecodeError, RecursionError):
         return {"ground_truth": ground_truth}
-    if isinstance(value, dict) and "answer" in value:
+    if isinstance(value, dict) and isinstance(value.get("answer"), str | list):
         return {
             "ground_truth": value["answer"],
             "answer_type": value.get("answer_type"),

@@ -9,7 +9,6 @@ killing the process: a signal handler would wait for C code to return.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import signal
@@ -20,13 +19,15 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
-from prime_core.verifiers import VERIFIERS, Rules
+from prime_core.verifiers import VERIFIERS, Rules, close, prepare
 from prime_core.verifiers.verdict import Judgement, Verdict
 
-GRACE_SECONDS = 30.0  # beyond a judgement's own limit: starting a sandbox or math-verify
+# Beyond a judgement's own limits, for starting math-verify or sandboxes from a cold disk.
+GRACE_SECONDS = {"math": 60.0, "code": 120.0, "program": 120.0}
 _TRIES = 2
-_CHUNK = {"math": 16, "code": 1}
-_ROWS_WORTH_A_WORKER = {"math": 8, "code": 1}
+_CHUNK = {"math": 16, "code": 1, "program": 1}
+_ROWS_WORTH_A_WORKER = {"math": 8, "code": 1, "program": 1}
+_FAREWELL_SECONDS = 2.0
 
 
 class Row(NamedTuple):
@@ -60,10 +61,12 @@ def judge_rows(
         raise ValueError(f"no verifier for ability {sorted(unknown)}; known: {sorted(VERIFIERS)}")
     if not rows:
         return
-    for ability in {row.ability for row in rows}:
+    abilities = {row.ability for row in rows}
+    for ability in abilities:
         with contextlib.suppress(Exception):  # what is broken shows as rows without a verdict
-            importlib.import_module(f"prime_core.verifiers.{ability}")  # once, before forking
-    pool = _Pool(rows, rules, limit_seconds or rules.timeout_seconds + GRACE_SECONDS)
+            prepare(ability, rules)
+    grace = max(GRACE_SECONDS[ability] for ability in abilities)
+    pool = _Pool(rows, rules, limit_seconds or 2 * rules.timeout_seconds + grace)
     wanted = sum(1 / _ROWS_WORTH_A_WORKER[row.ability] for row in rows)
     try:
         pool.start(max(1, min(num_workers or num_cores(), round(wanted))))
@@ -111,9 +114,15 @@ class _Pool:
             self._add()
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers: those between rows by themselves, with their helpers."""
         for worker in self.workers:
-            worker.kill()
+            if worker.waiting:
+                worker.process.kill()
+            worker.pipe.close()
+        for worker in self.workers:
+            worker.process.join(_FAREWELL_SECONDS)
+            worker.process.kill()
+            worker.process.join()
         self.workers.clear()
 
     def results(self) -> Iterator[tuple[int, Judgement]]:
@@ -202,6 +211,8 @@ def _serve(pipe: Connection, rules: Rules, inherited: list[Connection]) -> None:
             for index, row in pipe.recv():
                 pipe.send((index, judge_row(row, rules)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(Exception):
+            close()
         os._exit(0)
 
 

@@ -28,11 +28,33 @@ rule report:
         [target for i in ITERATIONS for target in iteration_targets(i)],
         evaluation_targets(),
     output:
-        report(
+        page=report(
             f"{ROOT}/report/report.html",
             category="Run",
             caption="../report/report.rst",
         ),
+        metrics=report(
+            f"{ROOT}/report/metrics.csv",
+            category="Run",
+            caption="../report/metrics.rst",
+        ),
+        evaluations=report(
+            f"{ROOT}/report/evaluations.csv",
+            category="Run",
+            caption="../report/evaluations.rst",
+        ),
+        stages=report(
+            f"{ROOT}/report/stages.csv", category="Run", caption="../report/stages.rst"
+        ),
+        plots=report(
+            directory(f"{ROOT}/report/plots"),
+            patterns=["{figure}.svg"],
+            category="Run",
+            subcategory="Figures",
+            labels={"figure": "{figure}"},
+            caption="../report/figures.rst",
+        ),
+        tensorboard=directory(f"{ROOT}/report/tensorboard"),
     log:
         f"{ROOT}/logs/report.log",
     benchmark:

@@ -12,7 +12,7 @@ LONGEST_NUMBER = 400
 
 
 def lines_of(text: str) -> list[str]:
-    """Lines without what no reader sees: carriage returns, blanks at their ends, empty last ones."""
+    """Lines without what no reader sees: carriage returns, blanks at ends, empty last lines."""
     lines = [line.rstrip() for line in text.replace("\r\n", "\n").split("\n")]
     while lines and not lines[-1]:
         lines.pop()

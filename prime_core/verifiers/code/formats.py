@@ -78,6 +78,7 @@ class PlainUnpickler(pickle.Unpickler):
     """Reads numbers, strings, lists and dicts; refuses whatever would call a function."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
+        """Called for every class or function that a pickle names."""
         raise ValueError(f"packed tests ask for {module_name}.{global_name}: refused")
 
 
@@ -132,7 +133,8 @@ def from_cases(cases: list[Any]) -> dict[str, Any]:
     if not all(isinstance(case, dict) and "input" in case and "output" in case for case in cases):
         raise ValueError("a list of tests must consist of objects with `input` and `output`")
     names = {case.get("fn_name") or case.get("func_name") for case in cases}
-    if len(names) > 1 or (names == {None} and any(c.get("testtype") == "functional" for c in cases)):
+    functional = any(case.get("testtype") == "functional" for case in cases)
+    if len(names) > 1 or (functional and None in names):
         raise ValueError("functional tests need one fn_name")
     return {
         "inputs": [inner(case["input"], "stdin") for case in cases],

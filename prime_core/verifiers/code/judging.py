@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import functools
 import os
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,14 +17,11 @@ from ..verdict import Judgement, Verdict
 from . import sandbox as sandboxes
 from .compare import same_output, same_value
 from .extract import extract_program
+from .findings import PASSED, Finding, failure_of, finding_of_assertions
 from .formats import AssertTests, CallTests, StdinTests, Tests, parse_tests
 from .inside import codec
 from .limits import Limits
 from .worker import Run, Worker, WorkerDied, collect
-
-NO_PERMISSION = "PermissionError: [Errno 1]"
-Finding = tuple[Verdict, str]
-PASSED: Finding = (Verdict.correct, "")
 
 
 @functools.cache
@@ -149,20 +145,29 @@ class CodeJudge:
         return time.monotonic() > self.deadline
 
 
+def short(value: Any) -> str:
+    """The beginning of a value's text."""
+    try:
+        return f"{value!r:.200}"
+    except (ValueError, RecursionError):  # a number of too many digits, a list nested too deep
+        return f"some {type(value).__name__}"
+
+
 def judge_stdin(judge: CodeJudge, program: str, tests: StdinTests) -> Finding:
     """Run the program as a script on each input and compare what it prints."""
     task = {"kind": "program", "source": program}
     for i, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True)):
         if judge.time_is_up():
             return Verdict.timeout, f"test {i}: all tests together took too long"
-        run = judge.start(0, task, stdin=given.encode("utf-8", "surrogateescape"))
+        stdin = given.encode("utf-8", "surrogateescape")
+        run = judge.start(0, task, stdin=stdin, expected_bytes=len(expected))
         collect([run])
         failure = failure_of(run)
         if failure:
             return failure[0], f"test {i}: {failure[1]}"
         printed = run.content["stdout"].decode("utf-8", "backslashreplace")
         if not same_output(printed, expected, tests.tolerance):
-            return Verdict.wrong, f"test {i}: printed {printed!r:.200}, expected {expected!r:.200}"
+            return Verdict.wrong, f"test {i}: printed {short(printed)}, not {short(expected)}"
     return PASSED
 
 
@@ -172,7 +177,9 @@ def judge_calls(judge: CodeJudge, program: str, tests: CallTests) -> Finding:
     for i, (arguments, expected) in enumerate(zip(tests.arguments, tests.outputs, strict=True)):
         if judge.time_is_up():
             return Verdict.timeout, f"test {i}: all tests together took too long"
-        run = judge.start(0, {**task, "arguments": codec.encode(arguments)}, answers=True)
+        size = len(codec.dumps({"values": codec.encode(expected)}))
+        call = {**task, "arguments": codec.encode(arguments)}
+        run = judge.start(0, call, answers=True, expected_bytes=size)
         collect([run])
         failure = failure_of(run)
         if failure:
@@ -183,7 +190,7 @@ def judge_calls(judge: CodeJudge, program: str, tests: CallTests) -> Finding:
         except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError):
             return Verdict.wrong, f"test {i}: {tests.fn_name} returned no plain value"
         if not same:
-            return Verdict.wrong, f"test {i}: returned {value!r:.200}, not {expected[0]!r:.200}"
+            return Verdict.wrong, f"test {i}: returned {short(value)}, not {short(expected[0])}"
     return PASSED
 
 
@@ -218,25 +225,6 @@ def judge_assertions(judge: CodeJudge, program: str, tests: AssertTests) -> Find
     return finding_of_assertions(served, asserted)
 
 
-def finding_of_assertions(served: Run, asserted: Run) -> Finding:
-    """The verdict from how the tests ended and, where they failed, from how the program did."""
-    try:
-        answer = asserted.answer()
-    except ValueError:
-        answer = {}
-    broken = failure_of(asserted)
-    if answer.get("passed") is True and not broken:
-        return PASSED
-    if answer.get("blame") == "tests":
-        return Verdict.no_verdict, f"tests: {answer['failed']}"
-    failure = failure_of(served)
-    if failure and served.reply["reason"] != "stopped":
-        return failure
-    if answer:
-        return Verdict(answer["how"]), answer["failed"]
-    return broken or (Verdict.no_verdict, "the tests ended without a result")
-
-
 def complete(program: str, tests: AssertTests) -> str:
     """The program with the prompt before it, where the prompt begins the function in question."""
     begins = f"def {tests.entry_point}(" in tests.prompt and tests.entry_point
@@ -247,53 +235,6 @@ def complete(program: str, tests: AssertTests) -> str:
     except (SyntaxError, ValueError):
         return program
     return f"{tests.prompt}\n{program}"
-
-
-def failure_of(run: Run) -> Finding | None:
-    """Why a run failed, whatever it printed; None if it ended well."""
-    reply, report = run.reply, run.reply["report"]
-    if not report.startswith("j"):
-        if reply["reason"] or reply["exit_code"] != 1:
-            raise WorkerDied(f"the walls did not stand: {reply}")
-        return Verdict.no_verdict, f"the walls did not stand: {report}"
-    if report.startswith("ju"):
-        return Verdict.unparsable, report[2:]
-    if run.overflow:
-        return Verdict.wrong, f"more than {run.max_bytes} bytes of output"
-    if reply["reason"]:
-        return REASONS[reply["reason"]]
-    code = reply["exit_code"]
-    if code == 0:
-        return None
-    return exit_failure(run, code)
-
-
-REASONS: dict[str, Finding] = {
-    "wall": (Verdict.timeout, "over the limit of wall-clock time"),
-    "cpu": (Verdict.timeout, "over the limit of processor time"),
-    "memory": (Verdict.memory, "over the limit of memory"),
-    "processes": (Verdict.forbidden, "over the limit of processes"),
-    "stopped": (Verdict.crashed, "stopped"),
-}
-
-
-def exit_failure(run: Run, code: int) -> Finding:
-    """The verdict on a program that ended with this exit code, or was killed by signal -code."""
-    if code == -signal.SIGSYS:
-        return Verdict.forbidden, "asked the kernel for what no solution needs"
-    if code == -signal.SIGXCPU:
-        return Verdict.timeout, "over the limit of processor time"
-    if code == -signal.SIGKILL:
-        return Verdict.memory, "killed by the kernel, as it does when memory runs out"
-    if code < 0:
-        return Verdict.crashed, f"killed by {signal.Signals(-code).name}"
-    errors = run.content["stderr"].decode("utf-8", "replace").strip().splitlines()
-    last = errors[-1][:300] if errors else ""
-    if last.startswith("MemoryError"):
-        return Verdict.memory, last
-    if last.startswith(NO_PERMISSION):
-        return Verdict.forbidden, last
-    return Verdict.crashed, f"exit code {code}: {last}"
 
 
 JUDGES: dict[type, Callable[[CodeJudge, str, Any], Finding]] = {

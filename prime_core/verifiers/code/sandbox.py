@@ -81,11 +81,11 @@ def read_only_paths() -> dict[str, str]:
     paths = {
         folder: folder
         for folder in (*LIBRARY_FOLDERS, f"{prefix}/lib", f"{prefix}/lib64")
-        if os.path.isdir(folder) and not os.path.islink(folder)
+        if Path(folder).is_dir() and not Path(folder).is_symlink()
     }
     for file in (executable(), *shared_libraries(), "/etc/ld.so.cache"):
         seen = any(os.path.realpath(file).startswith(f"{folder}/") for folder in paths)
-        if os.path.exists(file) and not seen:
+        if Path(file).exists() and not seen:
             paths[file] = file
     for name, folder in packages().items():
         paths[f"{PACKAGES_FOLDER}/{name}"] = folder
@@ -103,7 +103,7 @@ def shared_libraries() -> list[str]:
 
 def links() -> dict[str, str]:
     """Symbolic links inside: {path: target}."""
-    system = {f: os.readlink(f) for f in LIBRARY_FOLDERS if os.path.islink(f)}
+    system = {f: str(Path(f).readlink()) for f in LIBRARY_FOLDERS if Path(f).is_symlink()}
     return system | LINKS
 
 
@@ -140,8 +140,11 @@ def server_call(*, isolated: bool) -> str:
 
 def bubblewrap_command() -> list[str]:
     """bwrap with the walls and, behind them, the server as process 1."""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise SandboxUnavailable("bubblewrap: there is no command bwrap")
     command = [
-        shutil.which("bwrap") or "bwrap",
+        bwrap,
         *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
         *("--unshare-cgroup-try", "--hostname", "judge"),
         *("--as-pid-1", "--die-with-parent", "--new-session"),

@@ -1,5 +1,7 @@
 """The host's end of a fork server: starts it, hands programs over, collects what they give."""
 
+import contextlib
+import fcntl
 import json
 import os
 import selectors
@@ -16,6 +18,7 @@ from .limits import Limits
 START_SECONDS = 60.0
 GRACE_SECONDS = 15.0  # beyond a program's limit: then it is the server that hangs
 KEPT_ERROR_BYTES = 4096
+MANY_BYTES = 1 << 40
 SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
 F_ADD_SEALS = 1033
 
@@ -28,13 +31,13 @@ class Worker:
     """One fork server in its sandbox; it runs one program at a time."""
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        command = sandbox.COMMANDS[kind]()
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self.process = subprocess.Popen(
-                sandbox.COMMANDS[kind](),
-                stdin=theirs,
+                command,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=self.errors,
                 env=sandbox.environment(),
@@ -63,10 +66,8 @@ class Worker:
 
     def last_words(self) -> str:
         """The last line that the server wrote on standard error."""
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(2)
-        except subprocess.TimeoutExpired:
-            pass
         size = self.errors.seek(0, os.SEEK_END)
         self.errors.seek(max(0, size - KEPT_ERROR_BYTES))
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
@@ -93,9 +94,14 @@ class Run:
         stdin: bytes = b"",
         pipes: tuple[int, ...] = (),
         answers: bool = False,
+        expected_bytes: int = MANY_BYTES,
     ) -> None:
-        """Start it. `pipes` are descriptors to hand over; `answers` adds one that we read."""
-        self.worker, self.max_bytes = worker, limits.max_output_bytes
+        """Start it. `pipes` are descriptors to hand over; `answers` adds one that we read.
+
+        Output far longer than `expected_bytes` cannot be right, and is not kept.
+        """
+        self.worker = worker
+        self.max_bytes = min(limits.max_output_bytes, (1 << 20) + 16 * expected_bytes)
         self.wall_seconds = wall_seconds
         self.reply: dict[str, Any] = {}
         self.overflow = False
@@ -144,10 +150,8 @@ class Run:
     def stop(self) -> None:
         """Ask the server to end the program."""
         if not self.reply:
-            try:
+            with contextlib.suppress(OSError):  # the next read finds the server gone
                 self.worker.socket.send(b"stop")
-            except OSError:
-                pass  # the next read finds the server gone
 
     def answer(self) -> dict[str, Any]:
         """The message on the answer pipe. ValueError if there is none, or not a whole one."""
@@ -164,8 +168,6 @@ class Run:
 
 def sealed_file(content: bytes) -> int:
     """A file in memory that nobody can write or grow any more; positioned at its start."""
-    import fcntl
-
     descriptor = os.memfd_create("input", os.MFD_ALLOW_SEALING)
     view = memoryview(content)
     while view:

@@ -85,8 +85,8 @@ def _fallback(answer: str, gold: str, result: Comparison, seconds: float) -> tup
     """What math-verify says of a pair that our parser leaves open."""
     from prime_core.verifiers.math import fallback
 
-    if max(len(answer), len(gold)) > fallback.MAX_CHARS:
-        return Verdict.unparsable, f"{result.how}, and too long for math-verify"
+    if not (fallback.may_read(answer) and fallback.may_read(gold)):
+        return Verdict.unparsable, f"{result.how}, and is nothing for math-verify"
     try:
         same, how = fallback.math_verify(answer, gold, seconds)
     except fallback.FallbackError as error:

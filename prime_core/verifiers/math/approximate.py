@@ -11,8 +11,9 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from prime_core.verifiers.math.complexes import Double
 from prime_core.verifiers.math.exact import plain_number
-from prime_core.verifiers.math.functions import Double, TooLarge
+from prime_core.verifiers.math.rationals import TooLarge
 from prime_core.verifiers.math.relations import right_side
 from prime_core.verifiers.math.values import constant
 
@@ -39,7 +40,7 @@ def _constant(node: Node | None) -> Fraction | float | None:
         return None
     node = right_side(node)
     value = constant(node[1] if node[0] in ("qty", "pct") else node)
-    return None if value is None or abs(value) > 10**300 else value
+    return value if value is not None and -1e300 < value < 1e300 else None
 
 
 def rounds_to(answer: Node, gold: Node, answer_text: str, gold_text: str) -> bool:

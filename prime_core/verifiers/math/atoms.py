@@ -1,4 +1,4 @@
-r"""What stands between operators: numbers, names, groups, fractions, roots, functions, matrices.
+r"""What stands between operators: names, groups, fractions, roots, functions, matrices.
 
 Each function reads from a Parser (parse.py) at its position and returns a tree, or raises
 ParseError. They are functions, not methods, so that parse.py shows the grammar's outline alone.
@@ -6,10 +6,10 @@ ParseError. They are functions, not methods, so that parse.py shows the grammar'
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
-from prime_core.verifiers.math.tokens import END, ParseError, Token
+from prime_core.verifiers.math.numerals import numeral, raw_group
+from prime_core.verifiers.math.tokens import END, ParseError, TooLong
 from prime_core.verifiers.math.units import SINGLE_LETTERS
 
 if TYPE_CHECKING:
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 Node = tuple[Any, ...]
 
-GREEK = frozenset(
+_GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
     "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar "
-    "aleph vartheta varsigma varrho varpi".split()
+    "aleph vartheta varsigma varrho varpi"
 )
+GREEK = frozenset(_GREEK.split())
 _CONSTANTS = {"infty": ("inf",), "emptyset": ("set",), "ldots": ("sym", "..."), "i": ("sym", "i")}
 _NAMED = frozenset(["angle", "triangle", "overline", "bar", "widetilde", "overrightarrow", "arc"])
 _FACTOR_MACROS = GREEK | _NAMED | {
@@ -40,7 +41,8 @@ def starts_factor(p: Parser) -> bool:
     if token.kind == "macro":
         return token.value in _FACTOR_MACROS
     if token.kind == "number":
-        return p.peek(-1).kind not in ("number", "letter") and not token.spaced
+        before = p.peek(-1)
+        return before.value in (")", "}") or (before.kind == "macro" and not token.spaced)
     if token.kind == "text":
         return len(token.value) == 1 and not (token.value in SINGLE_LETTERS and _at_item_end(p))
     if token.value == "|":
@@ -70,24 +72,33 @@ def after_postfix(p: Parser, node: Node) -> Node:
             node = ("sym", f"{node[1]}'") if node[0] == "sym" else ("call", "'", node)
         elif name == "^" and p.name(1) == "\\circ":
             p.position += 1
-            node = ("deg", node)
+            node = _temperature(p, ("deg", node))
         elif name == "^" and p.name(1) == "{" and p.name(2) == "\\circ" and p.name(3) == "}":
             p.position += 3
-            node = ("deg", node)
+            node = _temperature(p, ("deg", node))
         elif name == "^" and p.name(1) == "\\prime":
             p.position += 1
             node = ("call", "'", node)
         else:
             return node
         p.position += 1
-    raise ParseError("too many postfix signs")
+    raise TooLong("too many postfix signs")
+
+
+def _temperature(p: Parser, node: Node) -> Node:
+    """The scale behind a degree sign, which then is no angle."""
+    scale = p.peek(1).value
+    if scale not in ("C", "F") or p.peek(1).kind not in ("letter", "text"):
+        return node
+    p.position += 1
+    return ("qty", node[1], {"C": "celsius", "F": "fahrenheit"}[scale])
 
 
 def atom(p: Parser) -> Node:
     """One number, name, group, fraction, root, function or matrix."""
     token = p.peek()
     if token.kind == "number":
-        return _number(p)
+        return numeral(p)
     if token.kind == "letter":
         return _letter(p)
     if token.kind == "function":
@@ -104,83 +115,6 @@ def atom(p: Parser) -> Node:
     raise ParseError(f"unexpected {token.value!r}")
 
 
-def _number(p: Parser) -> Node:
-    from prime_core.verifiers.math.parse import number
-
-    digits = p.take().value
-    digits += _more_thousands(p, digits)
-    if p.name() == "_":
-        p.position += 1
-        base = raw_group(p)
-        return ("based", digits, base)
-    if p.name() == "." and p.name(1) in ("\\overline", "\\dot", "\\bar"):
-        p.position += 1
-    if p.name() in ("\\overline", "\\dot", "\\bar") and p.name(-1) != ",":
-        return _repeating(p, digits)
-    if p.name() == ".":  # 5. at the end of a sentence
-        p.position += 1
-    value = number(digits)
-    if digits.isdigit():
-        fraction = _proper_fraction(p)
-        if fraction is not None:
-            return ("num", value + fraction)
-    return ("num", value)
-
-
-def _more_thousands(p: Parser, digits: str) -> str:
-    """The ',234' of 1,234 where it is one number; the ' 234' of 1 234."""
-    if not digits.isdigit() or len(digits) > 3 or digits[0] == "0":
-        return ""
-    more = ""
-    while True:
-        comma = p.thousands and not p.brackets and p.name() == "," and not p.peek().spaced
-        group = p.peek(1) if comma else p.peek()
-        if group.kind != "number" or group.spaced == comma:
-            return more
-        whole = group.value.partition(".")[0]
-        if len(whole) != 3 or not group.value.replace(".", "").isdigit():
-            return more
-        p.position += 2 if comma else 1
-        more += group.value
-        if "." in group.value:
-            return more
-
-
-def _proper_fraction(p: Parser) -> Any:
-    r"""The 1/2 of 3\frac{1}{2} or of 3 1/2; None when no proper fraction follows."""
-    from prime_core.verifiers.math.parse import number
-
-    start = p.position
-    if p.name() == "\\frac":
-        names = [p.peek(i) for i in range(1, 7)]
-        if [names[i].value for i in (0, 2, 3, 5)] != ["{", "}", "{", "}"]:
-            return None
-        above, below, width = names[1], names[4], 7
-    elif p.peek().kind == "number" and p.peek().spaced and p.name(1) == "/":
-        above, below, width = p.peek(), p.peek(2), 3
-    else:
-        return None
-    if not (above.value.isdigit() and below.value.isdigit()) or len(below.value) > 20:
-        return None
-    if not 0 < int(above.value[:20]) < int(below.value):
-        return None
-    p.position = start + width
-    return number(above.value) / number(below.value)
-
-
-def _repeating(p: Parser, digits: str) -> Node:
-    """0.1 followed by an overlined 6: one sixth."""
-    from prime_core.verifiers.math.parse import number
-
-    p.position += 1
-    period = raw_group(p)
-    if not period.isdigit() or len(period) > 40:
-        raise ParseError("an overline over no digits")
-    decimals = len(digits.partition(".")[2])
-    tail = number(period) / (10 ** len(period) - 1) / 10**decimals
-    return ("num", number(digits) + tail)
-
-
 def _letter(p: Parser) -> Node:
     token = p.take()
     name = token.value
@@ -189,7 +123,8 @@ def _letter(p: Parser) -> Node:
         if inverse == ["^", "{", "-", "1", "}", "("]:
             p.position += 5
             name += "^-1"
-        if p.name() == "(" and not p.peek().spaced:
+        opening = p.name(1) if p.name() == "{" else p.name()  # f(x), f{(x)}
+        if opening == "(" and not p.peek().spaced:
             return ("call", name, _group(p))
     following = p.peek()
     if following.kind == "number" and not following.spaced and following.value.isdigit():
@@ -204,27 +139,6 @@ def subscripted(p: Parser, name: str) -> Node:
         p.position += 1
         return ("sym", f"{name}_{raw_group(p)}")
     return ("sym", name)
-
-
-def raw_group(p: Parser) -> str:
-    """The tokens of a braced group, or the next token, as text."""
-    if p.name() != "{":
-        token = p.take()
-        if token is END:
-            raise ParseError("a script without content")
-        return token.value
-    depth, words = 0, []
-    while True:
-        token: Token = p.take()
-        if token is END:
-            raise ParseError("a brace is not closed")
-        if token.value == "{":
-            depth += 1
-        elif token.value == "}":
-            depth -= 1
-            if depth == 0:
-                return "".join(words[1:])
-        words.append(token.value)
 
 
 def braced(p: Parser) -> Node:
@@ -392,8 +306,3 @@ def _environment(p: Parser) -> Node:
     if not rows or len({len(r) for r in rows}) != 1:
         raise ParseError("a matrix of unequal rows")
     return ("matrix", *rows)
-
-
-def looks_like_name(node: Node) -> bool:
-    """Whether a tree is a name or a function's head, such as x, a_1, AB or p(x)."""
-    return bool(re.match(r"sym|text|call", node[0]))

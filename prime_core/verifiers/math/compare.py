@@ -11,14 +11,19 @@ from dataclasses import dataclass
 
 from prime_core.verifiers.math import exact
 from prime_core.verifiers.math.approximate import rounds_to, within
-from prime_core.verifiers.math.equal import equal
+from prime_core.verifiers.math.equal import equal, nodes
 from prime_core.verifiers.math.evaluate import NotANumber
-from prime_core.verifiers.math.functions import TooLarge
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.parse import Node, parse
+from prime_core.verifiers.math.rationals import TooLarge
 from prime_core.verifiers.math.values import CannotTell
 
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
+_RULES = (
+    (exact.same_based, "numerals"),
+    (exact.same_clock, "times of the day"),
+    (exact.same_choice, "choices"),
+)
 _ORDERED_TYPES = frozenset(["tuple", "vector", "ordered", "interval"])
 _TEXT_TYPES = frozenset(["text", "choice", "multiple_choice", "string"])
 
@@ -38,7 +43,8 @@ def compare(
 ) -> Comparison:
     """Compare two answers. answer_type and tolerance come from the data row, where it has them."""
     number = exact.same_number(answer, gold)
-    if number or (number is False and not tolerance):
+    rounded = "." in gold and ("/" in answer or "frac" in answer)
+    if number or (number is False and not tolerance and not rounded):
         return Comparison(number, "numbers compared exactly")
     answer, gold = normalise(answer), normalise(gold)
     if not gold or not answer:
@@ -49,7 +55,7 @@ def compare(
         close = within(parse(answer), parse(gold), tolerance)
         if close is not None:
             return Comparison(close, f"numbers compared within {tolerance:g}, relative")
-    for rule, name in ((exact.same_based, "numerals"), (exact.same_choice, "choices")):
+    for rule, name in _RULES:
         decided = rule(answer, gold)
         if decided is not None:
             return Comparison(decided, f"{name} compared")
@@ -83,12 +89,16 @@ def _trees(
         if rounds_to(one, other, answer, gold):
             return Comparison(True, "the gold is a decimal approximation of the answer")
     except (CannotTell, NotANumber) as error:
+        if _has_words(one) and not _has_words(other):
+            return Comparison(False, "words, where the gold is mathematics")
         return Comparison(None, f"not decided: {error}")
     except TooLarge as error:
         return Comparison(False, f"too large to evaluate: {error}", readable=False)
-    except RecursionError:
-        return Comparison(False, "nested too deep", readable=False)
     return Comparison(False, "different as expressions")
+
+
+def _has_words(node: Node) -> bool:
+    return any(part[0] == "text" for part in nodes(node))
 
 
 def is_list(gold: str) -> bool:

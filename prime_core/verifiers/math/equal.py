@@ -14,8 +14,8 @@ from typing import Any
 from prime_core.verifiers.math import relations, units
 from prime_core.verifiers.math.evaluate import NotANumber
 from prime_core.verifiers.math.exact import words
-from prime_core.verifiers.math.functions import TooLarge
 from prime_core.verifiers.math.intervals import as_region, is_region
+from prime_core.verifiers.math.rationals import TooLarge
 from prime_core.verifiers.math.shapes import expand, rewrite
 from prime_core.verifiers.math.values import CannotTell, constant, same_value
 
@@ -38,11 +38,17 @@ def same(answer: Node, gold: Node) -> bool:
     """Compare two items."""
     if answer == gold:
         return True
-    answer_unit, answer = _unit(answer)
+    for node in (answer, gold):
+        if node[0] == "toolong":
+            raise TooLarge(node[1])
+    answer_unit, answer = _unit(_with_unit(answer, gold))
     gold_unit, gold = _unit(gold)
     if units.contradict(answer_unit, gold_unit):
         return False
     if answer[0] == "pct" or gold[0] == "pct":
+        other = gold_unit if answer[0] == "pct" else answer_unit
+        if answer[0] != gold[0] and units.contradict("percent", other):
+            return False
         return _percents(answer, gold)
     if answer[0] == "text" or gold[0] == "text":
         return answer[0] == gold[0] and words(answer[1]) == words(gold[1])
@@ -113,6 +119,9 @@ def _lists(answer: Node, gold: Node, ordered: bool) -> bool:
             return _lists(inner, gold, ordered)
     if ordered:
         return _in_order(one, other)
+    if len(other) == 1 and answer[0] == "list" and _is_set(gold):  # x < 1 or x > 2
+        region = as_region(answer)
+        return region is not None and region == as_region(gold)
     if gold[0] == "list" and all(item[0] == "set" for item in one):
         one = tuple(element for item in one for element in item[1:])
     return unordered(one, other)
@@ -130,6 +139,14 @@ def _is_set(node: Node) -> bool:
     return node[0] in ("union", "inter", "minus", "builder", "set") or (
         node[0] == "sym" and node[1].startswith("mathbb_")
     )
+
+
+def _with_unit(node: Node, other: Node) -> Node:
+    """5 m as five metres, where the other side has a unit."""
+    if other[0] != "qty" or node[0] != "mul" or node[2][0] != "sym":
+        return node
+    is_unit = node[2][1] in units.SINGLE_LETTERS and constant(node[1]) is not None
+    return ("qty", node[1], node[2][1]) if is_unit else node
 
 
 def _unit(node: Node) -> tuple[str, Node]:

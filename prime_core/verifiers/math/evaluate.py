@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from prime_core.verifiers.math.functions import Arithmetic, Inexact, TooLarge, Undefined
+from prime_core.verifiers.math.complexes import Double
+from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, Undefined
 
 Node = tuple[Any, ...]
 
 MAX_TERMS = 400
-_MAX_STEPS = 20_000
+_MAX_STEPS = 4_000
 
 
 class NotANumber(ValueError):
@@ -27,7 +28,7 @@ class NotANumber(ValueError):
 class Evaluator:
     """Evaluates trees at one point. `steps` bounds the work over all calls."""
 
-    def __init__(self, arithmetic: Arithmetic, point: Mapping[str, Any]) -> None:
+    def __init__(self, arithmetic: Exact | Double, point: Mapping[str, Any]) -> None:
         self.arithmetic = arithmetic
         self.point = dict(point)
         self.steps = 0
@@ -40,7 +41,10 @@ class Evaluator:
         rule = _RULES.get(node[0])
         if rule is None:
             raise NotANumber(node[0])
-        return rule(self, node)
+        value = rule(self, node)
+        if isinstance(value, Fraction):  # long fractions are slow
+            self.steps += (value.numerator.bit_length() + value.denominator.bit_length()) >> 7
+        return value
 
 
 def _number(e: Evaluator, node: Node) -> Any:
@@ -116,9 +120,7 @@ def _percent(e: Evaluator, node: Node) -> Any:
 
 
 def _degrees(e: Evaluator, node: Node) -> Any:
-    return e.arithmetic.divide(
-        e(node[1]) * e.arithmetic.constant("\\pi"), e.arithmetic.number(180)
-    )
+    return e.arithmetic.divide(e(node[1]) * e.arithmetic.constant("\\pi"), e.arithmetic.number(180))
 
 
 def _modulo(e: Evaluator, node: Node) -> Any:
@@ -181,6 +183,10 @@ def _ratio(e: Evaluator, node: Node) -> Any:
     return e.arithmetic.divide(e(node[1]), e(node[2]))
 
 
+def _too_long(_: Evaluator, node: Node) -> Any:
+    raise TooLarge(node[1])
+
+
 _RULES: dict[str, Callable[[Evaluator, Node], Any]] = {
     "num": _number,
     "sym": _name,
@@ -202,6 +208,7 @@ _RULES: dict[str, Callable[[Evaluator, Node], Any]] = {
     "prod": _series,
     "based": _based,
     "ratio": _ratio,
+    "toolong": _too_long,
     "qty": lambda e, node: e(node[1]),
 }
 

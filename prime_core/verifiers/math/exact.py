@@ -7,14 +7,21 @@ import re
 from fractions import Fraction
 
 from prime_core.verifiers.math.evaluate import based_value
-from prime_core.verifiers.math.functions import Undefined
+from prime_core.verifiers.math.rationals import Undefined
 
 _PLAIN = re.compile(
     r"\s*\$?\s*([+-]?)\s*(?:\\[dt]?frac\s*\{\s*(\d{1,300})\s*\}\s*\{\s*(\d{1,300})\s*\}"
     r"|(\d{1,300})\s*/\s*(\d{1,300})|(\d{0,300})(?:\.(\d{1,300}))?)\s*\$?\s*",
     re.ASCII,
 )
-_BASED = re.compile(r"\(?([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?\s*_\s*\{?\s*(\d{1,2})\s*\}?", re.ASCII)
+_BASED = re.compile(
+    r"\(?([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?\s*_\s*\{?\s*(\d{1,2})\s*\}?", re.ASCII
+)
+_CLOCK = re.compile(
+    r"\s*(?P<hours>\d{1,2})\s*:\s*(?P<minutes>\d{2})(?:\s*:\s*(?P<seconds>\d{2}))?"
+    r"\s*(?P<half>[aApP]\.?\s*[mM]\.?)?\s*",
+    re.ASCII,
+)
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?[.:]?")
 _NAMED_CHOICE = re.compile(r"(?:\(([A-Z])\)|([A-Z])\)|([A-Z])[.:]\s)\s*\S.*", re.DOTALL)
 _TEXT_GROUP = re.compile(r"\\text\s*\{((?:[^{}\\]|\\.|\{[^{}]*\})*)\}")
@@ -50,7 +57,7 @@ def same_number(answer: str, gold: str) -> bool | None:
 
 def based(text: str) -> tuple[Fraction, int] | None:
     """Value and base of 152A_{11}; None for any other text."""
-    match = _BASED.fullmatch(text)
+    match = _BASED.fullmatch(_bare(text))
     if match is None or not re.match(r"\d|[A-Z]+\d|[A-F]+$", match.group(1)):
         return None
     try:
@@ -67,10 +74,29 @@ def same_based(answer: str, gold: str) -> bool | None:
     if one is not None and other is not None:
         return one == other
     bare, numeral = (answer, gold) if one is None else (gold, answer)
-    digits = _BASED.fullmatch(numeral)
-    if digits is None or not re.fullmatch(r"[0-9A-Za-z.]+", bare):
+    digits = _BASED.fullmatch(_bare(numeral))
+    if digits is None:
+        return None
+    if _BASED.fullmatch(_bare(bare)):
+        return False  # a digit that its base does not have
+    if not re.fullmatch(r"[0-9A-Za-z.]+", bare):
         return None
     return bare.lower() == digits.group(1).lower()
+
+
+def same_clock(answer: str, gold: str) -> bool | None:
+    """Times of the day: hours and minutes, and a.m. or p.m. where both say it; else None."""
+    one, other = _CLOCK.fullmatch(_without_text(answer)), _CLOCK.fullmatch(_without_text(gold))
+    if one is None or other is None:
+        return None
+    if not any(m["half"] or m["minutes"].startswith("0") for m in (one, other)):
+        return None  # 3:15 may be a ratio
+    if [int(x) for x in one.group(1, 2)] != [int(x) for x in other.group(1, 2)]:
+        return False
+    if int(one["seconds"] or 0) != int(other["seconds"] or 0):
+        return False
+    halves = {m["half"][0].lower() for m in (one, other) if m["half"]}
+    return len(halves) < 2
 
 
 def choice(text: str) -> str | None:

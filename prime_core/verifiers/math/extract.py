@@ -14,7 +14,7 @@ NoBox = Literal["no_answer", "last_line"]
 MAX_ANSWER_CHARS = 20_000
 _MAX_EMPTY_BOXES = 20
 _MAX_TOGETHER = 12
-_CONNECTOR_CHARS = 60
+_CONNECTOR_CHARS = 150
 _CONNECTOR = re.compile(
     r"(?:[\s$,;&{}]|\\[()\[\],;:! ]|\\(?:text|mbox|q?quad|textbf)(?![A-Za-z])|and(?![A-Za-z])"
     r"|or(?![A-Za-z]))*"
@@ -99,13 +99,14 @@ def _box_before(text: str, end: int) -> _Box | None:
 
 
 def _together(text: str, start: int, last: str) -> str | None:
-    """The contents of boxes that only a comma or an 'and' parts from the last, as one list."""
+    """The boxes on the last one's line, or parted from it by an 'and' alone, as one list."""
     contents = [last]
     while len(contents) < _MAX_TOGETHER:
         box = _box_before(text, start)
         if box is None or not box.content or start - box.end > _CONNECTOR_CHARS:
             break
-        if box.end > start or not _CONNECTOR.fullmatch(text, box.end, start):
+        between = text[box.end : start]
+        if box.end > start or ("\n" in between and not _CONNECTOR.fullmatch(between)):
             break
         contents.append(box.content.strip())
         start = box.start
@@ -122,7 +123,9 @@ def _content(text: str, position: int) -> tuple[str | None, int, str]:
         bare = _BARE_BOX.match(text, position)
         token = bare.group(1).rstrip(".,") if bare else ""
         if token.startswith("\\"):  # \boxed\frac12: as far as the formula goes
-            token = re.split(r"\$|\n|\\\)|\\\]|\.\s", text[position : position + 500], maxsplit=1)[0]
+            token = re.split(r"\$|\n|\\\)|\\\]|\.\s", text[position : position + 500], maxsplit=1)[
+                0
+            ]
         return token, position + len(token), "the last box, without braces"
     depth = 0
     limit = min(len(text), position + MAX_ANSWER_CHARS + 2)

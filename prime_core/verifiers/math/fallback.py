@@ -10,14 +10,30 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import select
 import subprocess
 import sys
 import time
 
+from prime_core.verifiers.math.tokens import FUNCTIONS
+
 _WORKER = "prime_core.verifiers.math.fallback_worker"
 _START_SECONDS = 60.0  # importing sympy from a cold disk
 MAX_CHARS = 600
+
+
+_MATHEMATICS = re.compile(r"[A-Za-z0-9\s\\{}()\[\]|^_+\-*/=<>.,;:!&%$~']*")
+_NOT_WORDS = re.compile(r"\\[A-Za-z]+|\\text\s*\{[^{}]*\}")
+_WORD = re.compile(r"[A-Za-z]{3,}")
+
+
+def may_read(text: str) -> bool:
+    """Whether a text is worth math-verify's time: LaTeX of a bounded length, no code, no prose."""
+    if len(text) > MAX_CHARS or not _MATHEMATICS.fullmatch(text) or "__" in text:
+        return False
+    words = _WORD.findall(_NOT_WORDS.sub(" ", text))
+    return all(word in FUNCTIONS for word in words)
 
 
 class FallbackError(RuntimeError):

@@ -41,7 +41,7 @@ _SPACES = re.compile(
     r"(?<!\\)\\[,:; >\n!]|~|\\(?:thinspace|medspace|thickspace|enspace|enskip|null|noindent"
     r"|strut|allowbreak|relax|nolimits|limits|displaystyle|textstyle|scriptstyle|left\.?"
     r"|right(?![a-z])\.?|[bB]igg?[lrm]?|,)(?![A-Za-z])|\\h?space\*?\{[^{}]{0,20}\}"
-    r"|\\[hv]?phantom\{[^{}]{0,20}\}"
+    r"|\\[hv]?phantom(?:\{[^{}]{0,20}\}|(?![A-Za-z]))"
 )
 _MATH_MARKS = re.compile(r"\\[()]|(?<!\\)\\\[|(?<!\\)\\\]|(?<!\\)\$")
 _RENAMES = {
@@ -76,15 +76,18 @@ _TEXT_BARE = re.compile(r"\\(?:rm|bf|it|sf|tt|mathrm|mathbf|mbox|textbf)(?![A-Za
 _COLOUR = re.compile(r"\\(?:text)?color\s*(?:\[[a-zA-Z]{0,10}\])?\s*\{[^{}]{0,40}\}")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2,}|[{}%$])")
 _THOUSANDS_MARK = re.compile(r"(?<=\d)(?:\{,\}|,\s?\\!|\\!,|\\,|\\!)\s?(?=\d{3}(?!\d))")
+_PREAMBLE = re.compile(
+    r"^(?:(?:the|final|correct)\s+){0,3}answer\s*(?:is\b|:|=)\s*:?", re.IGNORECASE
+)
 _TEX_ARGUMENTS = re.compile(r"\\(frac|binom)\s*(\d)\s*(\d)")
 
 
 def normalise(text: str) -> str:
     """The answer in one spelling. Linear in the length of the text, never raises."""
     text = _characters(text)
-    if any(mark in text for mark in "\\$~"):
+    if any(mark in text for mark in "\\$~{"):
         text = _macros(text)
-    text = " ".join(text.split())
+    text = _PREAMBLE.sub("", " ".join(text.split()))
     return _trim(text)
 
 
@@ -102,7 +105,8 @@ def _characters(text: str) -> str:
         elif char in _GREEK:
             out.append(f"\\{_GREEK[char]} ")
         elif char in _VULGAR:
-            out.append("\\frac{%d}{%d}" % _VULGAR[char])
+            above, below = _VULGAR[char]
+            out.append(f"\\frac{{{above}}}{{{below}}}")
         else:
             out.append(_other(char))
     return "".join(out)

@@ -8,17 +8,18 @@ ParseError; depth and size are bounded, so that no input is slow or exhausts the
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
 from prime_core.verifiers.math import atoms
 from prime_core.verifiers.math.normalise import normalise
-from prime_core.verifiers.math.tokens import END, ParseError, Token, tokenise
+from prime_core.verifiers.math.numerals import raw_group
+from prime_core.verifiers.math.tokens import END, ParseError, Token, TooLong, tokenise
 
 Node = tuple[Any, ...]
 
 MAX_DEPTH = 40  # about 13 Python frames a level, of 1000
+_MAX_TREE_DEPTH = 150
 RELATIONS = {
     "=": "=", "==": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "\\le": "<=",
     "\\ge": ">=", "\\ne": "!=", "\\in": "in", "\\approx": "~", "\\equiv": "===", "\\to": "->",
@@ -36,9 +37,23 @@ def parse(text: str, thousands: bool = True) -> Node | None:
     thousands: whether 1,234 outside brackets is one number rather than two.
     """
     try:
-        return Parser(tokenise(normalise(text)), thousands).answer()
-    except (ParseError, RecursionError):
+        node = Parser(tokenise(normalise(text)), thousands).answer()
+        _check_depth(node)
+        return node
+    except (TooLong, RecursionError) as error:
+        return ("toolong", str(error))
+    except ParseError:
         return None
+
+
+def _check_depth(node: Node) -> None:
+    """Refuse chains such as a/b/c/..., which the grammar reads without recursion."""
+    level: list[Any] = [node]
+    for _ in range(_MAX_TREE_DEPTH):
+        level = [child for parent in level for child in parent if isinstance(child, tuple)]
+        if not level:
+            return
+    raise TooLong(f"a tree of more than {_MAX_TREE_DEPTH} levels")
 
 
 class Parser:
@@ -109,7 +124,7 @@ class Parser:
         """item := quantity (relation quantity)*."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise ParseError(f"nested more than {MAX_DEPTH} deep")
+            raise TooLong(f"nested more than {MAX_DEPTH} deep")
         while self.name() in ("\\approx", "=", "\\therefore", "\\implies", "\\Rightarrow"):
             self.position += 1
         members, relations = [self.quantity()], []
@@ -127,7 +142,7 @@ class Parser:
         r"""quantity := currency? ratio unit?, for example \$5, 5 cm^2, 3 km/h."""
         unit = self._currency()
         node = self.ratio()
-        unit += self._unit()
+        unit = f"{unit} {self._unit()}".strip()
         return ("qty", node, unit) if unit else node
 
     def _currency(self) -> str:
@@ -157,7 +172,7 @@ class Parser:
                 words.append(token.value)
             elif words and self.name() == "^":
                 self.position += 1
-                words.append("^" + "".join(re.findall(r"-?\d+", atoms.raw_group(self))))
+                words.append("^" + "".join(re.findall(r"-?\d+", raw_group(self))))
                 continue
             elif self.name() in ("\\$", "€", "£", "¢"):
                 words.append(token.value.strip("\\"))
@@ -220,7 +235,7 @@ class Parser:
             signs.append(self.name())
             self.position += 1
             if len(signs) > MAX_DEPTH:
-                raise ParseError("too many signs")
+                raise TooLong("too many signs")
         node = self.power()
         for sign in reversed(signs):
             node = _signed(sign, node)
@@ -234,7 +249,7 @@ class Parser:
         self.position += 1
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise ParseError(f"nested more than {MAX_DEPTH} deep")
+            raise TooLong(f"nested more than {MAX_DEPTH} deep")
         exponent = self.script()
         self.depth -= 1
         return atoms.after_postfix(self, ("pow", node, exponent))
@@ -255,24 +270,3 @@ def _signed(sign: str, node: Node) -> Node:
             return ("num", -node[1])
         return ("neg", node)
     return ("pm" if sign == "\\pm" else "mp", node)
-
-
-def number(text: str) -> Fraction:
-    """The exact value of a decimal numeral. Raises ParseError beyond 10,000 digits."""
-    mantissa, _, exponent = text.lower().partition("e")
-    whole, _, decimals = mantissa.partition(".")
-    shift = int(exponent) if exponent and len(exponent) < 8 else 0
-    if len(mantissa) > 10_000 or abs(shift) > 10_000 or len(exponent) >= 8:
-        raise ParseError("a number of more than 10,000 digits")
-    value = Fraction(_integer(whole + decimals))
-    shift -= len(decimals)
-    return value * 10**shift if shift >= 0 else value / 10**-shift
-
-
-def _integer(digits: str) -> int:
-    """int() in pieces: Python refuses more than 4,300 digits at once."""
-    value = 0
-    for start in range(0, len(digits), 4_000):
-        piece = digits[start : start + 4_000]
-        value = value * 10 ** len(piece) + int(piece)
-    return value

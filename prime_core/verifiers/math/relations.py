@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from prime_core.verifiers.math.evaluate import NotANumber, names
@@ -59,9 +60,7 @@ def is_name(node: Node) -> bool:
     return False
 
 
-def same_assignments(
-    one: tuple[Node, ...], other: tuple[Node, ...], same: Same
-) -> bool | None:
+def same_assignments(one: tuple[Node, ...], other: tuple[Node, ...], same: Same) -> bool | None:
     """a = 1, b = 2 against b = 2, a = 1; None where the lists are not assignments to names."""
     first, second = _assignments(one), _assignments(other)
     if first is None or second is None:
@@ -86,14 +85,27 @@ def _equation_for_value(answer: Node, gold: Node, same: Same) -> bool:
         if region is not None and len(members) > 1 and region == as_region(gold):
             return True
     constants = [m for m in members if not _variable(m)]
-    for one, other in zip(constants, constants[1:], strict=False):
+    for one, other in pairwise(constants):
         if "~" not in answer[2] and not same(one, other):
             return False  # 2 + 3 = 6 is no answer, whatever stands beside it
+    if constants and any(_is_unsolved(m) for m in members):
+        return False
     if constants and len(constants) < len(members):
         return any(same(member, gold) for member in constants)
     if constants:
         return any(same(member, gold) for member in (constants[-1], constants[0]))
     return is_expression_of(members, gold) and same(members[-1], gold)
+
+
+def _is_unsolved(node: Node) -> bool:
+    """2x or x + 1, of which an equation says something, without saying what x is."""
+    variables = names(node)
+    if len(variables) != 1 or node[0] not in ("add", "mul", "div", "pow", "neg"):
+        return False
+    if node[0] == "mul" and constant(node[1]) is None:
+        return False
+    name = next(iter(variables)).strip("\\").partition("_")[0]
+    return len(name) == 1  # the square AB^2 of a length is asked for
 
 
 def _variable(node: Node) -> bool:
@@ -128,6 +140,8 @@ def _two_sided(answer: Node, gold: Node, same: Same) -> bool:
         return True
     if relation == wanted == "=":
         a, b = _renamed(a, b, c)
+        if _defines(a) and _defines(c) and ("sym", "y") in (a, c) and same(b, d):
+            return True
         if a == c and same(b, d):
             return True
     if any(node[0] in ("call", "text", "seq", "set", "matrix") for node in (a, b, c, d)):
@@ -142,6 +156,11 @@ def _same_side(one: Node, other: Node, same: Same) -> bool:
         return same(one, other)
     except (CannotTell, NotANumber):
         return False
+
+
+def _defines(head: Node) -> bool:
+    """y, or f(x): the head of a function's definition."""
+    return head == ("sym", "y") or (head[0] == "call" and head[2] == ("sym", "x"))
 
 
 def _renamed(head: Node, body: Node, wanted: Node) -> tuple[Node, Node]:
@@ -173,7 +192,12 @@ def _proportional(
         return False
     at = {name: ("num", value) for name, value in point(variables, 2).items()}
     first, second = constant(_at(left, at)), constant(_at(right, at))
-    if not isinstance(first, Fraction) or not isinstance(second, Fraction) or not first or not second:
+    if (
+        not isinstance(first, Fraction)
+        or not isinstance(second, Fraction)
+        or not first
+        or not second
+    ):
         return _by_signs(left, right, relation, wanted)
     ratio = first / second
     expected = relation if ratio > 0 else _ORDER.get(relation, relation)

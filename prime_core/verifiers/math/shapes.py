@@ -16,10 +16,20 @@ def rewrite(node: Node) -> Node:
     if node[0] == "qty" and node[1][0] in ("seq", "set", "list", "text"):
         return node[1]
     if node[0] == "list":
-        return ("list", *(rewrite(item) for item in node[1:]))
+        items = tuple(item for item in node[1:] if not _is_condition(item)) or node[1:]
+        return ("list", *map(rewrite, items)) if len(items) > 1 else rewrite(items[0])
     if node[0] == "seq" and node[1] == "()" and len(node) == 3 and node[2][0] == "rel":
         return rewrite(node[2])
     return node
+
+
+def _is_condition(node: Node) -> bool:
+    """k in Z, which says what k is in the items before it."""
+    if node[0] == "seq" and len(node) == 3:
+        node = node[2]
+    if node[0] != "rel" or node[2] != ("in",) or node[1][0][0] != "sym":
+        return False
+    return node[1][1] in (("sym", "mathbb_Z"), ("sym", "mathbb_N"))
 
 
 def _reads_as_name(node: Node) -> bool:

@@ -17,6 +17,10 @@ class ParseError(ValueError):
     """The text is not mathematics that this parser reads."""
 
 
+class TooLong(ParseError):
+    """Mathematics perhaps, but larger or deeper than is read."""
+
+
 class Token(NamedTuple):
     """One token. kind: number, letter, macro, sign, text, sep, function, end."""
 
@@ -28,14 +32,93 @@ class Token(NamedTuple):
 END = Token("end", "")
 
 FUNCTIONS = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "asin", "acos", "atan", "cosec", "tg", "ctg", "ln", "log", "lg", "exp", "gcd", "lcm", "min", "max", "det", "sgn", "sign", "Re", "Im", "arg", "cis"]
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "sinh",
+        "cosh",
+        "tanh",
+        "coth",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "arccot",
+        "arcsec",
+        "arccsc",
+        "asin",
+        "acos",
+        "atan",
+        "cosec",
+        "tg",
+        "ctg",
+        "ln",
+        "log",
+        "lg",
+        "exp",
+        "gcd",
+        "lcm",
+        "min",
+        "max",
+        "det",
+        "sgn",
+        "sign",
+        "Re",
+        "Im",
+        "arg",
+        "cis",
+    ]
 )
 _SEPARATORS = frozenset(["and", "or", ",", ";", "and/or", ",and", ",or", "&"])
 _SKIPPED = frozenset(
-    ["approximately", "approx", "about", "exactly", "either", "roughly", "only", "answer:", "answer", "is", "equals:", "the", "all", "if", "both", "namely"]
+    [
+        "approximately",
+        "approx",
+        "about",
+        "exactly",
+        "either",
+        "roughly",
+        "only",
+        "answer:",
+        "answer",
+        "is",
+        "equals:",
+        "the",
+        "all",
+        "if",
+        "both",
+        "namely",
+    ]
 )
 _WORD_NUMBERS = frozenset(["pi", "infinity", "inf", "oo", "sqrt", "infty", "theta", "alpha"])
-_BARE_UNITS = frozenset(["cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "in", "hr", "lb", "oz", "mph", "min", "sec", "yd", "mi", "dm"])
+_BARE_UNITS = frozenset(
+    [
+        "cm",
+        "mm",
+        "km",
+        "kg",
+        "mg",
+        "ml",
+        "mL",
+        "ft",
+        "in",
+        "hr",
+        "lb",
+        "oz",
+        "mph",
+        "min",
+        "sec",
+        "yd",
+        "mi",
+        "dm",
+    ]
+)
+
+_PREAMBLE = re.compile(r"[a-z ',]*(?:\b(?:is|are|equals)|:|=)")
+_CONDITION = re.compile(r"[\s~,(]*(?:for|where|with|when|such\s+that|given)\b\s*", re.IGNORECASE)
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -43,6 +126,7 @@ _TOKEN = re.compile(
     |\\(?P<macro>[A-Za-z]+)
     |\\(?P<escaped>[{}%$&|\\_#.])
     |(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+(?![A-Za-z\d]))?)
+    |(?P<clock>(?<![A-Za-z])[aApP]\.\s?[mM]\.)
     |(?P<word>[A-Za-z][A-Za-z]+)
     |(?P<letter>[A-Za-z])
     |(?P<sign>\*\*|<=|>=|!=|==|=>|->|.)""",
@@ -61,8 +145,14 @@ def tokenise(text: str) -> list[Token]:
             spaced = True
             continue
         if kind == "text":
-            tokens.extend(_text(value, spaced))
+            if tokens and _CONDITION.match(value):
+                break
+            tokens.extend(_text(value, spaced, tokens))
+        elif kind == "clock":
+            tokens.append(Token("text", value, spaced))
         elif kind == "word":
+            if tokens and _CONDITION.fullmatch(value):
+                break
             tokens.extend(_word(value, spaced, tokens, text, match.end()))
         elif kind == "macro":
             tokens.append(_macro(value, spaced))
@@ -72,7 +162,7 @@ def tokenise(text: str) -> list[Token]:
             tokens.append(Token(kind, value, spaced))
         spaced = False
         if len(tokens) > MAX_TOKENS:
-            raise ParseError(f"more than {MAX_TOKENS} tokens")
+            raise TooLong(f"more than {MAX_TOKENS} tokens")
     tokens.append(END)
     return tokens
 
@@ -85,21 +175,26 @@ def _macro(name: str, spaced: bool) -> Token:
     return Token("macro", name, spaced)
 
 
-def _text(content: str, spaced: bool) -> list[Token]:
+def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
     r"""Tokens of \text{content}: a separator, a name, mathematics in disguise, or words."""
     words = content.replace("~", " ").strip()
     lowered = words.lower()
     if lowered.strip(" ,;.") in _SEPARATORS or lowered in _SEPARATORS:
         return [Token("sep", lowered, True)]
-    if not words or lowered in _SKIPPED:
+    if not words or lowered in _SKIPPED or (not before and _PREAMBLE.fullmatch(lowered)):
         return []
-    if words in FUNCTIONS:
+    after_value = bool(before) and (before[-1].kind == "number" or before[-1].value in ")}")
+    if words in FUNCTIONS and not (lowered in UNITS and after_value):
         return [Token("function", words, spaced)]
+    if lowered in UNITS and len(words) > 1:
+        return [Token("text", words, spaced)]
     if not re.search(r"[A-Za-z]{2}|[^\x00-\x7f]", words):
         if len(words) == 1 and words.isalpha():
             return [Token("text", words, spaced)]
         inner = tokenise(words)[:-1]
-        return [Token(t.kind, t.value, t.spaced or (i == 0 and spaced)) for i, t in enumerate(inner)]
+        return [
+            Token(t.kind, t.value, t.spaced or (i == 0 and spaced)) for i, t in enumerate(inner)
+        ]
     if re.match(r"[-+$(\d\\]", words) and re.search(r"\d", words) and "\\text" not in words:
         return tokenise(words)[:-1]  # \text{5 cm}
     return [Token("text", words, spaced)]
@@ -110,16 +205,18 @@ def _word(word: str, spaced: bool, before: list[Token], text: str, end: int) -> 
     lowered = word.lower()
     if lowered in _SEPARATORS:
         return [Token("sep", lowered, True)]
-    if lowered in FUNCTIONS or word in FUNCTIONS:
+    after_number = bool(before) and before[-1].kind == "number"
+    if (lowered in FUNCTIONS or word in FUNCTIONS) and not (lowered in UNITS and after_number):
         return [Token("function", lowered, spaced)]
     if lowered in _WORD_NUMBERS:
         return [Token("macro", "infty" if lowered.startswith(("in", "oo")) else lowered, spaced)]
     if word[:3] in ("sin", "cos", "tan", "log") and len(word) == 4:  # sinx
         return [Token("function", word[:3], spaced), Token("letter", word[3], False)]
-    after_number = bool(before) and before[-1].kind == "number"
     if word in _BARE_UNITS and after_number and not text[end : end + 1].isalpha():
         return [Token("text", word, spaced)]
-    if len(word) >= 4 or (lowered in UNITS and len(word) == 3) or (spaced and lowered in UNITS):
+    alone = not before and end == len(text)  # not a product of letters
+    unit = lowered in UNITS and (spaced or len(word) == 3)
+    if len(word) >= 4 or unit or (alone and len(word) == 3):
         if word.isupper() and len(word) <= 6:
             return [Token("letter", word, spaced)]  # a name such as ABCD is one symbol
         return [Token("text", word, spaced)]

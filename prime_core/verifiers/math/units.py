@@ -36,6 +36,8 @@ _NAMES = {
     "month": "month months",
     "year": "yr yrs year years",
     "degree": "deg degree degrees",
+    "celsius": "celsius",
+    "fahrenheit": "fahrenheit",
     "radian": "rad radian radians",
     "dollar": "$ usd dollar dollars",
     "cent": "cent cents ¢",

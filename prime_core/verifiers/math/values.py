@@ -12,16 +12,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from prime_core.verifiers.math.complexes import Double, Precise
 from prime_core.verifiers.math.evaluate import Evaluator, NotANumber, is_finite, names
-from prime_core.verifiers.math.functions import (
-    Arithmetic,
-    Double,
-    Exact,
-    Inexact,
-    Precise,
-    TooLarge,
-    Undefined,
-)
+from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, Undefined
 
 Node = tuple[Any, ...]
 Point = dict[str, Fraction]
@@ -30,7 +23,7 @@ _EXACT = Exact()
 _NUM_EXACT_POINTS = 3
 _NUM_POINTS = 14
 _INTEGER_NAMES = frozenset("nmkjlpqrstNMKdabxyc")
-_TRIGONOMETRIC = frozenset("sin cos tan floor ceil".split())
+_TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "floor", "ceil"])
 _FAILURES = (Inexact, Undefined, ZeroDivisionError, OverflowError, ValueError)
 
 
@@ -43,11 +36,12 @@ def same_value(one: Node, other: Node) -> bool:
     if one == other:
         return True
     variables = names(one) | names(other)
+    stepped = bool(variables) and _mentions(one, other, _is_stepped)
+    if stepped and not _at_whole_numbers(one, other, variables):
+        return False  # between whole numbers close to zero, all steps agree
     exact = _exactly(one, other, variables)
     if exact is not None:
         return exact
-    if _mentions(one, other, _is_stepped) and not _at_whole_numbers(one, other, variables):
-        return False  # steps agree between whole numbers close to zero, whatever they are
     if _numerically(one, other, variables):
         return True
     return _mentions(one, other, _is_whole) and _at_whole_numbers(one, other, variables)
@@ -118,6 +112,8 @@ def _agree(one: Node, other: Node, variables: frozenset[str], log_base: int | No
         witness = witness or (where if agree else None)
         if real == 4:
             break
+    if not defined and not variables:
+        return False  # 1/0 equals nothing but its own text
     if not defined:
         raise CannotTell("no point at which both sides have a value")
     if witness is None or not (real >= min(2, defined) or (real == 0 and weak > 0)):
@@ -139,7 +135,7 @@ def _precise(log_base: int | None) -> Precise:
     return Precise(log_base)
 
 
-def _both(arithmetic: Arithmetic, where: Point, one: Node, other: Node) -> tuple[Any, Any]:
+def _both(arithmetic: Double, where: Point, one: Node, other: Node) -> tuple[Any, Any]:
     evaluate = Evaluator(
         arithmetic, {name: arithmetic.number(value) for name, value in where.items()}
     )
@@ -172,9 +168,7 @@ def point(variables: frozenset[str], attempt: int) -> Point:
 
 def _at_whole_numbers(one: Node, other: Node, variables: frozenset[str]) -> bool:
     """Agreement wherever both are defined on whole numbers, for n!, (-1)^n and their like."""
-    if not variables:
-        return _numerically(one, other, variables)
-    if not variables <= _INTEGER_NAMES:
+    if not variables or not variables <= _INTEGER_NAMES:
         return False
     agreements = 0
     for attempt in range(30):

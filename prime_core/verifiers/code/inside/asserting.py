@@ -8,7 +8,9 @@ the exception that was raised there. Comparison happens here, with the `==` of b
 import ast
 import builtins
 import copy
+import importlib
 import math
+import sys
 from typing import Any, BinaryIO
 
 from . import codec
@@ -18,6 +20,10 @@ REPLIES_FD, REQUESTS_FD = 4, 5
 
 class ProgramError(Exception):
     """Something that the program did: it raised, ended or answered nonsense."""
+
+
+class TestsBroken(Exception):
+    """Something that the tests did before the program had a say."""
 
 
 class Program:
@@ -67,27 +73,57 @@ class Proxy:
         self._program, self.__name__ = program, name
 
     def __call__(self, *positional: Any, **named: Any) -> Any:
+        """Call it in the program's sandbox."""
         return self._program.call(self.__name__, positional, named)
 
 
-def undefined_names(source: str, known: dict[str, Any]) -> list[str]:
-    """Names that the tests read, and that neither they nor `known` nor Python define."""
+def names_of_program(source: str, known: dict[str, Any]) -> list[str]:
+    """The names that the tests use of the program: those that nobody else defines.
+
+    A program may be asked to define a built-in name (`sum` in MBPP 126). Only a name that the
+    tests use for nothing else is then the program's: all they call, and they name nothing new.
+    """
     nodes = list(ast.walk(ast.parse(source)))
-    bound = {node.id for node in nodes if isinstance(node, ast.Name)
-             and not isinstance(node.ctx, ast.Load)}  # fmt: skip
-    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    bound |= {node.name for node in nodes
-              if isinstance(node, ast.FunctionDef | ast.ClassDef)}  # fmt: skip
-    bound |= {(alias.asname or alias.name).partition(".")[0] for node in nodes
-              if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names}  # fmt: skip
-    bound |= {str(node.name) for node in nodes if isinstance(node, ast.ExceptHandler)}
-    read = {node.id for node in nodes if isinstance(node, ast.Name)} - bound
-    return sorted(name for name in read if name not in known and not hasattr(builtins, name))
+    loaded = {node.id for node in nodes
+              if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}  # fmt: skip
+    names = sorted(loaded - bound_names(nodes) - known.keys())
+    new = [name for name in names if not hasattr(builtins, name)]
+    called = {node.func.id for node in nodes
+              if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
+    if not new and len(called) == 1:
+        return [name for name in names if name in called]
+    return new
+
+
+def bound_names(nodes: list[ast.AST]) -> set[str]:
+    """All names that a piece of source defines somewhere."""
+    bound: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            bound.add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(item.asname or item.name).partition(".")[0] for item in node.names}
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            bound.add(node.name)
+    return bound
+
+
+def missing_modules(source: str, known: dict[str, Any]) -> dict[str, Any]:
+    """Standard modules whose attributes the tests use without importing them (MBPP 596)."""
+    nodes = list(ast.walk(ast.parse(source)))
+    bases = {node.value.id for node in nodes
+             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)}  # fmt: skip
+    missing = bases & sys.stdlib_module_names - bound_names(nodes) - known.keys()
+    return {name: importlib.import_module(name) for name in missing}
 
 
 def run_assertions(task: dict[str, Any]) -> dict[str, Any]:
     """{"passed": True}, or {"failed": why, "blame": "program" | "tests"}."""
-    with open(REPLIES_FD, "rb") as replies, open(REQUESTS_FD, "wb") as requests:  # noqa: PTH123
+    with open(REPLIES_FD, "rb") as replies, open(REQUESTS_FD, "wb") as requests:
         program = Program(replies, requests, task["max_bytes"])
         try:
             run_all(task, program)
@@ -95,7 +131,7 @@ def run_assertions(task: dict[str, Any]) -> dict[str, Any]:
             return {"failed": f"assertion: {describe(error)}", "blame": "program", "how": "wrong"}
         except ProgramError as error:
             return {"failed": describe(error), "blame": "program", "how": "crashed"}
-        except (SyntaxError, NameError, ImportError) as error:
+        except (TestsBroken, SyntaxError, NameError, ImportError) as error:
             return {"failed": describe(error), "blame": "tests", "how": ""}
         except BaseException as error:
             # such as `None < 3`: the tests cannot work with what the program gave them
@@ -124,12 +160,13 @@ def run_all(task: dict[str, Any], program: Program) -> None:
         compare_with_reference(task, program, names)
         return
     source = "\n".join([task["setup"], *task["tests"]])
-    for name in undefined_names(source, names):
+    names |= missing_modules(source, names)
+    for name in names_of_program(source, names):
         names[name] = Proxy(program, name)
     if entry_point:
         names[entry_point] = Proxy(program, entry_point)
     exec(compile(source, "tests.py", "exec", dont_inherit=True), names)
-    if entry_point and "check" in names:
+    if entry_point and entry_point != "check" and "check" in names:
         names["check"](names[entry_point])
 
 
@@ -141,8 +178,7 @@ def compare_with_reference(task: dict[str, Any], program: Program, names: dict[s
         try:
             expected = names[entry_point](*copy.deepcopy(arguments))
         except Exception as error:
-            # SyntaxError is blamed on the tests
-            raise SyntaxError(f"the reference fails on {arguments!r:.200}: {error}") from None
+            raise TestsBroken(f"the reference fails on {arguments!r:.200}: {error}") from None
         got = program.call(entry_point, tuple(arguments), {})
         if codec.is_iterator(expected):
             expected, got = list(expected), list(got)

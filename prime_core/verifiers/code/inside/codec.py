@@ -6,22 +6,23 @@ pickle, and what comes back is of the built-in type itself: a subclass that clai
 everything arrives as the number or list that it was built from.
 """
 
+import builtins
 import json
 import math
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 LARGEST_PLAIN_INT = 1 << 62
-ITERATORS = (
+ITERATORS: tuple[Any, ...] = (
     types.GeneratorType, map, filter, zip, enumerate, reversed, type({}.keys()),
     type({}.values()), type({}.items()), type(iter([])), type(iter(())), type(iter({})),
     type(iter(set())), type(iter("")), type(iter(range(0))),
 )  # fmt: skip
-SEQUENCES: tuple[type, ...] = (tuple, set, frozenset, deque)
+SEQUENCES: tuple[Any, ...] = (tuple, set, frozenset, deque)
 
 
 class Opaque:
@@ -37,6 +38,14 @@ class Opaque:
         return f"<{self.name}>"
 
 
+def builtin_type(name: str) -> type:
+    """int, list, ValueError, ..."""
+    kind = getattr(builtins, name, None)
+    if not isinstance(kind, type):
+        raise ValueError(f"{name!r} is no built-in type")
+    return kind
+
+
 def encode(value: Any) -> Any:
     """A JSON value for any Python value; decode() gives back an equal one of a built-in type."""
     if value is None or value is True or value is False:
@@ -45,8 +54,8 @@ def encode(value: Any) -> Any:
         number = int.__index__(value)
         return number if abs(number) < LARGEST_PLAIN_INT else {"int": hex(number)}
     if isinstance(value, float):
-        number = float.__float__(value)
-        return number if math.isfinite(number) else {"float": repr(number)}
+        decimal = float.__float__(value)
+        return decimal if math.isfinite(decimal) else {"float": repr(decimal)}
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, list):
@@ -60,8 +69,7 @@ def encode_tagged(value: Any) -> Any:
     """The kinds that JSON has no word for."""
     for kind in SEQUENCES:
         if isinstance(value, kind):
-            items: Iterable[Any] = kind.__iter__(value)
-            return {kind.__name__: [encode(item) for item in items]}
+            return {kind.__name__: [encode(item) for item in kind.__iter__(value)]}
     if isinstance(value, bytes | bytearray):
         return {"bytearray" if isinstance(value, bytearray) else "bytes": bytes(value).hex()}
     if isinstance(value, complex):
@@ -72,6 +80,8 @@ def encode_tagged(value: Any) -> Any:
         return {"fraction": [encode(value.numerator), encode(value.denominator)]}
     if isinstance(value, Decimal):
         return {"decimal": str(value)}
+    if isinstance(value, type) and value in vars(builtins).values():
+        return {"type": value.__name__}
     if isinstance(value, ITERATORS):
         return {"iterator": [encode(item) for item in value]}
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
@@ -93,6 +103,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "range": lambda parts: range(*(decode(n) for n in parts)),
     "fraction": lambda parts: Fraction(decode(parts[0]), decode(parts[1])),
     "decimal": Decimal,
+    "type": builtin_type,
     "iterator": lambda items: iter([decode(item) for item in items]),
     "opaque": lambda parts: Opaque(str(parts[0]), parts[1] is True),
 }

@@ -9,6 +9,7 @@ import fcntl
 import os
 import platform
 import resource
+from pathlib import Path
 from typing import Any
 
 from . import kernel, seccomp
@@ -44,7 +45,9 @@ def set_limits(job: dict[str, Any], *, limit_processes: bool) -> None:
         resource.RLIMIT_MEMLOCK: 0,
     }
     if limit_processes:
-        limits[resource.RLIMIT_NPROC] = job["processes"] + 1  # and the server
+        limits[resource.RLIMIT_NPROC] = (
+            job["processes"] + 2
+        )  # the server, and one to be caught with
     for kind, value in limits.items():
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -60,10 +63,11 @@ def enter(job: dict[str, Any], user: int) -> None:
     kernel.mount("scratch", SCRATCH, "tmpfs", flags, f"{size},mode=1777")
     mount_proc()
     os.chdir(SCRATCH)
-    with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
-        score.write("1000")  # when the machine runs out of memory: this one, not the server
+    # when the machine runs out of memory: this one, not the server
+    Path("/proc/self/oom_score_adj").write_text("1000")
     is_root = os.getuid() == 0
     set_limits(job, limit_processes=is_root or counts_processes_per_namespace())
+    kernel.drop_bounding_capabilities()
     if is_root:
         os.setgroups([])
         os.setresgid(user, user, user)

@@ -4,6 +4,7 @@ Every function raises OSError with the name of the call when the kernel refuses.
 """
 
 import ctypes
+import errno
 import os
 from typing import Any
 
@@ -77,14 +78,25 @@ def die_with_parent() -> None:
     prctl(PR_SET_PDEATHSIG, 9)
 
 
-def drop_capabilities() -> None:
-    """Give up every capability of this process, for good."""
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+def set_host_name(name: str) -> None:
+    """The machine's name, as seen in this uts namespace."""
+    call("sethostname", name.encode(), len(name))
+
+
+def drop_bounding_capabilities() -> None:
+    """See to it that no program executed from here can gain any capability."""
     for capability in range(LAST_CAPABILITY + 1):
         try:
             prctl(PR_CAPBSET_DROP, capability)
-        except OSError:
-            break  # beyond the last one that this kernel knows, or not ours to drop
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # beyond the last one that this kernel knows
+                raise
+            break
+
+
+def drop_capabilities() -> None:
+    """Give up every capability that this process holds."""
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     call("capset", ctypes.byref(header), ctypes.byref(nothing))

@@ -5,6 +5,7 @@ namespaces only until the next program is executed.
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 from . import kernel
@@ -25,15 +26,16 @@ def enter(walls: dict[str, Any]) -> None:
         kernel.unshare("mount", "pid", "net", "ipc", "uts")
     else:
         kernel.unshare("user", "mount", "pid", "net", "ipc", "uts")
-        write("/proc/self/setgroups", "deny")
-        write("/proc/self/uid_map", f"1000 {user} 1")
-        write("/proc/self/gid_map", f"1000 {group} 1")
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"1000 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"1000 {group} 1")
     child = os.fork()
     if child:
         os.close(0)  # the server's line to the host must end with the server
         os.waitpid(child, 0)
         os._exit(1)
     kernel.die_with_parent()
+    kernel.set_host_name("judge")
     os.setsid()
     build_root(walls)
 
@@ -43,8 +45,8 @@ def build_root(walls: dict[str, Any]) -> None:
     kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("root", STAGE, "tmpfs", kernel.MS_NOSUID, "mode=755")
     os.chdir(STAGE)
-    os.mkdir("old")
-    os.mkdir("new")
+    Path("old").mkdir()
+    Path("new").mkdir()
     kernel.mount("new", "new", "", kernel.MS_BIND)  # a folder must be a mount to become the root
     kernel.pivot_root(".", "old")
     os.chdir("/")
@@ -53,10 +55,11 @@ def build_root(walls: dict[str, Any]) -> None:
     for device in walls["devices"]:
         bind(f"/old{device}", f"/new{device}", 0)
     for path, target in walls["links"].items():
-        os.makedirs(os.path.dirname(f"/new{path}"), exist_ok=True)
-        os.symlink(target, f"/new{path}")
-    os.makedirs("/new/tmp")
-    os.makedirs("/new/proc")
+        link = Path(f"/new{path}")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
+    Path("/new/tmp").mkdir(parents=True)
+    Path("/new/proc").mkdir(parents=True)
     flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
     kernel.mount("proc", "/new/proc", "proc", flags)  # needs the old one in sight: before it goes
     kernel.unmount("/old")
@@ -69,20 +72,14 @@ def build_root(walls: dict[str, Any]) -> None:
 
 def bind(source: str, target: str, flags: int) -> None:
     """Show a file or folder at another place, with these flags on top of those it has."""
-    if os.path.isdir(source):
-        os.makedirs(target, exist_ok=True)
+    if Path(source).is_dir():
+        Path(target).mkdir(parents=True, exist_ok=True)
     else:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        write(target, "")
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).touch()
     kernel.mount(source, target, "", kernel.MS_BIND)
     present = os.statvfs(target).f_flag
     flags |= present & KEPT_FLAGS  # an ordinary user may not take any of these away
     for seen, flag in ATIME_FLAGS.items():
         flags |= flag if present & seen else 0
     kernel.mount("none", target, "", kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_NOSUID | flags)
-
-
-def write(path: str, text: str) -> None:
-    """Write a small file."""
-    with open(path, "w") as file:  # noqa: PTH123
-        file.write(text)

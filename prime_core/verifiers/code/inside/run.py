@@ -26,6 +26,7 @@ from . import asserting, codec
 ANSWER_FD = 3  # call, tests: one message for the host
 REQUESTS_FD, REPLIES_FD = 3, 4  # serve
 FILE_NAME = "/tmp/solution.py"
+UNFLUSHED_EXIT_CODE = 120  # as CPython's own
 UNPARSABLE = b"u"
 COMPILED = b"c"
 
@@ -55,7 +56,7 @@ PRELUDE_NAMES = import_prelude()
 
 def run_task(report: int) -> None:
     """Read the task, compile the program, say so, run it."""
-    with open(report - 1, "rb") as file:  # noqa: PTH123
+    with os.fdopen(report - 1, "rb") as file:
         task = json.loads(file.read())
     try:
         code = compile(task["source"], FILE_NAME, "exec", dont_inherit=True)
@@ -71,15 +72,23 @@ def run_task(report: int) -> None:
 
 def fresh_streams() -> None:
     """Standard streams as a new interpreter has them: ours were opened on other files."""
-    sys.stdin = sys.__stdin__ = stream(0, "r", "surrogateescape")  # type: ignore[misc]
-    sys.stdout = sys.__stdout__ = stream(1, "w", "surrogateescape")  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = stream(2, "w", "backslashreplace")  # type: ignore[misc]
+    sys.stdin = sys.__stdin__ = stream(0, "<stdin>")  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = stream(1, "<stdout>")  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = stream(2, "<stderr>")  # type: ignore[misc]
 
 
-def stream(descriptor: int, mode: str, errors: str) -> io.TextIOWrapper:
-    """A text stream on a descriptor that it does not close; errors are written line by line."""
-    raw = open(descriptor, f"{mode}b", closefd=False)  # noqa: PTH123, SIM115
-    return io.TextIOWrapper(raw, "utf-8", errors, line_buffering=descriptor == 2)
+def stream(number: int, name: str) -> io.TextIOWrapper:
+    """One standard stream; standard error is written line by line."""
+    file = open(  # noqa: SIM115
+        number,
+        "w" if number else "r",
+        buffering=1 if number == 2 else -1,
+        encoding="utf-8",
+        errors="backslashreplace" if number == 2 else "surrogateescape",
+        closefd=False,
+    )
+    file.buffer.raw.name = name  # type: ignore[attr-defined]
+    return file
 
 
 def module_of(name: str) -> dict[str, Any]:
@@ -116,20 +125,27 @@ def exit_code_of(code: object) -> int:
 def leave(names: dict[str, Any], exit_code: int) -> None:
     """End as an interpreter does, without taking apart the modules that the server loaded (5 ms).
 
-    Threads are waited for, exit functions called, and files that the program left open written
-    out: they are closed when the last name for them goes.
+    Threads are waited for, exit functions called, streams flushed; then the program's names go,
+    which closes and so writes out the files that it left open.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
+    flushed = flush(sys.stdout, sys.stderr)
     names.clear()
     gc.collect()
-    for file in (sys.stdout, sys.__stdout__, sys.stderr, sys.__stderr__):
-        try:
+    flushed = flush(sys.__stdout__, sys.__stderr__) and flushed
+    os._exit(exit_code if exit_code or flushed else UNFLUSHED_EXIT_CODE)
+
+
+def flush(*files: Any) -> bool:
+    """Whether all of these could be flushed."""
+    try:
+        for file in files:
             if file is not None and not getattr(file, "closed", False):
                 file.flush()
-        except Exception:
-            exit_code = exit_code or 120  # as CPython's own
-    os._exit(exit_code)
+    except Exception:
+        return False
+    return True
 
 
 def define_functions(code: types.CodeType, known: dict[str, Any]) -> dict[str, Any]:
@@ -159,10 +175,10 @@ def run_call(code: types.CodeType, task: dict[str, Any]) -> None:
     os._exit(0)  # threads that are still running have nothing to add
 
 
-def run_serve(code: types.CodeType, task: dict[str, Any]) -> None:
+def run_serve(code: types.CodeType, _task: dict[str, Any]) -> None:
     """Answer one call a line until there are no more."""
     names = define_functions(code, {})
-    with open(REQUESTS_FD, "rb") as requests:  # noqa: PTH123
+    with open(REQUESTS_FD, "rb") as requests:
         for line in requests:
             write_all(REPLIES_FD, codec.dumps(answer_call(names, codec.loads(line))))
     os._exit(0)

@@ -8,8 +8,10 @@ the process for calls that have no place in any solution: the verdict is then `f
 
 import ctypes
 import errno
+import functools
 import os
 import struct
+from collections.abc import Mapping
 
 from . import kernel
 
@@ -101,10 +103,13 @@ def instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) ->
     return struct.pack("=HBBI", code, if_true, if_false, operand)
 
 
+@functools.cache
 def program(machine: str) -> bytes:
-    """The filter for this architecture, as BPF instructions."""
+    """The filter for this architecture, as BPF instructions. ValueError for an unknown one."""
+    if machine not in ARCHITECTURES:
+        raise ValueError(f"no system-call filter is known for {machine}")
     audit_architecture, column = ARCHITECTURES[machine]
-    answers = [
+    answers: list[tuple[Mapping[str, tuple[int, int | None]], int]] = [
         (REFUSED, ERRNO | errno.EPERM),
         (UNKNOWN, ERRNO | errno.ENOSYS),
         (DEADLY, KILL_PROCESS),
@@ -136,7 +141,7 @@ def program(machine: str) -> bytes:
 class FilterProgram(ctypes.Structure):
     """struct sock_fprog."""
 
-    _fields_ = [("length", ctypes.c_ushort), ("lines", ctypes.c_void_p)]  # noqa: RUF012
+    _fields_ = [("length", ctypes.c_ushort), ("lines", ctypes.c_void_p)]
 
 
 def install() -> None:

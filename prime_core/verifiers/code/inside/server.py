@@ -7,6 +7,7 @@ nothing about other programs, and no program can do anything to the server (see 
 Requests and replies are JSON packets on the socket that the host hands over as standard input.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -19,7 +20,7 @@ import tempfile
 import time
 from typing import Any
 
-from . import jail, kernel, run, watch
+from . import jail, kernel, run, seccomp, watch
 
 WATCH_SECONDS = 0.02
 MAX_PACKET = 1 << 16
@@ -33,7 +34,9 @@ class Server:
 
     def __init__(self, host: socket.socket, user: int, *, isolated: bool) -> None:
         self.host, self.user, self.isolated = host, user, isolated
-        self.pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY) if isolated else -1
+        if isolated:
+            self.pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY)
+            seccomp.program(os.uname().machine)  # once, for all forks
         self.wakeup, alarm = os.pipe()
         os.set_blocking(self.wakeup, False)
         os.set_blocking(alarm, False)
@@ -150,10 +153,8 @@ def end_everyone(folder: str) -> None:
     """Without a pid namespace: kill what the program left behind, then its folder."""
     while leftover := watch.descendants(os.getpid()):
         for process in leftover:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
@@ -162,7 +163,7 @@ def end_everyone(folder: str) -> None:
 
 
 def main(user: int, *, isolated: bool) -> None:
-    """Serve on the socket that is our standard input, then run what a fork was given, if we are one.
+    """Serve on the socket that is our standard input; in a fork, run what it was given.
 
     A fork comes back here to run its program on a short stack and leave as any interpreter does.
     """

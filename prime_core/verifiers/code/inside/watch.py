@@ -19,7 +19,8 @@ class Usage:
 
 def everyone_else() -> list[int]:
     """All processes of this pid namespace but ourselves: inside the sandbox, the program's."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+    names = [entry.name for entry in os.scandir("/proc")]
+    return [int(name) for name in names if name.isdigit() and name != "1"]
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -29,11 +30,10 @@ def descendants(ancestor: int) -> list[int]:
     while waiting:
         parent = waiting.pop()
         try:
-            threads = os.listdir(f"/proc/{parent}/task")
             children = [
                 int(child)
-                for thread in threads
-                for child in Path(f"/proc/{parent}/task/{thread}/children").read_text().split()
+                for thread in os.scandir(f"/proc/{parent}/task")
+                for child in Path(thread.path, "children").read_text().split()
             ]
         except OSError:
             continue  # it ended while we looked

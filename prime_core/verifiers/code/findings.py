@@ -1,0 +1,77 @@
+"""From how a program ended to a verdict."""
+
+import signal
+
+from ..verdict import Verdict
+from .worker import Run, WorkerDied
+
+Finding = tuple[Verdict, str]
+PASSED: Finding = (Verdict.correct, "")
+NO_PERMISSION = "PermissionError: [Errno 1]"  # what the system-call filter answers
+REASONS: dict[str, Finding] = {
+    "wall": (Verdict.timeout, "over the limit of wall-clock time"),
+    "cpu": (Verdict.timeout, "over the limit of processor time"),
+    "memory": (Verdict.memory, "over the limit of memory"),
+    "processes": (Verdict.forbidden, "over the limit of processes"),
+    "stopped": (Verdict.crashed, "stopped"),
+}
+
+
+def failure_of(run: Run) -> Finding | None:
+    """Why a run failed, whatever it printed; None if it ended well.
+
+    The server's report begins with j once the walls stand, and c or u follows: the program was
+    compiled, or could not be. Raises WorkerDied where the program's process died before that.
+    """
+    reply, report = run.reply, run.reply["report"]
+    if not report.startswith("j"):
+        if not report:
+            raise WorkerDied(f"a process died before its walls stood: {reply}")
+        return Verdict.no_verdict, f"the walls do not stand: {report}"
+    if report.startswith("ju"):
+        return Verdict.unparsable, report[2:]
+    if run.overflow:
+        return Verdict.wrong, f"more than {run.max_bytes} bytes of output"
+    if reply["reason"]:
+        return REASONS[reply["reason"]]
+    return exit_failure(run, reply["exit_code"])
+
+
+def exit_failure(run: Run, code: int) -> Finding | None:
+    """The finding on a program that ended with this exit code, or was killed by signal -code."""
+    if code == 0:
+        return None
+    if code == -signal.SIGSYS:
+        return Verdict.forbidden, "asked the kernel for what no solution needs"
+    if code == -signal.SIGXCPU:
+        return REASONS["cpu"]
+    if code == -signal.SIGKILL:
+        return Verdict.memory, "killed by the kernel, as it does when memory runs out"
+    if code < 0:
+        return Verdict.crashed, f"killed by {signal.strsignal(-code)}"
+    errors = run.content["stderr"].decode("utf-8", "replace").strip().splitlines()
+    last = errors[-1][:300] if errors else ""
+    if last.startswith("MemoryError"):
+        return Verdict.memory, last
+    if last.startswith(NO_PERMISSION):
+        return Verdict.forbidden, last
+    return Verdict.crashed, f"exit code {code}: {last}"
+
+
+def finding_of_assertions(served: Run, asserted: Run) -> Finding:
+    """The finding from how the tests ended and, where they failed, from how the program did."""
+    try:
+        answer = asserted.answer()
+    except ValueError:
+        answer = {}
+    broken = failure_of(asserted)
+    if answer.get("passed") is True and not broken:
+        return PASSED
+    if answer.get("blame") == "tests":
+        return Verdict.no_verdict, f"tests: {answer['failed']}"
+    failure = failure_of(served)
+    if failure and served.reply["reason"] != "stopped":
+        return failure
+    if answer:
+        return Verdict(answer["how"]), answer["failed"]
+    return broken or (Verdict.no_verdict, "the tests ended without a result")
