@@ -31,10 +31,7 @@ rule all:
     """The run's tables, final weights, evaluations and report."""
     default_target: True
     input:
-        setup_targets(),
-        [target for iteration in ITERATIONS for target in iteration_targets(iteration)],
-        evaluation_targets(),
-        str(FILES.report),
+        TARGETS.all,
 
 
 onstart:

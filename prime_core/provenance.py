@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prime_core.config import Settings
 from prime_core.rollouts import read_json, write_json
+from prime_core.settings import Settings
 
 PACKAGES = (
     "prime-on-slurm",

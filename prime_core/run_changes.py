@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from prime_core.config import Settings
 from prime_core.layout import RunFiles
+from prime_core.settings import Settings
 
 
 def refused_changes(old: Settings, new: Settings, files: RunFiles) -> list[str]:

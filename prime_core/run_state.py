@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from prime_core.config import Settings, SettingsError, dump_settings, load_settings
+from prime_core.config import SettingsError, dump_settings, load_settings
 from prime_core.layout import RunFiles
 from prime_core.provenance import record_start
 from prime_core.rollouts import write_text
 from prime_core.run_changes import refused_changes
+from prime_core.settings import Settings
 
 
 class RunBusy(ValueError):
@@ -73,11 +74,19 @@ class RunState:
         record_start(self.files.provenance, self.settings)
 
     def end(self) -> None:
-        """Remove weights that are neither kept nor needed, as killed workflows leave them."""
+        """Remove what killed workflows leave: weights no longer needed, unfinished folders."""
         for iteration in range(1, self.settings.iterations):
             if not self.is_kept(iteration) and self.files.metrics(iteration + 1, "policy").exists():
                 for folder in (self.files.policy(iteration), self.files.prm(iteration)):
                     shutil.rmtree(folder, ignore_errors=True)
+        for pattern in (
+            "models/.*.tmp",
+            "models/.*.old",
+            "iterations/*/.*.tmp",
+            "iterations/*/.*.old",
+        ):
+            for leftover in self.files.root.glob(pattern):
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def _can_evaluate(self, iteration: int, benchmark: str) -> bool:
         done = self.files.evaluation(iteration, benchmark).exists()
@@ -117,8 +126,6 @@ class RunState:
         self._place.truncate(0)
         self._place.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._place.flush()
-
-
 
 
 def find_own_commands() -> None:

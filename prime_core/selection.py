@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from prime_core.config import Filter
 from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.layout import RunFiles
 from prime_core.rollouts import OUTCOMES, ROLLOUTS, TableError, read_table
+from prime_core.settings import Filter
 
 
 def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.DataFrame:

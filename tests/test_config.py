@@ -7,13 +7,13 @@ import yaml
 from pydantic import BaseModel
 
 from prime_core.config import (
-    Settings,
     SettingsError,
     dump_settings,
     expand_dotted,
     load_settings,
     parse_settings,
 )
+from prime_core.settings import Settings
 from prime_core.stages.configure import parse_overrides, schema_text
 from tests.shared_data import ROOT
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prime_core.config import Data
 from prime_core.data.tables import DataError, as_messages, read_demonstrations, read_problems
+from prime_core.settings import Data
 
 QUESTION = [{"role": "user", "content": "1+2=?"}]
 ROWS: list[dict] = [
@@ -194,7 +194,7 @@ def test_an_absent_file_is_refused_by_name(tmp_path):
 
 def test_a_file_of_another_format_is_refused_by_name(tmp_path):
     (tmp_path / "a.xlsx").write_text("")
-    with pytest.raises(DataError, match=r"a\.xlsx: expected a \.parquet or \.jsonl file"):
+    with pytest.raises(DataError, match=r"a\.xlsx: expected a \.parquet, \.jsonl or"):
         read(tmp_path / "a.xlsx")
 
 
@@ -203,7 +203,9 @@ def test_a_truncated_file_is_refused_by_name_in_one_line(name, tmp_path):
     path = write(tmp_path / name, ROWS[:1] * 50)
     content = path.read_bytes()
     path.write_bytes(content[: int(0.7 * len(content)) - 5])
-    with pytest.raises(DataError, match=rf"{name}: not readable as a table: ") as caught:
+    with pytest.raises(
+        DataError, match=rf"{name}: (not readable as a table: |line 35 is not JSON)"
+    ) as caught:
         read(path)
     assert "\n" not in str(caught.value)
 

@@ -113,15 +113,14 @@ def test_a_saved_trainer_goes_on_bit_for_bit(zero_stage, tmp_path):
     assert continued.num_steps == 2
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0), (1, 2)])
-def test_a_run_may_change_its_zero_stage_on_the_way(plain, before, after, tmp_path):
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0)])
+def test_a_state_of_another_zero_stage_is_refused_by_name(before, after, tmp_path):
     first = trainer_of(before)
     run_steps(first, PLAN[:1])
     first.save(tmp_path / "policy", tiny()[1])
     second = trainer_of(after, load_model(tmp_path / "policy", "float32"))
-    second.load_state(tmp_path / "policy")
-    run_steps(second, PLAN[1:])
-    assert difference(weights_of(second), plain[0]) < 1e-6
+    with pytest.raises(ValueError, match=r"policy: its training state does not load"):
+        second.load_state(tmp_path / "policy")
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
@@ -219,17 +218,17 @@ def test_a_full_disk_while_saving_is_an_error_with_the_folder_and_leaves_nothing
 
 
 def test_small_steps_of_a_bfloat16_model_add_up_across_a_restart(tmp_path):
-    changes = {"learning_rate": 1e-5, "weight_decay": 0.0, "grad_clip": 1e6}
+    changes = {"learning_rate": 2e-5, "weight_decay": 0.0, "grad_clip": 1e6}
     folder = save_tiny_model(tmp_path / "start")
     start = load_model(folder, "bfloat16").state_dict()
     for part in range(2):
         trainer, tokenizer = continue_training(folder, "bfloat16", optimizer(**changes), 1)
-        run_steps(trainer, PLAN[:1] * 100, size=6)
+        run_steps(trainer, PLAN[:1] * 50, size=6)
         folder = tmp_path / str(part)
         trainer.save(folder, tokenizer)
     weights = load_model(folder, "bfloat16").state_dict()
     moved = torch.cat([(weights[name] - start[name]).float().flatten().abs() for name in start])
-    # 200 steps of 1e-5 each, most of them in one direction, though one alone is rounded away
+    # 100 steps of 2e-5 each, most of them in one direction, though one alone is rounded away
     assert float((moved > 1e-3).float().sum()) > 0.2 * len(moved)
 
 
@@ -262,13 +261,20 @@ def test_two_ranks_go_on_from_a_checkpoint_bit_for_bit(two_ranks, zero_stage):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero_stage", [0, 1])
-def test_one_rank_goes_on_from_the_checkpoint_of_two(plain, two_ranks, zero_stage):
-    folder = two_ranks / f"checkpoint-{zero_stage}"
-    trainer = trainer_of(zero_stage, load_model(folder, "float32"))
+def test_one_rank_goes_on_from_the_checkpoint_of_two(plain, two_ranks):
+    folder = two_ranks / "checkpoint-0"
+    trainer = trainer_of(0, load_model(folder, "float32"))
     trainer.load_state(folder)
     run_steps(trainer, PLAN[1:])
     assert difference(weights_of(trainer), plain[0]) < 1e-6
+
+
+@pytest.mark.slow
+def test_a_partitioned_state_of_two_ranks_is_refused_on_one(two_ranks):
+    folder = two_ranks / "checkpoint-1"
+    trainer = trainer_of(1, load_model(folder, "float32"))
+    with pytest.raises(ValueError, match=r"checkpoint-1: its training state does not load"):
+        trainer.load_state(folder)
 
 
 @pytest.mark.slow

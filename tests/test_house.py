@@ -62,7 +62,7 @@ def name_of(file: Path) -> str:
 
 
 def test_imports_are_found():
-    assert {"config.Settings", "training.models.load_model"} <= {
+    assert {"settings.Settings", "training.models.load_model"} <= {
         *imports(CORE / "stages" / "policy.py"),
         *imports(CORE / "stages" / "score.py"),
     }

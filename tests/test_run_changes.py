@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from prime_core.config import Settings, parse_settings
+from prime_core.config import parse_settings
 from prime_core.layout import RunFiles
 from prime_core.run_changes import flat, is_changeable, refused_changes
+from prime_core.settings import Settings
 
 CHANGEABLE = {
     "iterations": 99,
@@ -16,7 +17,6 @@ CHANGEABLE = {
     "sft.micro_batch_size": 1,
     "prm.micro_batch_size": 1,
     "policy.micro_batch_size": 1,
-    "training.zero_stage": 1,
     "evaluation.every": 5,
     "checkpoints.keep_last": 5,
     "checkpoints.save_freq": 3,

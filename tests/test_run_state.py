@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.config import Settings, SettingsError, load_settings, parse_settings
+from prime_core.config import SettingsError, load_settings, parse_settings
 from prime_core.layout import RunFiles
 from prime_core.rollouts import read_json
 from prime_core.run_state import RunBusy, RunState
+from prime_core.settings import Settings
 
 HOLDER = """
 import sys, time

@@ -1,26 +1,21 @@
 """The walls around model-written programs: nothing gets out, nothing stays, in every sandbox."""
 
-import contextlib
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prime_core.verifiers.code import CodeJudge, Limits, choose_sandbox, judge, sandbox, worker
+from prime_core.verifiers.code.inside import watch
 from prime_core.verifiers.verdict import Verdict
 
-from .shared_data import ROOT, read_jsonl
-
-NOBODY = 65534
-SMALL = {"seconds": 1.6, "total_seconds": 8.0, "memory_mb": 512}
+SMALL: dict[str, Any] = {"seconds": 1.3, "total_seconds": 6.0, "memory_mb": 512}
 WALLS = ["bubblewrap", "namespaces"]
 SUM = "n=int(input())\nprint(sum(map(int,input().split())))\n"
 SUM_TESTS = {"inputs": ["3\n1 2 3\n"], "outputs": ["6\n"]}
@@ -30,6 +25,23 @@ def needs(kind: str) -> None:
     """Skip where bubblewrap is not installed; in CI that is a failure."""
     if kind == "bubblewrap" and not shutil.which("bwrap") and not os.environ.get("CI"):
         pytest.skip("bubblewrap is not installed")
+
+
+def wait_for_family(ancestor: int, size: int) -> list[int]:
+    """The descendants of a process, once there are so many of them."""
+    deadline = time.monotonic() + 20
+    while len(family := watch.descendants(ancestor)) < size:
+        assert time.monotonic() < deadline, "the program did not start"
+        time.sleep(0.02)
+    return family
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture(params=WALLS)
@@ -50,97 +62,6 @@ def printed_by(kind: str, program: str, stdin: bytes = b"") -> str:
         one.close()
     assert run.reply["exit_code"] == 0, run.content["stderr"].decode()
     return run.content["stdout"].decode()
-
-
-def readable_python() -> str:
-    """An interpreter that every user can start: ours may lie in a folder closed to others."""
-    for path in (sys.executable, shutil.which("python3", path="/usr/bin:/usr/local/bin")):
-        with contextlib.suppress(PermissionError):
-            if path and subprocess.run([path, "-c", "0"], user=NOBODY).returncode == 0:
-                return path
-    raise AssertionError("no python3 that another user can start, such as /usr/bin/python3")
-
-
-@pytest.fixture(scope="module")
-def open_copy() -> Iterator[Path]:
-    """The verifiers in a folder that every user can read."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    (folder / "prime_core").mkdir()
-    shutil.copy(ROOT / "prime_core/__init__.py", folder / "prime_core")
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "prime_core/verifiers", folder / "prime_core/verifiers", ignore=ignored)
-    (folder / "tests").mkdir()
-    shutil.copy(Path(__file__).parent / "test_sandbox_driver.py", folder / "tests")
-    yield folder
-    shutil.rmtree(folder)
-
-
-def drive(folder: Path, rows: list[dict], kind: str, *, as_nobody: bool, linger: float = 0) -> list:
-    """What the driver says of the rows, judged there as we are or as an unprivileged user."""
-    order = {"rows": rows, "sandbox": kind, "limits": SMALL, "linger": linger}
-    python = readable_python() if as_nobody else sys.executable
-    result = subprocess.run(
-        [python, str(folder / "tests/test_sandbox_driver.py")],
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        **({"user": NOBODY, "group": NOBODY, "extra_groups": []} if as_nobody else {}),
-    )
-    assert result.returncode == 0, result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def hostile_rows() -> list[dict]:
-    rows = read_jsonl("code_adversarial.jsonl")
-    return [{**row, "prompt": row["problem"]} for row in rows]
-
-
-def users() -> list[bool]:
-    """Whether to judge as nobody; who is not root can only be himself."""
-    return [False, True] if os.getuid() == 0 else [False]
-
-
-def check_hostile_set(folder: Path, kind: str, *, as_nobody: bool, linger: float) -> None:
-    rows = hostile_rows()
-    *results, end = drive(folder, rows, kind, as_nobody=as_nobody, linger=linger)
-    assert end["survivors"] == 0
-    assert end["broken"] == [], "something was touched after the verdict"
-    wrong = [
-        (row["id"], result["verdict"], result["detail"], result["broken"])
-        for row, result in zip(rows, results, strict=True)
-        if result["broken"]
-        or result["verdict"] == Verdict.no_verdict
-        or (row["expected"] is not None and row["expected"] != (result["verdict"] == "correct"))
-    ]
-    assert wrong == []
-
-
-def test_the_hostile_set_gets_nothing_and_right_programs_pass(open_copy: Path) -> None:
-    needs("bubblewrap")
-    check_hostile_set(open_copy, "bubblewrap", as_nobody=False, linger=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("as_nobody", users())
-@pytest.mark.parametrize("kind", WALLS)
-def test_the_hostile_set_gets_nothing_in_any_sandbox_as_any_user(
-    open_copy: Path, kind: str, as_nobody: bool
-) -> None:
-    needs(kind)
-    check_hostile_set(open_copy, kind, as_nobody=as_nobody, linger=4)  # a daemon wakes after 4 s
-
-
-@pytest.mark.parametrize("as_nobody", users())
-@pytest.mark.parametrize("kind", WALLS)
-def test_a_sandbox_works_for_root_and_for_others(
-    open_copy: Path, kind: str, as_nobody: bool
-) -> None:
-    needs(kind)
-    rows = [{"id": "sum", "program": SUM, "tests": SUM_TESTS, "prompt": ""}]
-    first, end = drive(open_copy, rows, kind, as_nobody=as_nobody)
-    assert (first["verdict"], first["broken"], end["broken"]) == ("correct", [], [])
 
 
 @pytest.mark.parametrize("kind", WALLS)
@@ -212,7 +133,7 @@ ATTACKS = {
 @pytest.mark.parametrize("kind", WALLS)
 def test_known_ways_out_are_closed(kind: str) -> None:
     needs(kind)
-    with CodeJudge(sandbox=kind, limits=Limits(seconds=0.8, total_seconds=5, memory_mb=200)) as one:
+    with CodeJudge(sandbox=kind, limits=Limits(seconds=0.6, total_seconds=5, memory_mb=200)) as one:
         verdicts = {}
         for name, attack in ATTACKS.items():
             verdicts[name] = one(attack + SUM, SUM_TESTS, is_program=True).verdict
@@ -252,48 +173,6 @@ def test_a_fork_remembers_no_earlier_program_or_input(judged: CodeJudge) -> None
     report = "print(found > 9)\n"  # the needle itself is there, in some copies
     tests = {"inputs": [""], "outputs": ["False\n"]}
     assert judged(search + report, tests, is_program=True).detail == ""
-
-
-def test_nothing_survives_when_the_judging_process_is_killed(open_copy: Path) -> None:
-    for kind in WALLS:
-        needs(kind)
-        program = (
-            f"import sys; sys.path.insert(0, {str(open_copy)!r})\n"
-            "from prime_core.verifiers.code import judge\n"
-            "print(flush=True)\n"
-            "judge('import os, time\\nos.fork()\\nos.setsid()\\ntime.sleep(1000)',"
-            f" {{'inputs': ['']*2, 'outputs': ['']*2}}, is_program=True, sandbox={kind!r})\n"
-        )
-        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-        assert process.stdout
-        process.stdout.readline()
-        family = wait_for_family(process.pid, 4)
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        deadline = time.monotonic() + 5
-        while left := [pid for pid in family if is_running(pid)]:
-            assert time.monotonic() < deadline, f"{kind}: {left} survived"
-            time.sleep(0.02)
-
-
-def wait_for_family(ancestor: int, size: int) -> list[int]:
-    """The descendants of a process, once there are so many of them."""
-    from prime_core.verifiers.code.inside import watch
-
-    deadline = time.monotonic() + 20
-    while len(family := watch.descendants(ancestor)) < size:
-        assert time.monotonic() < deadline, "the program did not start"
-        time.sleep(0.02)
-    return family
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_dead_sandbox_is_replaced(judged: CodeJudge) -> None:

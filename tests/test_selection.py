@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pytest
 
-from prime_core.config import Filter
 from prime_core.layout import RunFiles
 from prime_core.rollouts import OUTCOMES, ROLLOUTS, TableError, write_table
 from prime_core.selection import (
@@ -16,6 +15,7 @@ from prime_core.selection import (
     num_groups,
     read_judged,
 )
+from prime_core.settings import Filter
 
 NO_VERDICT = None
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prime_core.config import Optimizer
 from prime_core.masked import masked_sum
+from prime_core.settings import Optimizer
 from prime_core.training import distributed
 from prime_core.training.batches import micro_batches, pad
 from prime_core.training.engine import Trainer

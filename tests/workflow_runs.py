@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
 from tests.shared_data import ROOT
 
-TINY = {
+TINY: dict[str, Any] = {
     "run": "tiny",
     "iterations": 2,
     "model": {

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from prime_core.config import Data
+from prime_core.settings import Data
 
 Row = dict[str, Any]
 
@@ -23,53 +25,50 @@ def read_problems(path: Path, split: str, data: Data) -> tuple[list[Row], int]:
 
     Raises DataError naming the file and the column.
     """
-    frame = _read(path)
-    prompt = _column(frame, "prompt", data, path)
-    truth = _column(frame, "ground_truth", data, path)
-    ability = _optional(frame, "ability", data, "math")
-    source = _optional(frame, "data_source", data, path.stem)
-    ids = _optional(frame, "prompt_id", data, None)
+    table = _read(path)
+    _require(table, ("prompt", "ground_truth"), data, path)
     rows: list[Row] = []
-    for place, (text, answer) in enumerate(zip(prompt, truth, strict=True)):
-        messages = as_messages(text, data)
+    for place, row in enumerate(table):
+        messages = as_messages(_value(row, "prompt", data), data)
+        answer = _value(row, "ground_truth", data)
         if messages is None or answer is None or not str(answer).strip():
             continue
         rows.append(
             {
-                "prompt_id": str(ids[place]) if ids[place] is not None else f"{split}-{place:06d}",
+                "prompt_id": str(_value(row, "prompt_id", data) or f"{split}-{place:06d}"),
                 "prompt": messages,
-                "ability": str(ability[place]),
-                "ground_truth": answer if isinstance(answer, str) else json.dumps(_plain(answer)),
-                "data_source": str(source[place]),
+                "ability": str(_value(row, "ability", data) or "math"),
+                "ground_truth": answer if isinstance(answer, str) else json.dumps(answer),
+                "data_source": str(_value(row, "data_source", data) or path.stem),
             }
         )
     repeated = len(rows) - len({row["prompt_id"] for row in rows})
     if repeated:
         raise DataError(f"{path}: {repeated} values of prompt_id stand more than once")
-    return rows, len(frame) - len(rows)
+    return rows, len(table) - len(rows)
 
 
 def read_demonstrations(path: Path, data: Data) -> tuple[list[Row], int]:
     """Rows with the columns of DEMONSTRATIONS, and the number of malformed rows left out."""
-    frame = _read(path)
-    prompt, response = (_column(frame, name, data, path) for name in ("prompt", "response"))
+    table = _read(path)
+    _require(table, ("prompt", "response"), data, path)
     rows: list[Row] = []
-    for text, answer in zip(prompt, response, strict=True):
-        messages = as_messages(text, data)
-        if messages is not None and isinstance(answer, str) and answer:
-            rows.append({"prompt": messages, "response": answer})
-    return rows, len(frame) - len(rows)
+    for row in table:
+        messages = as_messages(_value(row, "prompt", data), data)
+        response = _value(row, "response", data)
+        if messages is not None and isinstance(response, str) and response:
+            rows.append({"prompt": messages, "response": response})
+    return rows, len(table) - len(rows)
 
 
 def as_messages(prompt: Any, data: Data) -> list[dict[str, str]] | None:
     """A conversation from a text or from messages, with system prompt and suffix; None: neither."""
     if isinstance(prompt, str):
         messages = [{"role": "user", "content": prompt}] if prompt.strip() else []
+    elif isinstance(prompt, list) and all(map(_is_message, prompt)):
+        messages = [{"role": m["role"], "content": m["content"]} for m in prompt]
     else:
-        try:
-            messages = [{"role": str(m["role"]), "content": str(m["content"])} for m in prompt]
-        except (TypeError, KeyError, IndexError):
-            return None
+        return None
     if not messages:
         return None
     if data.system_prompt and messages[0]["role"] != "system":
@@ -78,39 +77,67 @@ def as_messages(prompt: Any, data: Data) -> list[dict[str, str]] | None:
     return [*messages[:-1], {**last, "content": last["content"] + data.prompt_suffix}]
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), str) for name in ("role", "content")
+    )
+
+
+def _read(path: Path) -> list[Row]:
+    if not {".parquet", ".jsonl", ".json"} & set(path.suffixes):
+        raise DataError(f"{path}: expected a .parquet, .jsonl or .jsonl.gz file")
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if ".jsonl" in path.suffixes or ".json" in path.suffixes:
-            return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+            return pq.read_table(path).to_pylist()
+        return _read_lines(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; named in the settings under data") from None
-    except (pa.ArrowException, EOFError, OSError, ValueError) as error:
+    except (pa.ArrowException, EOFError, OSError, zlib.error, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not readable as a table: {reason}") from None
-    raise DataError(f"{path}: expected a .parquet or .jsonl file")
 
 
-def _column(frame: pd.DataFrame, name: str, data: Data, path: Path) -> list[Any]:
+def _read_lines(path: Path) -> list[Row]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    rows: list[Row] = []
+    with opener(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise DataError(f"{path}: line {number} is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{path}: line {number}: expected an object, found {line[:40]!r}")
+            rows.append(row)
+    return rows
+
+
+def _require(table: list[Row], names: tuple[str, ...], data: Data, path: Path) -> None:
+    if not table:
+        raise DataError(f"{path}: holds no rows")
+    for name in names:
+        column = data.columns.get(name, name)
+        if not any(_has(row, column) for row in table):
+            found = sorted({key for row in table[:100] for key in row})
+            raise DataError(
+                f"{path}: column '{column}' is missing; found {found}; "
+                f"name the file's own column in data.columns.{name}"
+            )
+
+
+def _has(row: Row, column: str) -> bool:
+    return column in row or (column.partition(".")[0] in row and "." in column)
+
+
+def _value(row: Row, name: str, data: Data) -> Any:
+    """A row's value; a column may lie inside another: reward_model.ground_truth."""
     column = data.columns.get(name, name)
-    if column not in frame:
-        raise DataError(
-            f"{path}: column '{column}' is missing; found {list(frame.columns)}; "
-            f"name the file's own column in data.columns.{name}"
-        )
-    return [None if _missing(value) else value for value in frame[column]]
-
-
-def _optional(frame: pd.DataFrame, name: str, data: Data, default: Any) -> list[Any]:
-    column = data.columns.get(name, name)
-    values = frame[column] if column in frame else [None] * len(frame)
-    return [default if _missing(value) else value for value in values]
-
-
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value)
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value
+    if column in row:
+        value = row[column]
+    else:
+        value = row
+        for part in column.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+    return None if isinstance(value, float) and value != value else value

@@ -14,12 +14,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from prime_core.config import Section, Settings
 from prime_core.report.collect import RunTables, flatten
 from prime_core.report.figures import FIGURES
 from prime_core.report.missing import has_prm
 from prime_core.report.plots import COLOURS, inline
 from prime_core.report.tokens import Pair
+from prime_core.settings import Section, Settings
 
 NO_DEFAULT = "–"
 NO_BREAK = "\N{NO-BREAK SPACE}"

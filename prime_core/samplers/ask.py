@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.config import Settings
 from prime_core.samplers import Request, SamplingParams, load_sampler, request_seed
+from prime_core.settings import Settings
 from prime_core.training.models import load_tokenizer, prompt_tokens
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prime_core.config import Settings
 from prime_core.rollouts import atomic_folder
 from prime_core.seeds import derive_seed
+from prime_core.settings import Settings
 from prime_core.stages.context import finish, only_one, open_run
 from prime_core.training.build_model import build_model, build_tokenizer
 from prime_core.training.models import (

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from prime_core.config import Settings, SettingsError, load_yaml, parse_settings
+from prime_core.config import SettingsError, load_yaml, parse_settings
 from prime_core.run_state import RunState
+from prime_core.settings import Settings
 
 
 def run(config: Path, overrides: tuple[str, ...]) -> None:

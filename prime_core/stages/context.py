@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from prime_core.config import Settings, load_settings
+from prime_core.config import load_settings
 from prime_core.layout import RunFiles
 from prime_core.rollouts import write_json
+from prime_core.settings import Settings
 
 Metrics = dict[str, float | int]
 
@@ -84,3 +85,8 @@ def finish(metrics_path: Path, metrics: Metrics, line: str) -> None:
     if os.environ.get("RANK", "0") == "0":
         write_json(metrics_path, metrics)
         print(line, flush=True)
+
+
+def place_of(iteration: int, settings: Settings) -> str:
+    """How a stage's line begins: "iteration 3/12"."""
+    return f"iteration {iteration}/{settings.iterations}"

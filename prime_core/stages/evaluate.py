@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.config import Benchmark, Settings
 from prime_core.data.tables import DataError, read_problems
 from prime_core.layout import RunFiles
 from prime_core.rollouts import EVALUATION, PROMPTS, read_table, write_json, write_table
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
-from prime_core.stages.context import Stopwatch, only_one, open_run, progress_bar
+from prime_core.settings import Benchmark, Settings
+from prime_core.stages.context import Stopwatch, only_one, open_run, place_of, progress_bar
 from prime_core.stages.verified_rows import judge_all
 from prime_core.stages.verify import refuse_broken, rules_of
 from prime_core.statistics import mean_interval
@@ -43,7 +43,8 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         figures = {"benchmark": benchmark, "iteration": iteration} | _figures(rows, chosen)
         write_json(place, figures | watch.seconds)
         print(
-            f"iteration {iteration}/{settings.iterations} evaluate {benchmark}: accuracy {figures['accuracy']:.3f} "
+            f"{place_of(iteration, settings)} evaluate"
+            f" {benchmark}: accuracy {figures['accuracy']:.3f} "
             f"[{figures['accuracy_low']:.3f}, {figures['accuracy_high']:.3f}], "
             f"{len(problems)} problems x {chosen.n_samples_per_prompt}",
             flush=True,

@@ -15,12 +15,20 @@ import torch
 from torch import Tensor
 
 from prime_core.advantage import advantages
-from prime_core.config import Settings
 from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum, masked_var, token_mean
 from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_estimate
 from prime_core.seeds import derive_seed, generator
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.settings import Settings
+from prime_core.stages.context import (
+    Metrics,
+    Stopwatch,
+    finish,
+    only_one,
+    open_run,
+    place_of,
+    progress_bar,
+)
 from prime_core.stages.score import logprobs_under
 from prime_core.training.batches import micro_batches, minibatches, pad
 from prime_core.training.distributed import gather, rank, world_size
@@ -55,7 +63,7 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "policy"),
             metrics,
-            f"iteration {iteration}/{settings.iterations} policy: {len(batch.sequences)} responses, "
+            f"{place_of(iteration, settings)} policy: {len(batch.sequences)} responses, "
             f"{len(update.norms)} steps, entropy {metrics['actor/entropy']:.3f}, clipped "
             f"{metrics['actor/clip_fraction']:.4f}, {watch.seconds['timing_s/train']:.1f} s",
         )

@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prime_core.config import Settings
 from prime_core.data import arithmetic
 from prime_core.data.tables import DataError, as_messages, read_demonstrations, read_problems
 from prime_core.layout import RunFiles
 from prime_core.rollouts import DEMONSTRATIONS, PROMPTS, write_table
 from prime_core.seeds import derive_seed
+from prime_core.settings import Settings
 from prime_core.stages.context import Metrics, finish, only_one, open_run, progress_bar
 from prime_core.training.models import load_tokenizer, prompt_tokens
 

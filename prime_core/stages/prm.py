@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from prime_core.config import Settings
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.layout import RunFiles
 from prime_core.prm_loss import prm_cross_entropy, prm_loss
 from prime_core.seeds import derive_seed, generator
-from prime_core.stages.context import Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.settings import Settings
+from prime_core.stages.context import Stopwatch, finish, only_one, open_run, place_of, progress_bar
 from prime_core.stages.score import logprobs_under, reference_of
 from prime_core.training.batches import micro_batches, minibatches, pad
 from prime_core.training.distributed import gather, rank, world_size
@@ -57,7 +57,8 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "prm"),
             metrics | watch.seconds,
-            f"iteration {iteration}/{settings.iterations} prm: loss {update.losses[0]:.4f} -> {update.losses[-1]:.4f} in "
+            f"{place_of(iteration, settings)} prm"
+            f": loss {update.losses[0]:.4f} -> {update.losses[-1]:.4f} in "
             f"{len(update.losses)} steps, {watch.seconds['timing_s/train']:.1f} s",
         )
 

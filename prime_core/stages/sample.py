@@ -6,17 +6,24 @@ Out: iterations/<i>/rollouts/<shard>.parquet, metrics/sample-<shard>.json.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pandas as pd
 
-from prime_core.config import Settings
 from prime_core.layout import RunFiles
 from prime_core.rollouts import PROMPTS, ROLLOUTS, read_table, write_json, write_table
 from prime_core.schedule import first_round, num_first_round, refill_round, round_of, shard_of
 from prime_core.selection import filter_groups, num_groups, read_judged
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.settings import Settings
+from prime_core.stages.context import (
+    Metrics,
+    Stopwatch,
+    finish,
+    only_one,
+    open_run,
+    place_of,
+    progress_bar,
+)
 
 
 def run(run_dir: Path, iteration: int, shard: int) -> None:
@@ -34,7 +41,8 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         finish(
             files.metrics(iteration, f"sample-{shard:02d}"),
             metrics,
-            f"iteration {iteration}/{settings.iterations} sample {shard}: {len(rows)} responses to {len(asked)} prompts, "
+            f"{place_of(iteration, settings)} sample"
+            f" {shard}: {len(rows)} responses to {len(asked)} prompts, "
             f"mean length {metrics['response_length/mean']:.1f} tokens, "
             f"{watch.seconds.get('timing_s/generate', 0.0):.1f} s",
         )
@@ -53,7 +61,7 @@ def rows_asked(
     for earlier in range(1, this_round + 1):
         judged = read_judged(files, iteration, range(earlier * num_shards))
         missing = rollout.rollout_batch_size - num_groups(filter_groups(judged, settings.filter))
-        num_fresh = math.ceil(max(missing, 0) * rollout.oversample_factor)
+        num_fresh = num_first_round(max(missing, 0), rollout.oversample_factor)
         rows = refill_round(num_prompts, num_fresh, asked, iteration, settings.seed)
         asked = [*asked, *rows]
     return shard_of(rows, place, num_shards)

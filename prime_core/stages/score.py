@@ -10,12 +10,20 @@ from pathlib import Path
 
 import torch
 
-from prime_core.config import Settings
 from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
 from prime_core.layout import RunFiles
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.rollouts import REWARDS, write_table
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.settings import Settings
+from prime_core.stages.context import (
+    Metrics,
+    Stopwatch,
+    finish,
+    only_one,
+    open_run,
+    place_of,
+    progress_bar,
+)
 from prime_core.steps import step_ends
 from prime_core.training.learning_batch import LearningBatch, read_batch
 from prime_core.training.models import device, load_model, load_tokenizer
@@ -63,7 +71,8 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "score"),
             metrics,
-            f"iteration {iteration}/{settings.iterations} score: PRM ranks {metrics['prm/ranking_accuracy']:.3f} of "
+            f"{place_of(iteration, settings)} score"
+            f": PRM ranks {metrics['prm/ranking_accuracy']:.3f} of "
             f"{metrics['prm/num_pairs']:.0f} pairs rightly, log-odds of correct responses "
             f"{metrics['reward/log_odds_correct']:+.3f}, of incorrect ones "
             f"{metrics['reward/log_odds_incorrect']:+.3f}",

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.config import Settings
 from prime_core.rollouts import BATCH, write_table
 from prime_core.selection import (
     accuracy_histogram,
@@ -21,7 +20,8 @@ from prime_core.selection import (
     num_groups,
     read_judged,
 )
-from prime_core.stages.context import Metrics, finish, only_one, open_run
+from prime_core.settings import Settings
+from prime_core.stages.context import Metrics, finish, only_one, open_run, place_of
 
 
 class EmptyBatch(ValueError):
@@ -44,7 +44,8 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "select"),
             metrics,
-            f"iteration {iteration}/{settings.iterations} select: sampled accuracy {metrics['rollout/accuracy']:.3f}, "
+            f"{place_of(iteration, settings)} select"
+            f": sampled accuracy {metrics['rollout/accuracy']:.3f}, "
             f"{num_groups(batch)} of {num_groups(judged)} prompts kept "
             f"({len(batch)} responses)",
         )

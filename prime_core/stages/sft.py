@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from prime_core.config import Settings
 from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum
 from prime_core.rollouts import DEMONSTRATIONS, TableError, atomic_folder, read_table
 from prime_core.seeds import derive_seed, generator
+from prime_core.settings import Settings
 from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
 from prime_core.training.batches import Sequences, micro_batches, pad
 from prime_core.training.distributed import gather, rank, shared_folder, start_ranks, world_size
@@ -29,7 +29,6 @@ from prime_core.training.models import (
     load_model,
     load_tokenizer,
     prompt_tokens,
-    save_model,
 )
 from prime_core.training.scoring import response_logprobs
 
@@ -83,8 +82,7 @@ def _train(settings: Settings, files: RunFiles, watch: Stopwatch) -> tuple[Metri
             losses.append(_step(trainer, sequences, rows, sft.micro_batch_size, tokenizer))
             bar.update()
     with shared_folder(files.policy(0)) as folder:
-        if rank() == 0:
-            save_model(trainer.engine.module, tokenizer, folder)
+        trainer.save_weights(folder, tokenizer)
     last = losses[-max(len(losses) // 20, 1) :]
     loss = sum(last) / len(last)
     metrics: Metrics = {"sft/loss": loss, "sft/num_steps": len(losses)}

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prime_core.config import Optimizer
+from prime_core.settings import Optimizer
 from prime_core.training import distributed
 from prime_core.training.models import load_model, load_tokenizer, save_model
 
@@ -53,7 +54,7 @@ class Trainer:
             config=_deepspeed_config(optimizer.grad_clip, zero_stage, model.dtype),
         )
         self.engine.train()
-        self._norm_is_ours = zero_stage == 0
+        self._zero_stage = zero_stage
 
     @property
     def num_steps(self) -> int:
@@ -72,27 +73,46 @@ class Trainer:
             self.engine.set_gradient_accumulation_boundary(index == len(passes) - 1)
             # DeepSpeed averages gradients over ranks; ours are parts of a sum.
             self.engine.backward(loss_of(one_pass) * world_size)
-            norm = self._gradient_norm() if index == len(passes) - 1 and self._norm_is_ours else 0.0
+            norm = (
+                self._gradient_norm() if index == len(passes) - 1 and self._zero_stage == 0 else 0.0
+            )
             self.engine.step()
-        return norm if self._norm_is_ours else float(self.engine.get_global_grad_norm() or 0.0)
+        return norm if self._zero_stage == 0 else float(self.engine.get_global_grad_norm() or 0.0)
 
     def save(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write a Hugging Face folder, with optimizer, schedule, step and random state in it."""
+        """Write a Hugging Face folder, with optimizer, schedule, step and random state in it.
+
+        Raises OSError naming the path when it cannot be written.
+        """
         state = {"torch_rng_state": torch.get_rng_state()}
-        with distributed.shared_folder(path) as folder:
-            if distributed.rank() == 0:
-                save_model(self.engine.module, tokenizer, folder)
-            self.engine.save_checkpoint(
-                str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG, client_state=state
-            )
+        try:
+            with distributed.shared_folder(path) as folder:
+                self.save_weights(folder, tokenizer)
+                self.engine.save_checkpoint(
+                    str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG, client_state=state
+                )
+        except (SafetensorError, RuntimeError) as error:  # what the writers make of a full disk
+            raise OSError(f"{path}: could not be written: {error}") from error
+
+    def save_weights(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Write weights and tokenizer, whole also where ZeRO-3 keeps parts on each rank."""
+        whole = (
+            self.engine._zero3_consolidated_16bit_state_dict() if self._zero_stage == 3 else None
+        )
+        if distributed.rank() == 0:
+            save_model(self.engine.module, tokenizer, folder, whole)
 
     def load_state(self, folder: Path) -> None:
         """Continue where `save` was called. Raises ValueError naming the folder."""
-        loaded, state = self.engine.load_checkpoint(
-            str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG
-        )
-        if loaded is None:
+        if not (folder / TRAINING_STATE / CHECKPOINT_TAG).is_dir():
             raise ValueError(f"{folder}: holds no training state; delete it and run again")
+        try:
+            _, state = self.engine.load_checkpoint(str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG)
+        except Exception as error:  # DeepSpeed and torch raise of everything here
+            raise ValueError(
+                f"{folder}: its training state does not load ({type(error).__name__}: {error}); "
+                "it is damaged, or of another ZeRO stage or (ZeRO 1 to 3) number of ranks"
+            ) from error
         torch.set_rng_state(state["torch_rng_state"])
 
     def _gradient_norm(self) -> float:

@@ -25,8 +25,12 @@ rule evaluate:
 rule report:
     """The run as a page, tables and TensorBoard events."""
     input:
-        [target for i in ITERATIONS for target in iteration_targets(i)],
-        evaluation_targets(),
+        [
+            figures
+            for i in range(1, SETTINGS.iterations + 1)
+            for figures in TARGETS.learned(i)
+        ],
+        TARGETS.evaluations,
     output:
         page=report(
             f"{ROOT}/report/report.html",

@@ -31,7 +31,7 @@ def failure_of(run: Run) -> Finding | None:
     if report.startswith("ju"):
         return Verdict.unparsable, report[2:]
     if run.overflow:
-        return Verdict.wrong, f"more than {run.max_bytes} bytes of output"
+        return Verdict.wrong, f"more than {run.max_bytes[run.overflow]} bytes of {run.overflow}"
     if reply["reason"]:
         return REASONS[reply["reason"]]
     return exit_failure(run, reply["exit_code"])

@@ -108,7 +108,8 @@ class CodeJudge:
                 verdict, detail = Verdict.no_answer, "no python block in the response"
             else:
                 verdict, detail = self.judge_twice(program, parsed)
-        return Judgement(verdict, program, detail, time.monotonic() - started)
+        one_line = " ".join(detail.splitlines())
+        return Judgement(verdict, program, one_line, time.monotonic() - started)
 
     def judge_twice(self, program: str, tests: Tests) -> Finding:
         """The finding; a second attempt on new sandboxes if the first lost its sandbox."""
@@ -123,6 +124,9 @@ class CodeJudge:
                 self.close()
             except sandboxes.SandboxUnavailable as error:
                 return Verdict.no_verdict, str(error)
+            except BaseException:
+                self.close()  # a program may still be running: its reply would be the next one's
+                raise
             finally:
                 if not self.warm:
                     self.close()
@@ -159,7 +163,7 @@ def judge_stdin(judge: CodeJudge, program: str, tests: StdinTests) -> Finding:
     for i, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True)):
         if judge.time_is_up():
             return Verdict.timeout, f"test {i}: all tests together took too long"
-        stdin = given.encode("utf-8", "surrogateescape")
+        stdin = given.encode("utf-8", "surrogatepass")
         run = judge.start(0, task, stdin=stdin, expected_bytes=len(expected))
         collect([run])
         failure = failure_of(run)

@@ -98,16 +98,20 @@ class Run:
     ) -> None:
         """Start it. `pipes` are descriptors to hand over; `answers` adds one that we read.
 
-        Output far longer than `expected_bytes` cannot be right, and is not kept.
+        What is judged (the answer, else standard output) cannot be right when it is far longer
+        than `expected_bytes`, and is then not kept.
         """
         self.worker = worker
-        self.max_bytes = min(limits.max_output_bytes, (1 << 20) + 16 * expected_bytes)
         self.wall_seconds = wall_seconds
         self.reply: dict[str, Any] = {}
-        self.overflow = False
+        self.overflow = ""  # the pipe on which too much came
         self.content = {"stdout": bytearray(), "stderr": bytearray(), "answer": bytearray()}
         self.num_bytes = dict.fromkeys(self.content, 0)
         names = ["stdout", "stderr", *(["answer"] if answers else [])]
+        self.max_bytes = dict.fromkeys(names, limits.max_output_bytes)
+        judged = "answer" if answers else "stdout"
+        enough = (1 << 20) + 16 * expected_bytes
+        self.max_bytes[judged] = min(self.max_bytes[judged], enough)
         ends = {name: os.pipe() for name in names}
         self.readers = {name: reader for name, (reader, _) in ends.items()}
         writers = [writer for _, writer in ends.values()]
@@ -138,10 +142,10 @@ class Run:
             os.close(self.readers.pop(name))
             return
         self.num_bytes[name] += len(chunk)
-        if self.num_bytes[name] > self.max_bytes:
+        if self.num_bytes[name] > self.max_bytes[name]:
             if not self.overflow:
                 self.stop()
-            self.overflow = True
+            self.overflow = name
         else:
             self.content[name] += chunk
         if name == "stderr":

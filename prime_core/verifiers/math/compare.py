@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from prime_core.verifiers.math import exact
 from prime_core.verifiers.math.approximate import rounds_to, within
 from prime_core.verifiers.math.equal import equal, nodes
-from prime_core.verifiers.math.evaluate import NotANumber
+from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.parse import Node, parse
-from prime_core.verifiers.math.rationals import TooLarge
+from prime_core.verifiers.math.rationals import TooLarge, TooMuchWork
 from prime_core.verifiers.math.values import CannotTell
 
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
@@ -42,6 +42,14 @@ def compare(
     answer: str, gold: str, answer_type: str | None = None, tolerance: float | None = None
 ) -> Comparison:
     """Compare two answers. answer_type and tolerance come from the data row, where it has them."""
+    Work.left = Work.ALLOWED
+    try:
+        return _compare(answer, gold, answer_type or "", tolerance)
+    except (TooLarge, TooMuchWork) as error:
+        return Comparison(False, f"too large to evaluate: {error}", readable=False)
+
+
+def _compare(answer: str, gold: str, answer_type: str, tolerance: float | None) -> Comparison:
     number = exact.same_number(answer, gold)
     rounded = "." in gold and ("/" in answer or "frac" in answer)
     if number or (number is False and not tolerance and not rounded):
@@ -59,9 +67,9 @@ def compare(
         decided = rule(answer, gold)
         if decided is not None:
             return Comparison(decided, f"{name} compared")
-    if exact.is_wordy(gold) or (answer_type or "").lower() in _TEXT_TYPES:
+    if exact.is_wordy(gold) or answer_type.lower() in _TEXT_TYPES:
         return Comparison(exact.words(answer) == exact.words(gold), "words compared")
-    return _algebra(answer, gold, (answer_type or "").lower() in _ORDERED_TYPES)
+    return _algebra(answer, gold, answer_type.lower() in _ORDERED_TYPES)
 
 
 def _algebra(answer: str, gold: str, ordered: bool) -> Comparison:
@@ -92,8 +100,6 @@ def _trees(
         if _has_words(one) and not _has_words(other):
             return Comparison(False, "words, where the gold is mathematics")
         return Comparison(None, f"not decided: {error}")
-    except TooLarge as error:
-        return Comparison(False, f"too large to evaluate: {error}", readable=False)
     return Comparison(False, "different as expressions")
 
 

@@ -28,8 +28,10 @@ class Double:
     library: Any = cmath
     pi: Any = math.pi
     largest = 1e300
+    cost = 1
 
     def __init__(self, log_base: int | None = None) -> None:
+        self.left_reals = False  # a root or logarithm of a real number was not real
         self.log_base = log_base  # of a bare \log; None: e
 
     def number(self, value: Fraction | int) -> Any:
@@ -64,6 +66,11 @@ class Double:
         size = abs(self.library.log(base)) * abs(exponent)
         if not size < 600:
             raise TooLarge("a power")
+        result = self._power(base, exponent)
+        self.left_reals |= base.imag == 0 == exponent.imag and result.imag != 0
+        return result
+
+    def _power(self, base: Any, exponent: Any) -> Any:
         if base.imag == 0 and base.real < 0 and exponent.imag == 0:
             fraction = Fraction(float(exponent.real)).limit_denominator(15)
             if abs(float(exponent.real) - fraction) < 1e-13:
@@ -89,6 +96,11 @@ class Double:
 
     def function(self, name: str, value: Any) -> Any:
         """An elementary function."""
+        result = self._function(name, value)
+        self.left_reals |= value.imag == 0 and result.imag != 0
+        return result
+
+    def _function(self, name: str, value: Any) -> Any:
         if name in ("ln", "log", "lg"):
             if value == 0:
                 raise Undefined("logarithm of zero")
@@ -162,7 +174,7 @@ class Double:
 class Precise(Double):
     """Complex numbers of 50 digits, for doubles that agree."""
 
-    largest = 1e300
+    cost = 10
 
     def __init__(self, log_base: int | None = None) -> None:
         import mpmath

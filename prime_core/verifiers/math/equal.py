@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from prime_core.verifiers.math import relations, units
-from prime_core.verifiers.math.evaluate import NotANumber
+from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.exact import words
 from prime_core.verifiers.math.intervals import as_region, is_region
 from prime_core.verifiers.math.rationals import TooLarge
@@ -38,6 +38,7 @@ def same(answer: Node, gold: Node) -> bool:
     """Compare two items."""
     if answer == gold:
         return True
+    Work.charge(10)
     for node in (answer, gold):
         if node[0] == "toolong":
             raise TooLarge(node[1])

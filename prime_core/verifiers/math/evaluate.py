@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from prime_core.verifiers.math.complexes import Double
-from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, Undefined
+from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, TooMuchWork, Undefined
 
 Node = tuple[Any, ...]
 
@@ -25,8 +25,22 @@ class NotANumber(ValueError):
     """The tree is a set, a text, an equation: nothing with a value."""
 
 
+class Work:
+    """Steps left in the comparison under way. They are counted, not timed: verdicts repeat."""
+
+    ALLOWED = 60_000  # about a third of a second
+    left = ALLOWED
+
+    @classmethod
+    def charge(cls, steps: int) -> None:
+        """Take steps. Raises TooMuchWork when none are left."""
+        cls.left -= steps
+        if cls.left < 0:
+            raise TooMuchWork(f"more than {cls.ALLOWED} steps")
+
+
 class Evaluator:
-    """Evaluates trees at one point. `steps` bounds the work over all calls."""
+    """Evaluates trees at one point. `steps` bounds the work of one evaluation."""
 
     def __init__(self, arithmetic: Exact | Double, point: Mapping[str, Any]) -> None:
         self.arithmetic = arithmetic
@@ -38,12 +52,15 @@ class Evaluator:
         self.steps += 1
         if self.steps > _MAX_STEPS:
             raise TooLarge("too many steps")
+        Work.charge(self.arithmetic.cost)
         rule = _RULES.get(node[0])
         if rule is None:
             raise NotANumber(node[0])
         value = rule(self, node)
         if isinstance(value, Fraction):  # long fractions are slow
-            self.steps += (value.numerator.bit_length() + value.denominator.bit_length()) >> 7
+            length = (value.numerator.bit_length() + value.denominator.bit_length()) >> 7
+            self.steps += length
+            Work.charge(length)
         return value
 
 

@@ -24,6 +24,7 @@ _CLOCK = re.compile(
 )
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?[.:]?")
 _NAMED_CHOICE = re.compile(r"(?:\(([A-Z])\)|([A-Z])\)|([A-Z])[.:]\s)\s*\S.*", re.DOTALL)
+_OPTIONS = re.compile(r"(?<![A-Za-z])[A-Z](?:\)|[.:]|$)")
 _TEXT_GROUP = re.compile(r"\\text\s*\{((?:[^{}\\]|\\.|\{[^{}]*\})*)\}")
 _ARTICLES = frozenset(["a", "an", "the"])
 
@@ -108,7 +109,9 @@ def choice(text: str) -> str | None:
 def named_choice(text: str) -> str | None:
     """The letter of an option written out: (C) 12, C) 12."""
     match = _NAMED_CHOICE.fullmatch(_without_text(text).strip())
-    return next(filter(None, match.groups())) if match else None
+    if match is None or len(_OPTIONS.findall(text)) > 1:
+        return None
+    return next(filter(None, match.groups()))
 
 
 def same_choice(answer: str, gold: str) -> bool | None:

@@ -24,7 +24,7 @@ MAX_CHARS = 600
 
 
 _MATHEMATICS = re.compile(r"[A-Za-z0-9\s\\{}()\[\]|^_+\-*/=<>.,;:!&%$~']*")
-_NOT_WORDS = re.compile(r"\\[A-Za-z]+|\\text\s*\{[^{}]*\}")
+_MACRO = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 
 
@@ -32,7 +32,7 @@ def may_read(text: str) -> bool:
     """Whether a text is worth math-verify's time: LaTeX of a bounded length, no code, no prose."""
     if len(text) > MAX_CHARS or not _MATHEMATICS.fullmatch(text) or "__" in text:
         return False
-    words = _WORD.findall(_NOT_WORDS.sub(" ", text))
+    words = _WORD.findall(_MACRO.sub(" ", text))
     return all(word in FUNCTIONS for word in words)
 
 

@@ -26,7 +26,9 @@ RELATIONS = {
     "\\Rightarrow": "=>", "\\implies": "=>", "\\rightarrow": "->", "\\sim": "~", "=>": "=>",
     "->": "->", "\\cong": "~", "\\subset": "sub", "\\subseteq": "sub", "\\mapsto": "->",
 }  # fmt: skip
+_UNIT_POWER = re.compile(r"\D*[A-Za-z]\^?\{?[23]\}?\D*")
 _SET_OPERATORS = {"\\cup": "union", "\\cap": "inter", "\\setminus": "minus"}
+_COMPARISONS = frozenset(["<", ">", "<=", ">=", "!=", "\\le", "\\ge", "\\ne"])
 _CLOSES = frozenset([")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil", "&", "\\\\", "\\end"])
 
 
@@ -127,7 +129,8 @@ class Parser:
             raise TooLong(f"nested more than {MAX_DEPTH} deep")
         while self.name() in ("\\approx", "=", "\\therefore", "\\implies", "\\Rightarrow"):
             self.position += 1
-        members, relations = [self.quantity()], []
+        bare = self.name() in _COMPARISONS  # \ge 5 says it of some x
+        members, relations = [("sym", "x") if bare else self.quantity()], []
         while True:
             relation = RELATIONS.get(self.name())
             if relation is None:
@@ -165,6 +168,8 @@ class Parser:
         while True:
             token = self.peek()
             if token.kind == "text":
+                if re.search(r"\d", token.value) and not _UNIT_POWER.fullmatch(token.value):
+                    raise ParseError("numbers among the words behind a number")
                 words.append(token.value)
             elif words and self.name() == "/" and self.peek(1).kind in ("text", "letter"):
                 words.append("/")

@@ -21,6 +21,10 @@ class TooLarge(ArithmeticError):
     """The value, or the way to it, is longer than the limits."""
 
 
+class TooMuchWork(ArithmeticError):
+    """The comparison as a whole has used up its steps."""
+
+
 class Undefined(ArithmeticError):
     """There is no value: division by zero, logarithm of zero."""
 
@@ -31,6 +35,8 @@ def _bits(value: Fraction) -> int:
 
 class Exact:
     """Fractions. Roots and powers only where the result is a fraction."""
+
+    cost = 1  # steps charged for one operation
 
     def number(self, value: Fraction | int) -> Fraction:
         """A constant of the text."""

@@ -13,6 +13,8 @@ def rewrite(node: Node) -> Node:
     """A tree with sets of reals under one name, and 'x in S' as S."""
     if node[0] == "rel" and node[2] == ("in",) and _reads_as_name(node[1][0]):
         return rewrite(node[1][1])
+    if node[0] == "rel" and node[2] == ("=",) and node[1][0][0] == node[1][1][0] == "seq":
+        return node[1][1]  # (x, y) = (1, 2)
     if node[0] == "qty" and node[1][0] in ("seq", "set", "list", "text"):
         return node[1]
     if node[0] == "list":

@@ -93,6 +93,7 @@ _SKIPPED = frozenset(
         "namely",
     ]
 )
+_REALS = frozenset(["all real numbers", "all reals", "real numbers", "all real"])
 _WORD_NUMBERS = frozenset(["pi", "infinity", "inf", "oo", "sqrt", "infty", "theta", "alpha"])
 _BARE_UNITS = frozenset(
     [
@@ -119,6 +120,10 @@ _BARE_UNITS = frozenset(
 
 _PREAMBLE = re.compile(r"[a-z ',]*(?:\b(?:is|are|equals)|:|=)")
 _CONDITION = re.compile(r"[\s~,(]*(?:for|where|with|when|such\s+that|given)\b\s*", re.IGNORECASE)
+_QUANTIFIED = re.compile(
+    r"\\in(?![A-Za-z])|\\mathbb|\b(?:all|any|every|some|integers?|reals?|positive|constants?)\b"
+)
+_ALTERNATIVE = re.compile(r"\b(?:or|else|otherwise|and)\b|\bfor\b.*\bfor\b", re.DOTALL)
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -145,13 +150,13 @@ def tokenise(text: str) -> list[Token]:
             spaced = True
             continue
         if kind == "text":
-            if tokens and _CONDITION.match(value):
+            if tokens and _is_condition(value, text[match.end() :]):
                 break
             tokens.extend(_text(value, spaced, tokens))
         elif kind == "clock":
             tokens.append(Token("text", value, spaced))
         elif kind == "word":
-            if tokens and _CONDITION.fullmatch(value):
+            if tokens and _is_condition(value, text[match.end() :]):
                 break
             tokens.extend(_word(value, spaced, tokens, text, match.end()))
         elif kind == "macro":
@@ -165,6 +170,14 @@ def tokenise(text: str) -> list[Token]:
             raise TooLong(f"more than {MAX_TOKENS} tokens")
     tokens.append(END)
     return tokens
+
+
+def _is_condition(words: str, rest: str) -> bool:
+    r"""Whether these words begin a remark such as 'for k \in \mathbb{Z}' or 'for all x'."""
+    if not _CONDITION.match(words):
+        return False
+    rest = words + rest[:200]
+    return bool(_QUANTIFIED.search(rest)) and not _ALTERNATIVE.search(rest)
 
 
 def _macro(name: str, spaced: bool) -> Token:
@@ -183,6 +196,8 @@ def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
         return [Token("sep", lowered, True)]
     if not words or lowered in _SKIPPED or (not before and _PREAMBLE.fullmatch(lowered)):
         return []
+    if lowered in _REALS:
+        return [Token("letter", "mathbb_R", spaced)]
     after_value = bool(before) and (before[-1].kind == "number" or before[-1].value in ")}")
     if words in FUNCTIONS and not (lowered in UNITS and after_value):
         return [Token("function", words, spaced)]

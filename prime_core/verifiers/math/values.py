@@ -81,7 +81,7 @@ def _exactly(one: Node, other: Node, variables: frozenset[str]) -> bool | None:
 
 
 def _numerically(one: Node, other: Node, variables: frozenset[str]) -> bool:
-    """Agreement in doubles at points where both are real, else at complex values."""
+    """Agreement in doubles where both are real throughout, else at complex values."""
     if not _mentions(one, other, _is_bare_log):
         return _agree(one, other, variables, None)
     return any(_agree(one, other, variables, base) for base in (None, 10))
@@ -94,6 +94,7 @@ def _agree(one: Node, other: Node, variables: frozenset[str], log_base: int | No
     for attempt in range(_NUM_POINTS if variables else 1):
         where = point(variables, attempt)
         try:
+            arithmetic.left_reals = False
             left, right = _both(arithmetic, where, one, other)
         except NotANumber:
             raise
@@ -101,7 +102,7 @@ def _agree(one: Node, other: Node, variables: frozenset[str], log_base: int | No
             continue
         defined += 1
         agree = _close(left, right, 1e-9)
-        if _is_real(left) and _is_real(right):
+        if _is_real(left) and _is_real(right) and not arithmetic.left_reals:
             if not agree:
                 return False
             real += 1

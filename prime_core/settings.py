@@ -1,0 +1,381 @@
+"""The settings of a run: one typed model, the single source of keys, defaults, help and schema.
+
+Each field says in `json_schema_extra` whether it may change while a run is under way:
+`{"changeable": True}` marks what cannot alter finished results (how many iterations, how work is
+cut into shards and micro batches, which weights are kept). See `prime_core.run_changes`.
+Reading settings from files and the command line is `prime_core.config`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+CHANGEABLE: dict[str, Any] = {"changeable": True}
+# Names of runs and benchmarks are names of files.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Section(BaseModel):
+    """A group of settings: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BuildModel(Section):
+    """A small Qwen2 built from scratch, for runs that start without a pretrained model."""
+
+    num_layers: int = Field(3, ge=1, description="Transformer layers.")
+    hidden_size: int = Field(96, ge=8, description="Width of the residual stream.")
+    num_heads: int = Field(4, ge=1, description="Attention heads; divides hidden_size.")
+    intermediate_size: int = Field(256, ge=8, description="Width of the feed-forward layers.")
+    max_position: int = Field(4096, ge=16, description="Longest sequence, in tokens.")
+    initializer_range: float = Field(
+        0.02, gt=0, description="Standard deviation of the random weights."
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> BuildModel:
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of twice num_heads "
+                f"({self.num_heads}): rotary embeddings need an even head width"
+            )
+        return self
+
+
+class Model(Section):
+    """The language model that the run starts from."""
+
+    path: str | None = Field(
+        None, description="Local folder or hub id of a causal LM; null builds a small one (build)."
+    )
+    build: BuildModel = Field(default_factory=BuildModel)
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Number format of weights in training and sampling."
+    )
+
+
+class ArithmeticTask(Section):
+    """The generator of sums for runs without any data set."""
+
+    max_number: int = Field(19, ge=2, description="Largest summand.")
+    min_terms: int = Field(2, ge=2, description="Fewest summands.")
+    max_terms: int = Field(3, ge=2, description="Most summands.")
+    num_train: int = Field(2000, ge=1, description="Training problems.")
+    num_validation: int = Field(200, ge=1, description="Held-out problems.")
+    num_demonstrations: int = Field(20000, ge=0, description="Demonstrations for the SFT warm-up.")
+    guess_share: float = Field(
+        0.55, ge=0, le=1, description="Share of demonstrations that guess instead of adding up."
+    )
+    guess_accuracy: float = Field(
+        0.1, ge=0, le=1, description="Share of the guesses that are right."
+    )
+    max_error: int = Field(9, ge=1, description="How far a wrong guess lies off, at most.")
+
+    @model_validator(mode="after")
+    def _terms_in_order(self) -> ArithmeticTask:
+        if self.min_terms > self.max_terms:
+            raise ValueError(f"min_terms {self.min_terms} is above max_terms {self.max_terms}")
+        return self
+
+
+class Data(Section):
+    """Problems to train on, held-out problems, and demonstrations for SFT."""
+
+    source: Literal["arithmetic", "files"] = Field(
+        "arithmetic", description="arithmetic: generated sums; files: the tables named below."
+    )
+    arithmetic: ArithmeticTask = Field(default_factory=ArithmeticTask)
+    train: str | None = Field(None, description="Parquet or JSON-lines file of training problems.")
+    validation: str | None = Field(None, description="The same for held-out problems.")
+    sft: str | None = Field(None, description="File of demonstrations (prompt, response).")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Our column name -> the file's: prompt, ground_truth, ability, response, ...",
+    )
+    system_prompt: str = Field("", description="System message put before every prompt; '' none.")
+    prompt_suffix: str = Field("", description="Text added to the end of every user message.")
+    max_prompt_length: int = Field(
+        1024, ge=1, description="Tokens; longer prompts are dropped and counted. Paper: 1024."
+    )
+
+    @model_validator(mode="after")
+    def _files_are_named(self) -> Data:
+        if self.source == "files" and (self.train is None or self.validation is None):
+            raise ValueError("source 'files' needs both data.train and data.validation")
+        return self
+
+
+class Optimizer(Section):
+    """AdamW and gradient clipping: one trained model's own settings derive from it."""
+
+    learning_rate: float = Field(1e-5, gt=0, description="Peak rate.")
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = Field((0.9, 0.999))
+    grad_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+
+
+class PrmOptimizer(Optimizer):
+    """The PRM's: constant rate."""
+
+    learning_rate: float = Field(1e-6, gt=0, description="Paper: 1e-6, constant.")
+    grad_clip: float = Field(10.0, gt=0, description="Largest gradient norm. Paper: 10.")
+
+
+class PolicyOptimizer(Optimizer):
+    """The policy's: constant rate."""
+
+    learning_rate: float = Field(5e-7, gt=0, description="Paper: 5e-7, constant.")
+    weight_decay: float = Field(0.01, ge=0, description="Paper: 0.01.")
+
+
+class Sft(Section):
+    """Supervised warm-up on demonstrations. Paper: 3 epochs, batch 96, rate 1e-5, cosine."""
+
+    enabled: bool = Field(True, description="false: the start model is used as it is.")
+    num_steps: int = Field(1400, ge=1, description="Optimizer steps.")
+    batch_size: int = Field(48, ge=1, description="Demonstrations a step. Paper: 96.")
+    micro_batch_size: int = Field(
+        48, ge=1, description="Demonstrations in one pass.", json_schema_extra=CHANGEABLE
+    )
+    max_length: int = Field(1024, ge=2, description="Tokens; longer demonstrations are dropped.")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of steps. Paper: 0.1.")
+    optimizer: Optimizer = Field(default_factory=Optimizer)
+
+
+class Rollout(Section):
+    """Sampling of responses."""
+
+    sampler: Literal["transformers"] = Field("transformers", json_schema_extra=CHANGEABLE)
+    rollout_batch_size: int = Field(256, ge=1, description="Prompts an iteration. Paper: 256.")
+    n_samples_per_prompt: int = Field(4, ge=2, description="Responses a prompt, K. Paper: 4.")
+    temperature: float = Field(1.0, gt=0, description="Paper: 1.0.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Paper: 1.0.")
+    top_k: int = Field(0, ge=0, description="0: off, as in the paper.")
+    max_response_length: int = Field(3072, ge=1, description="Tokens. Paper: 3072.")
+    oversample_factor: float = Field(
+        1.0, ge=1, description="Prompts sampled at first, over rollout_batch_size."
+    )
+    refill_rounds: int = Field(
+        0, ge=0, description="Further rounds of fresh prompts while the filtered batch is short."
+    )
+    num_shards: int = Field(
+        2, ge=1, description="Sampling and verification jobs a round.", json_schema_extra=CHANGEABLE
+    )
+    sampler_batch_size: int = Field(
+        256, ge=1, description="Responses generated together.", json_schema_extra=CHANGEABLE
+    )
+
+
+class Verification(Section):
+    """Outcome labels."""
+
+    max_no_verdict_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="The run stops when the verifier fails on more than this share of a shard.",
+    )
+    timeout_seconds: float = Field(
+        10.0, gt=0, description="Wall-clock limit for one response's judgement."
+    )
+    no_box: Literal["no_answer", "last_line"] = Field(
+        "no_answer", description="What a mathematical response without \\boxed{} is worth."
+    )
+    sandbox: Literal["auto", "bubblewrap", "namespaces", "none"] = Field(
+        "auto", description="Isolation of model-written programs; none runs them unprotected."
+    )
+    memory_mb: int = Field(1024, ge=64, description="Memory of one program's process tree.")
+
+
+class Filter(Section):
+    """Which prompts' groups are trained on. Paper: mean outcome within [0.2, 0.8]."""
+
+    filter_accuracy: bool = Field(True, description="Keep groups within the bounds below only.")
+    accuracy_lower_bound: float = Field(0.2, ge=0, le=1, description="Inclusive. Paper: 0.2.")
+    accuracy_upper_bound: float = Field(0.8, ge=0, le=1, description="Inclusive. Paper: 0.8.")
+    filter_truncated: bool = Field(False, description="Drop groups with a truncated response.")
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Filter:
+        if self.accuracy_lower_bound > self.accuracy_upper_bound:
+            raise ValueError(
+                f"accuracy_lower_bound {self.accuracy_lower_bound} is above "
+                f"accuracy_upper_bound {self.accuracy_upper_bound}"
+            )
+        return self
+
+
+class Prm(Section):
+    """The implicit process reward model. Paper: beta 0.05, rate 1e-6, clip 10, updated online."""
+
+    prm_update: Literal["after", "before", "frozen", "none"] = Field(
+        "after",
+        description="after: score the batch, then update; before: update, then score; frozen: "
+        "never update; none: outcome rewards only.",
+    )
+    prm_reference: Literal["sft", "policy"] = Field(
+        "sft",
+        description="The reference of the log-ratio: the start model, or the sampling policy.",
+    )
+    path: str | None = Field(
+        None, description="Folder or hub id of the first PRM; null: SFT model."
+    )
+    beta: float = Field(0.05, gt=0, description="Scale of the implicit reward. Paper: 0.05.")
+    prime_granularity: Literal["token", "step", "whole"] = Field(
+        "token",
+        description="Reward every token, each step's last one, or the last one. Paper: token.",
+    )
+    prime_norm: Literal["none", "batch_norm"] = Field("none")
+    eos_reward: bool = Field(True, description="false: the last token's reward is 0.")
+    mini_batch_size: int = Field(256, ge=1, description="Responses an optimizer step. Paper: 256.")
+    micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
+    epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
+    optimizer: PrmOptimizer = Field(default_factory=PrmOptimizer)
+
+
+class Policy(Section):
+    """Advantages and the policy update."""
+
+    adv_estimator: Literal["rloo", "grpo", "dr_grpo", "reinforce", "reinforce_pp"] = Field(
+        "rloo", description="Paper: rloo."
+    )
+    baseline: Literal["paper", "code"] = Field(
+        "code", description="Leave-one-out of process rewards: Eq. 5, or the published code's."
+    )
+    gamma_outcome: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
+    gamma_process: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
+    outcome_coef: float = Field(1.0, ge=0, description="Weight of outcome returns.")
+    process_coef: float = Field(1.0, ge=0, description="Weight of process returns.")
+    combine: Literal["returns", "advantages"] = Field("returns")
+    whiten: bool = Field(True, description="Whiten advantages over the batch's tokens.")
+    eps_clip: float = Field(0.2, gt=0, lt=1, description="Paper: 0.2.")
+    eps_clip_high: float = Field(0.2, gt=0, description="Upper bound apart. Paper: 0.2.")
+    clip_ratio_c: float = Field(0.0, ge=0, description="Dual clip, above 1; 0: off.")
+    loss_agg_mode: Literal[
+        "token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
+    ] = Field("token-mean")
+    entropy_coef: float = Field(0.0, ge=0, description="Paper: 0.")
+    kl_coef: float = Field(0.0, ge=0, description="Weight of KL to the start model. Paper: 0.")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3")
+    ppo_mini_batch_size: int = Field(256, ge=1, description="Responses a step. Paper: 256.")
+    micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
+    ppo_epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
+    optimizer: PolicyOptimizer = Field(default_factory=PolicyOptimizer)
+
+    @model_validator(mode="after")
+    def _dual_clip_above_one(self) -> Policy:
+        if 0 < self.clip_ratio_c <= 1:
+            raise ValueError(f"clip_ratio_c must be 0 (off) or above 1, got {self.clip_ratio_c}")
+        return self
+
+
+class Training(Section):
+    """How DeepSpeed trains SFT, PRM and policy alike."""
+
+    zero_stage: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed ZeRO stage.")
+
+
+class Benchmark(Section):
+    """One evaluation of a model on a table of problems."""
+
+    file: str = Field(
+        "validation", description="'validation': the run's held-out problems; else a table's path."
+    )
+    n_samples_per_prompt: int = Field(1, ge=1)
+    temperature: float = Field(0.0, ge=0, description="0: greedy.")
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_response_length: int = Field(3072, ge=1, description="Tokens. Paper: 4096 in all.")
+
+
+BenchmarkName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+class Evaluation(Section):
+    """When and on what the policy is evaluated."""
+
+    every: int = Field(
+        16, ge=1, description="Iterations between evaluations.", json_schema_extra=CHANGEABLE
+    )
+    benchmarks: dict[BenchmarkName, Benchmark] = Field(
+        default_factory=lambda: {"validation": Benchmark()},
+        description="Name -> how it is run.",
+    )
+
+
+class Checkpoints(Section):
+    """Which iterations' weights stay on disk. Tables always stay."""
+
+    keep_last: int = Field(
+        2, ge=1, description="Newest iterations kept.", json_schema_extra=CHANGEABLE
+    )
+    save_freq: int = Field(
+        16, ge=0, description="Every n-th stays for good; 0: none.", json_schema_extra=CHANGEABLE
+    )
+
+
+class Settings(Section):
+    """All settings of one run."""
+
+    run: str = Field(
+        "quickstart",
+        pattern=NAME_PATTERN,
+        description="Name of the run, and of its folder.",
+    )
+    results: str = Field("results", description="Folder that holds the runs.")
+    seed: int = Field(0, ge=0, description="Source of every random number of the run.")
+    iterations: int = Field(
+        16, ge=0, description="RL iterations. Paper: 592.", json_schema_extra=CHANGEABLE
+    )
+    model: Model = Field(default_factory=Model)
+    data: Data = Field(default_factory=Data)
+    sft: Sft = Field(default_factory=Sft)
+    rollout: Rollout = Field(default_factory=Rollout)
+    verification: Verification = Field(default_factory=Verification)
+    filter: Filter = Field(default_factory=Filter)
+    prm: Prm = Field(default_factory=Prm)
+    policy: Policy = Field(default_factory=Policy)
+    training: Training = Field(default_factory=Training)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    checkpoints: Checkpoints = Field(default_factory=Checkpoints)
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Settings:
+        prm = self.prm
+        if prm.prm_update == "frozen" and prm.path is None:
+            raise ValueError(
+                "prm.prm_update 'frozen' needs prm.path: a PRM equal to its reference gives zero "
+                "rewards for ever; name a PRM that was trained before"
+            )
+        if prm.prm_update == "none" and self.policy.outcome_coef == 0:
+            raise ValueError("prm.prm_update 'none' with policy.outcome_coef 0 leaves no reward")
+        if self.sft.enabled and self.data.source == "files" and self.data.sft is None:
+            raise ValueError(
+                "sft.enabled needs data.sft, a file of demonstrations, or set it false"
+            )
+        generated = self.data.source == "arithmetic"
+        if self.sft.enabled and generated and self.data.arithmetic.num_demonstrations == 0:
+            raise ValueError(
+                "sft.enabled with data.arithmetic.num_demonstrations 0 has nothing to train on"
+            )
+        longest = self.data.max_prompt_length + self.rollout.max_response_length
+        if self.model.path is None and longest > self.model.build.max_position:
+            raise ValueError(
+                f"data.max_prompt_length {self.data.max_prompt_length} and "
+                f"rollout.max_response_length {self.rollout.max_response_length} together exceed "
+                f"model.build.max_position {self.model.build.max_position}"
+            )
+        if self.model.dtype == "bfloat16" and self.training.zero_stage == 0:
+            raise ValueError(
+                "model.dtype 'bfloat16' needs training.zero_stage 1 to 3: stage 0 keeps no "
+                "float32 copy of the weights and loses small updates"
+            )
+        return self
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run's files."""
+        return Path(self.results) / self.run
