@@ -195,6 +195,15 @@ def report(run_dir: Path) -> None:
     stage("report").run(run_dir)
 
 
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["-h"]},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> None:
+    """Run the workflow: Snakemake, with dotted overrides (--config policy.eps_clip=0.3)."""
+    import_module("prime_core.launch.snakemake_command").run(arguments)
+
+
 @main.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")

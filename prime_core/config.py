@@ -26,7 +26,7 @@ def parse_settings(raw: dict[str, Any], source: str) -> Settings:
     Raises SettingsError naming `source`, each wrong key, its value and what was expected.
     """
     try:
-        return Settings.model_validate(expand_dotted(raw))
+        return Settings.model_validate(_with_nulls(expand_dotted(raw)))
     except ValidationError as error:
         raise SettingsError(_explain(error, source)) from None
 
@@ -68,6 +68,13 @@ def expand_dotted(raw: dict[str, Any]) -> dict[str, Any]:
             target[parent] = target = dict(inner) if isinstance(inner, dict) else {}
         target[last] = value
     return nested
+
+
+def _with_nulls(values: Any) -> Any:
+    """The text "null" as None: Snakemake hands on what stands inside a nested override as text."""
+    if isinstance(values, dict):
+        return {key: _with_nulls(value) for key, value in values.items()}
+    return None if values == "null" else values
 
 
 def _explain(error: ValidationError, source: str) -> str:

@@ -1,5 +1,7 @@
 """The built model and tokenizer: an ordinary Hugging Face folder, the same from the same seed."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from prime_core.training.build_model import BOXED, build_model, build_tokenizer
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "num_layers": 2,
     "hidden_size": 16,
     "num_heads": 2,
@@ -114,8 +116,10 @@ def test_the_weights_spread_as_asked_for(tokenizer):
     wide, narrow = (
         build_model(tokenizer, **{**SIZES, "initializer_range": std}, seed=0) for std in (0.5, 0.01)
     )
-    assert wide.get_input_embeddings().weight.std().item() == pytest.approx(0.5, rel=0.1)
-    assert narrow.model.layers[0].mlp.up_proj.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    name = "model.embed_tokens.weight"
+    assert wide.state_dict()[name].std().item() == pytest.approx(0.5, rel=0.1)
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert narrow.state_dict()[name].std().item() == pytest.approx(0.01, rel=0.1)
 
 
 def test_a_model_generates_from_the_chat_template_in_a_padded_batch(tokenizer):

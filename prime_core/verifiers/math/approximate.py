@@ -11,7 +11,7 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from prime_core.verifiers.math.complexes import Double
+from prime_core.verifiers.math import units
 from prime_core.verifiers.math.exact import plain_number
 from prime_core.verifiers.math.rationals import TooLarge
 from prime_core.verifiers.math.relations import right_side
@@ -48,6 +48,8 @@ def rounds_to(answer: Node, gold: Node, answer_text: str, gold_text: str) -> boo
     match = _DECIMAL.match(gold_text)
     if match is None or (match.end() < len(gold_text) and gold[0] != "qty"):
         return False
+    if answer[0] == gold[0] == "qty" and units.contradict(answer[2], gold[2]):
+        return False
     digits = len((match["whole"] + match["decimals"]).lstrip("0"))
     stated = bool(match["about"] or match["dots"] or (match["times"] and digits >= 3))
     if not stated and (len(match["decimals"]) < 2 or not _is_exact_form(answer, answer_text)):
@@ -78,4 +80,4 @@ def _is_exact_form(answer: Node, text: str) -> bool:
             while below % prime == 0:
                 below //= prime
         return below > 1
-    return value is not None and Double().number(1) != 0
+    return value is not None

@@ -35,7 +35,6 @@ class Comparison:
     same: bool | None
     how: str
     readable: bool = True
-    gold_readable: bool = True
 
 
 def compare(
@@ -90,7 +89,7 @@ def _trees(
         return Comparison(exact.words(answer) == exact.words(gold), "words, where the gold is not")
     if one is None or other is None:
         unread = "answer" if one is None else "gold answer"
-        return Comparison(None, f"the {unread} is not read", one is not None, other is not None)
+        return Comparison(None, f"the {unread} is not read", one is not None)
     try:
         if equal(one, other, ordered):
             return Comparison(True, "equal as expressions")

@@ -76,9 +76,7 @@ def unordered(answer: tuple[Node, ...], gold: tuple[Node, ...]) -> bool:
     if len(one) * len(other) > _MAX_PAIRS:
         raise TooLarge("two collections of many elements")
     left, right = list(one.values()), list(other.values())
-    if not _covers(left, right) or not _covers(right, left):
-        return False
-    return len(left) == len(right) or _covers(left, right)
+    return _covers(left, right) and _covers(right, left)
 
 
 def _distinct(items: tuple[Node, ...]) -> dict[Any, Node]:
@@ -214,7 +212,7 @@ def _matrices(answer: Node, gold: Node) -> bool:
     one, other = _rows(answer), _rows(gold)
     if one is None or other is None:
         return False
-    if answer[0] == "seq" and other is not None and len(other) == 1 and len(one) > 1:
+    if answer[0] == "seq" and len(other) == 1 and len(one) > 1:
         one = (tuple(row[0] for row in one),)  # a tuple may stand for a row as well
     if [len(row) for row in one] != [len(row) for row in other]:
         return False

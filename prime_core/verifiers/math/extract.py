@@ -26,9 +26,13 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
 _ANSWER_CLOSE = re.compile(r"</answer\s*>", re.IGNORECASE)
 _ANSWER_OPEN = re.compile(r"<answer\s*>", re.IGNORECASE)
 _MARKER = re.compile(
-    r"####|\banswer(?:\s+is)?\s*:|\b(?:final\s+)?answer\s+is\b:?|^A:|\banswer\s*=", re.I | re.M
+    r"####\s*(?=[-$\\(\d])|\banswer(?:\s+is)?\s*:|\b(?:final\s+)?answer\s+is\b:?|^A:|\banswer\s*=",
+    re.I | re.M,
 )
-_NUMBER = re.compile(r"[-−]?\$?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
+_FORMULA = re.compile(r"(?<!\\)\$+([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_VALUE = re.compile(
+    _FORMULA.pattern + r"|\*\*([^*]+)\*\*|([-−]?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?)", re.DOTALL
+)
 _BARE_BOX = re.compile(r"\s*(-?\d[\d.,/]*|\\[A-Za-z]+|[^\s{}$\\])")
 
 
@@ -162,7 +166,7 @@ def _last_tag(text: str) -> tuple[int, str] | None:
 
 
 def _last_line(text: str) -> Extraction:
-    """What follows the last '####' or 'answer is' near the end, else the last number there."""
+    """What the end says behind its last '####' or 'answer is', else its last formula or number."""
     tail = text[-_WINDOW:].rstrip()
     marker = None
     for marker in _MARKER.finditer(tail):  # noqa: B007 the last one is wanted
@@ -172,18 +176,26 @@ def _last_line(text: str) -> Extraction:
         answer = _sentence(line)
         if answer:
             return _bounded(answer, f"after {marker.group(0)!r}, no box")
-    numbers = _NUMBER.findall(tail.rsplit("\n", 1)[-1]) or _NUMBER.findall(tail)
-    if numbers:
-        return Extraction(numbers[-1].rstrip(","), "the last number, no box")
+    paragraph = tail.rsplit("\n\n", 1)[-1]
+    last = _last_formula(paragraph, _VALUE) or _last_formula(tail, _VALUE)
+    if last:
+        return _bounded(last, "the last formula or number, no box")
     return Extraction(None, "no box, no answer marker and no number")
 
 
 def _sentence(line: str) -> str:
-    """The first formula of the line, or the line up to the end of its first sentence."""
-    formula = re.match(r"\s*(?:\$([^$]+)\$|\\\((.+?)\\\))", line)
-    if formula:
-        return (formula.group(1) or formula.group(2)).strip()
-    return re.split(r"[.!;](?:\s|$)", line, maxsplit=1)[0].strip(" *_`$")
+    """The last formula of the line's first sentence, or that sentence."""
+    sentence = re.split(r"[.!;](?:\s|$)", line, maxsplit=1)[0]
+    return _last_formula(sentence) or sentence.strip(" *_`$")
+
+
+def _last_formula(text: str, pattern: re.Pattern[str] = _FORMULA) -> str:
+    r"""Content of the last $...$, \(...\) or \[...\]; '' without one. A sum's end is its result."""
+    formulas = pattern.findall(text)
+    if not formulas:
+        return ""
+    formula = "".join(formulas[-1]).strip()
+    return formula.rpartition("=")[2].strip(" .,") or formula
 
 
 def _bounded(answer: str, how: str) -> Extraction:

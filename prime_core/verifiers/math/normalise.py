@@ -51,11 +51,11 @@ _RENAMES = {
     "infin": "infty", "dots": "ldots", "cdots": "ldots", "dotsc": "ldots", "dotsb": "ldots",
     "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "lvert": "|", "rvert": "|",
     "vert": "|", "mid": "|", "div": "/", "slash": "/", "tbinom": "binom", "dbinom": "binom",
-    "choose": "choose", "centerdot": "cdot", "bullet": "cdot", "land": "wedge", "lor": "vee",
+    "centerdot": "cdot", "bullet": "cdot", "land": "wedge", "lor": "vee",
     "and": "wedge", "textasciicircum": "^", "colon": ":", "percent": "%", "backslash": "setminus",
     "smallsetminus": "setminus", "bigcup": "cup", "bigcap": "cap", "newline": " ",
     "lang": "langle", "rang": "rangle", "mod": "bmod", "R": "mathbb{R}", "lnot": "neg",
-    "arcsin": "arcsin", "qquad": "quad", "iff": "iff", "varphi": "phi", "varepsilon": "epsilon",
+    "qquad": "quad", "mathds": "mathbb", "varphi": "phi", "varepsilon": "epsilon",
     "doteq": "=", "coloneqq": "=", "triangleq": "=", "approxeq": "approx", "simeq": "approx",
     "lparen": "(", "rparen": ")", "plus": "+",
 }  # fmt: skip
@@ -67,7 +67,7 @@ _WRAPPERS = (
 )  # fmt: skip
 _TEXTS = (
     "textbf", "textit", "textrm", "textsf", "texttt", "textsc", "textnormal", "mbox", "mathrm",
-    "mathbf", "operatorname", "rm", "bf", "it", "mathds", "textup", "textmd",
+    "mathbf", "operatorname", "rm", "bf", "it", "textup", "textmd",
 )  # fmt: skip
 _MACRO = re.compile(r"\\([A-Za-z]+)\*?(?![A-Za-z])")
 _WRAPPER = re.compile(r"\\(?:" + "|".join(_WRAPPERS) + r")(?![A-Za-z])")

@@ -31,92 +31,23 @@ class Token(NamedTuple):
 
 END = Token("end", "")
 
-FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "arccot",
-        "arcsec",
-        "arccsc",
-        "asin",
-        "acos",
-        "atan",
-        "cosec",
-        "tg",
-        "ctg",
-        "ln",
-        "log",
-        "lg",
-        "exp",
-        "gcd",
-        "lcm",
-        "min",
-        "max",
-        "det",
-        "sgn",
-        "sign",
-        "Re",
-        "Im",
-        "arg",
-        "cis",
-    ]
-)
+FUNCTIONS = frozenset([
+    "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "arcsin", "arccos",
+    "arctan", "arccot", "arcsec", "arccsc", "asin", "acos", "atan", "cosec", "tg", "ctg", "ln",
+    "log", "lg", "exp", "gcd", "lcm", "min", "max", "det", "sgn", "sign", "Re", "Im", "arg",
+    "cis",
+])  # fmt: skip
 _SEPARATORS = frozenset(["and", "or", ",", ";", "and/or", ",and", ",or", "&"])
-_SKIPPED = frozenset(
-    [
-        "approximately",
-        "approx",
-        "about",
-        "exactly",
-        "either",
-        "roughly",
-        "only",
-        "answer:",
-        "answer",
-        "is",
-        "equals:",
-        "the",
-        "all",
-        "if",
-        "both",
-        "namely",
-    ]
-)
+_SKIPPED = frozenset([
+    "approximately", "approx", "about", "exactly", "either", "roughly", "only", "answer:",
+    "answer", "is", "equals:", "the", "all", "if", "both", "namely",
+])  # fmt: skip
 _REALS = frozenset(["all real numbers", "all reals", "real numbers", "all real"])
 _WORD_NUMBERS = frozenset(["pi", "infinity", "inf", "oo", "sqrt", "infty", "theta", "alpha"])
-_BARE_UNITS = frozenset(
-    [
-        "cm",
-        "mm",
-        "km",
-        "kg",
-        "mg",
-        "ml",
-        "mL",
-        "ft",
-        "in",
-        "hr",
-        "lb",
-        "oz",
-        "mph",
-        "min",
-        "sec",
-        "yd",
-        "mi",
-        "dm",
-    ]
-)
+_BARE_UNITS = frozenset([
+    "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "in", "hr", "lb", "oz", "mph", "min", "sec",
+    "yd", "mi", "dm", "pm", "am", "PM", "AM",
+])  # fmt: skip
 
 _PREAMBLE = re.compile(r"[a-z ',]*(?:\b(?:is|are|equals)|:|=)")
 _CONDITION = re.compile(r"[\s~,(]*(?:for|where|with|when|such\s+that|given)\b\s*", re.IGNORECASE)

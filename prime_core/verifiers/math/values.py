@@ -22,7 +22,7 @@ Point = dict[str, Fraction]
 _EXACT = Exact()
 _NUM_EXACT_POINTS = 3
 _NUM_POINTS = 14
-_INTEGER_NAMES = frozenset("nmkjlpqrstNMKdabxyc")
+_INTEGER_NAMES = frozenset("nmkjlrNMK")
 _TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "floor", "ceil"])
 _FAILURES = (Inexact, Undefined, ZeroDivisionError, OverflowError, ValueError)
 
@@ -44,7 +44,8 @@ def same_value(one: Node, other: Node) -> bool:
         return exact
     if _numerically(one, other, variables):
         return True
-    return _mentions(one, other, _is_whole) and _at_whole_numbers(one, other, variables)
+    whole = bool(variables) and variables <= _INTEGER_NAMES and _mentions(one, other, _is_whole)
+    return whole and _at_whole_numbers(one, other, variables)
 
 
 def constant(node: Node) -> Fraction | float | None:
@@ -169,8 +170,6 @@ def point(variables: frozenset[str], attempt: int) -> Point:
 
 def _at_whole_numbers(one: Node, other: Node, variables: frozenset[str]) -> bool:
     """Agreement wherever both are defined on whole numbers, for n!, (-1)^n and their like."""
-    if not variables or not variables <= _INTEGER_NAMES:
-        return False
     agreements = 0
     for attempt in range(30):
         below = 14 if attempt % 2 else 80

@@ -1,0 +1,41 @@
+"""`prime run`: dotted overrides for Snakemake."""
+
+import pytest
+
+from prime_core.config import SettingsError, parse_settings
+from prime_core.launch.snakemake_command import translated
+
+
+def test_arguments_without_overrides_pass_through():
+    assert translated(["-n", "--cores", "2"]) == ["-n", "--cores", "2"]
+
+
+def test_dotted_overrides_become_nested_ones():
+    given = [
+        "-n",
+        "--config",
+        "policy.eps_clip=0.3",
+        "run=a",
+        "policy.whiten=false",
+        "--cores",
+        "2",
+    ]
+    assert translated(given) == [
+        *("-n", "--cores", "2", "--config"),
+        *('run="a"', 'policy={"eps_clip": 0.3, "whiten": false}'),
+    ]
+
+
+def test_several_config_options_are_one():
+    assert translated(["--config", "seed=1", "-n", "-C", "run=b"]) == [
+        *("-n", "--config", "seed=1", 'run="b"'),
+    ]
+
+
+def test_an_override_without_a_value_is_refused_by_name():
+    with pytest.raises(SettingsError, match=r"--config seed: expected KEY=VALUE"):
+        translated(["--config", "seed"])
+
+
+def test_null_inside_a_nested_override_arrives_as_text_and_means_none():
+    assert parse_settings({"model": {"path": "null"}}, "settings").model.path is None
