@@ -25,7 +25,7 @@ _CLOCK = re.compile(
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?[.:]?")
 _NAMED_CHOICE = re.compile(r"(?:\(([A-Z])\)|([A-Z])\)|([A-Z])[.:]\s)\s*\S.*", re.DOTALL)
 _OPTIONS = re.compile(r"(?<![A-Za-z])[A-Z](?:\)|[.:]|$)")
-_TEXT_GROUP = re.compile(r"\\text\s*\{((?:[^{}\\]|\\.|\{[^{}]*\})*)\}")
+_TEXT_GROUP = re.compile(r"\\text\s*\{((?:[^{}\\]|\\.|\{[^{}]{0,200}\}){0,1000})\}")
 _ARTICLES = frozenset(["a", "an", "the"])
 
 

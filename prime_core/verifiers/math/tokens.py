@@ -58,7 +58,7 @@ _ALTERNATIVE = re.compile(r"\b(?:or|else|otherwise|and)\b|\bfor\b.*\bfor\b", re.
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
-    |\\text\s*\{(?P<text>(?:[^{}\\]|\\.|\{[^{}]*\})*)\}
+    |\\text\s*\{(?P<text>(?:[^{}\\]|\\.|\{[^{}]{0,200}\}){0,1000})\}
     |\\(?P<macro>[A-Za-z]+)
     |\\(?P<escaped>[{}%$&|\\_#.])
     |(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+(?![A-Za-z\d]))?)
