@@ -47,7 +47,7 @@ def test_a_padding_token_inside_a_response_is_a_token_like_others():
 def test_take_keeps_the_order_asked_and_lengths_count_prompt_and_response():
     sequences = Sequences([[1], [2, 2], [3]], [[4], [5], [6, 6, 6]])
     assert sequences.take([2, 0]) == Sequences([[3], [1]], [[6, 6, 6], [4]])
-    assert sequences.lengths() == [2, 3, 4]
+    assert sequences.lengths == [2, 3, 4]
     assert len(sequences) == 3
 
 

@@ -59,7 +59,7 @@ def run_steps(trainer: Trainer, plan: Sequence[list[int]], size: int = 3) -> lis
             return loss_of_rows(trainer.engine, rows_here, minibatch) * bool(rows)
 
         ranks = (distributed.rank(), distributed.world_size())
-        return trainer.step(micro_batches(minibatch, SEQUENCES.lengths(), size, *ranks), loss_of)
+        return trainer.step(micro_batches(minibatch, SEQUENCES.lengths, size, *ranks), loss_of)
 
     return [step(minibatch) for minibatch in plan]
 

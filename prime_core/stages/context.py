@@ -37,7 +37,7 @@ def only_one(output: Path, run_dir: Path) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":  # the first rank holds the place for all of them
         yield
         return
-    name = os.path.relpath(output, run_dir).replace(os.sep, "-")
+    name = os.path.relpath(output, run_dir).replace(os.sep, "-") + ".lock"
     place = run_dir / ".locks" / name
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("w") as handle:

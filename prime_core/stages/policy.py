@@ -18,7 +18,7 @@ from prime_core.advantage import advantages
 from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum, masked_var, token_mean
 from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_estimate
-from prime_core.seeds import derive_seed, generator
+from prime_core.seeds import derive_seed
 from prime_core.settings import Settings
 from prime_core.stages.context import (
     Metrics,
@@ -30,12 +30,13 @@ from prime_core.stages.context import (
     progress_bar,
 )
 from prime_core.stages.score import logprobs_under
-from prime_core.training.batches import micro_batches, minibatches, pad
-from prime_core.training.distributed import gather, rank, world_size
+from prime_core.training.batches import pad
+from prime_core.training.distributed import gather
 from prime_core.training.engine import Trainer, continue_training
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.models import device
 from prime_core.training.scoring import logprobs_and_entropy, score
+from prime_core.training.updates import minibatch_plan, step_on
 
 
 def run(run_dir: Path, iteration: int) -> None:
@@ -120,15 +121,14 @@ class Update:
     def run(self, iteration: int) -> None:
         """All epochs and minibatches."""
         policy = self.settings.policy
-        plan = [
-            rows
-            for epoch in range(policy.ppo_epochs)
-            for rows in minibatches(
-                len(self.batch.sequences),
-                policy.ppo_mini_batch_size,
-                generator(self.settings.seed, "policy", iteration, epoch),
-            )
-        ]
+        plan = minibatch_plan(
+            len(self.batch.sequences),
+            policy.ppo_mini_batch_size,
+            policy.ppo_epochs,
+            self.settings.seed,
+            "policy",
+            iteration,
+        )
         with progress_bar(len(plan), "step", "policy") as bar:
             for rows in plan:
                 self._step(rows)
@@ -160,18 +160,13 @@ class Update:
     def _step(self, rows: list[int]) -> None:
         num_tokens = int(self.batch.mask[rows].sum())
 
-        def loss_of(indices: list[int]) -> Tensor:
-            loss = self._loss(indices or rows[:1], len(rows), num_tokens, counted=bool(indices))
-            return loss * bool(indices)
+        def loss_of(indices: list[int], counted: bool) -> Tensor:
+            return self._loss(indices, len(rows), num_tokens, counted)
 
-        passes = micro_batches(
-            rows,
-            self.batch.sequences.lengths(),
-            self.settings.policy.micro_batch_size,
-            rank(),
-            world_size(),
+        micro_batch_size = self.settings.policy.micro_batch_size
+        self.norms.append(
+            step_on(self.trainer, self.batch.sequences, rows, micro_batch_size, loss_of)
         )
-        self.norms.append(self.trainer.step(passes, loss_of))
 
     def _loss(self, rows: list[int], num_sequences: int, num_tokens: int, counted: bool) -> Tensor:
         policy = self.settings.policy

@@ -17,16 +17,17 @@ import torch
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.layout import RunFiles
 from prime_core.prm_loss import prm_cross_entropy, prm_loss
-from prime_core.seeds import derive_seed, generator
+from prime_core.seeds import derive_seed
 from prime_core.settings import Settings
 from prime_core.stages.context import Stopwatch, finish, only_one, open_run, place_of, progress_bar
 from prime_core.stages.score import logprobs_under, reference_of
-from prime_core.training.batches import micro_batches, minibatches, pad
-from prime_core.training.distributed import gather, rank, world_size
+from prime_core.training.batches import pad
+from prime_core.training.distributed import gather
 from prime_core.training.engine import Trainer, continue_training
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.models import device
 from prime_core.training.scoring import response_logprobs
+from prime_core.training.updates import minibatch_plan, step_on
 
 
 def run(run_dir: Path, iteration: int) -> None:
@@ -83,15 +84,14 @@ class Update:
     def run(self, iteration: int) -> None:
         """All epochs and minibatches."""
         prm = self.settings.prm
-        plan = [
-            rows
-            for epoch in range(prm.epochs)
-            for rows in minibatches(
-                len(self.batch.sequences),
-                prm.mini_batch_size,
-                generator(self.settings.seed, "prm", iteration, epoch),
-            )
-        ]
+        plan = minibatch_plan(
+            len(self.batch.sequences),
+            prm.mini_batch_size,
+            prm.epochs,
+            self.settings.seed,
+            "prm",
+            iteration,
+        )
         with progress_bar(len(plan), "step", "prm") as bar:
             for rows in plan:
                 self._step(rows)
@@ -100,20 +100,16 @@ class Update:
     def _step(self, rows: list[int]) -> None:
         total = 0.0
 
-        def loss_of(indices: list[int]) -> torch.Tensor:
+        def loss_of(indices: list[int], counted: bool) -> torch.Tensor:
             nonlocal total
-            loss = self._loss(indices or rows[:1], len(rows)) * bool(indices)
-            total += float(loss.detach())
+            loss = self._loss(indices, len(rows))
+            total += float(loss.detach()) * counted
             return loss
 
-        passes = micro_batches(
-            rows,
-            self.batch.sequences.lengths(),
-            self.settings.prm.micro_batch_size,
-            rank(),
-            world_size(),
+        micro_batch_size = self.settings.prm.micro_batch_size
+        self.norms.append(
+            step_on(self.trainer, self.batch.sequences, rows, micro_batch_size, loss_of)
         )
-        self.norms.append(self.trainer.step(passes, loss_of))
         self.losses.append(sum(gather(total)))
 
     def _loss(self, rows: list[int], num_responses: int) -> torch.Tensor:

@@ -19,8 +19,8 @@ from prime_core.rollouts import DEMONSTRATIONS, TableError, atomic_folder, read_
 from prime_core.seeds import derive_seed, generator
 from prime_core.settings import Settings
 from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
-from prime_core.training.batches import Sequences, micro_batches, pad
-from prime_core.training.distributed import gather, rank, shared_folder, start_ranks, world_size
+from prime_core.training.batches import Sequences, pad
+from prime_core.training.distributed import gather, rank, shared_folder, start_ranks
 from prime_core.training.engine import Trainer
 from prime_core.training.models import (
     device,
@@ -31,6 +31,7 @@ from prime_core.training.models import (
     prompt_tokens,
 )
 from prime_core.training.scoring import response_logprobs
+from prime_core.training.updates import step_on
 
 
 def run(run_dir: Path) -> None:
@@ -103,17 +104,14 @@ def _step(
     num_tokens = sum(len(sequences.responses[row]) for row in rows)
     total = 0.0
 
-    def loss_of(indices: list[int]) -> torch.Tensor:
+    def loss_of(indices: list[int], counted: bool) -> torch.Tensor:
         nonlocal total
-        counted = bool(indices)
-        batch = pad(sequences.take(indices or rows[:1]), int(tokenizer.pad_token_id), device())
-        logprobs = response_logprobs(trainer.engine, batch)
-        loss = -masked_sum(logprobs, batch.mask) / num_tokens * counted
-        total += float(loss.detach())
+        batch = pad(sequences.take(indices), int(tokenizer.pad_token_id), device())
+        loss = -masked_sum(response_logprobs(trainer.engine, batch), batch.mask) / num_tokens
+        total += float(loss.detach()) * counted
         return loss
 
-    lengths = sequences.lengths()
-    trainer.step(micro_batches(rows, lengths, micro_batch_size, rank(), world_size()), loss_of)
+    step_on(trainer, sequences, rows, micro_batch_size, loss_of)
     return sum(gather(total))
 
 

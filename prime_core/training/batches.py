@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class Sequences:
         """The given rows."""
         return Sequences([self.prompts[i] for i in rows], [self.responses[i] for i in rows])
 
+    @cached_property
     def lengths(self) -> list[int]:
         """Tokens of prompt and response together."""
         return [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)]

@@ -46,7 +46,7 @@ def score(
     """Log-probabilities of every response, as ragged rows in the sequences' order. No gradient."""
     rows: list[list[float]] = [[] for _ in range(len(sequences))]
     with torch.no_grad():
-        for indices in by_length(sequences.lengths(), micro_batch_size):
+        for indices in by_length(sequences.lengths, micro_batch_size):
             batch = pad(sequences.take(indices), pad_token_id, device)
             logprobs = response_logprobs(model, batch, temperature).float().cpu()
             for place, index in enumerate(indices):

@@ -1,0 +1,45 @@
+"""Optimizer steps over minibatches: what SFT, the PRM update and the policy update share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from prime_core.seeds import generator
+from prime_core.training.batches import Sequences, micro_batches, minibatches
+from prime_core.training.distributed import rank, world_size
+from prime_core.training.engine import Trainer
+
+
+def minibatch_plan(
+    num_rows: int, size: int, epochs: int, seed: int, stage: str, iteration: int
+) -> list[list[int]]:
+    """The minibatches of one update, epoch after epoch, each a fresh partition of all rows."""
+    return [
+        rows
+        for epoch in range(epochs)
+        for rows in minibatches(num_rows, size, generator(seed, stage, iteration, epoch))
+    ]
+
+
+def step_on(
+    trainer: Trainer,
+    sequences: Sequences,
+    rows: list[int],
+    micro_batch_size: int,
+    loss_of: Callable[[list[int], bool], Tensor],
+) -> float:
+    """One optimizer step on a minibatch; returns the gradient norm.
+
+    loss_of(rows, counted) is a micro batch's part of the minibatch's loss. Where this rank has no
+    rows left it is asked for any row with counted False, and its loss weighs nothing: the ranks'
+    collective operations have to meet.
+    """
+
+    def weighed(indices: list[int]) -> Tensor:
+        counted = bool(indices)
+        return loss_of(indices or rows[:1], counted) * counted
+
+    passes = micro_batches(rows, sequences.lengths, micro_batch_size, rank(), world_size())
+    return trainer.step(passes, weighed)
