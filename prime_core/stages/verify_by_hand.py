@@ -81,7 +81,10 @@ def _read(source: Path) -> list[dict[str, Any]]:
 def _row(values: dict[str, Any], place: str) -> Row:
     """The row to judge in a line of the file."""
     if "program" in values and "tests" in values:
-        return Row("program", _text(values["program"]), _text(values["tests"]))
+        tests = values["tests"]
+        if isinstance(tests, dict) and "test" in tests and "problem" in values:
+            tests = {"prompt": values["problem"]} | tests  # the code that a completion continues
+        return Row("program", _text(values["program"]), _text(tests))
     if "response" not in values or "ground_truth" not in values:
         raise TableError(
             f"{place}: columns response and ground_truth, or program and tests, are needed; "
