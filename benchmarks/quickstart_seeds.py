@@ -21,7 +21,7 @@ METHODS = {"prime": "PRIME", "rloo": "RLOO, outcome only"}
 def run(method: str, seed: int) -> Path:
     """Run one method with one seed through the workflow; its folder."""
     name = f"{method}-seed{seed}"
-    options = [f"run={name}", f"seed={seed}"]
+    options = [f"run={name}", f"seed={seed}", "evaluation={every: 1}"]
     files = ["configs/quickstart.yaml"]
     if method == "rloo":
         files.append("configs/ablations/quickstart_rloo.yaml")

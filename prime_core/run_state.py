@@ -6,6 +6,7 @@ The Snakefile asks it while it builds the graph, and tells it when work begins a
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -134,3 +135,11 @@ def find_own_commands() -> None:
     path = os.environ.get("PATH", "")
     if own not in path.split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([own, path])
+
+
+def show_stages_only() -> None:
+    """Leave out Snakemake's two lines before each job: the stages print their own."""
+    chatter = ("Select jobs to execute", "Execute ")
+    logging.getLogger("snakemake.logging").addFilter(
+        lambda record: not record.getMessage().startswith(chatter)
+    )

@@ -16,7 +16,13 @@ TINY: dict[str, Any] = {
     "run": "tiny",
     "iterations": 2,
     "model": {
-        "build": {"num_layers": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64}
+        "build": {
+            "num_layers": 1,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "intermediate_size": 64,
+            "initializer_range": 0.08,
+        }
     },
     "data": {
         "arithmetic": {
@@ -29,7 +35,7 @@ TINY: dict[str, Any] = {
             "max_error": 2,
         }
     },
-    "sft": {"num_steps": 60, "batch_size": 16, "optimizer": {"learning_rate": 1e-2}},
+    "sft": {"num_steps": 300, "batch_size": 16, "optimizer": {"learning_rate": 1e-2}},
     "rollout": {"rollout_batch_size": 6, "n_samples_per_prompt": 6, "max_response_length": 24},
     "filter": {"filter_accuracy": False},
     "prm": {"mini_batch_size": 24, "micro_batch_size": 12, "optimizer": {"learning_rate": 1e-3}},

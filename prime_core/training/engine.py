@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,10 @@ class Trainer:
                     str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG, client_state=state
                 )
         except (SafetensorError, RuntimeError) as error:  # what the writers make of a full disk
-            raise OSError(f"{path}: could not be written: {error}") from error
+            free = shutil.disk_usage(path.parent).free / 1e6
+            raise OSError(
+                f"{path}: could not be written, with {free:.1f} MB free on its disk: {error}"
+            ) from error
 
     def save_weights(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write weights and tokenizer, whole also where ZeRO-3 keeps parts on each rank."""

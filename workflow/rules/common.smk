@@ -11,10 +11,11 @@ from snakemake.utils import validate
 
 from prime_core.config import SettingsError, parse_settings
 from prime_core.layout import RunFiles
-from prime_core.run_state import RunBusy, RunState, find_own_commands
+from prime_core.run_state import RunBusy, RunState, find_own_commands, show_stages_only
 from prime_core.targets import Targets
 
 find_own_commands()
+show_stages_only()
 try:
     SETTINGS = parse_settings(config, "settings")
     RUN_STATE = RunState(SETTINGS)
