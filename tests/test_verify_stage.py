@@ -114,11 +114,11 @@ def test_a_stage_killed_five_times_gives_the_table_of_an_undisturbed_one(tmp_pat
     with partial.open("a") as file:
         file.write('[12345, "corr')  # torn by the end of the job
     verify.run(killed.root, 1, 0)
-    tables = [
+    expected, found = (
         read_table(files.outcomes(1, 0), OUTCOMES).drop(columns="seconds")
         for files in (calm, killed)
-    ]
-    pd.testing.assert_frame_equal(*tables)
+    )
+    pd.testing.assert_frame_equal(expected, found)
 
 
 def test_finished_rows_are_not_judged_again_and_other_rows_are(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         figures = {"benchmark": benchmark, "iteration": iteration} | _figures(rows, chosen)
         write_json(place, figures | watch.seconds)
         print(
-            f"{place_of(iteration, settings)} evaluate"
-            f" {benchmark}: accuracy {figures['accuracy']:.3f} "
+            f"{place_of(iteration, settings)} evaluate {benchmark}: "
+            f"accuracy {figures['accuracy']:.3f} "
             f"[{figures['accuracy_low']:.3f}, {figures['accuracy_high']:.3f}], "
             f"{len(problems)} problems x {chosen.n_samples_per_prompt}",
             flush=True,

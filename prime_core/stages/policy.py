@@ -136,11 +136,8 @@ class Update:
 
     def metrics(self) -> Metrics:
         """Means over all tokens of all steps."""
-        totals = {
-            name: sum(parts)
-            for name in self.sums
-            for parts in [[part[name] for part in gather(self.sums)]]
-        }
+        parts = gather(self.sums)
+        totals = {name: sum(part.get(name, 0.0) for part in parts) for name in self.sums}
         count = totals.pop("num_tokens")
         mask = self.batch.mask
         sampler = self.batch.matrix([row.tolist() for row in self.batch.rows["sampler_logprobs"]])

@@ -58,8 +58,8 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "prm"),
             metrics | watch.seconds,
-            f"{place_of(iteration, settings)} prm"
-            f": loss {update.losses[0]:.4f} -> {update.losses[-1]:.4f} in "
+            f"{place_of(iteration, settings)} prm: "
+            f"loss {update.losses[0]:.4f} -> {update.losses[-1]:.4f} in "
             f"{len(update.losses)} steps, {watch.seconds['timing_s/train']:.1f} s",
         )
 

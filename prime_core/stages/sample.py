@@ -41,8 +41,8 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         finish(
             files.metrics(iteration, f"sample-{shard:02d}"),
             metrics,
-            f"{place_of(iteration, settings)} sample"
-            f" {shard}: {len(rows)} responses to {len(asked)} prompts, "
+            f"{place_of(iteration, settings)} sample {shard}: "
+            f"{len(rows)} responses to {len(asked)} prompts, "
             f"mean length {metrics['response_length/mean']:.1f} tokens, "
             f"{watch.seconds.get('timing_s/generate', 0.0):.1f} s",
         )

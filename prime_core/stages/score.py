@@ -71,8 +71,8 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "score"),
             metrics,
-            f"{place_of(iteration, settings)} score"
-            f": PRM ranks {metrics['prm/ranking_accuracy']:.3f} of "
+            f"{place_of(iteration, settings)} score: "
+            f"PRM ranks {metrics['prm/ranking_accuracy']:.3f} of "
             f"{metrics['prm/num_pairs']:.0f} pairs rightly, log-odds of correct responses "
             f"{metrics['reward/log_odds_correct']:+.3f}, of incorrect ones "
             f"{metrics['reward/log_odds_incorrect']:+.3f}",

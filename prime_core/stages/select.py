@@ -44,8 +44,8 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "select"),
             metrics,
-            f"{place_of(iteration, settings)} select"
-            f": sampled accuracy {metrics['rollout/accuracy']:.3f}, "
+            f"{place_of(iteration, settings)} select: "
+            f"sampled accuracy {metrics['rollout/accuracy']:.3f}, "
             f"{num_groups(batch)} of {num_groups(judged)} prompts kept "
             f"({len(batch)} responses)",
         )

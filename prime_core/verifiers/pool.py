@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
@@ -49,7 +49,7 @@ def judge_rows(
     *,
     num_workers: int | None = None,
     limit_seconds: float | None = None,
-) -> Iterator[tuple[int, Judgement]]:
+) -> Generator[tuple[int, Judgement], None, None]:
     """Judge every row once, in no particular order.
 
     num_workers: all cores of the job unless stated; fewer where the rows are few.
