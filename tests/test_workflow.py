@@ -163,7 +163,10 @@ def kill_one_stage(process: subprocess.Popen) -> None:
         kill_everything(process)
 
 
-@pytest.mark.parametrize("kill", [kill_everything, kill_snakemake_alone, kill_one_stage])
+@pytest.mark.parametrize(
+    "kill",
+    [kill_everything, kill_everything, kill_snakemake_alone, kill_snakemake_alone, kill_one_stage],
+)
 def test_a_killed_run_ends_with_the_same_bits(finished, tmp_path, kill):
     """The same command twice: killed at a random moment, then to its end."""
     _, seconds = finished
