@@ -58,15 +58,15 @@ def across_seeds(curves: list[dict[int, float]]) -> tuple[list[int], np.ndarray,
 
 def table(held_out: dict[str, list[dict[int, float]]]) -> str:
     """Held-out accuracy by iteration in percent, mean and standard error over seeds."""
-    iterations = sorted(next(iter(held_out.values()))[0])
-    lines = [
-        "| method | " + " | ".join(f"iteration {i}" for i in iterations) + " |",
-        "|---" * (len(iterations) + 1) + "|",
-    ]
-    for method, curves in held_out.items():
-        _, mean, error = across_seeds(curves)
-        cells = [f"{100 * m:.1f} ± {100 * e:.1f}" for m, e in zip(mean, error, strict=True)]
-        lines.append(f"| {METHODS[method]} | " + " | ".join(cells) + " |")
+    curves = {METHODS[method]: across_seeds(of_seeds) for method, of_seeds in held_out.items()}
+    iterations = next(iter(curves.values()))[0]
+    lines = ["| iteration | " + " | ".join(curves) + " |", "|---" * (len(curves) + 1) + "|"]
+    for place, iteration in enumerate(iterations):
+        cells = [
+            f"{100 * mean[place]:.1f} ± {100 * error[place]:.1f}"
+            for _, mean, error in curves.values()
+        ]
+        lines.append(f"| {iteration} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
