@@ -195,12 +195,13 @@ def report(run_dir: Path) -> None:
     stage("report").run(run_dir)
 
 
-@main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": ["-h"]},
-)
+@main.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> None:
-    """Run the workflow: Snakemake, with dotted overrides (--config policy.eps_clip=0.3)."""
+    """Run the workflow: Snakemake, with dotted overrides (--config policy.eps_clip=0.3).
+
+    All other options are Snakemake's own: -n for a dry run, --configfile, --profile, ...
+    """
     import_module("prime_core.launch.snakemake_command").run(arguments)
 
 
