@@ -180,7 +180,9 @@ class Verification(Section):
         description="The run stops when the verifier fails on more than this share of a shard.",
     )
     timeout_seconds: float = Field(
-        10.0, gt=0, description="Wall-clock limit for one response's judgement."
+        60.0,
+        gt=0,
+        description="Wall-clock limit of one judgement, all tests of a program together.",
     )
     no_box: Literal["no_answer", "last_line"] = Field(
         "no_answer", description="What a mathematical response without \\boxed{} is worth."

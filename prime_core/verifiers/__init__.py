@@ -25,7 +25,7 @@ class Rules:
     sandbox, memory_mb: isolation and memory of programs.
     """
 
-    timeout_seconds: float = 10.0
+    timeout_seconds: float = 60.0
     no_box: Literal["no_answer", "last_line"] = "no_answer"
     sandbox: Literal["auto", "bubblewrap", "namespaces", "none"] = "auto"
     memory_mb: int = 1024
