@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Paths of one run's files (docs: DESIGN of a run's folder).
+    """Paths of one run's files; docs/files.md shows them as a tree.
 
     root: the run's folder, results/<run>.
     """
