@@ -42,6 +42,12 @@ def warmed_up(finished, tmp_path):
     return folder
 
 
+def redone(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    """Files that were there before and were written again, the report apart."""
+    written = {name for name, when in before.items() if after.get(name, when) != when}
+    return {name for name in written if not name.startswith("report/")}
+
+
 def test_a_run_leaves_its_tables_weights_and_report(finished):
     root = finished[0] / "results" / "tiny"
     for name in (
@@ -86,8 +92,7 @@ def test_more_iterations_redo_no_finished_work(finished, tmp_path):
     run_well(folder, settings=TINY | {"iterations": 3})
     after = modified(root)
     assert (root / "iterations" / "0003" / "policy").exists()
-    rewritten = {name for name, when in before.items() if after.get(name, when) != when}
-    assert {name for name in rewritten if not name.startswith("report/")} == set()
+    assert redone(before, after) == set()
 
 
 def test_another_benchmark_and_other_shards_redo_no_finished_work(finished, tmp_path):
@@ -105,8 +110,7 @@ def test_another_benchmark_and_other_shards_redo_no_finished_work(finished, tmp_
     run_well(folder, settings=settings)
     after = modified(root)
     assert (root / "evaluations" / "0002" / "greedy.json").exists()
-    rewritten = {name for name, when in before.items() if after.get(name, when) != when}
-    assert {name for name in rewritten if not name.startswith("report/")} == set()
+    assert redone(before, after) == set()
 
 
 def test_a_deleted_table_is_rebuilt_with_what_depends_on_it(finished, tmp_path):
@@ -117,8 +121,7 @@ def test_a_deleted_table_is_rebuilt_with_what_depends_on_it(finished, tmp_path):
     run_well(folder)
     after = modified(root)
     assert digests(root) == expected
-    rewritten = {name for name in before if after[name] != before[name]}
-    assert {name for name in rewritten if not name.startswith("report/")} == {
+    assert redone(before, after) == {
         "evaluations/0002/validation.json",
         "evaluations/0002/validation.parquet",
     }
