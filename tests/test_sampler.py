@@ -4,12 +4,22 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from prime_core.samplers import Request, SamplingParams, load_sampler, request_seed
+from prime_core.samplers import (
+    Engine,
+    Request,
+    SamplerError,
+    SamplingParams,
+    load_sampler,
+    request_seed,
+)
+from prime_core.samplers.ask import ask
+from prime_core.settings import Settings
 from prime_core.training.batches import Sequences
-from prime_core.training.models import load_model
+from prime_core.training.models import load_model, save_model
 from prime_core.training.scoring import score
 from tests.tiny_model import ragged_sequences, save_tiny_model, tiny
 
@@ -22,7 +32,7 @@ REQUESTS = [
 
 def draw(folder, requests=REQUESTS, params=PARAMS, batch_size=64):
     return load_sampler("transformers")(
-        folder, "float32", requests, params, batch_size, lambda _count: None
+        folder, "float32", requests, params, Engine(batch_size), lambda _count: None
     )
 
 
@@ -87,7 +97,7 @@ def test_the_same_seed_repeats_bit_for_bit_and_another_draws_anew(tiny_model, ex
 
 def test_progress_counts_every_request(tiny_model):
     counted: list[int] = []
-    load_sampler("transformers")(tiny_model, "float32", REQUESTS, PARAMS, 5, counted.append)
+    load_sampler("transformers")(tiny_model, "float32", REQUESTS, PARAMS, Engine(5), counted.append)
     assert counted == [5, 5, 2]
 
 
@@ -108,6 +118,31 @@ def test_the_best_of_one_is_greedy(tiny_model):
     for ones in (top_1, tiny_p):
         assert [one.tokens for one in ones] == [one.tokens for one in greedy]
         assert all(value == 0 for one in ones for value in one.logprobs)
+
+
+def test_greedy_leaves_top_k_and_top_p_out(tiny_model):
+    greedy = draw(tiny_model, params=changed(PARAMS, temperature=0))
+    assert draw(tiny_model, params=changed(PARAMS, temperature=0, top_k=2, top_p=0.5)) == greedy
+    assert all(value < 0 for one in greedy for value in one.logprobs)
+
+
+def test_a_model_that_predicts_no_numbers_is_refused(tmp_path):
+    broken, tokenizer = tiny()
+    torch.nn.init.constant_(broken.model.norm.weight, torch.nan)
+    save_model(broken, tokenizer, tmp_path)
+    prompts = pd.DataFrame({"prompt_id": ["a"], "prompt": [[{"role": "user", "content": "1+1=?"}]]})
+    with pytest.raises(SamplerError, match="transformers gave log-probabilities that are no num"):
+        ask(
+            sampler="transformers",
+            model_path=tmp_path,
+            prompts=prompts,
+            purpose="sample",
+            iteration=1,
+            n_samples_per_prompt=2,
+            params=PARAMS,
+            settings=Settings(),
+            progress=lambda _count: None,
+        )
 
 
 def test_first_tokens_are_distributed_as_the_model_says(tiny_model, model):

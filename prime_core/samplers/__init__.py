@@ -5,11 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from prime_core.samplers.request import Request, Sampled, SamplingParams, request_seed
+from prime_core.samplers.request import (
+    Engine,
+    Request,
+    Sampled,
+    SamplerError,
+    SamplingParams,
+    request_seed,
+)
 
-SAMPLERS = {"transformers": "prime_core.samplers.transformers_generate"}
+SAMPLERS = {
+    "transformers": "prime_core.samplers.transformers_generate",
+    "vllm": "prime_core.samplers.vllm_generate",
+}
 
-__all__ = ["SAMPLERS", "Request", "Sampled", "SamplingParams", "load_sampler", "request_seed"]
+__all__ = [
+    "SAMPLERS",
+    "Engine",
+    "Request",
+    "Sampled",
+    "SamplerError",
+    "SamplingParams",
+    "load_sampler",
+    "request_seed",
+]
 
 
 def load_sampler(name: str) -> Callable[..., list[Sampled]]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from prime_core.samplers import Request, SamplingParams, load_sampler, request_seed
+from prime_core.samplers import (
+    Engine,
+    Request,
+    SamplerError,
+    SamplingParams,
+    load_sampler,
+    request_seed,
+)
 from prime_core.settings import Settings
 from prime_core.training.models import load_tokenizer, prompt_tokens
 
 
 def ask(
     *,
+    sampler: str,
     model_path: Path,
     prompts: pd.DataFrame,
     purpose: str,
@@ -26,7 +35,8 @@ def ask(
 ) -> list[dict[str, Any]]:
     """Responses to each prompt, prompt by prompt, with the columns of ROLLOUTS but the policy's.
 
-    purpose: enters the random numbers, so that evaluations and rollouts never share them.
+    sampler: a name under SAMPLERS. purpose: enters the random numbers, so that evaluations and
+    rollouts never share them. Raises SamplerError where the model predicts no numbers.
     """
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
@@ -39,14 +49,11 @@ def ask(
         Request(tokens[place], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
         for place, prompt_id, sample in keys
     ]
-    sampled = load_sampler(settings.rollout.sampler)(
-        model_path,
-        settings.model.dtype,
-        requests,
-        params,
-        settings.rollout.sampler_batch_size,
-        progress,
+    sampled = load_sampler(sampler)(
+        model_path, settings.model.dtype, requests, params, engine_of(settings), progress
     )
+    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
+        raise SamplerError(f"{model_path}: {sampler} gave log-probabilities that are no numbers")
     return [
         {
             "prompt_id": prompt_id,
@@ -59,3 +66,15 @@ def ask(
         }
         for (place, prompt_id, sample), response in zip(keys, sampled, strict=True)
     ]
+
+
+def engine_of(settings: Settings) -> Engine:
+    """How a run's settings let a sampler compute."""
+    rollout = settings.rollout
+    return Engine(
+        batch_size=rollout.sampler_batch_size,
+        max_prompt_length=settings.data.max_prompt_length,
+        tensor_parallel_size=rollout.tensor_parallel_size,
+        gpu_memory_utilization=rollout.gpu_memory_utilization,
+        enforce_eager=rollout.enforce_eager,
+    )

@@ -20,12 +20,32 @@ class Request:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How responses are drawn. temperature 0: greedy. top_k 0 and top_p 1: off."""
+    """How responses are drawn. top_k 0 and top_p 1: off. temperature 0: greedy, without them."""
 
     temperature: float
     top_p: float
     top_k: int
     max_response_length: int
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How responses are computed; nothing of it changes what is drawn, beyond rounding.
+
+    batch_size: responses generated together. max_prompt_length: tokens, room is made for so many.
+    The rest is vLLM's: GPUs that share one copy of the model, share of each GPU's memory, and
+    whether to do without CUDA graphs.
+    """
+
+    batch_size: int
+    max_prompt_length: int = 1
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    enforce_eager: bool = False
+
+
+class SamplerError(ValueError):
+    """A sampler cannot be used here, or for this model."""
 
 
 @dataclass(frozen=True)

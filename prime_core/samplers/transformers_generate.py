@@ -24,7 +24,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from prime_core.samplers.request import Request, Sampled, SamplingParams
+from prime_core.samplers.request import Engine, Request, Sampled, SamplingParams
 from prime_core.training.models import eos_token_ids, load_model, load_tokenizer
 
 
@@ -33,7 +33,7 @@ def sample(
     dtype: str,
     requests: Sequence[Request],
     params: SamplingParams,
-    batch_size: int,
+    engine: Engine,
     progress: Callable[[int], object],
 ) -> list[Sampled]:
     """One response for each request, in the requests' order."""
@@ -44,8 +44,8 @@ def sample(
     model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
     responses: list[Sampled | None] = [None] * len(requests)
     order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_tokens), i))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for start in range(0, len(order), engine.batch_size):
+        chosen = order[start : start + engine.batch_size]
         batch = [requests[index] for index in chosen]
         for index, response in zip(chosen, _generate(model, batch, params, eos, pad), strict=True):
             responses[index] = response
@@ -128,7 +128,9 @@ def _uniforms(batch: list[Request], params: SamplingParams) -> Float[Tensor, "B 
 
 def _warpers(params: SamplingParams) -> list[LogitsProcessor]:
     warpers: list[LogitsProcessor] = []
-    if params.temperature not in (0, 1):
+    if params.temperature == 0:
+        return warpers
+    if params.temperature != 1:
         warpers.append(TemperatureLogitsWarper(float(params.temperature)))
     if params.top_k > 0:
         warpers.append(TopKLogitsWarper(params.top_k))

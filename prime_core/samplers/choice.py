@@ -1,0 +1,66 @@
+"""Which sampler answers: `auto` resolved, and one sampler for all responses of an iteration.
+
+Samplers draw different responses from the same seeds, so the shards of an iteration must not mix
+them, also not when the run is stopped and resumed with another setting or on another machine. The
+first shard writes down which one it takes (iterations/<i>/sampler.json); the others follow.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from prime_core.rollouts import read_json, write_json
+from prime_core.samplers.request import SamplerError
+from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
+
+
+def choose(setting: str, model_path: Path) -> str:
+    """Name of the sampler: the setting, or for "auto" vLLM where it can run, else transformers.
+
+    Raises SamplerError where vLLM is asked for and cannot run.
+    """
+    reason = _why_not(setting, model_path)
+    if reason is None:
+        return "vllm" if setting == "auto" else setting
+    if setting != "auto":
+        raise SamplerError(f"rollout.sampler '{setting}' cannot be used: {reason}")
+    print(f"rollout.sampler auto: transformers is used, since {reason}", file=sys.stderr)
+    return "transformers"
+
+
+def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bool) -> str:
+    """The sampler that the iteration began with, written down now where this is its beginning.
+
+    begun: whether rollouts of the iteration exist; until then a changed setting is followed.
+    Raises SamplerError where the iteration's sampler cannot run here: shards do not mix samplers.
+    """
+    recorded = read_json(record)["sampler"] if record.exists() else None
+    if recorded is None or (not begun and setting not in ("auto", recorded)):
+        chosen = choose(setting, model_path)
+        write_json(record, {"sampler": chosen})
+        return chosen
+    if reason := _why_not(recorded, model_path):
+        raise SamplerError(
+            f"{record}: the iteration was begun with {recorded}, which cannot be used here: "
+            f"{reason}; run this shard where it can, or delete {record} and the rollouts beside "
+            "it to sample the whole iteration anew"
+        )
+    return recorded
+
+
+def refuse_mixture(sampler: str, record: Path) -> None:
+    """Raise SamplerError when another process has begun the iteration anew meanwhile."""
+    recorded = read_json(record)["sampler"]
+    if recorded != sampler:
+        raise SamplerError(
+            f"{record}: this shard was sampled with {sampler}, the iteration meanwhile with "
+            f"{recorded}; run it again"
+        )
+
+
+def _why_not(sampler: str, model_path: Path) -> str | None:
+    if sampler == "transformers":
+        return None
+    with stdout_to_stderr():
+        return why_not(model_path)

@@ -1,0 +1,246 @@
+"""Sampling by vLLM: continuous batches, a prompt's own tokens computed once for all its responses.
+
+Each response draws from its own seed, so what is sampled does not depend on which responses share
+a batch. The numbers drawn are vLLM's own: from the same seeds another sampler, or another
+generation of vLLM, draws other responses of the same distribution.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+from transformers import AutoConfig
+
+from prime_core import fast_copies
+from prime_core.samplers.request import Engine, Request, Sampled, SamplerError, SamplingParams
+from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
+from prime_core.training.models import load_tokenizer, saved_eos_token_ids
+
+if TYPE_CHECKING:
+    from vllm import LLM
+
+TEMPERATURES = (0.01, 2.0)  # vLLM raises lower ones to the first, and refuses higher ones
+NO_ROOM = re.compile(
+    r"out of memory|can't allocate memory|No available memory|KV cache is needed|"
+    r"Available memory on node|less than desired|engine's budget"
+)
+NO_WORKERS = re.compile(r"(WorkerProc|Engine core) initialization failed")
+
+
+def sample(
+    model_path: Path,
+    dtype: str,
+    requests: Sequence[Request],
+    params: SamplingParams,
+    engine: Engine,
+    progress: Callable[[int], object],
+) -> list[Sampled]:
+    """One response for each request, in the requests' order.
+
+    Raises SamplerError where vLLM cannot run, or has no room for the model.
+    """
+    if not requests:
+        return []
+    with stdout_to_stderr():
+        if reason := why_not(model_path):
+            raise SamplerError(f"rollout.sampler 'vllm' cannot sample here: {reason}")
+        _refuse_temperature(params.temperature)
+        eos = saved_eos_token_ids(model_path, load_tokenizer(model_path))
+        with fast_copies.nearest(model_path) as place:
+            arguments = engine_arguments(Path(place), dtype, requests, params, engine)
+            with _explained(model_path, arguments), _started(arguments) as llm:
+                return _generate(llm, requests, params, eos, progress)
+
+
+def engine_arguments(
+    model_path: Path,
+    dtype: str,
+    requests: Sequence[Request],
+    params: SamplingParams,
+    engine: Engine,
+) -> dict[str, Any]:
+    """What vLLM's engine is started with. Raises SamplerError for impossible GPUs."""
+    from vllm.platforms import current_platform
+
+    config = AutoConfig.from_pretrained(model_path).get_text_config()
+    longest = max(len(request.prompt_tokens) for request in requests)
+    max_model_len = _max_model_len(config, longest, params, engine)
+    arguments: dict[str, Any] = {
+        "model": str(model_path.resolve()),
+        "dtype": dtype,
+        "skip_tokenizer_init": True,  # tokens go in, tokens come out
+        "generation_config": "vllm",  # not the model's advice for chatting
+        "logprobs_mode": "processed_logprobs",  # of the distribution that was drawn from
+        "enable_prefix_caching": True,
+        "max_model_len": max_model_len,
+        "max_num_seqs": engine.batch_size,
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "gpu_memory_utilization": engine.gpu_memory_utilization,
+        "enforce_eager": engine.enforce_eager,
+        "seed": 0,  # of what has no seed of its own: nothing that is returned
+    }
+    _refuse_heads(config, engine.tensor_parallel_size)
+    if current_platform.is_cpu():
+        # A response's generator there cannot be set back when a prompt is computed in parts.
+        whole = {
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(max_model_len, 4096),
+        }
+        return arguments | whole | {"enforce_eager": True}
+    _refuse_gpus(engine.tensor_parallel_size, current_platform.device_count())
+    return arguments
+
+
+def _max_model_len(config: Any, longest: int, params: SamplingParams, engine: Engine) -> int:
+    """Tokens of prompt and response. Where the model has so many positions it is the same for
+    every shard, since what vLLM compiles is kept for one length."""
+    usual = max(longest, engine.max_prompt_length) + params.max_response_length
+    positions = getattr(config, "max_position_embeddings", None) or usual
+    return usual if usual <= positions else longest + params.max_response_length
+
+
+def _refuse_temperature(temperature: float) -> None:
+    low, high = TEMPERATURES
+    if temperature != 0 and not low <= temperature <= high:
+        raise SamplerError(
+            f"temperature {temperature}: vLLM samples at 0 (greedy) or {low} to {high}; "
+            "set rollout.sampler to transformers for others"
+        )
+
+
+def _refuse_heads(config: Any, tensor_parallel_size: int) -> None:
+    heads = getattr(config, "num_attention_heads", tensor_parallel_size)
+    if heads % tensor_parallel_size:
+        raise SamplerError(
+            f"rollout.tensor_parallel_size {tensor_parallel_size} does not divide the model's "
+            f"{heads} attention heads"
+        )
+
+
+def _refuse_gpus(tensor_parallel_size: int, num_gpus: int) -> None:
+    if tensor_parallel_size > num_gpus:
+        raise SamplerError(
+            f"rollout.tensor_parallel_size {tensor_parallel_size} needs as many GPUs in this job, "
+            f"which sees {num_gpus}; ask for more in the file of stage_resources"
+        )
+
+
+@contextmanager
+def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
+    """An engine, and its memory freed behind it."""
+    from vllm import LLM
+    from vllm.distributed import cleanup_dist_env_and_memory
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():  # the variable alone comes too late where torch is imported
+        torch._dynamo.config.disable = True
+    llm = None
+    try:
+        llm = LLM(**arguments)
+        yield llm
+    finally:
+        if llm is not None:
+            llm.llm_engine.engine_core.shutdown()
+        del llm
+        gc.collect()
+        cleanup_dist_env_and_memory()
+
+
+def _generate(
+    llm: LLM,
+    requests: Sequence[Request],
+    params: SamplingParams,
+    eos: list[int],
+    progress: Callable[[int], object],
+) -> list[Sampled]:
+    from vllm import RequestOutput
+
+    llm.enqueue(
+        [{"prompt_token_ids": request.prompt_tokens} for request in requests],
+        [_vllm_params(params, request.seed, eos) for request in requests],
+        use_tqdm=False,
+    )
+    answers = llm.wait_for_completion(RequestOutput, use_tqdm=_counter(progress))
+    return [_sampled(answer.outputs[0]) for answer in answers]
+
+
+def _vllm_params(params: SamplingParams, seed: int, eos: list[int]) -> Any:
+    from vllm import SamplingParams as VllmParams
+
+    return VllmParams(
+        temperature=params.temperature,
+        top_p=params.top_p,
+        top_k=params.top_k,
+        seed=seed,
+        max_tokens=params.max_response_length,
+        stop_token_ids=eos,
+        ignore_eos=True,  # `eos` holds all ends
+        logprobs=0,  # of the drawn token alone
+        flat_logprobs=True,
+        detokenize=False,
+    )
+
+
+def _sampled(answer: Any) -> Sampled:
+    """vLLM's answer as ours. Raises SamplerError for a response that did not end by itself."""
+    if answer.finish_reason not in ("stop", "length"):
+        raise SamplerError(f"vLLM broke a response off: {answer.finish_reason}")
+    tokens, logprobs = list(answer.token_ids), list(answer.logprobs.logprobs)
+    assert tokens == list(answer.logprobs.token_ids), "one log-probability a token"
+    return Sampled(tokens, logprobs, answer.finish_reason)
+
+
+def _counter(progress: Callable[[int], object]) -> Callable[..., tqdm]:
+    """A bar that nobody sees, which reports finished responses."""
+
+    class Counter(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            progress(int(n or 0))
+            return super().update(n)
+
+    return lambda **options: Counter(**options, file=io.StringIO())
+
+
+@contextmanager
+def _explained(model_path: Path, arguments: dict[str, Any]) -> Iterator[None]:
+    """Say in one sentence what to change where vLLM has no room."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        length = f"sequences of {arguments['max_model_len']} tokens"
+        if "derived max_model_len" in str(error):
+            raise SamplerError(
+                f"{model_path}: the model has no positions for {length}; lower "
+                "max_response_length, or data.max_prompt_length"
+            ) from error
+        if NO_ROOM.search(str(error)):
+            raise SamplerError(
+                f"{model_path}: no memory for vLLM with {length}, {_sizes(arguments)} "
+                f"({reason}); {_ADVICE}"
+            ) from error
+        if NO_WORKERS.search(str(error)):
+            raise SamplerError(
+                f"{model_path}: vLLM did not start with {length}, {_sizes(arguments)}; its own "
+                f"error stands above; where it speaks of memory: {_ADVICE}"
+            ) from error
+        raise
+
+
+def _sizes(arguments: dict[str, Any]) -> str:
+    names = ("tensor_parallel_size", "gpu_memory_utilization")
+    return ", ".join(f"rollout.{name} {arguments[name]}" for name in names)
+
+
+_ADVICE = (
+    "change rollout.gpu_memory_utilization, raise rollout.tensor_parallel_size, or lower "
+    "data.max_prompt_length and max_response_length"
+)

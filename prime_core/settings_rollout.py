@@ -1,0 +1,57 @@
+"""Settings of sampling (`rollout`), one section of `prime_core.settings`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from prime_core.settings_section import CHANGEABLE, Section
+
+
+class Rollout(Section):
+    """Sampling of responses."""
+
+    sampler: Literal["auto", "vllm", "transformers"] = Field(
+        "auto",
+        description="auto: vLLM where it can run, else transformers. Iterations that have begun "
+        "keep theirs.",
+        json_schema_extra=CHANGEABLE,
+    )
+    rollout_batch_size: int = Field(256, ge=1, description="Prompts an iteration. Paper: 256.")
+    n_samples_per_prompt: int = Field(4, ge=2, description="Responses a prompt, K. Paper: 4.")
+    temperature: float = Field(1.0, gt=0, description="Paper: 1.0.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Paper: 1.0.")
+    top_k: int = Field(0, ge=0, description="0: off, as in the paper.")
+    max_response_length: int = Field(3072, ge=1, description="Tokens. Paper: 3072.")
+    oversample_factor: float = Field(
+        1.0, ge=1, description="Prompts sampled at first, over rollout_batch_size."
+    )
+    refill_rounds: int = Field(
+        0, ge=0, description="Further rounds of fresh prompts while the filtered batch is short."
+    )
+    num_shards: int = Field(
+        2, ge=1, description="Sampling and verification jobs a round.", json_schema_extra=CHANGEABLE
+    )
+    sampler_batch_size: int = Field(
+        256, ge=1, description="Responses generated together.", json_schema_extra=CHANGEABLE
+    )
+    tensor_parallel_size: int = Field(
+        1,
+        ge=1,
+        description="vLLM: GPUs of a sampling job that share one copy of the model; divides its "
+        "attention heads.",
+        json_schema_extra=CHANGEABLE,
+    )
+    gpu_memory_utilization: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="vLLM: share of each GPU's memory for weights and key-value cache.",
+        json_schema_extra=CHANGEABLE,
+    )
+    enforce_eager: bool = Field(
+        False,
+        description="vLLM: no compilation and no CUDA graphs; starts sooner, samples slower.",
+        json_schema_extra=CHANGEABLE,
+    )
