@@ -1,0 +1,200 @@
+"""`prime plan`: what a run will need, and whether it can work, before anything is submitted.
+
+In: settings as Snakemake takes them, the stages' table, the site's names, the model's config.json
+or a known size. Out: a page of text or JSON; exit status 1 where something cannot work.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from prime_core import hub
+from prime_core.config import SettingsError
+from prime_core.launch.arguments import asked_settings
+from prime_core.launch.site import Site, load_site, site_file
+from prime_core.launch.stage_resources import StageNeeds, load_stages
+from prime_core.planning.hardware import PROCESSORS, Assumptions, Gpu, gpu_of
+from prime_core.planning.known_shapes import known_shape, shape_of_size
+from prime_core.planning.page import page
+from prime_core.planning.plan import Plan, as_dict, plan
+from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
+from prime_core.planning.stage_plans import Case, Machine
+from prime_core.planning.workload import workload
+from prime_core.settings import Settings
+
+
+@dataclass(frozen=True)
+class Options:
+    """Those of the command. None: as the settings, the site or the GPU's type say.
+
+    gpus: at a time; assume: texts NAME=VALUE.
+    """
+
+    model_size: str | None = None
+    gpu: str | None = None
+    gpu_memory_gb: float | None = None
+    gpus: int | None = None
+    disk_gb_per_s: float = 2.0
+    disk_tb: float | None = None
+    gradient_checkpointing: bool = False
+    offload_optimizer: bool = False
+    assume: tuple[str, ...] = ()
+
+
+def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
+    """Print the plan; the exit status. Raises SettingsError or PlanError in one sentence."""
+    settings = asked_settings(arguments)
+    site_path = site_file(Path())
+    site = load_site(site_path) if site_path.exists() else None
+    name, shape = find_shape(settings, options.model_size)
+    found = plan(make_case(settings, site, shape, options), options.disk_tb)
+    found = replace(found, problems=(*site_problems(found, site), *found.problems))
+    if as_json:
+        print(json.dumps({"model": name} | as_dict(found), indent=1))
+    else:
+        print(page(found, name, gpu_source(site, site_path, options)))
+    if found.problems:
+        print(f"{settings.run}: {len(found.problems)} things cannot work", file=sys.stderr)
+    return 1 if found.problems else 0
+
+
+def make_case(settings: Settings, site: Site | None, shape: ModelShape, options: Options) -> Case:
+    """What the plan starts from. site: None where there is no file of one.
+
+    Raises SettingsError for a wrong assumption or stages' table.
+    """
+    gpu = choose_gpu(site, options)
+    machines = {
+        name: machine_of(needs, has_gpus=gpu is not PROCESSORS)
+        for name, needs in load_stages(Path(settings.stage_resources)).items()
+    }
+    assumed = assumptions(options.assume)
+    largest = max(machine.num_gpus for machine in machines.values())
+    return Case(
+        shape=shape,
+        settings=settings,
+        work=workload(settings, assumed),
+        machines=machines,
+        gpu=gpu,
+        num_gpus=options.gpus or max(largest, 1),
+        assumed=assumed,
+        disk_gb_per_s=options.disk_gb_per_s,
+        checkpointing=options.gradient_checkpointing,
+        offload_optimizer=options.offload_optimizer,
+    )
+
+
+def machine_of(needs: StageNeeds, has_gpus: bool) -> Machine:
+    """A line of the stages' table as numbers; as on a site with or without GPUs."""
+    gpus = needs.gpus_per_node if has_gpus else 0
+    return Machine(
+        nodes=needs.nodes,
+        gpus_per_node=gpus,
+        ranks_per_node=needs.tasks_per_node or max(gpus, 1),
+        cpus_per_task=needs.cpus_per_task,
+        mem_mb=needs.mem_mb,
+        runtime=needs.runtime,
+    )
+
+
+def find_shape(settings: Settings, model_size: str | None) -> tuple[str, ModelShape]:
+    """Name and shape of the run's model: as given, its folder, the hub's cache, a known name.
+
+    Raises PlanError naming the model where none of these knows it.
+    """
+    path = settings.model.path
+    if model_size is not None:
+        return model_size, shape_of_size(model_size)
+    if path is None:
+        return "built from scratch", built_shape(settings.model.build)
+    folder = _folder(path)
+    if folder is not None:
+        return path, shape_from_config(_config(folder / "config.json"), str(folder))
+    shape = known_shape(path)
+    if shape is None:
+        raise PlanError(
+            f"model.path {path}: neither a folder, nor fetched, nor of a known name: "
+            "run `prime fetch`, or give its size by --model-size"
+        )
+    return path, shape
+
+
+def choose_gpu(site: Site | None, options: Options) -> Gpu:
+    """The GPU of --gpu, else of the site's type, else the usual one; its memory as given.
+
+    PROCESSORS on a site without GPUs.
+    """
+    if site is not None and not site.gpu.gpus_per_node and options.gpu is None:
+        return PROCESSORS
+    gpu = gpu_of(options.gpu or (site.gpu.gpu_model if site else None))
+    if options.gpu_memory_gb is not None:
+        return replace(gpu, memory_gib=options.gpu_memory_gb)
+    return gpu
+
+
+def gpu_source(site: Site | None, path: Path, options: Options) -> str:
+    """Where the type of GPU comes from, for the page."""
+    if options.gpu:
+        return "--gpu"
+    if site and (site.gpu.gpu_model or not site.gpu.gpus_per_node):
+        return str(path)
+    return "assumed: --gpu names another"
+
+
+def site_problems(found: Plan, site: Site | None) -> list[str]:
+    """Stages that ask for more GPUs than the site's nodes have, where it says how many."""
+    most = site.gpu.gpus_per_node if site else 0
+    return [
+        f"{name}: {stage.machine.gpus_per_node} GPUs a node, and the site's have {most}: lower "
+        f"{name}.gpus_per_node in the file of stage_resources"
+        for name, stage in found.stages.items()
+        if 0 < most < stage.machine.gpus_per_node
+    ]
+
+
+def assumptions(texts: Sequence[str]) -> Assumptions:
+    """From texts NAME=VALUE. Raises SettingsError naming one that is none, or wrong."""
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or name not in Assumptions.model_fields:
+            known = ", ".join(Assumptions.model_fields)
+            raise SettingsError(f"--assume {text}: expected NAME=VALUE, NAME one of {known}")
+        values[name] = yaml.safe_load(value)
+    try:
+        return Assumptions.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(
+            f"--assume {first['loc'][0]}={first['input']}: {first['msg']}"
+        ) from None
+
+
+def _folder(path: str) -> Path | None:
+    """The model's folder here or in the hub's cache; None where it is not fetched."""
+    if not hub.is_hub_id(path):
+        if not (Path(path) / "config.json").exists():
+            raise PlanError(f"model.path {path}: no such folder, or no config.json in it")
+        return Path(path)
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(path, "config.json")
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PlanError(f"{path}: not readable: {error}") from None
+    if not isinstance(values, dict):
+        raise PlanError(f"{path}: expected a mapping, found {type(values).__name__}")
+    return values

@@ -1,0 +1,1 @@
+"""What a run will need, from numbers alone: memory, disk, seconds. No model is loaded."""

@@ -1,0 +1,95 @@
+"""What a GPU is taken to have and to do, and what else a plan has to assume.
+
+Every figure is printed with the plan, and any of them can be given instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from prime_core.settings_section import Section
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """memory_gib as nvidia-smi shows it; tflops dense bfloat16; gb_per_s of its own memory."""
+
+    name: str
+    memory_gib: float
+    tflops: float
+    gb_per_s: float
+
+
+# By the type of gres, longest names first. What makers publish, memory rounded down.
+GPUS = (
+    Gpu("a100_40", 39.5, 312, 1555),
+    Gpu("a100", 79.0, 312, 2039),
+    Gpu("a800", 79.0, 312, 2039),
+    Gpu("h100", 79.0, 989, 3350),
+    Gpu("h800", 79.0, 989, 3350),
+    Gpu("gh200", 94.0, 989, 4000),
+    Gpu("h200", 139.0, 989, 4800),
+    Gpu("b200", 178.0, 2250, 8000),
+    Gpu("l40s", 44.5, 362, 864),
+    Gpu("l40", 44.5, 181, 864),
+    Gpu("a40", 44.5, 150, 696),
+    Gpu("a6000", 47.5, 155, 768),
+    Gpu("a10", 22.0, 125, 600),
+    Gpu("l4", 22.0, 121, 300),
+    Gpu("4090", 23.5, 165, 1008),
+    Gpu("3090", 23.5, 71, 936),
+    Gpu("v100", 31.5, 125, 900),
+)
+# Where a site has no GPUs: of one rank's processors, roughly.
+PROCESSORS = Gpu("processors", 0.0, 0.05, 10)
+USUAL = "a100"  # where nothing is said: the paper's machines were of this kind
+
+
+def gpu_of(model: str | None) -> Gpu:
+    """The GPU behind a gres type or a product name ("a100", "nvidia_h100_80gb_hbm3")."""
+    name = (model or USUAL).lower().replace("-", "_")
+    if "a100" in name and "40g" in name:
+        name = "a100_40"
+    found = [gpu for gpu in GPUS if gpu.name in name]
+    if found:
+        return max(found, key=lambda gpu: len(gpu.name))
+    return next(gpu for gpu in GPUS if gpu.name == USUAL)
+
+
+class Assumptions(Section):
+    """What no setting says. Each can be given: --assume NAME=VALUE."""
+
+    prompt_share: float = Field(
+        0.25, gt=0, le=1, description="mean prompt, of data.max_prompt_length"
+    )
+    response_share: float = Field(
+        0.3, gt=0, le=1, description="mean response, of max_response_length"
+    )
+    pass_share: float = Field(
+        0.31, gt=0, le=1, description="groups within the filter's bounds; the paper's run: 0.31"
+    )
+    training_mfu: float = Field(
+        0.35, gt=0, le=1, description="of the GPU's FLOP/s, in training and scoring"
+    )
+    bandwidth_share: float = Field(
+        0.4, gt=0, le=1, description="of the GPU's memory bandwidth, in sampling"
+    )
+    step_ms: float = Field(5.0, ge=0, description="the sampler's own work a token, milliseconds")
+    start_s: float = Field(30.0, ge=0, description="start of a stage: queue poll, imports, ranks")
+    engine_s: float = Field(60.0, ge=0, description="start of vLLM: compiling, CUDA graphs")
+    verify_s: float = Field(0.5, ge=0, description="one verdict on one processor, mean")
+    problems: int = Field(1000, ge=1, description="of a benchmark, validation included")
+    sampler_gib: float = Field(4.0, ge=0, description="vLLM beside weights and key-value cache")
+    reserve_share: float = Field(
+        0.08, ge=0, lt=1, description="of a GPU: CUDA context, NCCL, fragmentation"
+    )
+    host_gib: float = Field(5.0, ge=0, description="host memory of a rank beside tensors")
+    host_gbs: float = Field(2.0, gt=0, description="GB/s at which a rank reads and writes tensors")
+    text_bytes: float = Field(4.5, gt=0, description="of a token's text")
+    warning_s: float = Field(
+        120.0, ge=0, description="a job is told so long before its time ends (profile: --signal)"
+    )

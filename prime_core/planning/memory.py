@@ -1,0 +1,177 @@
+"""Memory of a GPU and of its node, stage by stage and part by part.
+
+In: a shape, how the stage runs. Out: bytes by part, whose sum is the most that a rank holds at any
+time. N parameters, R ranks; what DeepSpeed keeps was measured (tests repeat it):
+
+    stage   weights   gradients   float32 copy   optimizer
+    0       4 N       4 N         -              8 N
+    1       d N       d N         4 N / R        8 N / R
+    2       d N       d N / R     4 N / R        8 N / R
+    3       d N / R   d N / R     4 N / R        8 N / R        d: bytes of the training dtype
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prime_core.planning.activations import (
+    FLOAT32,
+    Pass,
+    forward_bytes,
+    kept_activations,
+    layer_at_work,
+    logits_bytes,
+)
+from prime_core.planning.hardware import GIB
+from prime_core.planning.shapes import ModelShape
+
+MOMENTS = 2 * FLOAT32  # AdamW's two, bytes a parameter
+# DeepSpeed's defaults, in numbers: one buffer for gradients on their way to the other ranks, and
+# the weights that ZeRO-3 gathers at a time.
+BUCKET = 500_000_000
+GATHERED = 1_050_000_000
+# Stage 0 copies as many gradients into one tensor to sum them over ranks; no setting changes that.
+SUMMED = 500_000_000
+
+# Parts in the order of tables. The last two are what a moment needs beyond the passes' parts.
+PARTS = (
+    "weights",
+    "gradients",
+    "float32 copy",
+    "optimizer states",
+    "communication",
+    "activations",
+    "logits, or a layer",
+    "key-value cache",
+    "sampler's own",
+    "loading or stepping",
+    "reserve",
+)
+Memory = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained: ranks in all, the largest pass of one."""
+
+    zero_stage: int
+    num_ranks: int
+    largest: Pass
+    offload_optimizer: bool = False
+
+
+def training_memory(shape: ModelShape, how: Training) -> Memory:
+    """Bytes on one rank's GPU, reserve left out."""
+    parts = resident_memory(shape, how)
+    one_pass = how.largest
+    work = max(logits_bytes(shape, one_pass), layer_at_work(shape, one_pass))
+    parts |= {
+        "communication": communication(shape, how),
+        "activations": float(kept_activations(shape, one_pass)),
+        "logits, or a layer": float(work),
+    }
+    passing = sum(parts.values())
+    others = max(_stepping(shape, how, parts), _loading(shape, how))
+    return parts | {"loading or stepping": max(0.0, others - passing)}
+
+
+def resident_memory(shape: ModelShape, how: Training) -> Memory:
+    """What stays on the GPU from pass to pass, the gradients of earlier passes among it."""
+    whole = float(shape.num_parameters)
+    share = whole / how.num_ranks
+    width = how.largest.dtype_bytes
+    on_gpu = 0.0 if how.offload_optimizer else share
+    return {
+        "weights": width * (share if how.zero_stage == 3 else whole),
+        "gradients": width * (share if how.zero_stage >= 2 else whole),
+        "float32 copy": FLOAT32 * on_gpu if how.zero_stage else 0.0,
+        "optimizer states": MOMENTS * (on_gpu if how.zero_stage else whole),
+    }
+
+
+def communication(shape: ModelShape, how: Training) -> float:
+    """DeepSpeed's buffers on a GPU, in bytes."""
+    width, whole = how.largest.dtype_bytes, shape.num_parameters
+    if how.zero_stage == 0:
+        return float(width * min(whole, SUMMED))
+    gathered = min(whole, GATHERED) if how.zero_stage == 3 else 0
+    return float(width * (BUCKET + gathered))
+
+
+def scoring_memory(shape: ModelShape, one_pass: Pass) -> Memory:
+    """A frozen model that gives log-probabilities: PRM and reference come one after the other."""
+    return {
+        "weights": float(one_pass.dtype_bytes * shape.num_parameters),
+        "logits, or a layer": float(forward_bytes(shape, one_pass)),
+    }
+
+
+def cache_bytes(shape: ModelShape, dtype_bytes: int, tensor_parallel_size: int) -> float:
+    """Bytes of the key-value cache that one token takes on one GPU."""
+    share = min(tensor_parallel_size, shape.num_kv_heads)  # a head is not cut
+    return dtype_bytes * shape.cache_numbers_a_token / share
+
+
+def vllm_memory(
+    shape: ModelShape,
+    dtype_bytes: int,
+    tensor_parallel_size: int,
+    allowed: float,
+    own: float,
+) -> Memory:
+    """vLLM takes all that it is allowed (bytes): what weights and its own work leave is cache."""
+    weights = dtype_bytes * shape.num_parameters / tensor_parallel_size
+    return {
+        "weights": weights,
+        "key-value cache": max(allowed - weights - own, 0.0),
+        "sampler's own": own,
+    }
+
+
+def transformers_memory(
+    shape: ModelShape, dtype_bytes: int, batch_size: int, num_tokens: int
+) -> Memory:
+    """generate of transformers: a cache for a whole batch at its longest."""
+    one_step = Pass(batch_size, 0, 1, dtype_bytes)
+    return {
+        "weights": float(dtype_bytes * shape.num_parameters),
+        "key-value cache": batch_size * num_tokens * cache_bytes(shape, dtype_bytes, 1),
+        "logits, or a layer": float(forward_bytes(shape, one_step)),
+    }
+
+
+def training_host_memory(shape: ModelShape, how: Training, ranks_a_node: int, own: float) -> float:
+    """Bytes on a node while its ranks load: each reads the whole weights and its share of state.
+
+    own: bytes of a rank beside tensors. Off-loaded optimizer states stay on the host.
+    """
+    whole, width = float(shape.num_parameters), how.largest.dtype_bytes
+    if how.zero_stage == 0:
+        read = (FLOAT32 + MOMENTS) * whole
+    else:
+        read = (FLOAT32 + MOMENTS) * whole / how.num_ranks
+        read += width * whole if how.zero_stage < 3 else 0.0
+    kept = (2 * FLOAT32 + MOMENTS) * whole / how.num_ranks if how.offload_optimizer else 0.0
+    return ranks_a_node * (max(width * whole, read) + kept + own)
+
+
+def in_gib(parts: Memory) -> Memory:
+    """The same in GiB."""
+    return {name: number / GIB for name, number in parts.items()}
+
+
+def _stepping(shape: ModelShape, how: Training, parts: Memory) -> float:
+    """In an optimizer step: gradients in float32, and AdamW's two temporaries of that size."""
+    stays = sum(parts[name] for name in ("weights", "float32 copy", "optimizer states"))
+    if how.zero_stage == 0:
+        return stays + parts["gradients"] + parts["communication"]
+    share = shape.num_parameters / how.num_ranks
+    stays += parts["gradients"] if how.zero_stage == 3 else 0.0
+    stays += parts["communication"]
+    return stays + (0.0 if how.offload_optimizer else 3 * FLOAT32 * share)
+
+
+def _loading(shape: ModelShape, how: Training) -> float:
+    """Before ZeRO-3 cuts the weights they are whole on every GPU; the rest needs more later."""
+    whole = float(how.largest.dtype_bytes * shape.num_parameters)
+    return whole * (1 + 1 / how.num_ranks) if how.zero_stage == 3 else 0.0

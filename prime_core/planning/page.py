@@ -1,0 +1,201 @@
+"""A plan as a page of text, at most 100 columns wide."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from prime_core.planning.hardware import GIB, PROCESSORS, Assumptions
+from prime_core.planning.memory import PARTS
+from prime_core.planning.plan import Plan, checkpointing_choices
+from prime_core.planning.stage_plans import StagePlan
+
+WIDTH = 96
+
+
+def page(found: Plan, model_name: str, site_name: str) -> str:
+    """The whole page. site_name: where the GPU's type comes from."""
+    sections = [
+        _head(found, model_name, site_name),
+        _memory(found),
+        _disk(found),
+        _seconds(found),
+        _run(found),
+        _assumptions(found),
+        _problems(found),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections)
+
+
+def _head(found: Plan, model_name: str, site_name: str) -> Iterator[str]:
+    case = found.case
+    shape, settings, gpu = case.shape, case.settings, case.gpu
+    yield (
+        f"{settings.run}: {model_name}, {count_text(shape.num_parameters)} parameters, "
+        f"{settings.model.dtype}, ZeRO stage {settings.training.zero_stage}"
+    )
+    yield (
+        f"{shape.num_layers} layers, {shape.hidden_size} wide, {shape.num_heads} heads "
+        f"({shape.num_kv_heads} for keys and values), vocabulary {shape.vocab_size}"
+    )
+    if gpu is PROCESSORS:
+        yield f"no GPUs ({site_name}): {gpu.tflops:g} TFLOP/s and {gpu.gb_per_s:g} GB/s a rank"
+        return
+    yield (
+        f"{case.num_gpus} GPUs {gpu.name} ({site_name}): {gpu.memory_gib:g} GiB, "
+        f"{gpu.tflops:g} TFLOP/s, {gpu.gb_per_s:g} GB/s"
+    )
+
+
+def _memory(found: Plan) -> Iterator[str]:
+    """Parts are rows, stages columns; the last rows compare the sum with what there is."""
+    stages = [stage for stage in found.stages.values() if stage.gpu]
+    yield f"MEMORY OF ONE {'RANK' if found.case.gpu is PROCESSORS else 'GPU'}, GiB"
+    rows = [["", *(stage.stage for stage in stages)]]
+    for part in PARTS:
+        if any(stage.gpu.get(part) for stage in stages):
+            rows.append([part, *(_gib(stage.gpu.get(part, 0.0)) for stage in stages)])
+    rows.append(["in all", *(_gib(stage.gpu_bytes) for stage in stages)])
+    rows.append(["GPUs of a job", *(_gpus(stage) for stage in stages)])
+    yield from table(rows)
+    choices = checkpointing_choices(found.case)
+    if choices:
+        texts = [
+            f"{name} {with_:.1f} ({without:.1f})" for name, (without, with_) in choices.items()
+        ]
+        yield f"  in all with gradient checkpointing (without): {', '.join(texts)}"
+    yield ""
+    yield "MEMORY OF A NODE, GB"
+    every = list(found.stages.values())
+    yield from table(
+        [
+            ["", *(stage.stage for stage in every)],
+            ["needed", *(f"{stage.node_bytes / 1e9:.0f}" for stage in every)],
+            ["the job asks for", *(f"{stage.machine.mem_mb / 1e3:.0f}" for stage in every)],
+        ]
+    )
+
+
+def _disk(found: Plan) -> Iterator[str]:
+    disk, settings = found.disk, found.case.settings
+    yield "DISK"
+    speed = found.case.disk_gb_per_s * 1e9
+    for name, number, note in (
+        ("weights of one model", disk.model, f"{_time(disk.model / speed)} to read or write"),
+        ("training state beside them", disk.state, _time(disk.state / speed)),
+        ("tables of the run", disk.tables, "at most: they are compressed"),
+        (
+            "the finished run",
+            disk.at_end,
+            f"weights of {len(disk.kept)} iterations (keep_last "
+            f"{settings.checkpoints.keep_last}, save_freq {settings.checkpoints.save_freq})",
+        ),
+        ("at most while it runs", disk.most, f"{disk.num_files:,} files at the end"),
+    ):
+        yield f"  {name:<28} {bytes_text(number):>9}   {note}"
+
+
+def _seconds(found: Plan) -> Iterator[str]:
+    yield "SECONDS OF ONE JOB"
+    names = ("stage", "jobs", "GPUs", "start", "read", "compute", "write", "in all", "asks for")
+    rows = [list(names)]
+    for stage in found.stages.values():
+        seconds = stage.seconds
+        parts = (seconds.start, seconds.read, seconds.compute, seconds.write)
+        rows.append(
+            [
+                stage.stage,
+                f"{stage.jobs} a{'n' * (stage.each[0] in 'ie')} {stage.each}",
+                str(stage.machine.num_gpus),
+                *(f"{part:.0f}" for part in parts),
+                _time(seconds.total),
+                f"{stage.machine.runtime} min",
+            ]
+        )
+    yield from table(rows, left=2)
+
+
+def _run(found: Plan) -> Iterator[str]:
+    total, settings = found.total, found.case.settings
+    work = found.case.work
+    yield "RUN"
+    yield (
+        f"  an iteration: {work.sampled_responses:.0f} responses sampled, "
+        f"{work.trained_responses:.0f} trained on, {_time(total.iteration_seconds)}"
+    )
+    yield (
+        f"  {settings.iterations} iterations and {len(work.evaluated_iterations)} evaluations "
+        f"({_time(total.evaluation_seconds)} each): {_hours(total.hours)}, waiting in queues apart"
+    )
+    if found.case.gpu is PROCESSORS:
+        yield f"  {total.num_jobs:,} jobs"
+        return
+    yield (
+        f"  {total.gpu_hours:,.0f} GPU-hours of its {total.num_jobs:,} jobs; in one allocation "
+        f"{total.hours * found.case.num_gpus:,.0f}, idle GPUs counted"
+    )
+
+
+def _assumptions(found: Plan) -> Iterator[str]:
+    yield "ASSUMED (--assume NAME=VALUE, --disk-gb-per-s)"
+    values = found.case.assumed.model_dump()
+    for name, field in Assumptions.model_fields.items():
+        yield f"  {name:<16} {values[name]:<7g} {field.description}"
+    yield f"  {'disk_gb_per_s':<16} {found.case.disk_gb_per_s:<7g} of the shared disk, for one job"
+
+
+def _problems(found: Plan) -> Iterator[str]:
+    if not found.problems:
+        yield "It fits."
+        return
+    yield "CANNOT WORK"
+    for problem in found.problems:
+        yield from textwrap.wrap(problem, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+
+
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
+    """Columns as wide as they must be; the first `left` of them flush left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield ("  " + "  ".join(_cells(row, widths, left))).rstrip()
+
+
+def _cells(row: Sequence[str], widths: Sequence[int], left: int) -> Iterable[str]:
+    for column, (text, width) in enumerate(zip(row, widths, strict=True)):
+        yield text.ljust(width) if column < left else text.rjust(width)
+
+
+def bytes_text(number: float) -> str:
+    """Bytes for readers: '519 B', '15.2 GB'."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
+
+
+def count_text(number: int) -> str:
+    """A large number for readers: '7.62 B', '134.5 M'."""
+    return f"{number / 1e9:.2f} B" if number >= 1e9 else f"{number / 1e6:.2f} M"
+
+
+def _gib(number: float) -> str:
+    gib = number / GIB
+    return "-" if number == 0 else f"{gib:.1f}" if gib >= 0.05 else "<0.1"
+
+
+def _gpus(stage: StagePlan) -> str:
+    machine = stage.machine
+    if machine.nodes == 1:
+        return str(machine.gpus_per_node)
+    return f"{machine.nodes} x {machine.gpus_per_node}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

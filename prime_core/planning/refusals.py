@@ -1,0 +1,173 @@
+"""What cannot work: one sentence each, with what to change.
+
+In: a Case and its stages. Out: sentences; none where the run fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prime_core.planning.hardware import GIB
+from prime_core.planning.memory import cache_bytes
+from prime_core.planning.shapes import ModelShape
+from prime_core.planning.stage_plans import STOPPABLE, Case, StagePlan
+
+_SAMPLING = ("sample", "evaluate")
+
+
+def refusals(
+    case: Case,
+    stages: Mapping[str, StagePlan],
+    disk_bytes: float,
+    gpu_hours: float,
+    disk_tb: float | None,
+) -> Iterator[str]:
+    """All that is wrong, stage by stage, then of the run."""
+    yield from _impossible(case)
+    for stage in stages.values():
+        yield from _gpu_memory(case, stage)
+        yield from _cache(case, stage)
+        yield from _node_memory(stage)
+        yield from _minutes(case, stage)
+    if disk_tb is not None and disk_bytes > disk_tb * 1e12:
+        yield (
+            f"disk: {disk_bytes / 1e12:.3g} TB at most, {disk_tb:g} TB are there (--disk-tb): "
+            f"raise checkpoints.save_freq {case.settings.checkpoints.save_freq} (0 keeps the last "
+            f"ones alone), or lower checkpoints.keep_last {case.settings.checkpoints.keep_last}"
+        )
+    budget = case.settings.max_gpu_hours
+    if budget is not None and gpu_hours > budget:
+        yield (
+            f"max_gpu_hours: the run takes about {gpu_hours:.0f} GPU-hours and would stop after "
+            f"{budget:g}: raise it, or lower iterations {case.settings.iterations}"
+        )
+
+
+def _impossible(case: Case) -> Iterator[str]:
+    rollout, shape = case.settings.rollout, case.shape
+    parallel = rollout.tensor_parallel_size
+    if not _cuts(shape, parallel):
+        ways = ", ".join(str(ways) for ways in range(1, 65) if _cuts(shape, ways))
+        yield (
+            f"rollout.tensor_parallel_size {parallel} does not divide the model's "
+            f"{shape.num_heads} attention heads ({shape.num_kv_heads} for keys and values): set it "
+            f"to one of {ways}"
+        )
+    longest = {"rollout.max_response_length": rollout.max_response_length}
+    for name, benchmark in case.settings.evaluation.benchmarks.items():
+        key = f"evaluation.benchmarks.{name}.max_response_length"
+        longest[key] = benchmark.max_response_length
+    prompt = case.settings.data.max_prompt_length
+    for key, response in longest.items():
+        if prompt + response > shape.max_position:
+            yield (
+                f"{key} {response} with data.max_prompt_length {prompt} exceeds the model's "
+                f"{shape.max_position} positions: lower one of them to {shape.max_position} in all"
+            )
+    for stage in _SAMPLING:
+        gpus = case.machines[stage].gpus_per_node
+        if case.uses_vllm and parallel > max(gpus, 1):
+            yield (
+                f"{stage}: rollout.tensor_parallel_size {parallel} needs as many GPUs in a job, "
+                f"which has {gpus}: raise {stage}.gpus_per_node in the file of stage_resources"
+            )
+
+
+def _gpu_memory(case: Case, stage: StagePlan) -> Iterator[str]:
+    limit = case.gpu.memory_gib * GIB
+    if not stage.machine.num_gpus or stage.gpu_bytes <= limit * (1 + 1e-9):
+        return
+    need = f"{stage.stage}: {stage.gpu_bytes / GIB:.1f} GiB a GPU, "
+    need += f"{case.gpu.memory_gib:g} GiB are there"
+    if stage.stage in _SAMPLING:
+        advice = "lower rollout.gpu_memory_utilization, or raise rollout.tensor_parallel_size"
+        if not case.uses_vllm:
+            advice = "lower rollout.sampler_batch_size, or set rollout.sampler to vllm"
+    elif stage.stage == "score":
+        advice = "lower prm.micro_batch_size or rollout.max_response_length"
+    else:
+        advice = _training_advice(case, stage)
+    yield f"{need}: {advice}"
+
+
+def _training_advice(case: Case, stage: StagePlan) -> str:
+    ways = []
+    zero_stage = case.settings.training.zero_stage
+    if zero_stage < 3 and stage.machine.num_ranks > 1:
+        ways.append(f"raise training.zero_stage {zero_stage}")
+    ways.append(f"give {stage.stage} more GPUs than {stage.machine.num_gpus} (stage_resources)")
+    rows = {
+        "sft": case.settings.sft.micro_batch_size,
+        "prm": case.settings.prm.micro_batch_size,
+        "policy": case.settings.policy.micro_batch_size,
+    }[stage.stage]
+    if rows > 1:
+        ways.insert(0, f"lower {stage.stage}.micro_batch_size {rows}")
+    return ", ".join(ways[:-1]) + (", or " if ways[:-1] else "") + ways[-1]
+
+
+def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
+    """vLLM takes what is left for its cache: too little, or nothing."""
+    if stage.stage not in _SAMPLING or not case.uses_vllm:
+        return
+    parallel = case.settings.rollout.tensor_parallel_size
+    longest = case.settings.data.max_prompt_length + _longest(case, stage.stage)
+    needed = longest * cache_bytes(case.shape, case.dtype_bytes, parallel)
+    room = stage.gpu["key-value cache"]
+    if 0 < room < needed:  # without any the weights are too large, which is said elsewhere
+        yield (
+            f"{stage.stage}: vLLM's key-value cache has {room / GIB:.1f} GiB a GPU, and one "
+            f"sequence of {longest} tokens needs {needed / GIB:.1f}: raise "
+            "rollout.tensor_parallel_size or rollout.gpu_memory_utilization"
+        )
+
+
+def _longest(case: Case, stage: str) -> int:
+    if stage == "sample":
+        return case.settings.rollout.max_response_length
+    return max(work.longest for work in case.work.benchmarks.values())
+
+
+def _node_memory(stage: StagePlan) -> Iterator[str]:
+    limit = stage.machine.mem_mb * 1e6
+    if stage.node_bytes > limit:
+        yield (
+            f"{stage.stage}: {stage.node_bytes / 1e9:.0f} GB of a node's own memory, and the job "
+            f"asks for {limit / 1e9:.0f}: set {stage.stage}.mem_mb to "
+            f"{_round_up(stage.node_bytes / 1e6)} in the file of stage_resources"
+        )
+
+
+def _minutes(case: Case, stage: StagePlan) -> Iterator[str]:
+    needed, asked = stage.seconds.total / 60, stage.machine.runtime
+    if needed <= asked:
+        return
+    key = (
+        f"set {stage.stage}.runtime to {_round_up(1.5 * needed, 10)} in the file of stage_resources"
+    )
+    if stage.stage not in STOPPABLE:
+        cut = ", or cut it into more parts (rollout.num_shards)" if stage.stage == "sample" else ""
+        yield f"{stage.stage}: about {needed:.0f} minutes, and the job asks for {asked}: {key}{cut}"
+    elif stage.seconds.write > case.assumed.warning_s:
+        yield (
+            f"{stage.stage}: about {needed:.0f} minutes in jobs of {asked}, and its checkpoint "
+            f"takes {stage.seconds.write:.0f} s to write, more than the "
+            f"{case.assumed.warning_s:.0f} s of warning before a job's end: {key}, or raise the "
+            "warning (slurm_extra in the profile, and --assume warning_s)"
+        )
+    elif 60 * asked < stage.seconds.start + stage.seconds.read + 2 * stage.seconds.write:
+        yield (
+            f"{stage.stage}: its job of {asked} minutes ends before it has read its weights and "
+            f"written a checkpoint: {key}"
+        )
+
+
+def _cuts(shape: ModelShape, parallel: int) -> bool:
+    """Whether so many GPUs can share the heads: those of keys may be repeated, but evenly."""
+    heads = shape.num_kv_heads
+    even = heads % parallel == 0 or parallel % heads == 0
+    return shape.num_heads % parallel == 0 and even
+
+
+def _round_up(number: float, step: int = 1000) -> int:
+    return int(-(-number // step) * step)

@@ -1,0 +1,107 @@
+"""Expected seconds of each stage: reading, computing, writing.
+
+In: a shape, the work, a GPU, assumptions. Out: seconds. FLOPs are counted, throughputs assumed:
+good for telling minutes from hours, and for seeing which part of an iteration is worth attention.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from prime_core.planning.hardware import Assumptions, Gpu
+from prime_core.planning.shapes import ModelShape
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Of one job of a stage."""
+
+    start: float
+    read: float
+    compute: float
+    write: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.start + self.read + self.compute + self.write
+
+
+def forward_flops(shape: ModelShape, prompt_tokens: float, response_tokens: float) -> float:
+    """FLOPs of one sequence's forward pass; the output layer sees the response alone.
+
+    2 for each weight and token; causal attention 2 L q s^2 (queries by keys, weights by values).
+    """
+    tokens = prompt_tokens + response_tokens
+    layers = 2.0 * shape.num_layers * shape.layer_parameters * tokens
+    attention = 2.0 * shape.num_layers * shape.query_width * tokens**2
+    return layers + attention + 2.0 * shape.vocabulary_parameters * (response_tokens + 1)
+
+
+def passes_seconds(flops: float, num_gpus: int, gpu: Gpu, assumed: Assumptions) -> float:
+    """Of training or scoring on so many GPUs."""
+    return flops / (num_gpus * gpu.tflops * 1e12 * assumed.training_mfu)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """One sampling job: its responses, and the engine on which they are computed.
+
+    at_once: responses that fit beside each other. Tokens are means; longest is the limit.
+    continuous: a response that ends gives its place to the next one (vLLM), else a whole batch
+    goes on until its last response ends (transformers).
+    """
+
+    num_responses: float
+    num_prompts: float
+    prompt_tokens: float
+    response_tokens: float
+    longest: int
+    at_once: int
+    num_gpus: int
+    continuous: bool = True
+
+
+def sampling_seconds(
+    shape: ModelShape, dtype_bytes: int, work: Sampling, gpu: Gpu, assumed: Assumptions
+) -> float:
+    """Prompts once, then a step for each token of all responses that run together.
+
+    A step reads the weights and the cache of every response. The last response to end has the
+    GPU nearly for itself.
+    """
+    if work.num_responses <= 0:
+        return 0.0
+    prompts = work.num_prompts * forward_flops(shape, work.prompt_tokens, 0)
+    reading = passes_seconds(prompts, work.num_gpus, gpu, assumed)
+    together = max(1.0, min(work.num_responses, work.at_once))
+    if not work.continuous:
+        batches = math.ceil(work.num_responses / together)
+        step = _step(shape, dtype_bytes, work, together, gpu, assumed)
+        return reading + batches * work.longest * step
+    waves = work.num_responses / together
+    together_s = (
+        waves * work.response_tokens * _step(shape, dtype_bytes, work, together, gpu, assumed)
+    )
+    left = max(work.longest - work.response_tokens, 0.0)
+    few = max(1.0, 0.05 * together)
+    return reading + together_s + left * _step(shape, dtype_bytes, work, few, gpu, assumed)
+
+
+def _step(
+    shape: ModelShape,
+    dtype_bytes: int,
+    work: Sampling,
+    together: float,
+    gpu: Gpu,
+    assumed: Assumptions,
+) -> float:
+    """Seconds of one token of all responses that run together."""
+    embedding = 0 if shape.tied else shape.vocabulary_parameters
+    context = work.prompt_tokens + work.response_tokens / 2
+    numbers = shape.num_parameters - embedding + together * context * shape.cache_numbers_a_token
+    bandwidth = work.num_gpus * gpu.gb_per_s * 1e9 * assumed.bandwidth_share
+    flops = 2.0 * (shape.num_parameters - embedding) * together
+    computing = flops / (work.num_gpus * gpu.tflops * 1e12)
+    return max(dtype_bytes * numbers / bandwidth, computing) + assumed.step_ms / 1000

@@ -1,0 +1,133 @@
+"""The sizes of a language model, and how many parameters it has.
+
+In: what a Hugging Face config.json says, a known name, or the sizes of a model built from scratch.
+Out: a ModelShape. Decoders of the Llama kind only: attention with grouped heads, a gated
+feed-forward layer, RMS norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prime_core.settings import BuildModel
+
+# Tokens of a model built from scratch: one a byte, and those of build_tokenizer.
+BUILT_VOCABULARY = 263
+
+
+class PlanError(ValueError):
+    """What is to be planned is not known, or cannot be."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes of a decoder. Widths in numbers, lengths in tokens.
+
+    qkv_bias, output_bias, mlp_bias: which linear layers add a vector. qk_norm: norms of each
+    head's query and key.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    max_position: int
+    tied: bool = False
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+
+    @property
+    def query_width(self) -> int:
+        """Numbers of all heads' queries of one token."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Numbers of all heads' keys of one token; as many are values."""
+        return self.num_kv_heads * self.head_dim
+
+    @property
+    def vocabulary_parameters(self) -> int:
+        """Parameters of the embedding; as many again of the output layer, unless it is tied."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of one transformer layer."""
+        hidden, query, kv, inner = (
+            self.hidden_size,
+            self.query_width,
+            self.kv_width,
+            self.intermediate_size,
+        )
+        attention = hidden * (2 * query + 2 * kv) + self.qkv_bias * (query + 2 * kv)
+        attention += self.output_bias * hidden + self.qk_norm * 2 * self.head_dim
+        feed_forward = 3 * hidden * inner + self.mlp_bias * (2 * inner + hidden)
+        return attention + feed_forward + 2 * hidden
+
+    @property
+    def num_parameters(self) -> int:
+        """All parameters, tied ones once."""
+        ends = self.vocabulary_parameters * (1 if self.tied else 2) + self.hidden_size
+        return self.num_layers * self.layer_parameters + ends
+
+    @property
+    def cache_numbers_a_token(self) -> int:
+        """Numbers that the key-value cache holds of one token."""
+        return 2 * self.num_layers * self.kv_width
+
+
+def built_shape(build: BuildModel) -> ModelShape:
+    """The small Qwen2 that `prime build` makes."""
+    return ModelShape(
+        vocab_size=BUILT_VOCABULARY,
+        hidden_size=build.hidden_size,
+        num_layers=build.num_layers,
+        num_heads=build.num_heads,
+        num_kv_heads=build.num_heads,
+        head_dim=build.hidden_size // build.num_heads,
+        intermediate_size=build.intermediate_size,
+        max_position=build.max_position,
+        tied=True,
+        qkv_bias=True,
+    )
+
+
+def shape_from_config(config: Mapping[str, Any], source: str) -> ModelShape:
+    """The shape that a config.json describes.
+
+    Raises PlanError naming `source` for another kind of model, or a size that is missing.
+    """
+    kind = config.get("model_type")
+    if kind not in ("llama", "mistral", "qwen2", "qwen3"):
+        raise PlanError(
+            f"{source}: model_type {kind!r} is not one that can be planned: llama, mistral, "
+            "qwen2, qwen3; give a size that is near to it by --model-size"
+        )
+    try:
+        hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+        bias = bool(config.get("attention_bias", False))
+        return ModelShape(
+            vocab_size=int(config["vocab_size"]),
+            hidden_size=hidden,
+            num_layers=int(config["num_hidden_layers"]),
+            num_heads=heads,
+            num_kv_heads=int(config.get("num_key_value_heads") or heads),
+            head_dim=int(config.get("head_dim") or hidden // heads),
+            intermediate_size=int(config["intermediate_size"]),
+            max_position=int(config["max_position_embeddings"]),
+            tied=bool(config.get("tie_word_embeddings", False)),
+            qkv_bias=kind == "qwen2" or (kind != "mistral" and bias),
+            output_bias=kind in ("llama", "qwen3") and bias,
+            mlp_bias=kind == "llama" and bool(config.get("mlp_bias", False)),
+            qk_norm=kind == "qwen3",
+        )
+    except KeyError as missing:
+        raise PlanError(f"{source}: {missing.args[0]} is missing") from None

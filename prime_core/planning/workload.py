@@ -1,0 +1,84 @@
+"""How much work an iteration is: prompts, responses, tokens, jobs.
+
+In: settings and assumptions. Out: numbers; means are of the responses that are expected, the
+longest are what the settings allow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prime_core.planning.hardware import Assumptions
+from prime_core.schedule import num_first_round
+from prime_core.settings import Benchmark, Settings
+
+
+@dataclass(frozen=True)
+class BenchmarkWork:
+    """One evaluation: responses in all, mean and longest response in tokens."""
+
+    num_responses: int
+    response_tokens: float
+    longest: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One iteration of a run. Tokens are means, of one prompt or response.
+
+    num_shards: sampling jobs, refill rounds included. first_responses: of the first round;
+    sampled_responses: of all rounds. trained_responses: of the batch.
+    """
+
+    prompt_tokens: float
+    response_tokens: float
+    text_bytes: float
+    num_shards: int
+    first_responses: float
+    sampled_responses: float
+    trained_responses: float
+    benchmarks: dict[str, BenchmarkWork]
+    evaluated_iterations: tuple[int, ...]
+
+    @property
+    def sequence_tokens(self) -> float:
+        """Prompt and response together."""
+        return self.prompt_tokens + self.response_tokens
+
+
+def workload(settings: Settings, assumed: Assumptions) -> Workload:
+    """The work of one iteration, as it is expected."""
+    rollout = settings.rollout
+    samples = rollout.n_samples_per_prompt
+    passing = assumed.pass_share if settings.filter.filter_accuracy else 1.0
+    first = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
+    asked, missing = float(first), max(rollout.rollout_batch_size - passing * first, 0.0)
+    for _ in range(rollout.refill_rounds):
+        more = missing * rollout.oversample_factor
+        asked, missing = asked + more, max(missing - passing * more, 0.0)
+    return Workload(
+        prompt_tokens=assumed.prompt_share * settings.data.max_prompt_length,
+        response_tokens=assumed.response_share * rollout.max_response_length,
+        text_bytes=assumed.text_bytes,
+        num_shards=rollout.num_shards * (1 + rollout.refill_rounds),
+        first_responses=first * samples,
+        sampled_responses=asked * samples,
+        trained_responses=(rollout.rollout_batch_size - missing) * samples,
+        benchmarks={
+            name: _benchmark(benchmark, assumed)
+            for name, benchmark in settings.evaluation.benchmarks.items()
+        },
+        evaluated_iterations=tuple(
+            iteration
+            for iteration in range(settings.iterations + 1)
+            if iteration % settings.evaluation.every == 0 or iteration == settings.iterations
+        ),
+    )
+
+
+def _benchmark(benchmark: Benchmark, assumed: Assumptions) -> BenchmarkWork:
+    return BenchmarkWork(
+        num_responses=assumed.problems * benchmark.n_samples_per_prompt,
+        response_tokens=assumed.response_share * benchmark.max_response_length,
+        longest=benchmark.max_response_length,
+    )

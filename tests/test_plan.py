@@ -1,0 +1,398 @@
+"""`prime plan`: what it prints, what it refuses, and that its counts are those of real runs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prime_core.cli import main
+from prime_core.config import SettingsError, parse_settings
+from prime_core.launch import plan as command
+from prime_core.launch.allocation import load_allocation
+from prime_core.launch.plan import Options, find_shape, make_case
+from prime_core.launch.site import Pool, Site
+from prime_core.planning.disk import kept_iterations, model_bytes
+from prime_core.planning.hardware import GPUS, Assumptions, gpu_of
+from prime_core.planning.known_shapes import KNOWN
+from prime_core.planning.plan import Plan, plan
+from prime_core.planning.seconds import forward_flops
+from prime_core.planning.shapes import PlanError
+from prime_core.planning.workload import workload
+from prime_core.run_state import RunState
+from prime_core.settings import Settings
+from tests.shared_data import ROOT
+
+PRIME = ROOT / "configs" / "paper" / "eurus2_7b_prime.yaml"
+STAGES = ROOT / "cluster_profiles" / "stages-7b.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch):
+    """Without a site, and without what was fetched on this machine."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PRIME_SITE", "no-such-site.yaml")
+    monkeypatch.setattr(
+        command, "_folder", lambda path: Path(path) if Path(path).is_dir() else None
+    )
+
+
+def planned(
+    stages: dict[str, dict] | None = None,
+    options: Options | None = None,
+    disk_tb: float | None = None,
+    **changes: Any,
+) -> Plan:
+    """The plan of the paper's run with changed settings (dotted, `__` for a point) and stages."""
+    raw = yaml.safe_load(PRIME.read_text(encoding="utf-8"))
+    raw |= {key.replace("__", "."): value for key, value in changes.items()}
+    settings = parse_settings(raw, "test")
+    case = make_case(settings, None, find_shape(settings, None)[1], options or Options())
+    machines = dict(case.machines)
+    for name, values in (stages or {}).items():
+        machines[name] = type(machines[name])(**vars(machines[name]) | values)
+    return plan(type(case)(**vars(case) | {"machines": machines}), disk_tb)
+
+
+def output(capsys, *words: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of the command."""
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", *words])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+def test_the_papers_run_fits_on_eight_gpus_of_80_gb(capsys):
+    status, page, _ = output(capsys, "--configfile", str(PRIME))
+    assert status == 0
+    assert page.rstrip().endswith("It fits.")
+    assert "7.62 B parameters, bfloat16, ZeRO stage 2" in page
+    assert max(map(len, page.splitlines())) <= 100
+    for title in ("MEMORY OF ONE GPU", "MEMORY OF A NODE", "DISK", "SECONDS OF ONE JOB", "ASSUMED"):
+        assert title in page
+
+
+def test_the_quickstart_fits(capsys):
+    status, page, _ = output(capsys)
+    assert status == 0
+    assert "built from scratch, 0.15 M parameters" in page
+
+
+def test_what_does_not_fit_is_refused_in_sentences(capsys):
+    status, page, errors = output(
+        capsys, "--configfile", str(PRIME), "--gpu-memory-gb", "24", "--disk-tb", "1"
+    )
+    assert status == 1
+    assert "CANNOT WORK" in page
+    assert errors == "eurus2-7b-prime: 3 things cannot work\n"
+    assert max(map(len, page.splitlines())) <= 100
+
+
+def test_programs_get_the_same_as_json(capsys):
+    status, text, _ = output(capsys, "--configfile", str(PRIME), "--json", "--gpu", "h100")
+    found = json.loads(text)
+    assert status == 0
+    assert found["num_parameters"] == 7_615_616_512
+    assert found["gpu"] == {"name": "h100", "memory_gib": 79.0}
+    policy = found["stages"]["policy"]
+    parts = policy["gpu_gib"]
+    assert parts.pop("total") == pytest.approx(sum(parts.values()))
+    seconds = policy["seconds"]
+    assert seconds.pop("total") == pytest.approx(sum(seconds.values()))
+    assert found["problems"] == []
+
+
+def test_overrides_sizes_and_assumptions_are_those_of_the_command_line(capsys):
+    words = ["--configfile", str(PRIME), "--model-size", "0.5b", "--json", "--assume", "start_s=1"]
+    words += ["--config", "iterations=10", "training.zero_stage=1"]
+    found = json.loads(output(capsys, *words)[1])
+    assert found["num_parameters"] == KNOWN["qwen2.5-0.5b"].num_parameters
+    assert found["kept_iterations"] == [10]
+    assert found["stages"]["score"]["seconds"]["start"] == 1
+    assert found["assumptions"]["start_s"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("speed=3", r"--assume speed=3: expected NAME=VALUE, NAME one of prompt_share, .*"),
+        ("training_mfu", r"--assume training_mfu: expected NAME=VALUE"),
+        ("training_mfu=2", r"--assume training_mfu=2: Input should be less than or equal to 1"),
+        ("training_mfu=fast", r"--assume training_mfu=fast: Input should be a valid number"),
+    ],
+)
+def test_a_wrong_assumption_is_refused(text, expected):
+    with pytest.raises(SettingsError, match=expected):
+        command.assumptions((text,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"rollout__tensor_parallel_size": 3},
+            "rollout.tensor_parallel_size 3 does not divide the model's 28 attention heads "
+            "(4 for keys and values): set it to one of 1, 2, 4, 28",
+        ),
+        (
+            {"rollout__tensor_parallel_size": 2},
+            "sample: rollout.tensor_parallel_size 2 needs as many GPUs in a job, which has 1: "
+            "raise sample.gpus_per_node in the file of stage_resources",
+        ),
+        (
+            {"rollout__max_response_length": 4096},
+            "rollout.max_response_length 4096 with data.max_prompt_length 1024 exceeds the "
+            "model's 4096 positions: lower one of them to 4096 in all",
+        ),
+        (
+            {"policy__micro_batch_size": 4, "training__zero_stage": 1},
+            "policy: 164.2 GiB a GPU, 79 GiB are there: lower policy.micro_batch_size 4, raise "
+            "training.zero_stage 1, or give policy more GPUs than 8 (stage_resources)",
+        ),
+        (
+            {"prm__micro_batch_size": 40},
+            "score: 90.1 GiB a GPU, 79 GiB are there: lower prm.micro_batch_size or "
+            "rollout.max_response_length",
+        ),
+        (
+            {"rollout__sampler": "transformers", "rollout__sampler_batch_size": 512},
+            "sample: 132.9 GiB a GPU, 79 GiB are there: lower rollout.sampler_batch_size, or set "
+            "rollout.sampler to vllm",
+        ),
+        (
+            {"rollout__gpu_memory_utilization": 0.2},
+            "sample: 81.4 GiB a GPU, 79 GiB are there: lower rollout.gpu_memory_utilization, or "
+            "raise rollout.tensor_parallel_size",
+        ),
+        (
+            {"rollout__gpu_memory_utilization": 0.2328},
+            "sample: vLLM's key-value cache has 0.2 GiB a GPU, and one sequence of 4096 tokens "
+            "needs 0.2: raise rollout.tensor_parallel_size or rollout.gpu_memory_utilization",
+        ),
+        (
+            {"max_gpu_hours": 100},
+            "max_gpu_hours: the run takes about 1077 GPU-hours and would stop after 100: raise "
+            "it, or lower iterations 592",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_with_what_to_change(changes, expected):
+    assert expected in planned(**changes).problems
+
+
+@pytest.mark.parametrize(
+    ("stage", "values", "expected"),
+    [
+        (
+            "score",
+            {"runtime": 5},
+            "score: about 6 minutes, and the job asks for 5: set score.runtime to 10 in the file "
+            "of stage_resources",
+        ),
+        (
+            "sample",
+            {"runtime": 2},
+            "sample: about 3 minutes, and the job asks for 2: set sample.runtime to 10 in the "
+            "file of stage_resources, or cut it into more parts (rollout.num_shards)",
+        ),
+        (
+            "policy",
+            {"mem_mb": 200000},
+            "policy: 256 GB of a node's own memory, and the job asks for 200: set policy.mem_mb "
+            "to 257000 in the file of stage_resources",
+        ),
+        (
+            "policy",
+            {"runtime": 3},
+            "policy: its job of 3 minutes ends before it has read its weights and written a "
+            "checkpoint: set policy.runtime to 10 in the file of stage_resources",
+        ),
+    ],
+)
+def test_stages_that_ask_for_too_little_are_refused(stage, values, expected):
+    assert planned({stage: values}).problems == (expected,)
+
+
+def test_an_update_longer_than_its_job_is_no_problem_as_long_as_it_can_stop_inside():
+    slow = Options(assume=("training_mfu=0.01",))
+    assert planned({"policy": {"runtime": 30}}, slow).stages["policy"].seconds.total > 30 * 60
+    assert not any(
+        "policy" in problem for problem in planned({"policy": {"runtime": 30}}, slow).problems
+    )
+    slow_disk = Options(assume=("training_mfu=0.01",), disk_gb_per_s=0.5)
+    (problem,) = (
+        one for one in planned({"policy": {"runtime": 30}}, slow_disk).problems if "policy" in one
+    )
+    assert "its checkpoint takes 244 s to write, more than the 120 s of warning" in problem
+
+
+def test_too_small_a_disk_is_refused():
+    (problem,) = planned(disk_tb=2.0).problems
+    assert problem == (
+        "disk: 2.23 TB at most, 2 TB are there (--disk-tb): raise checkpoints.save_freq 80 "
+        "(0 keeps the last ones alone), or lower checkpoints.keep_last 1"
+    )
+    assert planned(disk_tb=2.3).problems == ()
+
+
+def test_more_gpus_than_the_sites_nodes_have_are_refused():
+    site = Site(gpu=Pool(gpu_model="a100", gpus_per_node=4))
+    assert command.site_problems(planned(), site) == [
+        f"{name}: 8 GPUs a node, and the site's have 4: lower {name}.gpus_per_node in the file of "
+        "stage_resources"
+        for name in ("prm", "policy")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "gib"),
+    [
+        (None, "a100", 79.0),
+        ("h100", "h100", 79.0),
+        ("nvidia_h100_80gb_hbm3", "h100", 79.0),
+        ("NVIDIA-A100-PCIE-40GB", "a100_40", 39.5),
+        ("gh200", "gh200", 94.0),
+        ("l40s", "l40s", 44.5),
+    ],
+)
+def test_gpus_are_known_by_their_type(model, name, gib):
+    gpu = gpu_of(model)
+    assert (gpu.name, gpu.memory_gib) == (name, gib)
+
+
+def test_the_allocation_for_a_7b_model_has_room_for_its_largest_stage_and_its_weights():
+    found = planned()
+    site = Site(gpu=Pool(gpus_per_node=8, max_mem_mb=1_000_000, max_cpus=128))
+    path = ROOT / "cluster_profiles" / "allocation" / "allocation-7b.yaml"
+    allocation = load_allocation(path, {}, site)
+    assert allocation.gpus == max(stage.machine.num_gpus for stage in found.stages.values())
+    assert allocation.fast_storage_gb * 1e9 > 2 * found.disk.folder
+    largest = max(stage.machine.mem_mb for stage in found.stages.values())
+    assert allocation.mem_gb > allocation.fast_storage_gb + largest / 1000
+    assert allocation.reserve_minutes * 60 > 4 * found.stages["policy"].seconds.write
+
+
+def test_every_gpu_is_found_by_its_own_name():
+    assert [gpu_of(gpu.name) for gpu in GPUS] == list(GPUS)
+
+
+def test_a_site_without_gpus_is_planned_for_its_processors(capsys, tmp_path, monkeypatch):
+    (tmp_path / "site.yaml").write_text("cpu: {partition: main}\n")
+    monkeypatch.setenv("PRIME_SITE", str(tmp_path / "site.yaml"))
+    status, page, _ = output(capsys)
+    assert status == 0
+    assert f"no GPUs ({tmp_path / 'site.yaml'})" in page
+    assert "MEMORY OF ONE RANK" in page
+    problems = json.loads(output(capsys, "--configfile", str(PRIME), "--json")[1])["problems"]
+    assert any("96 GB of a node's own memory" in problem for problem in problems)
+
+
+def test_the_sites_gpu_is_taken_and_options_win():
+    site = Site(gpu=Pool(gpu_model="h200", gpus_per_node=8))
+    assert command.choose_gpu(site, Options()).memory_gib == 139
+    assert command.choose_gpu(site, Options(gpu="l40s")).name == "l40s"
+    assert command.choose_gpu(site, Options(gpu_memory_gb=20)).memory_gib == 20
+
+
+def test_a_models_own_folder_is_read(tiny_model):
+    settings = Settings.model_validate({"model": {"path": str(tiny_model)}})
+    name, shape = find_shape(settings, None)
+    assert (name, shape.hidden_size, shape.num_layers) == (str(tiny_model), 16, 2)
+    weights = (tiny_model / "model.safetensors").stat().st_size
+    assert model_bytes(shape, 4) == pytest.approx(weights, rel=0.2)  # the file's head is large here
+
+
+def test_a_model_of_the_hubs_cache_is_read(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    snapshot = tmp_path / "models--some--model" / "snapshots" / "abc"
+    shutil.copytree(tiny_model, snapshot)
+    (tmp_path / "models--some--model" / "refs").mkdir()
+    (tmp_path / "models--some--model" / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    settings = Settings.model_validate({"model": {"path": "some/model"}})
+    assert find_shape(settings, None)[1].hidden_size == 16
+
+
+def test_an_unknown_model_is_refused():
+    settings = Settings.model_validate({"model": {"path": "some/unknown"}})
+    with pytest.raises(PlanError, match=r"model\.path some/unknown: neither a folder, nor fetched"):
+        find_shape(settings, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("{", "not readable"), ("[]", "expected a mapping")]
+)
+def test_a_damaged_configuration_is_refused(text, expected, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    settings = Settings.model_validate({"model": {"path": str(tmp_path)}})
+    with pytest.raises(PlanError, match=rf"config.json: {expected}"):
+        find_shape(settings, None)
+
+
+@pytest.mark.parametrize(
+    ("iterations", "keep_last", "save_freq"), [(7, 1, 3), (6, 2, 3), (3, 5, 0), (0, 1, 1)]
+)
+def test_kept_iterations_are_those_that_a_run_keeps(iterations, keep_last, save_freq, tmp_path):
+    settings = Settings.model_validate(
+        {
+            "results": str(tmp_path),
+            "iterations": iterations,
+            "checkpoints": {"keep_last": keep_last, "save_freq": save_freq},
+        }
+    )
+    state = RunState(settings)
+    kept = tuple(i for i in range(1, iterations + 1) if state.is_kept(i))
+    assert kept_iterations(settings) == kept
+
+
+def test_refill_rounds_ask_for_what_is_missing():
+    def work(**changes):
+        raw = {"rollout_batch_size": 100, "n_samples_per_prompt": 2, "oversample_factor": 2.0}
+        settings = Settings.model_validate({"rollout": raw | changes})
+        return workload(settings, Assumptions(pass_share=0.25))
+
+    # 200 asked, 50 pass; another 2 x 50 asked, 25 pass; another 2 x 25, 12.5
+    assert work().trained_responses == 2 * 50
+    assert work(refill_rounds=1).trained_responses == 2 * 75
+    assert work(refill_rounds=2).sampled_responses == 2 * (200 + 100 + 50)
+    assert work(refill_rounds=2).num_shards == 6
+
+
+def test_flops_are_two_for_each_weight_and_token_and_attention():
+    shape = KNOWN["qwen2.5-7b"]
+    weights = 28 * shape.layer_parameters + 152064 * 3584
+    attention = 2 * 28 * 3584 * 101**2
+    assert forward_flops(shape, 1, 100) == pytest.approx(2 * weights * 101 + attention)
+
+
+def test_updates_take_about_as_long_as_the_paper_measured():
+    """On 8 A800 an iteration spent 281.7 s on sampling, 156.6 on the policy, 150.9 on the PRM."""
+    stages = planned(options=Options(gpu="a800")).stages
+    for stage, seconds in (("policy", 156.6), ("prm", 150.9), ("sample", 281.7)):
+        assert 0.3 < stages[stage].seconds.compute / seconds < 1.5, stage
+
+
+def test_prm_and_policy_run_side_by_side_where_there_are_gpus_for_both():
+    few, many = planned(), planned(options=Options(gpus=16))
+    prm = few.stages["prm"].seconds.total
+    assert few.total.iteration_seconds - many.total.iteration_seconds == pytest.approx(prm)
+    assert few.total.gpu_hours == many.total.gpu_hours
+
+
+def test_vllm_samples_sooner_than_batches_that_wait_for_their_longest_response():
+    vllm, batches = planned(), planned(rollout__sampler="transformers")
+    assert batches.stages["sample"].seconds.compute > 2 * vllm.stages["sample"].seconds.compute
+
+
+def test_outcome_rewards_alone_need_no_prm():
+    found = planned(prm__prm_update="none")
+    assert not {"prm", "score"} & set(found.stages)
+    assert found.disk.at_end < planned().disk.at_end / 1.9
+
+
+def test_the_page_in_the_documentation_is_todays(capsys):
+    guide = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    page = output(capsys, "--configfile", "configs/paper/eurus2_7b_prime.yaml")[1]
+    assert f"```text\n{page}```" in guide
