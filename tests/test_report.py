@@ -27,6 +27,7 @@ from prime_core.rollouts import TableError, read_json
 from prime_core.stages import report
 from prime_core.training.build_model import build_tokenizer
 from tests.fake_run import make_run
+from tests.fake_slurm import add_slurm_jobs
 
 CAPTIONS = Path(__file__).parent.parent / "workflow" / "report" / "figures.rst"
 ATTACK = "<script>alert('no')</script><img src=http://example.org/x onerror=alert(1)>"
@@ -36,6 +37,7 @@ ATTACK = "<script>alert('no')</script><img src=http://example.org/x onerror=aler
 def finished(tmp_path_factory):
     """A finished run with its report, and a response that tries to break out of the page."""
     run_dir = make_run(tmp_path_factory.mktemp("runs") / "finished", response=ATTACK)
+    add_slurm_jobs(run_dir, iterations=4)
     report.run(run_dir)
     return run_dir
 
@@ -147,7 +149,7 @@ def test_a_run_that_has_just_begun_has_a_page_that_says_so(tmp_path):
     RunFiles(run_dir).provenance.unlink()
     report.run(run_dir)
     page = page_of(run_dir)
-    assert page.count("no figures yet") == len(FIGURES)
+    assert page.count("no figures yet") == sum(not figure.needs_slurm for figure in FIGURES)
     for words in ("provenance.json is absent", "No evaluation", "No stage has recorded"):
         assert words in page
 
@@ -169,7 +171,9 @@ def test_an_unfinished_run_without_prm_shows_what_there_is(tmp_path):
     assert "outcome rewards only" in page
     assert "benchmark files are absent" in page
     shown = {figure.name for figure in FIGURES if f'id="figure-{figure.name}"' in page}
-    assert shown == {figure.name for figure in FIGURES if not figure.needs_prm}
+    assert shown == {
+        figure.name for figure in FIGURES if not (figure.needs_prm or figure.needs_slurm)
+    }
     assert len(list((run_dir / "report" / "plots").iterdir())) == len(FIGURES)
 
 
@@ -228,6 +232,7 @@ def test_captions_of_snakemakes_report_are_the_pages():
 
 def test_the_same_run_gives_the_same_plots(finished, tmp_path):
     again = make_run(tmp_path / "finished", response=ATTACK)
+    add_slurm_jobs(again, iterations=4)
     report.run(again)
     for path in (finished / "report" / "plots").iterdir():
         assert path.read_bytes() == (again / "report" / "plots" / path.name).read_bytes()

@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 from prime_core.layout import RunFiles
+from prime_core.report.cost import Cost, read_cost
 from prime_core.report.seconds import stage_seconds
 from prime_core.rollouts import OUTCOMES, TableError, read_json, read_table
 from prime_core.statistics import mean_interval
@@ -41,13 +42,15 @@ class RunTables:
     """Everything that the report shows of a run, besides its responses.
 
     iterations: one row per iteration that has figures; evaluations: one per benchmark and
-    iteration; stages: seconds (see `stage_seconds`); settings, provenance: dotted key -> value.
+    iteration; stages: seconds (see `stage_seconds`); cost: hours in Slurm; settings, provenance:
+    dotted key -> value.
     """
 
     name: str
     iterations: pd.DataFrame
     evaluations: pd.DataFrame
     stages: pd.DataFrame
+    cost: Cost
     settings: dict[str, Any]
     provenance: dict[str, Any]
 
@@ -71,6 +74,7 @@ def collect(run_dir: Path) -> RunTables:
         iterations=iteration_table(files),
         evaluations=evaluation_table(files),
         stages=stage_seconds(run_dir),
+        cost=read_cost(files),
         settings=flatten(_read_settings(files.config)),
         provenance=flatten(provenance),
     )

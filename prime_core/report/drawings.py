@@ -1,18 +1,21 @@
-"""Figures that are more than lines over iterations: intervals, stacked seconds, shares.
+"""Figures that are more than lines over iterations: intervals, stacked seconds and hours, shares.
 
 In: an empty canvas and a run's tables. Each returns False where there is nothing to draw yet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from prime_core.report.collect import ITERATION_STAGES, RunTables
-from prime_core.report.plots import SERIES, iteration_axis, legend_above, value_axis
+from prime_core.report.plots import MUTED, SERIES, iteration_axis, legend_above, value_axis
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 
@@ -48,18 +51,13 @@ def draw_seconds(canvas: Canvas, run: RunTables) -> bool:
     if wide.empty:
         return False
     wide = wide.reindex(range(1, wide.index.max() + 1)).fillna(0)
+    columns = _coloured(wide)
+    if not columns:
+        return False
     axes = canvas.subplots()
-    edges = np.arange(0.5, len(wide) + 1)
-    below = np.zeros(len(wide))
-    colours = stage_colours()
-    for stage in [stage for stage in colours if stage in wide]:
-        above = below + wide[stage].to_numpy()
-        axes.stairs(above, edges, baseline=below, fill=True, color=colours[stage], label=stage)
-        below = above
+    _stack(axes, columns)
     value_axis(axes, "seconds", False, (0, None))
     iteration_axis(axes)
-    axes.set_xlim(0.5, len(wide) + 0.5)
-    axes.grid(visible=False, axis="x")
     legend_above(axes)
     return True
 
@@ -90,6 +88,70 @@ def draw_shares(canvas: Canvas, run: RunTables) -> bool:
     axes.tick_params(axis="y", length=0)
     legend_above(axes)
     return True
+
+
+def draw_cost(canvas: Canvas, run: RunTables) -> bool:
+    """Hours of each iteration, one stage upon the other, and below how long its jobs waited."""
+    table = run.cost.table[run.cost.table["iteration"] > 0]
+    columns = _hours(table)
+    if not columns:
+        return False
+    waits = table.groupby("iteration")["longest_wait_seconds"].sum(min_count=1)
+    num_panels = 2 if waits.notna().any() else 1
+    axes = canvas.subplots(
+        num_panels, 1, sharex=True, squeeze=False, height_ratios=[2.2, 1][:num_panels]
+    )[:, 0]
+    _stack(axes[0], columns)
+    value_axis(axes[0], "GPU-hours" if table["gpu_hours"].any() else "CPU-hours", False, (0, None))
+    legend_above(axes[0])
+    if num_panels == 2:
+        waits = waits.reindex(range(1, table["iteration"].max() + 1)).fillna(0)
+        unit, seconds = time_unit(float(waits.max()))
+        edges = np.arange(0.5, len(waits) + 1)
+        axes[1].stairs(waits / seconds, edges, fill=True, color=MUTED, alpha=0.5)
+        value_axis(axes[1], f"waiting ({unit})", False, (0, None))
+        axes[1].grid(visible=False, axis="x")
+    iteration_axis(axes[-1])
+    return True
+
+
+def _hours(table: pd.DataFrame) -> dict[str, tuple[pd.Series, str]]:
+    """Hours of each iteration by stage, what was lost apart; of GPUs where there were any."""
+    if table.empty:
+        return {}
+    kind = "gpu" if table["gpu_hours"].any() else "cpu"
+    iterations = range(1, int(table["iteration"].max()) + 1)
+    kept = table.assign(kept=table[f"{kind}_hours"] - table[f"lost_{kind}_hours"])
+    wide = kept.pivot(index="iteration", columns="stage", values="kept")
+    lost = table.groupby("iteration")[f"lost_{kind}_hours"].sum().reindex(iterations).fillna(0)
+    columns = _coloured(wide.reindex(iterations).fillna(0))
+    return columns | ({"lost": (lost, MUTED)} if lost.any() else {})
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """The unit in which a time is read best, and its seconds."""
+    return ("s", 1.0) if seconds < 180 else ("min", 60.0) if seconds < 10800 else ("h", 3600.0)
+
+
+def _coloured(wide: pd.DataFrame) -> dict[str, tuple[pd.Series, str]]:
+    """The columns of a table that are stages and hold anything, in order, with their colours."""
+    return {
+        stage: (wide[stage], colour)
+        for stage, colour in stage_colours().items()
+        if stage in wide and wide[stage].any()
+    }
+
+
+def _stack(axes: Axes, columns: Mapping[str, tuple[pd.Series, str]]) -> None:
+    """Columns of each iteration, one upon the other. columns: name -> heights, colour."""
+    length = len(next(iter(columns.values()))[0])
+    edges, below = np.arange(0.5, length + 1), np.zeros(length)
+    for name, (heights, colour) in columns.items():
+        above = below + heights.to_numpy()
+        axes.stairs(above, edges, baseline=below, fill=True, color=colour, label=name)
+        below = above
+    axes.set_xlim(0.5, length + 0.5)
+    axes.grid(visible=False, axis="x")
 
 
 def stage_colours() -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prime_core.report.collect import RunTables
-from prime_core.report.drawings import draw_evaluations, draw_seconds, draw_shares
+from prime_core.report.drawings import draw_cost, draw_evaluations, draw_seconds, draw_shares
 from prime_core.report.plots import Panel, draw_panels, render
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Figure:
     """One figure: its file name, what it is called, how it is read, what is drawn.
 
-    needs_prm: it stays empty for ever in a run with outcome rewards only.
+    needs_prm: it stays empty for ever in a run with outcome rewards only; needs_slurm: in a run
+    whose jobs Slurm has not accounted for.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Figure:
     draw: tuple[Panel, ...] | Callable[[Canvas, RunTables], bool]
     height: float = 2.7
     needs_prm: bool = False
+    needs_slurm: bool = False
 
 
 def figure_svg(figure: Figure, run: RunTables) -> str:
@@ -221,5 +223,17 @@ FIGURES = (
         "imports, reading tables and loading models, before and after the stage's own work. A "
         "stage that keeps no clock of its own has no pale part.",
         draw_shares,
+    ),
+    Figure(
+        "cost",
+        "Cost",
+        "Hours and waiting of each iteration",
+        "Above: GPU-hours that Slurm counts for an iteration's jobs, stacked by stage; CPU-hours "
+        "where no job held a GPU. Grey is lost: jobs that failed, ran out of time or were "
+        "cancelled or requeued, and work that was done again later. Below: how long jobs waited "
+        "in the queue, the longest wait of each stage added up over the stages.",
+        draw_cost,
+        height=3.4,
+        needs_slurm=True,
     ),
 )

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from prime_core.report.collect import RunTables, flatten
+from prime_core.report.cost import stage_rows, total_row
 from prime_core.report.figures import FIGURES
 from prime_core.report.missing import has_prm
 from prime_core.report.plots import COLOURS, inline
@@ -38,16 +39,21 @@ def render_page(run: RunTables, svgs: dict[str, str], pairs: list[Pair], missing
     environment.filters |= {
         "percent": percent,
         "duration": duration,
+        "hours": hours,
         "shown": shown,
         "breakable": breakable,
         "unbroken": lambda text: text.replace(" %", f"{NO_BREAK}%"),
         "reward": lambda value: f"{value:+.2g}".replace("-", "\N{MINUS SIGN}"),
     }
     settings = setting_rows(run.settings)
+    sections = figure_sections(run, svgs)
+    if not any(section["id"] == "cost" for section in sections):
+        sections.append({"title": "Cost", "id": "cost", "figures": []})
     return environment.get_template("report.html.j2").render(
         run=run,
         colours=COLOURS,
-        sections=figure_sections(run, svgs),
+        sections=sections,
+        cost=cost_tables(run),
         results=evaluation_rows(run.evaluations),
         training=training_change(run.iterations),
         job_seconds=float(run.stages["seconds"].sum()),
@@ -65,8 +71,13 @@ def render_page(run: RunTables, svgs: dict[str, str], pairs: list[Pair], missing
 
 
 def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]]:
-    """The figures by section; those of a PRM are left out where the run has none."""
-    shown_figures = [figure for figure in FIGURES if has_prm(run) or not figure.needs_prm]
+    """The figures by section; those of a PRM or of Slurm are left out where the run has none."""
+    shown_figures = [
+        figure
+        for figure in FIGURES
+        if (has_prm(run) or not figure.needs_prm)
+        and (not run.cost.table.empty or not figure.needs_slurm)
+    ]
     return [
         {
             "title": section,
@@ -83,6 +94,16 @@ def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]
         }
         for section, figures in groupby(shown_figures, key=lambda figure: figure.section)
     ]
+
+
+def cost_tables(run: RunTables) -> dict[str, Any]:
+    """What the section on cost shows: a row per stage, sums, the budget (None: none), notes."""
+    return {
+        "rows": stage_rows(run.cost.table),
+        "total": total_row(run.cost.table),
+        "budget": run.settings.get("max_gpu_hours"),
+        "notes": run.cost.notes,
+    }
 
 
 def evaluation_rows(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
@@ -175,6 +196,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def hours(value: float) -> str:
+    """Hours in three digits: '0.0125', '3.1', '1240'; what rounds to nothing is 0."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "0"
 
 
 def shown(value: Any) -> str:

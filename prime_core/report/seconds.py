@@ -58,7 +58,7 @@ def process_figures(run_dir: Path) -> dict[Job, tuple[float, float | None]]:
     for path in sorted(root.rglob("*.tsv")):
         job = job_of(path.relative_to(root))
         if job[1] != "report":  # the report cannot know its own time
-            figures[job] = _read_benchmark(path)
+            figures[job] = read_benchmark(path)
     return figures
 
 
@@ -95,7 +95,8 @@ def job_of(path: Path) -> Job:
     return iteration, stage, job
 
 
-def _read_benchmark(path: Path) -> tuple[float, float | None]:
+def read_benchmark(path: Path) -> tuple[float, float | None]:
+    """Seconds and largest memory (MB) of one job's process. Raises TableError naming the file."""
     try:
         rows = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
         memory = float(rows["max_rss"].max()) if "max_rss" in rows else None
