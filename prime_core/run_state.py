@@ -5,25 +5,21 @@ The Snakefile asks it while it builds the graph, and tells it when work begins a
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
-import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from prime_core.config import SettingsError, dump_settings, load_settings
-from prime_core.layout import RunFiles
+from prime_core.layout import RunFiles, unfinished_of
+from prime_core.lease import Lease
+from prime_core.lease import RunBusy as RunBusy
 from prime_core.provenance import record_start
 from prime_core.rollouts import write_text
 from prime_core.run_changes import refused_changes
 from prime_core.settings import Settings
-
-
-class RunBusy(ValueError):
-    """Another workflow is at work on the same run."""
 
 
 class RunState:
@@ -32,7 +28,7 @@ class RunState:
     def __init__(self, settings: Settings) -> None:
         """Raises SettingsError when these settings would change finished work."""
         self.settings, self.files = settings, RunFiles(settings.run_dir)
-        self._place: IO[str] | None = None
+        self._lease = Lease(self.files.root / ".locks" / "workflow", self.files.root)
         self._refuse_changes()
 
     def is_last(self, iteration: int) -> bool:
@@ -64,12 +60,20 @@ class RunState:
         ]
         return [pair for pair in wanted if self._can_evaluate(*pair)]
 
+    def hold(self) -> None:
+        """Hold the run for this process. Raises RunBusy when another workflow holds it."""
+        self._lease.take()
+
+    def give_back(self) -> None:
+        """Let another workflow have the run; the end of the process does the same."""
+        self._lease.release()
+
     def begin(self) -> None:
         """Hold the run for this process and write settings and provenance down.
 
         Raises RunBusy when another workflow holds it.
         """
-        self._hold()
+        self.hold()
         self._refuse_changes()
         write_text(self.files.config, dump_settings(self.settings))
         record_start(self.files.provenance, self.settings)
@@ -80,14 +84,22 @@ class RunState:
             if not self.is_kept(iteration) and self.files.metrics(iteration + 1, "policy").exists():
                 for folder in (self.files.policy(iteration), self.files.prm(iteration)):
                     shutil.rmtree(folder, ignore_errors=True)
-        for pattern in (
-            "models/.*.tmp",
-            "models/.*.old",
-            "iterations/*/.*.tmp",
-            "iterations/*/.*.old",
-        ):
-            for leftover in self.files.root.glob(pattern):
-                shutil.rmtree(leftover, ignore_errors=True)
+        for pattern in (".*.tmp", ".*.old"):
+            for leftover in list(self.files.root.rglob(pattern)):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
+        for output, metrics in self._made_in_steps():
+            if metrics.exists():
+                shutil.rmtree(unfinished_of(output), ignore_errors=True)
+
+    def _made_in_steps(self) -> Iterator[tuple[Path, Path]]:
+        """Output and figures of each stage that may be stopped inside."""
+        yield self.files.policy(0), self.files.setup_metrics("sft")
+        for iteration in range(1, self.settings.iterations + 1):
+            yield self.files.policy(iteration), self.files.metrics(iteration, "policy")
+            yield self.files.prm(iteration), self.files.metrics(iteration, "prm")
 
     def _can_evaluate(self, iteration: int, benchmark: str) -> bool:
         done = self.files.evaluation(iteration, benchmark).exists()
@@ -112,22 +124,6 @@ class RunState:
                 f"keys back, or delete {self.files.root}"
             )
 
-    def _hold(self) -> None:
-        place = self.files.root / ".locks" / "workflow"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        self._place = place.open("a+")
-        try:
-            # The system frees it when the process ends, however it ends.
-            fcntl.flock(self._place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._place.seek(0)
-            raise RunBusy(
-                f"another workflow is at work on {self.files.root} ({self._place.read().strip()})"
-            ) from None
-        self._place.truncate(0)
-        self._place.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._place.flush()
-
 
 def find_own_commands() -> None:
     """Let jobs find `prime` beside this Python, also where its environment is not activated."""
@@ -139,7 +135,7 @@ def find_own_commands() -> None:
 
 def show_stages_only() -> None:
     """Leave out Snakemake's two lines before each job: the stages print their own."""
-    chatter = ("Select jobs to execute", "Execute ")
+    chatter = ("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log")
     logging.getLogger("snakemake.logging").addFilter(
         lambda record: not record.getMessage().startswith(chatter)
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prime_core.config import SettingsError, load_settings, parse_settings
-from prime_core.layout import RunFiles
+from prime_core.layout import RunFiles, unfinished_of
 from prime_core.rollouts import read_json
 from prime_core.run_state import RunBusy, RunState
 from prime_core.settings import Settings
@@ -84,8 +84,7 @@ def test_a_change_is_refused_that_another_workflow_made_impossible_meanwhile(tmp
     first.begin()
     first.files.train.parent.mkdir(parents=True)
     first.files.train.write_text("")
-    assert first._place is not None
-    first._place.close()
+    first.give_back()
     with pytest.raises(SettingsError, match="seed: 0 -> 1"):
         late.begin()
 
@@ -189,3 +188,24 @@ def test_the_end_removes_weights_that_are_neither_kept_nor_needed(tmp_path):
     assert left == [2, 4, 5]  # the sixth iteration still needs the fifth
     assert [i for i in range(1, 7) if files.prm(i).exists()] == left
     assert all(files.metrics(i, "policy").exists() for i in range(1, 6))
+
+
+def test_the_end_removes_what_stopped_and_killed_stages_left_of_finished_outputs(tmp_path):
+    settings = settings_of(tmp_path, iterations=3, checkpoints__keep_last=3)
+    files = RunFiles(settings.run_dir)
+    finish_iteration(files, 1)
+    files.setup_metrics("sft").parent.mkdir(parents=True)
+    files.setup_metrics("sft").write_text("{}")
+    done, open_ = (unfinished_of(files.policy(i)) for i in (1, 2))
+    for folder in (done, open_, unfinished_of(files.policy(0)), files.policy(1) / ".a.tmp"):
+        folder.mkdir(parents=True)
+        (folder / "about.json").write_text("{}")
+    rollouts = files.rollouts(1, 0)
+    rollouts.parent.mkdir(parents=True)
+    (rollouts.parent / ".00.parquet.x.tmp").write_text("half")
+    RunState(settings).end()
+    assert not done.exists()
+    assert not unfinished_of(files.policy(0)).exists()
+    assert open_.exists()  # of an iteration beyond those that were asked for now
+    assert list(rollouts.parent.iterdir()) == []
+    assert [path.name for path in files.policy(1).iterdir()] == ["model.safetensors"]

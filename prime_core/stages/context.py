@@ -50,7 +50,10 @@ def only_one(output: Path, run_dir: Path) -> Iterator[None]:
 
 
 def progress_bar(total: int, unit: str, description: str) -> tqdm:
-    """A bar on standard error: lively on a terminal, a line every ten seconds in a log."""
+    """A bar on standard error: lively on a terminal, a line every ten seconds in a log.
+
+    Only the first rank shows one.
+    """
     lively = sys.stderr.isatty()
     return tqdm(
         total=total,
@@ -59,6 +62,7 @@ def progress_bar(total: int, unit: str, description: str) -> tqdm:
         mininterval=0.2 if lively else 10.0,
         dynamic_ncols=lively,
         leave=True,
+        disable=os.environ.get("RANK", "0") != "0",
     )
 
 
@@ -68,23 +72,38 @@ class Stopwatch:
     def __init__(self) -> None:
         """Start with no parts."""
         self.seconds: Metrics = {}
+        self._begun: dict[str, float] = {}
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Add the seconds of the enclosed block to one part."""
-        start = time.perf_counter()
+        key = f"timing_s/{name}"
+        self._begun[key] = time.perf_counter()
         try:
             yield
         finally:
-            key = f"timing_s/{name}"
-            self.seconds[key] = self.seconds.get(key, 0.0) + time.perf_counter() - start
+            self.seconds = self.so_far()
+            del self._begun[key]
+
+    def so_far(self) -> Metrics:
+        """As `seconds`, with what has passed of the parts that have not ended."""
+        now = time.perf_counter()
+        running = {key: self.seconds.get(key, 0.0) + now - at for key, at in self._begun.items()}
+        return self.seconds | running
 
 
 def finish(metrics_path: Path, metrics: Metrics, line: str) -> None:
     """Write a stage's figures and print its one line; the first rank does it for all of them."""
     if os.environ.get("RANK", "0") == "0":
         write_json(metrics_path, metrics)
-        print(line, flush=True)
+        say(line)
+
+
+def say(line: str) -> None:
+    """Print a stage's one line; into its log as well, whose end a workflow on Slurm shows."""
+    print(line, flush=True)
+    if not sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
 
 
 def place_of(iteration: int, settings: Settings) -> str:

@@ -16,8 +16,9 @@ from prime_core.layout import RunFiles
 from prime_core.rollouts import EVALUATION, PROMPTS, read_table, write_json, write_table
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
+from prime_core.samplers.choice import choose
 from prime_core.settings import Benchmark, Settings
-from prime_core.stages.context import Stopwatch, only_one, open_run, place_of, progress_bar
+from prime_core.stages.context import Stopwatch, only_one, open_run, place_of, progress_bar, say
 from prime_core.stages.verified_rows import judge_all
 from prime_core.stages.verify import refuse_broken, rules_of
 from prime_core.statistics import mean_interval
@@ -35,19 +36,20 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
     with only_one(place, run_dir):
         chosen = settings.evaluation.benchmarks[benchmark]
         problems = _problems(chosen, settings, files)
+        sampler = choose(settings.rollout.sampler, files.policy(iteration))
         with watch.part("generate"):
-            responses = _sample(problems, chosen, iteration, settings, files)
+            responses = _sample(problems, chosen, iteration, sampler, settings, files)
         with watch.part("verify"):
             rows = _judge(responses, problems, settings, place)
         write_table(place.with_suffix(".parquet"), rows, EVALUATION)
-        figures = {"benchmark": benchmark, "iteration": iteration} | _figures(rows, chosen)
+        place_and_means = {"benchmark": benchmark, "iteration": iteration, "sampler": sampler}
+        figures = place_and_means | _figures(rows, chosen)
         write_json(place, figures | watch.seconds)
-        print(
+        say(
             f"{place_of(iteration, settings)} evaluate {benchmark}: "
             f"accuracy {figures['accuracy']:.3f} "
             f"[{figures['accuracy_low']:.3f}, {figures['accuracy_high']:.3f}], "
-            f"{len(problems)} problems x {chosen.n_samples_per_prompt}",
-            flush=True,
+            f"{len(problems)} problems x {chosen.n_samples_per_prompt} by {sampler}"
         )
 
 
@@ -64,12 +66,14 @@ def _sample(
     problems: pd.DataFrame,
     chosen: Benchmark,
     iteration: int,
+    sampler: str,
     settings: Settings,
     files: RunFiles,
 ) -> list[dict[str, Any]]:
     num_responses = len(problems) * chosen.n_samples_per_prompt
     with progress_bar(num_responses, "response", "sampling") as bar:
         return ask(
+            sampler=sampler,
             model_path=files.policy(iteration),
             prompts=problems,
             # The same random numbers at each iteration: differences are the policy's.

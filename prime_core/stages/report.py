@@ -1,8 +1,9 @@
 """Stage `report`: one page, tables, plots and TensorBoard events of a run, finished or not.
 
-In: all metrics, evaluations, benchmarks, and of three iterations the batch and its rewards.
-Out: report/report.html, metrics.csv, evaluations.csv, stages.csv, plots/*.svg, tensorboard/. The
-page is written last: where it exists, the rest does too.
+In: all metrics, evaluations, benchmarks, Slurm's account, and of three iterations the batch and its
+rewards.
+Out: report/report.html, metrics.csv, evaluations.csv, stages.csv, cost.csv, plots/*.svg,
+tensorboard/. The page is written last: where it exists, the rest does too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from prime_core.report.page import render_page
 from prime_core.report.tensorboard import write_events
 from prime_core.report.tokens import example_pairs
 from prime_core.rollouts import TableError, atomic_folder, atomic_path, write_text
-from prime_core.stages.context import only_one, progress_bar
+from prime_core.stages.context import only_one, progress_bar, say
 
 
 def run(run_dir: Path) -> None:
@@ -33,6 +34,7 @@ def run(run_dir: Path) -> None:
         _write_csv(page.with_name("metrics.csv"), tables.iterations)
         _write_csv(page.with_name("evaluations.csv"), tables.evaluations)
         _write_csv(page.with_name("stages.csv"), tables.stages)
+        _write_csv(page.with_name("cost.csv"), tables.cost.table)
         svgs = {}
         with progress_bar(len(FIGURES), "figure", "report") as bar:
             for figure in FIGURES:
@@ -45,7 +47,7 @@ def run(run_dir: Path) -> None:
             write_events(folder, tables)
         missing = missing_parts(tables, run_dir)
         write_text(page, render_page(tables, svgs, example_pairs(run_dir), missing))
-    print(
+    say(
         f"report: {tables.num_done} iterations, {len(tables.evaluations)} evaluations, "
         f"{len(missing)} parts missing: {page}"
     )

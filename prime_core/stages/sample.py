@@ -35,14 +35,14 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         write_json(files.shard_count(iteration), num_shards)
         prompts = read_table(files.train, PROMPTS)
         asked = prompts.iloc[rows_asked(settings, files, len(prompts), iteration, shard)]
-        rows = _sample(settings, files, asked, iteration, watch) if len(asked) else []
+        sampler, rows = _sample(settings, files, asked, iteration, watch)
         write_table(files.rollouts(iteration, shard), rows, ROLLOUTS)
         metrics = _metrics(rows) | watch.seconds
         finish(
             files.metrics(iteration, f"sample-{shard:02d}"),
             metrics,
             f"{place_of(iteration, settings)} sample {shard}: "
-            f"{len(rows)} responses to {len(asked)} prompts, "
+            f"{len(rows)} responses to {len(asked)} prompts{sampler and f' by {sampler}'}, "
             f"mean length {metrics['response_length/mean']:.1f} tokens, "
             f"{watch.seconds.get('timing_s/generate', 0.0):.1f} s",
         )
@@ -69,15 +69,22 @@ def rows_asked(
 
 def _sample(
     settings: Settings, files: RunFiles, asked: pd.DataFrame, iteration: int, watch: Stopwatch
-) -> list[dict]:
-    with watch.part("import"):  # engines are heavy, and a full batch needs none
+) -> tuple[str, list[dict]]:
+    """The sampler's name and the responses; "" and none where nothing is asked."""
+    if asked.empty:  # engines are heavy, and a full batch needs none
+        return "", []
+    with watch.part("import"):
         from prime_core.samplers import SamplingParams
         from prime_core.samplers.ask import ask
+        from prime_core.samplers.choice import refuse_mixture
 
     rollout = settings.rollout
     num_responses = len(asked) * rollout.n_samples_per_prompt
+    with watch.part("choose"):
+        sampler = _choose(settings, files, iteration)
     with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
         responses = ask(
+            sampler=sampler,
             model_path=files.policy(iteration - 1),
             prompts=asked,
             purpose="sample",
@@ -92,7 +99,20 @@ def _sample(
             settings=settings,
             progress=bar.update,
         )
-    return [row | {"policy_iteration": iteration - 1} for row in responses]
+    refuse_mixture(sampler, files.sampler(iteration))
+    return sampler, [row | {"policy_iteration": iteration - 1} for row in responses]
+
+
+def _choose(settings: Settings, files: RunFiles, iteration: int) -> str:
+    """The iteration's sampler; shards that start together agree on one."""
+    from prime_core.samplers.choice import choose_for_iteration
+
+    record = files.sampler(iteration)
+    begun = any(files.rollouts(iteration, 0).parent.glob("*.parquet"))
+    with only_one(record, files.root):
+        return choose_for_iteration(
+            settings.rollout.sampler, files.policy(iteration - 1), record, begun
+        )
 
 
 def _metrics(rows: list[dict]) -> Metrics:

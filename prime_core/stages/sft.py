@@ -3,12 +3,14 @@
 In: models/base, data/demonstrations.parquet.
 Out: models/policy-0000 (trained, or links to the base model), models/reference (links to it),
 models/prm-0000 (links to it, or to the folder of prm.path), metrics/sft.json.
+Stopped inside, it goes on where it was (prime_core.stages.unfinished).
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -17,10 +19,11 @@ from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum
 from prime_core.rollouts import DEMONSTRATIONS, TableError, atomic_folder, read_table
 from prime_core.seeds import derive_seed, generator
-from prime_core.settings import Settings
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.settings import Settings, Sft
+from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
+from prime_core.stages.unfinished import Unfinished
 from prime_core.training.batches import Sequences, pad
-from prime_core.training.distributed import gather, rank, shared_folder, start_ranks
+from prime_core.training.distributed import gather, rank, shared_folder
 from prime_core.training.engine import Trainer
 from prime_core.training.models import (
     device,
@@ -37,18 +40,13 @@ from prime_core.training.updates import step_on
 def run(run_dir: Path) -> None:
     """Train the start model on demonstrations, or take it as it is."""
     settings, files = open_run(run_dir)
-    watch = Stopwatch()
     with only_one(files.policy(0), run_dir):
         if settings.sft.enabled:
-            metrics, line = _train(settings, files, watch)
+            _train(settings, files)
         else:
             with atomic_folder(files.policy(0)) as folder:
                 link_model(files.base_model, folder)
-            metrics, line = {}, "sft: left out, the start model is used as it is"
-        for linked, source in _start_models(settings, files).items() if rank() == 0 else ():
-            with atomic_folder(linked) as folder:
-                link_model(source, folder)
-        finish(files.setup_metrics("sft"), metrics | watch.seconds, line)
+            _finish(settings, files, {}, "sft: left out, the start model is used as it is")
 
 
 def rate_at(step: int, num_steps: int, warmup_ratio: float) -> float:
@@ -60,59 +58,91 @@ def rate_at(step: int, num_steps: int, warmup_ratio: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def _start_models(settings: Settings, files: RunFiles) -> dict[Path, Path]:
+def _finish(settings: Settings, files: RunFiles, metrics: Metrics, line: str) -> None:
+    """The other models that reinforcement learning starts from, and the figures."""
     first_prm = find_model(settings.prm.path) if settings.prm.path else files.policy(0)
-    return {files.reference: files.policy(0), files.prm(0): first_prm}
+    linked = {files.reference: files.policy(0), files.prm(0): first_prm}
+    for place, source in linked.items() if rank() == 0 else ():
+        with atomic_folder(place) as folder:
+            link_model(source, folder)
+    finish(files.setup_metrics("sft"), metrics, line)
 
 
-def _train(settings: Settings, files: RunFiles, watch: Stopwatch) -> tuple[Metrics, str]:
-    sft = settings.sft
-    start_ranks()
-    torch.manual_seed(derive_seed(settings.seed, "sft"))
+def _train(settings: Settings, files: RunFiles) -> None:
+    sft, watch = settings.sft, Stopwatch()
     tokenizer = load_tokenizer(files.base_model)
     sequences = _tokenised(files, tokenizer, sft.max_length)
+    inputs = [files.base_model, files.demonstrations]
+    unfinished = Unfinished(files.policy(0), inputs, settings, watch)
+    update = unfinished.resume(
+        lambda state: Update(_trainer(settings, files, state), sequences, tokenizer, sft)
+    )
+    with unfinished.until_output():
+        with watch.part("train"):
+            plan = _draws(len(sequences), sft.batch_size, sft.num_steps, settings.seed)
+            unfinished.take_steps(update, plan, "sft")
+        with shared_folder(files.policy(0)) as folder:
+            update.trainer.save_weights(folder, tokenizer)
+        losses = update.figures["losses"]
+        last = losses[-max(len(losses) // 20, 1) :]
+        loss = sum(last) / len(last)
+        metrics: Metrics = {"sft/loss": loss, "sft/num_steps": len(losses)}
+        _finish(
+            settings,
+            files,
+            metrics | watch.seconds,
+            f"sft: {len(losses)} steps of {sft.batch_size} demonstrations, loss {losses[0]:.3f} -> "
+            f"{loss:.3f} nats a token, {watch.seconds['timing_s/train']:.0f} s",
+        )
+
+
+def _trainer(settings: Settings, files: RunFiles, state: Path | None) -> Trainer:
+    sft = settings.sft
+    torch.manual_seed(derive_seed(settings.seed, "sft"))
     trainer = Trainer(
         load_model(files.base_model, settings.model.dtype),
         sft.optimizer,
         lambda step: rate_at(step, sft.num_steps, sft.warmup_ratio),
         settings.training.zero_stage,
     )
-    losses: list[float] = []
-    with watch.part("train"), progress_bar(sft.num_steps, "step", "sft") as bar:
-        for rows in _draws(len(sequences), sft.batch_size, sft.num_steps, settings.seed):
-            losses.append(_step(trainer, sequences, rows, sft.micro_batch_size, tokenizer))
-            bar.update()
-    with shared_folder(files.policy(0)) as folder:
-        trainer.save_weights(folder, tokenizer)
-    last = losses[-max(len(losses) // 20, 1) :]
-    loss = sum(last) / len(last)
-    metrics: Metrics = {"sft/loss": loss, "sft/num_steps": len(losses)}
-    return metrics, (
-        f"sft: {len(losses)} steps of {sft.batch_size} demonstrations, loss {losses[0]:.3f} -> "
-        f"{loss:.3f} nats a token, {watch.seconds['timing_s/train']:.0f} s"
-    )
+    if state is not None:
+        trainer.load_state(state)
+    return trainer
 
 
-def _step(
-    trainer: Trainer,
-    sequences: Sequences,
-    rows: list[int],
-    micro_batch_size: int,
-    tokenizer: PreTrainedTokenizerBase,
-) -> float:
-    """One optimizer step on the mean negative log-likelihood of the responses' tokens."""
-    num_tokens = sum(len(sequences.responses[row]) for row in rows)
-    total = 0.0
+class Update:
+    """Steps on the mean negative log-likelihood of the responses' tokens; figures: their losses."""
 
-    def loss_of(indices: list[int], counted: bool) -> torch.Tensor:
-        nonlocal total
-        batch = pad(sequences.take(indices), int(tokenizer.pad_token_id), device())
-        loss = -masked_sum(response_logprobs(trainer.engine, batch), batch.mask) / num_tokens
-        total += float(loss.detach()) * counted
-        return loss
+    def __init__(
+        self,
+        trainer: Trainer,
+        sequences: Sequences,
+        tokenizer: PreTrainedTokenizerBase,
+        sft: Sft,
+    ) -> None:
+        """Nothing is computed yet."""
+        self.trainer, self.sequences = trainer, sequences
+        self._pad_token_id, self._micro_batch_size = (
+            int(tokenizer.pad_token_id),
+            sft.micro_batch_size,
+        )
+        self.figures: dict[str, Any] = {"losses": []}
 
-    step_on(trainer, sequences, rows, micro_batch_size, loss_of)
-    return sum(gather(total))
+    def step(self, rows: list[int]) -> None:
+        """One optimizer step on these demonstrations."""
+        num_tokens = sum(len(self.sequences.responses[row]) for row in rows)
+        total = 0.0
+
+        def loss_of(indices: list[int], counted: bool) -> torch.Tensor:
+            nonlocal total
+            batch = pad(self.sequences.take(indices), self._pad_token_id, device())
+            logprobs = response_logprobs(self.trainer.engine, batch)
+            loss = -masked_sum(logprobs, batch.mask) / num_tokens
+            total += float(loss.detach()) * counted
+            return loss
+
+        step_on(self.trainer, self.sequences, rows, self._micro_batch_size, loss_of)
+        self.figures["losses"].append(sum(gather(total)))
 
 
 def _draws(num_rows: int, batch_size: int, num_steps: int, seed: int) -> list[list[int]]:

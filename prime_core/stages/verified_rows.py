@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from prime_core.interruption import Interrupted, ending_at_once
 from prime_core.stages.context import progress_bar
 from prime_core.verifiers import Rules, pool
 from prime_core.verifiers.pool import Row
@@ -108,16 +109,29 @@ def _parsed(line: str) -> Any:
 def judge_all(
     rows: list[Row], rules: Rules, partial: Path | None, description: str
 ) -> list[Judgement]:
-    """Judgements in the order of the rows; rows found in the partial file are not judged again."""
+    """Judgements in the order of the rows; rows found in the partial file are not judged again.
+
+    Raises Interrupted when a signal ends it after some rows that the partial file keeps.
+    """
     with (
+        ending_at_once(),
         VerifiedRows(partial, rows, rules) as done,
         progress_bar(len(rows), "response", description) as bar,
     ):
-        bar.update(len(done.judgements))
+        num_found = len(done.judgements)
+        bar.update(num_found)
         missing = [index for index in range(len(rows)) if index not in done.judgements]
-        for place, judgement in pool.judge_rows([rows[index] for index in missing], rules):
-            done.add(missing[place], judgement)
-            bar.update()
+        try:
+            for place, judgement in pool.judge_rows([rows[index] for index in missing], rules):
+                done.add(missing[place], judgement)
+                bar.update()
+        except SystemExit:
+            num_done = len(done.judgements)
+            if partial is None or num_done == num_found:
+                raise
+            raise Interrupted(
+                f"stopped after {num_done} of {len(rows)} rows; the next start judges the others"
+            ) from None
         return [done.judgements[index] for index in range(len(rows))]
 
 

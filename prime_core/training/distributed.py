@@ -63,6 +63,12 @@ def gather(values: Any) -> list[Any]:
     return gathered
 
 
+def meet() -> None:
+    """Wait until every rank is here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 @contextmanager
 def shared_folder(path: Path) -> Iterator[Path]:
     """`atomic_folder` for all ranks together: one folder, renamed when every rank has written."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from prime_core import fast_copies
 from prime_core.settings import Optimizer
 from prime_core.training import distributed
 from prime_core.training.models import load_model, load_tokenizer, save_model
@@ -85,18 +87,11 @@ class Trainer:
 
         Raises OSError naming the path when it cannot be written.
         """
-        state = {"torch_rng_state": torch.get_rng_state()}
-        try:
-            with distributed.shared_folder(path) as folder:
-                self.save_weights(folder, tokenizer)
-                self.engine.save_checkpoint(
-                    str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG, client_state=state
-                )
-        except (SafetensorError, RuntimeError) as error:  # what the writers make of a full disk
-            free = shutil.disk_usage(path.parent).free / 1e6
-            raise OSError(
-                f"{path}: could not be written, with {free:.1f} MB free on its disk: {error}"
-            ) from error
+        with naming_a_full_disk(path), distributed.shared_folder(path) as folder:
+            self.save_weights(folder, tokenizer)
+            self.save_state(folder)
+        if distributed.rank() == 0:
+            fast_copies.keep(path)
 
     def save_weights(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write weights and tokenizer, whole also where ZeRO-3 keeps parts on each rank."""
@@ -106,12 +101,21 @@ class Trainer:
         if distributed.rank() == 0:
             save_model(self.engine.module, tokenizer, folder, whole)
 
+    def save_state(self, folder: Path) -> None:
+        """Write what `load_state` reads: weights, optimizer, schedule, step, random state."""
+        state = {"torch_rng_state": torch.get_rng_state()}
+        self.engine.save_checkpoint(
+            str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG, client_state=state
+        )
+
     def load_state(self, folder: Path) -> None:
-        """Continue where `save` was called. Raises ValueError naming the folder."""
+        """Continue where `save_state` was called. Raises ValueError naming the folder."""
         if not (folder / TRAINING_STATE / CHECKPOINT_TAG).is_dir():
             raise ValueError(f"{folder}: holds no training state; delete it and run again")
         try:
-            _, state = self.engine.load_checkpoint(str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG)
+            with fast_copies.nearest(folder) as place:
+                source = str(Path(place) / TRAINING_STATE)
+                _, state = self.engine.load_checkpoint(source, tag=CHECKPOINT_TAG)
         except Exception as error:  # DeepSpeed and torch raise of everything here
             raise ValueError(
                 f"{folder}: its training state does not load ({type(error).__name__}: {error}); "
@@ -124,15 +128,30 @@ class Trainer:
         return float(torch.nn.utils.get_total_norm(gradients))
 
 
+@contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """What the writers of weights make of a full disk becomes an OSError with the path."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise OSError(
+            f"{path}: could not be written, with {free:.1f} MB free on its disk: {error}"
+        ) from error
+
+
 def continue_training(
-    folder: Path, dtype: str, optimizer: Optimizer, zero_stage: int
+    folder: Path, dtype: str, optimizer: Optimizer, zero_stage: int, state: Path | None = None
 ) -> tuple[Trainer, PreTrainedTokenizerBase]:
-    """A trainer at constant rate that goes on from a folder; one without a state starts afresh."""
+    """A trainer at constant rate that goes on from a folder; one without a state starts afresh.
+
+    state: another folder to go on from, with a training state of the same model.
+    """
     distributed.start_ranks()
     model = load_model(folder, dtype)
     trainer = Trainer(model, optimizer, lambda _step: 1.0, zero_stage)
-    if (folder / TRAINING_STATE).exists():
-        trainer.load_state(folder)
+    if state is not None or (folder / TRAINING_STATE).exists():
+        trainer.load_state(state or folder)
     return trainer, load_tokenizer(folder)
 
 

@@ -16,10 +16,13 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
+
+from prime_core import fast_copies, hub
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
@@ -42,10 +45,11 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
     Raises ModelError naming the path.
     """
     try:
-        AutoConfig.from_pretrained(path)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), output_loading_info=True
-        )
+        with fast_copies.nearest(path) as place:
+            AutoConfig.from_pretrained(place)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                place, dtype=getattr(torch, dtype), output_loading_info=True
+            )
         model, loading = loaded
         if loading["missing_keys"]:  # transformers would go on with random ones
             raise ValueError(f"weights {sorted(loading['missing_keys'])[:3]} are missing")
@@ -95,17 +99,12 @@ def find_model(path: str) -> Path:
     """
     if Path(path).is_dir():
         return Path(path).resolve()
-    if Path(path).is_absolute() or path.startswith(".") or path.count("/") > 1:
+    if not hub.is_hub_id(path):
         raise ModelError(f"{path}: no such folder; expected a Hugging Face model")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
     try:
-        return Path(snapshot_download(path, ignore_patterns=["*.bin", "*.pth", "original/*"]))
-    except (OSError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise ModelError(
-            f"{path}: neither a local folder nor a model that the hub gives: {_first_line(error)}"
-        ) from None
+        return hub.model_folder(path)
+    except hub.HubError as error:
+        raise ModelError(str(error)) from None
 
 
 def link_model(source: Path, folder: Path) -> None:
@@ -129,7 +128,23 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, s
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """All tokens that end a response: the tokenizer's EOS and those of the generation settings."""
-    configured = model.generation_config.eos_token_id if model.generation_config else None
+    return _ends(model.generation_config, tokenizer)
+
+
+def saved_eos_token_ids(path: str | Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The same of a folder, without loading the model. Raises ModelError naming the path."""
+    try:
+        if (Path(path) / "generation_config.json").exists():
+            config = GenerationConfig.from_pretrained(path)
+        else:
+            config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(path))
+    except (OSError, ValueError) as error:
+        raise ModelError(_reason(path, "causal language model", error)) from None
+    return _ends(config, tokenizer)
+
+
+def _ends(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    configured = config.eos_token_id if config else None
     ids = configured if isinstance(configured, list) else [configured]
     return sorted({token for token in (*ids, tokenizer.eos_token_id) if token is not None})
 

@@ -1,0 +1,109 @@
+"""No stage begins that cannot end before its allocation does.
+
+In: PRIME_DEADLINE (seconds since 1970; set by prime_core.launch.supervisor), how long the stage
+took so far in this run. Out: the stage begins, or it is left for the next allocation: exit status
+75, a line in slurm/stops.jsonl.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import time
+from pathlib import Path
+
+from prime_core.layout import RunFiles
+from prime_core.ledger import StageStop, record_stop, stage_stops
+
+DEADLINE = "PRIME_DEADLINE"
+BEGINNING = "PRIME_ALLOCATION_BEGAN"
+LEFT_FOR_LATER = 75  # EX_TEMPFAIL: nothing is wrong, the same command goes on later
+# Stages that save a checkpoint when they are told to stop: they may begin whenever there is time
+# to load, take some steps and save.
+STOPPABLE = ("sft", "prm", "policy")
+SECONDS_TO_BE_WORTH_IT = 120.0
+# For a stage that has never run in this run.
+UNKNOWN_SECONDS = 60.0
+# Iterations differ: responses get longer.
+FACTOR = 1.2
+
+
+class TooLong(ValueError):
+    """A stage needs more time than a whole allocation has."""
+
+
+def leave_if_too_late(
+    run_dir: Path, stage: str, iteration: int, part: str, now: float | None = None
+) -> None:
+    """End this process (SystemExit 75) when the stage would not end before the deadline.
+
+    iteration: 0 where the stage has none; part: shard or benchmark, "" where it has none. Without
+    PRIME_DEADLINE every stage begins. Raises TooLong when a fresh allocation would not do either.
+    """
+    deadline = os.environ.get(DEADLINE)
+    if deadline is None or os.environ.get("RANK", "0") != "0":
+        return
+    files, now = RunFiles(run_dir), time.time() if now is None else now
+    needed, left = seconds_needed(files, stage), float(deadline) - now
+    if needed <= left:
+        return
+    name = " ".join([stage, *([str(iteration)] if iteration else []), *([part] if part else [])])
+    whole = float(deadline) - float(os.environ.get(BEGINNING, "-inf"))
+    if needed > whole and left > 0.9 * whole:
+        raise TooLong(
+            f"{name} needs about {minutes(needed)}, and a whole allocation gives it "
+            f"{minutes(whole)}: ask for more (prime launch --minutes)"
+        )
+    record_stop(files, StageStop(stage, iteration, part, 0.0, now))
+    line = (
+        f"{name} needs about {minutes(needed)}, {minutes(max(left, 0))} are left: "
+        "left for the next allocation"
+    )
+    print(line, file=sys.stderr)
+    if not sys.stderr.isatty():  # the workflow sends it to a log: show it there as well
+        print(line, flush=True)
+    raise SystemExit(LEFT_FOR_LATER)
+
+
+def seconds_needed(files: RunFiles, stage: str) -> float:
+    """How long a stage must be given, by its longest run in this run, those cut off included."""
+    ran = [*finished_seconds(files, stage), *cut_seconds(files, stage)]
+    expected = FACTOR * max(ran) if ran else UNKNOWN_SECONDS
+    return min(expected, SECONDS_TO_BE_WORTH_IT) if stage in STOPPABLE else expected
+
+
+def finished_seconds(files: RunFiles, stage: str) -> list[float]:
+    """Seconds of the stage's finished runs, from Snakemake's benchmark files."""
+    root = files.root / "benchmarks"
+    if stage == "evaluate":
+        found = list(root.glob("evaluations/*/*.tsv"))
+    else:
+        places = ("", "iterations/*/")
+        names = (f"{stage}.tsv", f"{stage}-*.tsv")
+        found = [path for place in places for name in names for path in root.glob(place + name)]
+    return [seconds for path in found if (seconds := _read(path)) is not None]
+
+
+def cut_seconds(files: RunFiles, stage: str) -> list[float]:
+    """Seconds after which an allocation's end cut the stage off: it needs more than that."""
+    stops = stage_stops(files)
+    return [stop.seconds for stop in stops if stop.stage == stage and stop.seconds > 0]
+
+
+def minutes(seconds: float) -> str:
+    """A duration for people: "45 s", "31 min", "2.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _read(path: Path) -> float | None:
+    """Seconds of one benchmark file; None for one that is being written."""
+    try:
+        with path.open(newline="") as file:
+            return max(
+                (float(row["s"]) for row in csv.DictReader(file, delimiter="\t")), default=None
+            )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

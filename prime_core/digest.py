@@ -1,0 +1,53 @@
+"""What a stage's work depends on, as one short text: settings and the contents of its inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from prime_core.run_changes import flat, is_changeable
+from prime_core.settings import Settings
+
+_BLOCK = 1 << 20
+# Of a larger file, weights above all, as many blocks are read: training changes every number.
+_NUM_BLOCKS = 64
+# Settings that no training stage reads.
+_APART = ("evaluation.", "checkpoints.", "verification.")
+
+
+def digest_of(settings: Settings, inputs: Sequence[Path]) -> str:
+    """A digest of the settings that results depend on, and of files and folders by content.
+
+    Files beside each other in a folder count, folders in it do not. Raises OSError for an input
+    that is not there.
+    """
+    digest = hashlib.sha256(json.dumps(_telling(settings), sort_keys=True).encode())
+    for path in inputs:
+        for file in _files(path):
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+            for block in _blocks(file):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _telling(settings: Settings) -> dict[str, object]:
+    return {
+        key: value
+        for key, value in flat(settings.model_dump(mode="json")).items()
+        if not is_changeable(key) and not key.startswith(_APART) and key not in ("run", "results")
+    }
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    last = max(file.stat().st_size - _BLOCK, 0)
+    step = max(last // (_NUM_BLOCKS - 1), _BLOCK)
+    with file.open("rb") as stream:
+        for start in (*range(0, last, step), last):
+            stream.seek(start)
+            yield stream.read(_BLOCK)

@@ -1,0 +1,155 @@
+"""Copies of weights in memory or on a node's own disk, read instead of the shared disk's files.
+
+In: PRIME_FAST_STORAGE, a folder (without it nothing happens), and PRIME_FAST_STORAGE_GB, how much
+may lie there. Out: `keep` copies a finished folder of weights, `nearest` gives the copy to read, as
+long as it is one of the folder as it is now. The shared disk's files stay the truth: a copy that is
+stale, incomplete or gone means only that they are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STORAGE = "PRIME_FAST_STORAGE"
+LIMIT_GB = "PRIME_FAST_STORAGE_GB"
+# Snakemake puts it into folders that a stage has written.
+_SNAKEMAKES = ".snakemake_timestamp"
+# Relative path, bytes, time of the last change (ns): for each file of a folder.
+Listing = list[list[str | int]]
+
+
+def keep(folder: Path) -> bool:
+    """Copy a folder of finished weights, where there is room; whether there is a copy now.
+
+    Older copies make room; those that are being read stay. A copy that cannot be made is no error.
+    """
+    storage = _storage()
+    if storage is None:
+        return False
+    try:
+        storage.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(storage / "lock", fcntl.LOCK_EX):
+            before = _listing(folder)
+            if not _make_room(storage, sum(int(size) for _, size, _ in before), folder):
+                print(f"no room for a copy of {folder} in {storage}", file=sys.stderr)
+                return False
+            return _copy(folder, before, _place(storage, folder))
+    except OSError as error:
+        print(f"no copy of {folder} in {storage}: {error}", file=sys.stderr)
+        return False
+
+
+@contextmanager
+def nearest(folder: Path | str) -> Iterator[Path | str]:
+    """Where to read a folder of weights from: its copy, which stays for the block, or itself."""
+    storage = _storage()
+    place = _place(storage, Path(folder)) if storage else None
+    if place is None or not place.is_dir():
+        yield folder
+        return
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(_locked(place / "lock", fcntl.LOCK_SH))
+            copy = place / "files" if _is_current(place, Path(folder)) else folder
+        except OSError:  # it went away meanwhile
+            copy = folder
+        if copy != folder:
+            print(f"weights of {folder} are read from {copy}", file=sys.stderr)
+        yield copy
+
+
+def remove(storage: Path) -> None:
+    """Free a storage: the end of an allocation."""
+    shutil.rmtree(storage, ignore_errors=True)
+
+
+def _storage() -> Path | None:
+    name = os.environ.get(STORAGE)
+    return Path(name) if name else None
+
+
+def _place(storage: Path, folder: Path) -> Path:
+    whole = os.path.abspath(folder)  # noqa: PTH100  links are kept: each name has its own copy
+    return storage / hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+def _listing(folder: Path) -> Listing:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != _SNAKEMAKES)
+    stats = [(path, path.stat()) for path in files]
+    return [[str(path.relative_to(folder)), s.st_size, s.st_mtime_ns] for path, s in stats]
+
+
+def _copy(folder: Path, listing: Listing, place: Path) -> bool:
+    aside = place.with_suffix(".tmp")
+    try:
+        shutil.copytree(folder, aside / "files")
+        if _listing(folder) != listing:
+            return False
+        source = {"path": str(folder), "files": listing}
+        (aside / "source.json").write_text(json.dumps(source), encoding="utf-8")
+        (aside / "lock").touch()
+        _remove(place)
+        aside.rename(place)
+        return True
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_current(place: Path, folder: Path) -> bool:
+    """Whether the copy has every file of the folder as it is now, in full."""
+    try:
+        listing = json.loads((place / "source.json").read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError):
+        return False
+    copied = [[name, size] for name, size, _ in _listing(place / "files")]
+    return listing == _listing(folder) and copied == [[name, size] for name, size, _ in listing]
+
+
+def _make_room(storage: Path, size: int, coming: Path) -> bool:
+    """Remove what is useless, then the oldest copies; whether `size` bytes then fit twice."""
+    for leftover in storage.glob("*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    copies = sorted(storage.glob("*/source.json"), key=lambda path: path.stat().st_mtime_ns)
+    for source in copies:
+        path = Path(json.loads(source.read_text(encoding="utf-8"))["path"])
+        if path == coming or not path.is_dir() or not _is_current(source.parent, path):
+            _remove(source.parent)
+    for source in copies:
+        if _fits(storage, size):
+            return True
+        if source.exists():
+            _remove(source.parent)
+    return _fits(storage, size)
+
+
+def _fits(storage: Path, size: int) -> bool:
+    used = sum(int(bytes_) for _, bytes_, _ in _listing(storage))
+    limit = float(os.environ.get(LIMIT_GB, "inf")) * 1e9
+    return used + size <= limit and shutil.disk_usage(storage).free > 2 * size
+
+
+def _remove(place: Path) -> None:
+    """Remove a copy, unless somebody reads it."""
+    with contextlib.suppress(OSError), _locked(place / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        shutil.rmtree(place)
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    """Hold a lock file; an existing one only, but for the storage's own."""
+    create = os.O_CREAT if path.parent == _storage() else 0
+    descriptor = os.open(path, os.O_RDWR | create, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,125 @@
+"""Being asked to stop: SIGTERM and SIGUSR2, as Slurm sends them before time or a place runs out.
+
+A stage that keeps checkpoints ends its optimizer step, saves, raises `Interrupted`. Any other ends
+at once, its temporary files and its children gone; but where Slurm only tells that the time will
+end soon (`only_warned`), it goes on: it may be done before, and ending would be a failure.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Literal
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+EXIT_STATUS = 75  # EX_TEMPFAIL: nothing is wrong, the same command goes on later
+# Launchers hand a signal on that their processes got as well: that is not a second one.
+_SECONDS_TO_A_SECOND_SIGNAL = 3.0
+
+
+class Interrupted(Exception):
+    """A stage stopped in good order before its end; the message says where."""
+
+
+# What a signal does: the stage goes on where it may, else it ends at once; the stage will look for
+# it at its next checkpoint; it ends at once.
+Answer = Literal["go on or end", "at a checkpoint", "end"]
+
+
+@dataclass
+class _Request:
+    """What this process was asked, and what it answers."""
+
+    first: dict[int, float] = field(default_factory=dict)  # signal: when it came first
+    answer: Answer = "go on or end"
+    only_warned: Callable[[], bool] = lambda: False
+
+
+_request = _Request()
+
+
+def listen(only_warned: Callable[[], bool] = lambda: False) -> None:
+    """Take the signals from now on, in this process only; children that it starts do not.
+
+    only_warned(): whether this process may go on for now, since whoever sends the signal will end
+    it when there is no more time. Asked where a stage has no checkpoint to stop at.
+    """
+    _request.only_warned = only_warned
+    for number in SIGNALS:
+        signal.signal(number, _take)
+    os.register_at_fork(after_in_child=_forget)
+    # When Python ends it sets handlers back, and a signal would make a failure of finished work.
+    atexit.register(ignore_signals)
+
+
+def stop_requested() -> bool:
+    """Whether a signal came."""
+    return bool(_request.first)
+
+
+@contextmanager
+def stopping_at_checkpoints() -> Iterator[None]:
+    """Within, the first signal only makes `stop_requested` true.
+
+    A second one of its kind ends the process at once, but for a process of a Slurm job: there
+    signals come more than once, and waiting is ended by Slurm.
+    """
+    with _answering("at a checkpoint"):
+        yield
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Within, a signal ends the process also where it might go on.
+
+    For work by child processes: the signal has hit them as well, and what they say is not to be
+    trusted.
+    """
+    with _answering("end"):
+        yield
+
+
+def ignore_signals() -> None:
+    """From now on: the process is about to end."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _take(number: int, _frame: FrameType | None) -> None:
+    now, name = time.monotonic(), signal.Signals(number).name
+    since_first = now - _request.first.setdefault(number, now)
+    again = since_first > _SECONDS_TO_A_SECOND_SIGNAL and "SLURM_JOB_ID" not in os.environ
+    if _request.answer == "at a checkpoint" and not again:
+        _say(f"{name}: stopping after this optimizer step")
+    elif _request.answer == "go on or end" and _request.only_warned():
+        _say(f"{name}: going on while there is time")
+    else:
+        _say(f"{name}: ended")
+        raise SystemExit(128 + number)
+
+
+@contextmanager
+def _answering(answer: Answer) -> Iterator[None]:
+    before, _request.answer = _request.answer, answer
+    try:
+        yield
+    finally:
+        _request.answer = before
+
+
+def _forget() -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) is _take:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _say(text: str) -> None:
+    # Not print(): the signal may have come in the middle of one.
+    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{text}\n".encode())

@@ -1,0 +1,134 @@
+"""What was submitted for a run: one line of JSON a Slurm job, and one a start of its controller.
+
+Lines are only ever added, each with one write, so that a kill can at most leave a last line without
+an end; such a line is left out when the file is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from prime_core.layout import RunFiles
+
+# How a controller runs its stages: as Slurm jobs, inside one allocation, or on its own machine.
+Way = Literal["slurm", "allocation", "local"]
+
+
+@dataclass(frozen=True)
+class SubmittedJob:
+    """One Slurm job of a stage.
+
+    iteration: 0 before the first; part: shard or benchmark, "" where a stage is one job;
+    attempt: from 1 on; submitted: seconds since 1970; log: the stage's own log; gpus: asked for,
+    which counts where Slurm's accounting does not count GPUs.
+    """
+
+    job_id: str
+    stage: str
+    iteration: int
+    part: str
+    attempt: int
+    submitted: float
+    log: str
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class ControllerStart:
+    """One start of a workflow.
+
+    slurm_job: the Slurm job that the controller itself is, "" outside of Slurm; gpus: GPUs that it
+    holds for all of its time (one allocation), else 0.
+    """
+
+    way: Way
+    host: str
+    pid: int
+    slurm_job: str
+    gpus: int
+    started: float
+    log: str
+
+
+@dataclass(frozen=True)
+class StageStop:
+    """A stage that an allocation's end kept from ending.
+
+    seconds: how long it had run (0: it did not begin, for want of time); at: seconds since 1970.
+    """
+
+    stage: str
+    iteration: int
+    part: str
+    seconds: float
+    at: float
+
+
+def slurm_name(run_dir: Path) -> str:
+    """The name that every Slurm job of a run bears: how they are found again.
+
+    Runs of the same name in different folders differ in the last eight characters.
+    """
+    place = str(run_dir.resolve())
+    return f"prime_{run_dir.resolve().name[:30]}_{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+
+
+def controller_name(run_dir: Path) -> str:
+    """The name of the job that the run's controller is (`prime launch`)."""
+    return f"{slurm_name(run_dir)}_controller"
+
+
+def record_job(files: RunFiles, job: SubmittedJob) -> None:
+    """Add a submitted job."""
+    _append(files.submitted_jobs, asdict(job))
+
+
+def record_controller(files: RunFiles, start: ControllerStart) -> None:
+    """Add a start of a controller."""
+    _append(files.controllers, asdict(start))
+
+
+def record_stop(files: RunFiles, stop: StageStop) -> None:
+    """Add a stage that was left for the next allocation."""
+    _append(files.stage_stops, asdict(stop))
+
+
+def submitted_jobs(files: RunFiles) -> list[SubmittedJob]:
+    """All jobs ever submitted, in that order."""
+    return [SubmittedJob(**line) for line in _lines(files.submitted_jobs)]
+
+
+def controller_starts(files: RunFiles) -> list[ControllerStart]:
+    """All starts, in that order."""
+    return [ControllerStart(**line) for line in _lines(files.controllers)]
+
+
+def stage_stops(files: RunFiles) -> list[StageStop]:
+    """All stages that were left for a next allocation, in that order."""
+    return [StageStop(**line) for line in _lines(files.stage_stops)]
+
+
+def _append(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(values, sort_keys=True) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:  # cut off by a kill
+            continue

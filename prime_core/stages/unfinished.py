@@ -1,0 +1,173 @@
+"""Stopping inside a stage and going on there: what it has done of its steps, kept on disk.
+
+In: an update, which is a trainer and the figures that its steps have given so far; the plan of its
+steps. Out: beside the stage's output a folder .<output>.unfinished with training_state/, figures of
+each rank and about.json. It is written aside and renamed, when a signal asks the stage to stop and
+every training.checkpoint_minutes, and goes away when the output is in place. One that does not fit,
+or is damaged, is never used.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from prime_core.digest import digest_of
+from prime_core.interruption import Interrupted, stop_requested, stopping_at_checkpoints
+from prime_core.layout import unfinished_of
+from prime_core.settings import Settings
+from prime_core.stages.context import Stopwatch, progress_bar
+from prime_core.training.distributed import (
+    gather,
+    meet,
+    rank,
+    shared_folder,
+    start_ranks,
+    world_size,
+)
+from prime_core.training.engine import Trainer, naming_a_full_disk
+
+_ABOUT = "about.json"
+
+
+class Update(Protocol):
+    """Optimizer steps.
+
+    figures: what the steps have given so far, each rank its own: lists, numbers, tensors.
+    """
+
+    trainer: Trainer
+    figures: dict[str, Any]
+
+    def step(self, rows: list[int]) -> None:
+        """One optimizer step on these rows."""
+
+
+U = TypeVar("U", bound=Update)
+
+
+class Unfinished:
+    """The steps of one stage, which can be interrupted between any two."""
+
+    def __init__(
+        self, output: Path, inputs: Sequence[Path], settings: Settings, watch: Stopwatch
+    ) -> None:
+        """inputs: what the output depends on, apart from the settings."""
+        start_ranks()
+        self.place, self.num_done = unfinished_of(output), 0
+        self._digest = digest_of(settings, inputs)
+        self._save_seconds = 60 * settings.training.checkpoint_minutes or float("inf")
+        self._saved_at, self._watch = time.monotonic(), watch
+
+    def resume(self, make: Callable[[Path | None], U]) -> U:
+        """The update as an earlier start of the stage left it, else a fresh one.
+
+        make(state): an update whose trainer goes on from the training state in this folder.
+        """
+        there, why_not = gather((self.place.exists(), self._why_not()))[0]
+        if there and not why_not:
+            try:
+                update = make(self.place)
+                update.figures |= torch.load(self._figures(self.place), weights_only=True)
+            except Exception as error:  # torch and DeepSpeed raise of everything here
+                why_not = f"it does not load ({type(error).__name__}: {error})"
+            why_not = next(filter(None, gather(why_not)), "")
+        if why_not:
+            update = make(None)
+            if there:  # and only now: what is wrong was not the model or the memory
+                self._discard(why_not)
+            return update
+        about = json.loads((self.place / _ABOUT).read_text(encoding="utf-8"))
+        self.num_done, self._watch.seconds = about["num_done"], about["seconds"]
+        _say(f"{self.place}: going on after step {self.num_done}")
+        return update
+
+    @contextmanager
+    def until_output(self) -> Iterator[None]:
+        """From the first step on until the output is in place: then what was kept goes away.
+
+        Within, a signal waits for the end of a step.
+        """
+        with stopping_at_checkpoints():
+            self._saved_at = time.monotonic()
+            yield
+            if rank() == 0:
+                shutil.rmtree(self.place, ignore_errors=True)
+
+    def take_steps(self, update: Update, plan: Sequence[list[int]], description: str) -> None:
+        """The steps that are left of the plan. Raises Interrupted, with everything kept."""
+        with progress_bar(len(plan), "step", description) as bar:
+            bar.update(self.num_done)
+            for rows in plan[self.num_done :]:
+                update.step(rows)
+                self.num_done += 1
+                bar.update()
+                if self.num_done < len(plan):
+                    self._look_up(update, len(plan))
+
+    def _look_up(self, update: Update, num_steps: int) -> None:
+        """Save where it is time to, or where any of the ranks was told to stop."""
+        due = time.monotonic() - self._saved_at > self._save_seconds
+        told, dues = zip(*gather((stop_requested(), due)), strict=True)
+        if any(told) or any(dues):
+            self._save(update)
+        if any(told):
+            raise Interrupted(
+                f"stopped at step {self.num_done} of {num_steps}; the next start goes on from there"
+            )
+
+    def _save(self, update: Update) -> None:
+        with naming_a_full_disk(self.place), shared_folder(self.place) as folder:
+            update.trainer.save_state(folder)
+            torch.save(update.figures, self._figures(folder))
+            meet()
+            if rank() == 0:
+                about = {
+                    "digest": self._digest,
+                    "num_ranks": world_size(),
+                    "num_done": self.num_done,
+                    "seconds": self._watch.so_far(),
+                    "sizes": _sizes(folder),
+                }
+                (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        self._saved_at = time.monotonic()
+
+    def _why_not(self) -> str:
+        """Why what lies there cannot be used; "" where it can."""
+        try:
+            about = json.loads((self.place / _ABOUT).read_text(encoding="utf-8"))
+            if about["sizes"] != _sizes(self.place):
+                return "it is damaged"
+            if about["digest"] != self._digest:
+                return "it is of other settings or inputs"
+            if about["num_ranks"] != world_size():
+                return f"it is of {about['num_ranks']} ranks, not of {world_size()}"
+        except (OSError, ValueError, KeyError):
+            return "it is damaged"
+        return ""
+
+    def _discard(self, why: str) -> None:
+        _say(f"{self.place} is thrown away: {why}; starting from the first step")
+        if rank() == 0:
+            shutil.rmtree(self.place, ignore_errors=True)
+
+    def _figures(self, folder: Path) -> Path:
+        return folder / f"figures-{rank()}.pt"
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _ABOUT)
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+
+
+def _say(text: str) -> None:
+    if rank() == 0:
+        print(text, file=sys.stderr, flush=True)
