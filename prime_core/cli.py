@@ -6,6 +6,7 @@ Stages are imported when they run, so that `--help` answers at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from importlib import import_module
@@ -13,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 import click
+
+from prime_core import cluster_commands, interruption
 
 RUN = click.option(
     "--run",
@@ -45,6 +48,9 @@ class Stages(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except interruption.Interrupted as stop:
+            end_for_now(f"{ctx.invoked_subcommand}: {stop}")
+            ctx.exit(interruption.EXIT_STATUS)
         except Exception as error:
             if ctx.params["debug"] or not isinstance(error, ValueError | OSError):
                 traceback.print_exc()
@@ -192,6 +198,7 @@ def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
 @RUN
 def report(run_dir: Path) -> None:
     """Write the report: HTML page, CSV tables, TensorBoard events."""
+    import_module("prime_core.launch.accounting").refresh(run_dir)
     stage("report").run(run_dir)
 
 
@@ -219,9 +226,36 @@ def schema() -> None:
     stage("configure").print_schema()
 
 
+cluster_commands.add_to(main)
+
+
+def end_for_now(line: str) -> None:
+    """Say where a stage stopped and put its Slurm job back into the queue; once for all ranks."""
+    interruption.ignore_signals()
+    if os.environ.get("RANK", "0") == "0":
+        told = import_module("prime_core.launch.own_job").put_back()
+        print("; ".join(filter(None, (line, told))), flush=True)
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # the first rank that ends takes the others along
+        import_module("prime_core.training.distributed").meet()
+
+
 def stage(name: str) -> ModuleType:
-    """The module of one stage."""
+    """The module of one stage, in a process that knows its rank and how it is told to stop."""
+    interruption.listen(import_module("prime_core.launch.own_job").is_only_warned)
+    import_module("prime_core.launch.ranks").set_up_rank()
+    if "PRIME_DEADLINE" in os.environ:
+        begin_in_time(name)
     return import_module(f"prime_core.stages.{name}")
+
+
+def begin_in_time(name: str) -> None:
+    """Leave a stage of the workflow for the next allocation where this one has too little time."""
+    given = click.get_current_context().params
+    if given.get("run_dir"):
+        shard, benchmark = given.get("shard"), given.get("benchmark")
+        part = benchmark or ("" if shard is None else f"{shard:02d}")
+        deadline = import_module("prime_core.deadline")
+        deadline.leave_if_too_late(given["run_dir"], name, given.get("iteration") or 0, part)
 
 
 if __name__ == "__main__":

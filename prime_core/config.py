@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from prime_core.settings import Settings
+
+T = TypeVar("T")
 
 
 class SettingsError(ValueError):
@@ -47,6 +49,19 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected a mapping of settings, found {type(raw).__name__}")
     return raw
+
+
+def checked(expected: type[T], values: Any, source: str) -> T:
+    """Values of a small file, such as a table of stages, as the type that they must have.
+
+    Raises SettingsError naming `source` and the first wrong key.
+    """
+    try:
+        return TypeAdapter(expected).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{source}: {key}: {first['msg']}") from None
 
 
 def dump_settings(settings: Settings) -> str:

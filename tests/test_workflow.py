@@ -12,6 +12,7 @@ import psutil
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.planned_files import assert_files_as_planned
 from tests.workflow_runs import TINY, command, digests, environment, modified, run, run_well
 
 pytestmark = pytest.mark.slow
@@ -72,6 +73,10 @@ def test_final_weights_load_with_transformers(finished):
     tokens = tokenizer("1+2=?", return_tensors="pt")["input_ids"]
     generated = model.generate(tokens, max_new_tokens=4)  # type: ignore[operator, misc]
     assert len(generated[0]) > tokens.shape[1]
+
+
+def test_a_run_leaves_the_files_that_were_planned(finished):
+    assert_files_as_planned(finished[0] / "results" / "tiny")
 
 
 def test_weights_of_old_iterations_go_away_and_tables_stay(finished):
@@ -208,7 +213,7 @@ def test_two_workflows_on_one_run_refuse_each_other(finished, tmp_path):
     )
     place = folder / "results" / "tiny" / ".locks" / "workflow"
     deadline = time.monotonic() + 60
-    while f"process {first.pid} " not in (place.read_text() if place.exists() else ""):
+    while f'"pid": {first.pid},' not in (place.read_text() if place.exists() else ""):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     second = run(folder)

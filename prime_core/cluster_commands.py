@@ -1,0 +1,210 @@
+"""`prime site`, `launch`, `status`, `cancel`, `logs`, `fetch`: the commands around the workflow.
+
+Only click is imported here; each command loads its own part when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+CONFIGFILE = click.option(
+    "--configfile",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    default=Path("configs/quickstart.yaml"),
+    show_default=True,
+    help="Settings of the run, as for snakemake.",
+)
+
+
+RUN_DIR = click.option(
+    "--run",
+    "run_dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of the run, results/<run>; else the one of --configfile.",
+)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--profile",
+    type=click.Choice(["slurm", "allocation"]),
+    default="slurm",
+    show_default=True,
+    help="Every stage a Slurm job, or all stages inside one allocation.",
+)
+@click.option("--minutes", type=click.IntRange(min=1), help="How long the job itself may run.")
+@click.option("--gpus", type=click.IntRange(min=0), help="Of the allocation, on each node.")
+@click.option("--nodes", type=click.IntRange(min=1), help="Of the allocation.")
+@click.option(
+    "--allocation",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Size of the allocation, else cluster_profiles/allocation/allocation.yaml.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be submitted.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def launch(
+    profile: str,
+    minutes: int | None,
+    gpus: int | None,
+    nodes: int | None,
+    allocation: Path | None,
+    dry_run: bool,
+    arguments: tuple[str, ...],
+) -> None:
+    """Run the workflow as a Slurm job, which goes back into the queue before its time ends.
+
+    All other options are Snakemake's own: --configfile, --config policy.eps_clip=0.3, ...
+    """
+    module = import_module("prime_core.launch.launch")
+    options = module.Options(profile, minutes, gpus, nodes, allocation, dry_run)
+    module.run(options, arguments)
+
+
+@click.command()
+@RUN_DIR
+@CONFIGFILE
+@click.option("--json", is_flag=True, help="For programs.")
+@click.option("--watch", is_flag=True, help="Again and again, until the run has finished.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=1),
+    default=10.0,
+    show_default=True,
+    help="Seconds between looks, with --watch.",
+)
+def status(
+    run_dir: Path | None, configfile: Path, json: bool, watch: bool, interval: float
+) -> None:
+    """Show what of a run is done, at work and failed, and when it will end."""
+    place = which_run(run_dir, configfile)
+    import_module("prime_core.launch.status_page").show(place, json, watch, interval)
+
+
+@click.command()
+@RUN_DIR
+@CONFIGFILE
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def cancel(run_dir: Path | None, configfile: Path, yes: bool) -> None:
+    """End a run's controller and all of its Slurm jobs; what is finished stays."""
+    module = import_module("prime_core.launch.cancel")
+    place = which_run(run_dir, configfile)
+    found = module.at_work(place)
+    if not found:
+        click.echo(f"{place}: nothing is at work")
+        return
+    click.echo(f"{place}: {found}")
+    if not yes and sys.stdin.isatty():
+        click.confirm("End all of it?", abort=True)
+    module.cancel(place)
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[ITERATION] [STAGE]")
+@RUN_DIR
+@CONFIGFILE
+@click.option("--part", help="Shard or benchmark; else the newest.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until Ctrl-C.")
+def logs(
+    words: tuple[str, ...], run_dir: Path | None, configfile: Path, part: str | None, follow: bool
+) -> None:
+    """Show the newest log of a stage (prime logs 12 policy); alone, of the run's controller."""
+    place = which_run(run_dir, configfile)
+    import_module("prime_core.launch.logs").show(place, words, part, follow)
+
+
+@click.command(hidden=True, context_settings={"ignore_unknown_options": True})
+@click.argument("count", type=click.IntRange(min=1))
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def gpus(count: int, command: tuple[str, ...]) -> None:
+    """Run a command with so many of the visible GPUs that nobody else has (one allocation)."""
+    import_module("prime_core.launch.gpus").become(count, command)
+
+
+def which_run(run_dir: Path | None, configfile: Path) -> Path:
+    """The folder that was named, else that of the settings."""
+    if run_dir is not None:
+        return run_dir
+    return import_module("prime_core.config").load_settings(configfile).run_dir
+
+
+@click.command()
+@click.option("--cpu-partition", default="", help="Where verification and other small work goes.")
+@click.option("--gpu-partition", default="", help="Where sampling, scoring and training go.")
+@click.option("--account", default="", help="Who is charged; else your default account.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; else cluster_profiles/slurm/site.yaml.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what was found and would be written.")
+@click.option("--force", is_flag=True, help="Write a file anew that exists.")
+def site(
+    cpu_partition: str,
+    gpu_partition: str,
+    account: str,
+    out: Path | None,
+    dry_run: bool,
+    force: bool,
+) -> None:
+    """Ask Slurm for partitions, GPUs and limits; choose; write the site's file."""
+    wanted = import_module("prime_core.launch.site_choice").Wanted(
+        cpu_partition, gpu_partition, account
+    )
+    import_module("prime_core.launch.site_survey").survey(wanted, out, dry_run, force)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Another cache than the environment's, such as one that a group shares.",
+)
+@click.option("--check", is_flag=True, help="Only look what is there; needs no network.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def fetch(to: Path | None, check: bool, arguments: tuple[str, ...]) -> None:
+    """Fetch the models that a run names, and check its files, before its jobs need them.
+
+    For machines with internet, where compute nodes have none. All other options are Snakemake's
+    own: --configfile, --config model.path=..., ...
+    """
+    import_module("prime_core.launch.fetch").run(arguments, to, check)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--model-size", help="A size in place of the settings' model: 7b, llama-3.1-8b, ...")
+@click.option("--gpu", help="Type of GPU, such as h100; else the site's, else a100.")
+@click.option("--gpu-memory-gb", type=click.FloatRange(min=1), help="GiB of a GPU's memory.")
+@click.option("--gpus", type=click.IntRange(min=1), help="That the run may use at a time.")
+@click.option(
+    "--disk-gb-per-s",
+    type=click.FloatRange(min=0.001),
+    default=2.0,
+    show_default=True,
+    help="What one job gets of the shared disk.",
+)
+@click.option("--disk-tb", type=click.FloatRange(min=0), help="Your room on it.")
+@click.option("--gradient-checkpointing", is_flag=True, help="As if layers were recomputed.")
+@click.option("--offload-optimizer", is_flag=True, help="As if its states lay on the host.")
+@click.option("--assume", multiple=True, metavar="NAME=VALUE", help="Another assumption.")
+@click.option("--json", is_flag=True, help="For programs.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def plan(context: click.Context, json: bool, arguments: tuple[str, ...], **options: Any) -> None:
+    """Reckon what a run will need: memory, disk, hours; exit status 1 where it cannot work.
+
+    Needs no GPU and loads no model. All other options are Snakemake's own: --configfile,
+    --config training.zero_stage=3, ...
+    """
+    module = import_module("prime_core.launch.plan")
+    context.exit(module.run(module.Options(**options), arguments, json))
+
+
+def add_to(group: click.Group) -> None:
+    """Put the commands into the command line."""
+    for command in (site, launch, status, cancel, logs, fetch, plan, gpus):
+        group.add_command(command)

@@ -1,0 +1,117 @@
+"""How large the one allocation is in which a whole run takes place.
+
+In: cluster_profiles/allocation/allocation.yaml, options of `prime launch`, what the site's nodes
+have. Out: an Allocation, within the site's limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prime_core.config import SettingsError, checked, load_yaml
+from prime_core.launch.site import Pool, Site
+
+ALLOCATION_FILE = Path("cluster_profiles/allocation/allocation.yaml")
+# Where the site's file does not say what its nodes have.
+_CPUS, _MEM_GB = 4, 16.0
+_MINUTES = 1440
+
+
+class Wanted(BaseModel):
+    """What the file says; null: by what the site has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nodes: int = Field(1, ge=1)
+    gpus_per_node: int | None = Field(None, ge=0)
+    cpus_per_task: int | None = Field(None, ge=1)
+    mem_gb: float | None = Field(None, gt=0)
+    minutes: int | None = Field(None, ge=1)
+    reserve_minutes: float = Field(10, ge=0)
+    fast_storage_gb: float | None = Field(None, ge=0)
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Nodes, and what is taken of each.
+
+    gpus_per_node: 0 for a run without GPUs; cpus_per_task: processors of a node; minutes: how long
+    it lasts; reserve_minutes: of these the last, for checkpoints and for going back into the queue;
+    fast_storage_gb: memory for copies of weights between stages.
+    """
+
+    pool: Pool
+    nodes: int
+    gpus_per_node: int
+    cpus_per_task: int
+    mem_gb: float
+    minutes: int
+    reserve_minutes: float
+    fast_storage_gb: float
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all nodes."""
+        return self.nodes * self.gpus_per_node
+
+
+def load_allocation(path: Path, given: dict[str, Any], site: Site) -> Allocation:
+    """The allocation of a file, some values given otherwise (None: not given), placed on a site.
+
+    Raises SettingsError naming the file, the key and what is possible.
+    """
+    raw = load_yaml(path) | {key: value for key, value in given.items() if value is not None}
+    wanted = checked(Wanted, raw, str(path))
+    allocation = _placed(wanted, site)
+    _check(allocation, path)
+    return allocation
+
+
+def _placed(wanted: Wanted, site: Site) -> Allocation:
+    gpus = site.gpu.gpus_per_node if wanted.gpus_per_node is None else wanted.gpus_per_node
+    pool = site.gpu if gpus else site.cpu
+    share = min(gpus / pool.gpus_per_node, 1) if gpus and pool.gpus_per_node else 1
+    cpus = max(int(share * pool.max_cpus), 1) if pool.max_cpus else _CPUS
+    mem_gb = share * pool.max_mem_mb / 1024 if pool.max_mem_mb else _MEM_GB
+    mem_gb = wanted.mem_gb or mem_gb
+    fast = mem_gb / 8 if wanted.fast_storage_gb is None else wanted.fast_storage_gb
+    return Allocation(
+        pool=pool,
+        nodes=wanted.nodes,
+        gpus_per_node=gpus,
+        cpus_per_task=wanted.cpus_per_task or cpus,
+        mem_gb=mem_gb,
+        minutes=wanted.minutes or min(_MINUTES, pool.max_minutes or _MINUTES),
+        reserve_minutes=wanted.reserve_minutes,
+        fast_storage_gb=fast,
+    )
+
+
+def _check(allocation: Allocation, path: Path) -> None:
+    pool = allocation.pool
+    limits = {
+        "gpus_per_node": (allocation.gpus_per_node, pool.gpus_per_node or None),
+        "cpus_per_task": (allocation.cpus_per_task, pool.max_cpus),
+        "mem_gb": (allocation.mem_gb, pool.max_mem_mb and pool.max_mem_mb / 1024),
+        "minutes": (allocation.minutes, pool.max_minutes),
+    }
+    for key, (asked, limit) in limits.items():
+        if limit is not None and asked > limit:
+            raise SettingsError(
+                f"{path}: {key} {asked:g} is more than partition {pool.partition or 'default'} "
+                f"gives ({limit:g})"
+            )
+    if allocation.reserve_minutes >= allocation.minutes:
+        raise SettingsError(
+            f"{path}: reserve_minutes {allocation.reserve_minutes:g} leave nothing of "
+            f"{allocation.minutes} minutes"
+        )
+    if allocation.fast_storage_gb >= allocation.mem_gb:
+        raise SettingsError(
+            f"{path}: fast_storage_gb {allocation.fast_storage_gb:g} leave nothing of mem_gb "
+            f"{allocation.mem_gb:g}"
+        )

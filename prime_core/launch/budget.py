@@ -1,0 +1,89 @@
+"""The run's budget, `max_gpu_hours`: when it is used up nothing more is submitted.
+
+In: settings and the run's accounts. Out: a sentence that refuses, or none. Counted are all Slurm
+jobs of the run, failed ones and allocations too, and of those that run now the time so far. They
+are let finish: a run may end above its budget by what was running when it was reached.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from prime_core.costs import Accounts, gpu_hours
+from prime_core.launch import accounting
+from prime_core.layout import RunFiles
+from prime_core.ledger import submitted_jobs
+from prime_core.settings import Settings
+
+MAX_AGE = 30.0  # seconds between looks at Slurm
+TIMEOUT = 10.0  # seconds for a command: whoever asks is about to submit
+PATIENCE = 300.0  # seconds to do without sacct after it did not answer
+_said: set[str] = set()
+
+
+def spent_gpu_hours(files: RunFiles) -> float:
+    """GPU-hours of all the run's Slurm jobs, of those that run now so far.
+
+    Where sacct does not answer: as far as it did, and what squeue has shown since.
+    """
+    return gpu_hours(_accounts(files).starts, time.time())
+
+
+def budget_refusal(settings: Settings, files: RunFiles) -> str | None:
+    """Why nothing more may be submitted, as one sentence; None: there is budget left, or no limit.
+
+    What makes the figure doubtful is said on stderr, once a process.
+    """
+    limit = settings.max_gpu_hours
+    if limit is None:
+        return None
+    accounts = _accounts(files)
+    doubt = _doubt(accounts, files, limit)
+    if doubt and doubt not in _said:
+        _said.add(doubt)
+        print(doubt, file=sys.stderr, flush=True)
+    spent = gpu_hours(accounts.starts, time.time())
+    if spent < limit:
+        return None
+    return (
+        f"max_gpu_hours {limit:g} reached: {spent:.3g} GPU-hours used; "
+        "raise it and start again to go on"
+    )
+
+
+def budget_doubt(settings: Settings, files: RunFiles) -> str | None:
+    """Why the budget may be counted wrongly, as one sentence; None: it is not, or there is none."""
+    limit = settings.max_gpu_hours
+    return None if limit is None else _doubt(_accounts(files), files, limit) or None
+
+
+def _accounts(files: RunFiles) -> Accounts:
+    return accounting.update(files, MAX_AGE, TIMEOUT, PATIENCE)
+
+
+def _doubt(accounts: Accounts, files: RunFiles, limit: float) -> str:
+    if accounts.problem:
+        return (
+            f"max_gpu_hours {limit:g}: Slurm's accounting does not answer ({accounts.problem}); "
+            "GPU-hours are estimated from squeue"
+        )
+    begun = {start.job_id for start in accounts.starts if start.started is not None}
+    learning = any(job.iteration > 0 and job.job_id in begun for job in submitted_jobs(files))
+    if learning and not any(start.gpus for start in accounts.starts):
+        return (
+            f"max_gpu_hours {limit:g}: no job of this run is known to have held a GPU, so nothing "
+            "counts; is gres/gpu missing in Slurm's AccountingStorageTRES?"
+        )
+    known = {start.job_id for start in accounts.starts}
+    old = [
+        job_id
+        for job_id, recorded in accounting.recorded_jobs(files).items()
+        if job_id not in known and time.time() - recorded > accounting.SETTLED
+    ]
+    if old:
+        return (
+            f"max_gpu_hours {limit:g}: Slurm has forgotten {len(old)} of the run's jobs; "
+            "they are not counted"
+        )
+    return ""

@@ -1,0 +1,120 @@
+"""`prime cancel`: end whatever drives a run and all of its Slurm jobs.
+
+In: a run's folder. Out: nothing of it is at work; what is finished stays, and the command that
+started it goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from prime_core.launch import slurm
+from prime_core.launch.holder import alive_holder
+from prime_core.launch.slurm import NoCluster, QueuedJob
+from prime_core.launch.stage_processes import below, kill_all
+from prime_core.layout import RunFiles
+from prime_core.lease import Holder
+from prime_core.ledger import controller_name, slurm_name
+
+# Slurm kills a job some seconds (KillWait, 30 by default) after it has told it to end.
+_SECONDS_TO_END = 120.0
+_SECONDS_BETWEEN_LOOKS = 1.0
+Say = Callable[[str], None]
+
+
+class StillAtWork(ValueError):
+    """Something of a run could not be ended."""
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """What is at work for a run. holder: a workflow outside of the controller's job."""
+
+    controllers: list[QueuedJob]
+    stages: list[QueuedJob]
+    holder: Holder | None
+
+    def __bool__(self) -> bool:
+        return bool(self.controllers or self.stages or self.holder)
+
+    def __str__(self) -> str:
+        parts = [f"controller job {job.job_id} ({job.state.lower()})" for job in self.controllers]
+        if self.stages:
+            numbers = ", ".join(job.job_id for job in self.stages)
+            parts.append(f"{len(self.stages)} Slurm jobs of stages ({numbers})")
+        if self.holder:
+            parts.append(f"snakemake ({self.holder})")
+        return "; ".join(parts)
+
+
+def at_work(run_dir: Path) -> AtWork:
+    """Everything of a run that Slurm or this machine runs or has queued."""
+    files = RunFiles(run_dir)
+    controllers = _alive(controller_name(files.root))
+    # With a controller's job, who holds the run is inside of it.
+    holder = None if controllers else alive_holder(files)
+    return AtWork(controllers, _alive(slurm_name(files.root)), holder)
+
+
+def cancel(run_dir: Path, say: Say = print) -> None:
+    """End it all, the controller first, lest it submits anew.
+
+    Raises StillAtWork naming what is left, SlurmError when Slurm does not answer.
+    """
+    files = RunFiles(run_dir)
+    found = at_work(run_dir)
+    if found.holder:
+        _end_process(found.holder, say)
+    if found.controllers:
+        slurm.cancel([job.job_id for job in found.controllers])
+        say(f"told the controller to end: job {found.controllers[0].job_id}")
+    ended: set[str] = set()
+    end = time.monotonic() + _SECONDS_TO_END
+    while True:
+        stages = _alive(slurm_name(files.root))
+        fresh = [job.job_id for job in stages if job.job_id not in ended]
+        slurm.cancel(fresh)
+        ended.update(fresh)
+        left = [*_alive(controller_name(files.root)), *stages]
+        if not left or time.monotonic() > end:
+            break
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    if ended:
+        say(f"ended {len(ended)} Slurm jobs of stages: {', '.join(sorted(ended))}")
+    rest = at_work(run_dir)
+    if rest:
+        raise StillAtWork(f"{run_dir}: still there: {rest}")
+
+
+def _alive(name: str) -> list[QueuedJob]:
+    if not slurm.is_available():
+        return []
+    try:
+        return [job for job in slurm.jobs_named(name) if not job.ended]
+    except NoCluster:
+        return []
+
+
+def _end_process(holder: Holder, say: Say) -> None:
+    """Interrupt a Snakemake of this machine and its stages, as Ctrl-C would."""
+    if holder.host != socket.gethostname():
+        raise StillAtWork(
+            f"the run is driven by snakemake on {holder.host} (process {holder.pid}); "
+            f"there: kill -INT {holder.pid}"
+        )
+    processes = [psutil.Process(holder.pid), *below(holder.pid)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGINT)
+    _, alive = psutil.wait_procs(processes, timeout=_SECONDS_TO_END / 4)
+    if alive:
+        kill_all(holder.pid)
+    say(f"ended snakemake: process {holder.pid}")

@@ -1,0 +1,316 @@
+"""What Slurm says of itself: partitions, nodes, GPUs, limits, and what a user may use of them.
+
+In: the output of `scontrol show config|partition|node` and `sacctmgr show assoc|qos|user`. Out: a
+Cluster. Nothing is chosen here.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from prime_core.launch import slurm
+
+_TIMEOUT = 30.0  # seconds for one question
+_UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "INVAL", "UNKNOWN"}
+_GPU = re.compile(r"^gpu(?::(?P<model>[^:]+))?(?::no_consume)?:(?P<count>\d+)$")
+_FIELD = re.compile(r"(?:^|\s)([A-Za-z_/]+)=(\S*)")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node; mem_mb 0: Slurm was not told; gpus: number by type, "" for a type without name."""
+
+    name: str
+    cpus: int
+    mem_mb: int
+    gpus: Mapping[str, int]
+    up: bool
+    partitions: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition as one user finds it.
+
+    minutes: the longest job, None: no limit; barred: why this user's jobs cannot run there, "" when
+    they can; preemptible: jobs give way to those of another partition; accounts, qos: the only
+    ones allowed, None: all; denied: accounts that are not.
+    """
+
+    name: str
+    default: bool
+    minutes: int | None
+    barred: str
+    preemptible: bool
+    accounts: frozenset[str] | None
+    denied: frozenset[str]
+    qos: frozenset[str] | None
+    max_mem_mb: int | None
+    max_cpus: int | None
+    nodes: tuple[Node, ...]
+
+    @property
+    def gpus(self) -> dict[str, int]:
+        """GPUs of all its nodes by type."""
+        total: dict[str, int] = {}
+        for node in self.nodes:
+            for model, count in node.gpus.items():
+                total[model] = total.get(model, 0) + count
+        return total
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs of all its nodes."""
+        return sum(self.gpus.values())
+
+    @property
+    def num_cpus(self) -> int:
+        """Processors of all its nodes."""
+        return sum(node.cpus for node in self.nodes)
+
+    def allows(self, account: str) -> bool:
+        """Whether jobs charged to this account may run there."""
+        return account not in self.denied and (self.accounts is None or account in self.accounts)
+
+
+@dataclass(frozen=True)
+class Association:
+    """An account that the user may charge; partition "": all; minutes: longest job, None: any."""
+
+    account: str
+    partition: str
+    qos: tuple[str, ...]
+    default_qos: str
+    minutes: int | None
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """All that is known; min_job_age: seconds that squeue remembers an ended job, 0: for ever.
+
+    accounting: "" when sacct and sacctmgr answer, else why not. enforced: whether Slurm refuses
+    jobs of users without an account. qos_minutes: longest job by QoS, where there is a limit.
+    """
+
+    name: str
+    version: str
+    user: str
+    min_job_age: int
+    enforced: bool
+    accounting: str
+    default_account: str
+    associations: tuple[Association, ...]
+    qos_minutes: Mapping[str, int]
+    partitions: tuple[Partition, ...]
+
+    @property
+    def accounts(self) -> list[str]:
+        """The user's accounts, each once, the default first."""
+        names = dict.fromkeys(entry.account for entry in self.associations)
+        return sorted(names, key=lambda name: name != self.default_account)
+
+
+def ask() -> Cluster:
+    """Ask Slurm. Raises SlurmError when it is not there or does not answer."""
+    user = _user()
+    config = parse_config(_call("scontrol", "show", "config"))
+    nodes = parse_nodes(_call("scontrol", "--all", "--oneliner", "show", "node"))
+    numbers = {os.getegid(), *os.getgroups()}
+    groups = {_group(number) for number in numbers} if os.geteuid() else None
+    partitions = parse_partitions(
+        _call("scontrol", "--oneliner", "show", "partition"), nodes, config, groups
+    )
+    name = config.get("ClusterName", "")
+    accounting, default, associations, qos = "", "", "", ""
+    if config.get("AccountingStorageType", "").endswith("none"):
+        accounting = "this Slurm keeps no accounts (AccountingStorageType)"
+    else:
+        where = ("where", f"user={user}", f"cluster={name}")
+        try:
+            default = _ask_accounts("user", "defaultaccount", "where", f"user={user}")
+            fields = "account,partition,qos,defaultqos,maxwall"
+            associations = _ask_accounts("assoc", fields, *where)
+            qos = _ask_accounts("qos", "name,maxwall")
+        except slurm.SlurmError as error:
+            accounting = str(error)
+    return Cluster(
+        name=name,
+        version=config.get("SLURM_VERSION", "?"),
+        user=user,
+        min_job_age=int(config.get("MinJobAge", "300").split()[0]),
+        enforced=bool({"associations", "limits", "qos", "safe", "all"} & _enforced(config)),
+        accounting=accounting,
+        default_account=default.strip().split("\n")[0],
+        associations=tuple(parse_associations(associations)),
+        qos_minutes=parse_qos(qos),
+        partitions=partitions,
+    )
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """`scontrol show config`: values by key."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def parse_nodes(text: str) -> list[Node]:
+    """`scontrol --oneliner show node`."""
+    nodes = []
+    for fields in _lines(text, "NodeName"):
+        mem_mb = int(fields.get("RealMemory", "1")) - int(fields.get("MemSpecLimit", "0"))
+        states = set(re.split(r"[+*]", fields.get("State", "UNKNOWN")))
+        nodes.append(
+            Node(
+                name=fields["NodeName"],
+                cpus=int(fields.get("CPUEfctv") or fields.get("CPUTot", "1")),
+                mem_mb=mem_mb if mem_mb > 1 else 0,
+                gpus=parse_gres(fields.get("Gres", "")),
+                up=not states & _UNUSABLE,
+                partitions=frozenset(fields.get("Partitions", "").split(",")),
+            )
+        )
+    return nodes
+
+
+def parse_gres(text: str) -> dict[str, int]:
+    """GPUs by type of Gres=gpu:a100:4(S:0-1),gpu:v100:2(S:1),nvme:1; other resources left out."""
+    found: dict[str, int] = {}
+    for part in re.sub(r"\([^)]*\)", "", text).split(","):
+        match = _GPU.match(part.strip())
+        if match and int(match["count"]):
+            model = match["model"] or ""
+            found[model] = found.get(model, 0) + int(match["count"])
+    return found
+
+
+def parse_partitions(
+    text: str, nodes: Sequence[Node], config: Mapping[str, str], groups: set[str] | None
+) -> tuple[Partition, ...]:
+    """`scontrol --oneliner show partition`; groups: the user's, None: all doors are open (root)."""
+    all_fields = list(_lines(text, "PartitionName"))
+    members = {
+        fields["PartitionName"]: tuple(n for n in nodes if fields["PartitionName"] in n.partitions)
+        for fields in all_fields
+    }
+    preempts = config.get("PreemptType", "preempt/none") == "preempt/partition_prio"
+    tier_of_node: dict[str, int] = {}  # the highest of the partitions that have the node
+    for fields in all_fields:
+        for node in members[fields["PartitionName"]]:
+            tier_of_node[node.name] = max(tier_of_node.get(node.name, 0), _tier(fields))
+    found = []
+    for fields in all_fields:
+        name = fields["PartitionName"]
+        outranked = any(tier_of_node[node.name] > _tier(fields) for node in members[name])
+        found.append(
+            Partition(
+                name=name,
+                default=fields.get("Default") == "YES",
+                minutes=minutes(fields.get("MaxTime", "")),
+                barred=_barred(fields, members[name], groups),
+                preemptible=preempts and outranked and fields.get("PreemptMode") != "OFF",
+                accounts=_names(fields.get("AllowAccounts", "ALL")),
+                denied=_names(fields.get("DenyAccounts", "")) or frozenset(),
+                qos=_names(fields.get("AllowQos", "ALL")),
+                max_mem_mb=_number(fields.get("MaxMemPerNode", "")),
+                max_cpus=_number(fields.get("MaxCPUsPerNode", "")),
+                nodes=members[name],
+            )
+        )
+    return tuple(found)
+
+
+def parse_associations(text: str) -> Iterator[Association]:
+    """`sacctmgr --parsable2 show assoc format=account,partition,qos,defaultqos,maxwall`."""
+    for line in text.splitlines():
+        account, partition, qos, default_qos, wall = line.split("|")[:5]
+        names = tuple(name for name in qos.split(",") if name)
+        yield Association(account, partition, names, default_qos, minutes(wall))
+
+
+def parse_qos(text: str) -> dict[str, int]:
+    """`sacctmgr --parsable2 show qos format=name,maxwall`: those that have a limit."""
+    limits = {}
+    for line in text.splitlines():
+        name, wall = line.split("|")[:2]
+        limit = minutes(wall)
+        if limit is not None:
+            limits[name] = limit
+    return limits
+
+
+def minutes(text: str) -> int | None:
+    """Whole minutes of Slurm's time; None for UNLIMITED, infinite, NONE and nothing."""
+    seconds = slurm.seconds(text) if text.strip() else -1
+    return None if seconds < 60 else seconds // 60
+
+
+def _barred(fields: Mapping[str, str], nodes: Sequence[Node], groups: set[str] | None) -> str:
+    state = fields.get("State", "UP")
+    allowed = _names(fields.get("AllowGroups", "ALL"))
+    if state != "UP":
+        return f"state {state}"
+    if fields.get("ReqResv") == "YES":
+        return "needs a reservation"
+    if fields.get("RootOnly") == "YES" and groups is not None:
+        return "root only"
+    if allowed is not None and groups is not None and not allowed & groups:
+        return f"for the group {', '.join(sorted(allowed))}"
+    if not any(node.up for node in nodes):
+        return "no node is up"
+    return ""
+
+
+def _lines(text: str, first: str) -> Iterator[dict[str, str]]:
+    """Fields of each line; of a field that stands twice (in a comment, say) the first."""
+    for line in text.splitlines():
+        fields: dict[str, str] = {}
+        for key, value in _FIELD.findall(line):
+            fields.setdefault(key, value)
+        if first in fields:
+            yield fields
+
+
+def _names(text: str) -> frozenset[str] | None:
+    if text in ("ALL", "(null)", "N/A"):
+        return None
+    return frozenset(name for name in text.split(",") if name)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() and int(text) else None
+
+
+def _tier(fields: Mapping[str, str]) -> int:
+    return _number(fields.get("PriorityTier", "1")) or 0
+
+
+def _enforced(config: Mapping[str, str]) -> set[str]:
+    return set(config.get("AccountingStorageEnforce", "none").lower().split(","))
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _ask_accounts(what: str, fields: str, *where: str) -> str:
+    command = ("sacctmgr", "--noheader", "--parsable2", "--readonly", "show", what, *where)
+    return _call(*command, f"format={fields}")
+
+
+def _call(*command: str) -> str:
+    return slurm.call(*command, timeout=_TIMEOUT)

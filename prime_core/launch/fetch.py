@@ -1,0 +1,167 @@
+"""`prime fetch`: what a run names and a compute node cannot fetch, fetched and checked beforehand.
+
+In: settings. Out: models in the hub's cache, and a table of models and data files with their sizes;
+a file that a job would miss after its time in the queue is missed here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from prime_core import hub
+from prime_core.launch.arguments import asked_settings
+from prime_core.settings import Settings
+
+_LFS = b"version https://git-lfs"
+
+
+class FetchError(ValueError):
+    """Something that the run needs is not there."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A model or a table that the settings name. key: where they name it."""
+
+    key: str
+    path: str
+    kind: Literal["model", "table"]
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether it is an id of the hub and no folder."""
+        return self.kind == "model" and hub.is_hub_id(self.path)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a need: size in bytes and place, or a problem."""
+
+    need: Need
+    size: int = 0
+    place: str = ""
+    problem: str = ""
+
+
+def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
+    """Fetch, or only look, and show the table. arguments: as Snakemake takes them.
+
+    Raises FetchError naming what is missing.
+    """
+    found = []
+    for need in needs(asked_settings(arguments)):
+        if need.is_on_hub and not check:
+            click.echo(f"{need.key}: {need.path}", err=True)
+        found.append(look(need, to, fetch=not check))
+    if not found:
+        click.echo("nothing to fetch: the model is built and the problems are generated")
+        return
+    click.echo(table(found))
+    problems = [f"{one.need.key}: {one.problem}" for one in found if one.problem]
+    if problems:
+        raise FetchError("; ".join(problems))
+    if to is not None and any(one.need.is_on_hub for one in found):
+        click.echo(f"Jobs find it with: export HF_HUB_CACHE={to.resolve()}")
+
+
+def missing(settings: Settings, to: Path | None = None) -> list[str]:
+    """What the run names and is not there, one sentence each; nothing is fetched."""
+    found = [look(need, to, fetch=False) for need in needs(settings)]
+    return [f"{one.need.key}: {one.problem}" for one in found if one.problem]
+
+
+def needs(settings: Settings) -> Iterator[Need]:
+    """Models and tables that the settings name."""
+    if settings.model.path is not None:
+        yield Need("model.path", settings.model.path, "model")
+    if settings.prm.path is not None and settings.prm.prm_update != "none":
+        yield Need("prm.path", settings.prm.path, "model")
+    if settings.data.source == "files":
+        for name in ("train", "validation", *(["sft"] if settings.sft.enabled else [])):
+            path = getattr(settings.data, name)
+            if path is not None:
+                yield Need(f"data.{name}", path, "table")
+    for name, benchmark in settings.evaluation.benchmarks.items():
+        if benchmark.file != "validation":
+            yield Need(f"evaluation.benchmarks.{name}.file", benchmark.file, "table")
+
+
+def look(need: Need, to: Path | None, fetch: bool) -> Found:
+    """Where it is and how large; a model of the hub is fetched first where `fetch` says so."""
+    if need.kind == "table":
+        problem = _table_problem(Path(need.path))
+        size = 0 if problem else Path(need.path).stat().st_size
+        return Found(need, size, "" if problem else need.path, problem)
+    folder = Path(need.path)
+    if need.is_on_hub:
+        try:
+            folder = hub.model_folder(need.path, to, local_only=not fetch)
+        except hub.HubError as error:
+            return Found(need, problem=str(error))
+    elif not folder.is_dir():
+        return Found(need, problem=f"{need.path}: no such folder; expected a Hugging Face model")
+    parts = hub.incomplete_parts(folder, needs_tokenizer=need.key == "model.path")
+    if parts:
+        return Found(need, problem=f"{need.path}: {parts[0]}")
+    return Found(need, hub.model_size(folder), str(folder))
+
+
+def table(found: list[Found]) -> str:
+    """Lines of text: setting, name, size, where it is."""
+    rows = [("setting", "name", "size", "where")]
+    for one in found:
+        size, place = (size_text(one.size), one.place) if not one.problem else ("-", "missing")
+        rows.append((one.need.key, one.need.path, size, place))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}"
+        for row in rows
+    )
+
+
+def size_text(size: int) -> str:
+    """Bytes for readers: '519 B', '15.2 GB'."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def _table_problem(path: Path) -> str:
+    """Why a table cannot be one; "" where its beginning (and its end) look right."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(len(_LFS))
+            file.seek(max(0, size - 4))
+            tail = file.read()
+        if path.suffix != ".parquet" and not head.startswith(_LFS):
+            return _first_line_problem(path)
+    except OSError as error:
+        return f"{path}: {os.strerror(error.errno) if error.errno else error}"
+    if head.startswith(_LFS):
+        return f"{path}: only a Git LFS pointer; run `git lfs pull`"
+    whole = head.startswith(b"PAR1") and tail == b"PAR1"
+    return "" if whole else f"{path}: not a complete parquet file"
+
+
+def _first_line_problem(path: Path) -> str:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            first = next((line for line in lines if line.strip()), "")
+        if isinstance(json.loads(first), dict):
+            return ""
+    except (ValueError, EOFError, gzip.BadGzipFile, RecursionError):
+        pass
+    return f"{path}: not a table of JSON lines"

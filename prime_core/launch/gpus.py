@@ -1,0 +1,80 @@
+"""Which of an allocation's GPUs a stage gets, where stages run side by side.
+
+Snakemake's local executor counts GPUs, it does not tell them apart. `prime gpus N COMMAND` takes N
+free devices of CUDA_VISIBLE_DEVICES, by a lock file each, and becomes the command, which sees only
+those. The command's processes keep the locks; the system frees them when the last of them ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_SECONDS_BETWEEN_TRIES = 0.2
+_SECONDS_BEFORE_SAYING_SO = 5.0
+
+
+def visible_devices(environment: Mapping[str, str]) -> list[str]:
+    """Names of the devices that a process may use; none where its environment does not say."""
+    return [name.strip() for name in environment.get(VISIBLE, "").split(",") if name.strip()]
+
+
+def taker(resources: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    """What a stage's command begins with where it may use fewer GPUs than it would see, else ""."""
+    count = int(resources.get("gpu") or 0)
+    return f"prime gpus {count} " if 0 < count < len(visible_devices(environment)) else ""
+
+
+def become(count: int, command: Sequence[str]) -> None:
+    """Take devices and become the command. Raises ValueError when there are not so many."""
+    devices = visible_devices(os.environ)
+    if count > len(devices):
+        raise ValueError(f"asked for {count} GPUs of {VISIBLE}={','.join(devices) or 'nothing'}")
+    os.environ[VISIBLE] = ",".join(take(count, devices))
+    os.execvp(command[0], list(command))
+
+
+def take(count: int, devices: Sequence[str]) -> list[str]:
+    """Lock `count` of the devices, waiting until so many are free; in their own order."""
+    begun, said = time.monotonic(), False
+    while True:
+        held: dict[str, int] = {}
+        for device in devices:
+            if len(held) < count and (lock := _try(device)) is not None:
+                held[device] = lock
+        if len(held) == count:
+            return list(held)
+        for lock in held.values():  # all or none: two stages must not wait for each other's
+            os.close(lock)
+        if not said and time.monotonic() - begun > _SECONDS_BEFORE_SAYING_SO:
+            print(f"waiting for {count} of the GPUs {','.join(devices)}", file=sys.stderr)
+            said = True
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+def _try(device: str) -> int | None:
+    """An open, locked file that outlives exec; None while others hold it."""
+    path = _folder() / f"{device.replace(os.sep, '_')}.lock"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    os.set_inheritable(lock, True)
+    return lock
+
+
+def _folder() -> Path:
+    """Node-local; of this user and job, since another job's device 0 is another device."""
+    job = os.environ.get("SLURM_JOB_ID", "here")
+    folder = Path(tempfile.gettempdir()) / f"prime-gpus-{os.getuid()}-{job}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

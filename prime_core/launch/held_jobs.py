@@ -1,0 +1,51 @@
+"""Jobs in the queue that will not start by themselves.
+
+In: a job as squeue shows it. Out: what is said of it. Slurm holds a job whose launch failed on its
+node (a node that came back from a failure with an old job of the same number, a full spool disk):
+such a job is released, as a user would do by hand. Other held jobs are left to whoever held them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from prime_core.launch import slurm
+from prime_core.launch.slurm import QueuedJob, SlurmError
+
+MAX_RELEASES = 3
+# Reasons of pending jobs that only a person can remove.
+_HELD = re.compile(r"held|BadConstraints|DependencyNeverSatisfied|PartitionTimeLimit", re.I)
+_LAUNCH_FAILED = re.compile(r"launch.failed", re.I)
+
+
+class HeldJobs:
+    """Those of one workflow: each is released a few times, and named once."""
+
+    def __init__(self) -> None:
+        self._releases: Counter[str] = Counter()
+        self._named: set[tuple[str, str]] = set()
+
+    def look(self, job: QueuedJob) -> str | None:
+        """What to say of a job, None where there is nothing (new) to say."""
+        if job.state != "PENDING" or not _HELD.search(job.reason):
+            return None
+        if _LAUNCH_FAILED.search(job.reason) and self._releases[job.job_id] < MAX_RELEASES:
+            return self._release(job)
+        if (job.job_id, job.reason) in self._named:
+            return None
+        self._named.add((job.job_id, job.reason))
+        return (
+            f"Slurm job {job.job_id} does not start ({job.reason}): "
+            f"`scontrol release {job.job_id}`, or `scancel {job.job_id}` to submit it anew"
+        )
+
+    def _release(self, job: QueuedJob) -> str | None:
+        self._releases[job.job_id] += 1
+        try:
+            slurm.call("scontrol", "release", job.job_id)
+        except SlurmError:  # not allowed here: named the next time
+            self._releases[job.job_id] = MAX_RELEASES
+            return None
+        count = f"{self._releases[job.job_id]} of {MAX_RELEASES}"
+        return f"Slurm job {job.job_id} could not be launched on its node; released ({count})"

@@ -1,0 +1,44 @@
+"""Which process holds a run now, as its lease tells (prime_core.lease).
+
+In: the run's lock file. Out: its holder, if that gave a sign of life lately. Nothing is taken.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+
+from prime_core.layout import RunFiles
+from prime_core.lease import PATIENCE, SECONDS_BETWEEN_TOUCHES, Holder
+
+# Clocks of hosts, and of the file system's server, differ.
+_CLOCKS = 30.0
+
+
+def alive_holder(files: RunFiles) -> Holder | None:
+    """The workflow that is at work on a run, or seems to be; None where there is none."""
+    path = files.root / ".locks" / "workflow"
+    try:
+        record, touched = path.read_bytes(), path.stat().st_mtime
+        holder = Holder(**json.loads(record))
+    except (OSError, ValueError, TypeError):  # none yet, or given back
+        return None
+    if holder.host == socket.gethostname():
+        return holder if _is_locked(files) else None
+    silent = time.time() - touched
+    return holder if silent < PATIENCE * SECONDS_BETWEEN_TOUCHES + _CLOCKS else None
+
+
+def _is_locked(files: RunFiles) -> bool:
+    """Whether a process of this machine has the lock."""
+    descriptor = os.open(files.root / ".locks" / "workflow", os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

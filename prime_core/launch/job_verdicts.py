@@ -1,0 +1,109 @@
+"""What Slurm's answers about a job mean for the workflow: wait on, done, or failed and why.
+
+In: one state of a job after the other, as squeue or sacct spell it; None where an answer does not
+name the job. Out: a Verdict for each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+FAILED = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "DEADLINE",
+    "FAILED",
+    "OUT_OF_MEMORY",
+    "REVOKED",
+    "TIMEOUT",
+}
+# Over, unless Slurm puts the job back into its queue, which takes it a moment.
+INTERRUPTED = {
+    "NODE_FAIL": "its node failed",
+    "PREEMPTED": "it was pre-empted",
+}
+REQUEUE_SECONDS = 60.0
+# Slurm forgets ended jobs after MinJobAge (300 s as a rule); one answer may also be incomplete.
+FORGOTTEN_ANSWERS = 3
+FORGOTTEN_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """kind: what to do about a job; why: one sentence where it failed."""
+
+    kind: Literal["wait", "done", "failed"]
+    why: str = ""
+
+
+WAIT, DONE = Verdict("wait"), Verdict("done")
+
+
+@dataclass
+class _History:
+    """Since when a job is interrupted or missing; how many answers in a row left it out."""
+
+    interrupted: float | None = None
+    missing: float | None = None
+    num_missing: int = 0
+
+
+class Verdicts:
+    """Judges the jobs of one workflow; remembers of each what its last answers were."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._histories: dict[str, _History] = {}
+
+    def judge(self, job_id: str, state: str | None, has_written: Callable[[], bool]) -> Verdict:
+        """What a job's state means. has_written: whether all its outputs are there, and are new."""
+        history = self._histories.setdefault(job_id, _History())
+        if state is None:
+            verdict = self._missing(job_id, history, has_written)
+        else:
+            history.missing, history.num_missing = None, 0
+            verdict = self._known(job_id, _plain(state), history, has_written)
+        if verdict != WAIT:
+            del self._histories[job_id]
+        return verdict
+
+    def _known(
+        self, job_id: str, state: str, history: _History, has_written: Callable[[], bool]
+    ) -> Verdict:
+        if state == "COMPLETED":
+            return DONE
+        if state == "COMPLETING" and has_written():
+            return DONE  # a site's epilogue may take minutes, or its node's answer be lost
+        if state in FAILED:
+            return Verdict("failed", f"Slurm job {job_id} ended as {state}.")
+        if state not in INTERRUPTED:
+            history.interrupted = None
+            return WAIT
+        if history.interrupted is None:
+            history.interrupted = self._clock()
+        if self._clock() - history.interrupted < REQUEUE_SECONDS:
+            return WAIT
+        return Verdict(
+            "failed", f"Slurm job {job_id} ended as {state}: {INTERRUPTED[state]}; not requeued."
+        )
+
+    def _missing(self, job_id: str, history: _History, has_written: Callable[[], bool]) -> Verdict:
+        history.num_missing += 1
+        if history.missing is None:
+            history.missing = self._clock()
+        too_short = self._clock() - history.missing < FORGOTTEN_SECONDS
+        if too_short or history.num_missing < FORGOTTEN_ANSWERS:
+            return WAIT
+        if has_written():  # a file that exists is complete
+            return DONE
+        return Verdict(
+            "failed", f"Slurm no longer knows job {job_id}, and its outputs are not all there."
+        )
+
+
+def _plain(state: str) -> str:
+    """A state as squeue spells it; sacct says "CANCELLED by 1000" and "CANCELLED+"."""
+    return state.split(" ", 1)[0].rstrip("+")

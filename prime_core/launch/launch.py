@@ -1,0 +1,158 @@
+"""`prime launch`: the workflow as a Slurm job, so that nothing runs on the login node.
+
+In: Snakemake's arguments. Out: a submitted job that goes back into the queue before its wall time,
+and what to type to look at it. Settings are checked before anything is submitted.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prime_core.config import SettingsError
+from prime_core.launch import slurm
+from prime_core.launch.allocation import ALLOCATION_FILE, load_allocation
+from prime_core.launch.arguments import asked_settings
+from prime_core.launch.controller import Controller
+from prime_core.launch.fetch import missing
+from prime_core.launch.holder import alive_holder
+from prime_core.launch.site import Site, load_site, site_file
+from prime_core.launch.snakemake_command import translated
+from prime_core.launch.supervisor import Supervisor
+from prime_core.launch.workflow_job import WorkflowJob, log_of, submit
+from prime_core.layout import RunFiles
+from prime_core.ledger import controller_name
+from prime_core.run_state import RunBusy, RunState
+from prime_core.settings import Settings
+
+CONTROLLER_MINUTES = 1440
+CONTROLLER_MEM_GB = 2
+# Ending Snakemake takes no time; Slurm may send the signal a minute late.
+CONTROLLER_SIGNAL_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `prime launch` was given for the job itself; None: not given."""
+
+    profile: str
+    minutes: int | None = None
+    gpus: int | None = None
+    nodes: int | None = None
+    allocation: Path | None = None
+    dry_run: bool = False
+
+
+def run(options: Options, arguments: Sequence[str]) -> None:
+    """Submit the workflow, or say what would be submitted.
+
+    Raises SettingsError for wrong settings, RunBusy when the run has a controller already,
+    SlurmError when Slurm refuses.
+    """
+    passed = translated(arguments)
+    settings = asked_settings(passed)
+    RunState(settings)  # refuses what would change finished work
+    refuse_missing(settings, passed)
+    files = RunFiles(settings.run_dir)
+    site = load_site(site_file(Path.cwd()))
+    command = [sys.executable, "-m", "snakemake", "--profile", options.profile, *passed]
+    folder = files.controller_folder.absolute()
+    start = (command, Path.cwd(), settings.run_dir, folder)
+    call: Callable[[], Any]
+    if options.profile == "allocation":
+        job, call = _allocation(options, site, files, start, settings.max_gpu_hours)
+    else:
+        job, call = _controller(options, site, files), Controller(*start)
+    if options.dry_run:
+        print("would submit:")
+        print(_shown(job, command))
+        return
+    refuse_busy(files)
+    job_id = submit(job, call)
+    place = shlex.quote(str(settings.run_dir))
+    print(
+        f"submitted job {job_id} ({job.name})\n"
+        f"its log: {log_of(job.folder, job_id)}\n"
+        f"to look: prime status --run {place}\n"
+        f"         prime logs --run {place}\n"
+        f"to end:  prime cancel --run {place}"
+    )
+
+
+def refuse_missing(settings: Settings, arguments: Sequence[str]) -> None:
+    """Raise SettingsError when a model or table is not there: jobs have no internet to fetch it."""
+    elsewhere = any(word.startswith(("--directory", "-d")) for word in arguments)
+    if elsewhere or os.environ.get("HF_HUB_OFFLINE") == "0":
+        return
+    absent = missing(settings)
+    if absent:
+        raise SettingsError(f"{absent[0]} (`prime fetch --check` lists all that is missing)")
+
+
+def refuse_busy(files: RunFiles) -> None:
+    """Raise RunBusy when the run has a controller, queued or at work, naming it."""
+    for job in slurm.jobs_named(controller_name(files.root)):
+        if not job.ended:
+            where = f" on {job.nodes}" if job.nodes else ""
+            raise RunBusy(
+                f"{files.root} has a controller already: job {job.job_id}, "
+                f"{job.state.lower()}{where}; end it with prime cancel"
+            )
+    holder = alive_holder(files)
+    if holder is not None:
+        raise RunBusy(f"another workflow is at work on {files.root} ({holder})")
+
+
+def _controller(options: Options, site: Site, files: RunFiles) -> WorkflowJob:
+    pool = site.controller
+    minutes = options.minutes or min(CONTROLLER_MINUTES, pool.max_minutes or CONTROLLER_MINUTES)
+    return WorkflowJob(
+        name=controller_name(files.root),
+        pool=pool,
+        minutes=minutes,
+        nodes=1,
+        cpus=1,
+        mem_gb=CONTROLLER_MEM_GB,
+        gpus=0,
+        signal_seconds=min(CONTROLLER_SIGNAL_SECONDS, minutes * 30),
+        folder=files.controller_folder,
+    )
+
+
+def _allocation(
+    options: Options,
+    site: Site,
+    files: RunFiles,
+    start: tuple[list[str], Path, Path, Path],
+    max_gpu_hours: float | None,
+) -> tuple[WorkflowJob, Supervisor]:
+    source = options.allocation or ALLOCATION_FILE
+    given = {"minutes": options.minutes, "gpus_per_node": options.gpus, "nodes": options.nodes}
+    allocation = load_allocation(source, given, site)
+    job = WorkflowJob(
+        name=controller_name(files.root),
+        pool=allocation.pool,
+        minutes=allocation.minutes,
+        nodes=allocation.nodes,
+        cpus=allocation.cpus_per_task,
+        mem_gb=allocation.mem_gb,
+        gpus=allocation.gpus_per_node,
+        signal_seconds=round(60 * allocation.reserve_minutes),
+        folder=files.controller_folder,
+    )
+    storage = Path(site.fast_storage or "/dev/shm")
+    return job, Supervisor(*start, allocation, storage, max_gpu_hours)
+
+
+def _shown(job: WorkflowJob, command: Sequence[str]) -> str:
+    options = [
+        f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options().items()
+    ]
+    return "\n".join(
+        ["  sbatch", *(f"    {option}" for option in options), f"  {shlex.join(command)}"]
+    )

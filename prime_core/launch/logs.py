@@ -1,0 +1,166 @@
+"""`prime logs 12 policy`: the log of a stage, or of the run's controller.
+
+In: what was asked for, loosely. Out: which file it is, and what stands in it. Where the stage
+itself wrote nothing, Slurm's log of its job is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from prime_core.launch import slurm
+from prime_core.launch.stage_logs import Stage, logs_of_stages, newest
+from prime_core.launch.workflow_job import log_of
+from prime_core.layout import RunFiles
+from prime_core.ledger import SubmittedJob, controller_starts, submitted_jobs
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+class NoLog(ValueError):
+    """There is no such log."""
+
+
+def show(run_dir: Path, words: Sequence[str], part: str | None, follow: bool) -> None:
+    """Print a log, its name first. Raises NoLog saying which there are."""
+    path, note = find_log(RunFiles(run_dir), words, part)
+    print(f"==> {path} <=={note}", file=sys.stderr)
+    if follow:
+        _follow(path)
+    else:
+        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[Path, str]:
+    """The log that `[ITERATION] [STAGE]` means, the newest where it means several; and a note."""
+    if not words:
+        return _controller_log(files), ""
+    iteration, name = _meant(words)
+    logs, jobs = logs_of_stages(files), submitted_jobs(files)
+    there_are = {*logs, *(_stage(job) for job in jobs)}
+    found = {
+        stage
+        for stage in there_are
+        if (iteration is None or stage.iteration == iteration)
+        and (name is None or stage.name == name)
+        and (part is None or stage.part == part or stage.part == part.zfill(2))
+    }
+    if not found:
+        asked = " ".join([*words, *([f"--part {part}"] if part else [])])
+        raise NoLog(f"{files.root}: no log of '{asked}'; there are {_listed(there_are)}")
+    written = {stage for stage in found if stage in logs and logs[stage].stat().st_size > 0}
+    if written:
+        stage = newest(written, logs)
+        path = logs[stage]
+    else:
+        stage = max(found, key=lambda stage: _last(jobs, stage))
+        path = _slurm_log(files, jobs, stage) or logs.get(stage) or _none(files, stage)
+    others = sorted(other for other in found if other != stage)
+    return path, f" (also: {_short(others)})" if others else ""
+
+
+def _meant(words: Sequence[str]) -> tuple[int | None, str | None]:
+    """Iteration and stage, in either order."""
+    numbers = [word for word in words if word.isdigit()]
+    names = [word for word in words if not word.isdigit()]
+    if len(numbers) > 1 or len(names) > 1:
+        raise NoLog(f"expected [ITERATION] [STAGE], such as 12 policy, found '{' '.join(words)}'")
+    return (int(numbers[0]) if numbers else None), (names[0] if names else None)
+
+
+def _controller_log(files: RunFiles) -> Path:
+    """What the newest controller wrote: its job's log, else Snakemake's own."""
+    paths = [Path(start.log) for start in controller_starts(files) if start.log]
+    paths += [
+        log_of(files.controller_folder, start.slurm_job)
+        for start in controller_starts(files)
+        if start.slurm_job
+    ]
+    paths += files.controller_folder.glob("*_log.out")
+    written = [path for path in paths if path.exists()]
+    if not written:
+        raise NoLog(
+            f"{files.root}: no controller was launched for this run; where snakemake was typed, "
+            "its log is in .snakemake/log; a stage's: prime logs 12 policy"
+        )
+    jobs = [path for path in written if path.parent == files.controller_folder]
+    return max(jobs or written, key=lambda path: path.stat().st_mtime_ns)
+
+
+def _slurm_log(files: RunFiles, jobs: Sequence[SubmittedJob], stage: Stage) -> Path | None:
+    """Slurm's log of the stage's newest job."""
+    for job in reversed(jobs):
+        if _stage(job) == stage:
+            for path in _places(files, job.job_id):
+                if path.is_file():
+                    return path
+    return None
+
+
+def _places(files: RunFiles, job_id: str) -> Iterable[Path]:
+    for folder in (Path(), *files.root.absolute().parents):
+        yield from (folder / ".snakemake" / "slurm_logs").rglob(f"{job_id}.log")
+    if slurm.is_available():
+        try:
+            words = slurm.call("scontrol", "show", "job", job_id).split()
+        except slurm.SlurmError:
+            return
+        yield from (Path(word[len("StdOut=") :]) for word in words if word.startswith("StdOut="))
+
+
+def _none(files: RunFiles, stage: Stage) -> Path:
+    raise NoLog(f"{files.root}: {stage} was submitted and wrote nothing yet")
+
+
+def _stage(job: SubmittedJob) -> Stage:
+    return Stage(job.iteration, job.stage, job.part)
+
+
+def _last(jobs: Sequence[SubmittedJob], stage: Stage) -> float:
+    return max((job.submitted for job in jobs if _stage(job) == stage), default=0.0)
+
+
+def _listed(stages: Iterable[Stage]) -> str:
+    """All stages in short: "sft; sample, verify, policy of iterations 1 to 12"."""
+    once = sorted({stage.name for stage in stages if stage.iteration == 0})
+    later = sorted({stage.name for stage in stages if stage.iteration})
+    numbers = [stage.iteration for stage in stages if stage.iteration]
+    texts = [", ".join(once)] if once else []
+    if later:
+        texts.append(f"{', '.join(later)} of iterations {min(numbers)} to {max(numbers)}")
+    return "; ".join(texts) or "none yet"
+
+
+def _short(stages: Sequence[Stage]) -> str:
+    shown = ", ".join(map(str, stages[:4]))
+    return f"{shown} and {len(stages) - 4} more" if len(stages) > 4 else shown
+
+
+def _follow(path: Path) -> None:
+    """Print what is there and what is added, until interrupted; a new attempt from its start."""
+    file: BinaryIO = path.open("rb")
+    try:
+        while True:
+            chunk = file.read(65536)
+            if chunk:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.flush()
+                continue
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            if path.exists() and _is_anew(file, path):
+                file.close()
+                file = path.open("rb")
+    except KeyboardInterrupt:
+        pass
+    finally:
+        file.close()
+
+
+def _is_anew(file: BinaryIO, path: Path) -> bool:
+    now, here = path.stat(), os.fstat(file.fileno())
+    return now.st_ino != here.st_ino or now.st_size < file.tell()

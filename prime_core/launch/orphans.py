@@ -1,0 +1,139 @@
+"""Slurm jobs that an earlier start of the workflow left at work: they are waited for.
+
+In: the run's files. Out: whether there were any. They write the files that this start would submit
+jobs for; once they have ended, the graph is built anew by starting the same command again.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from snakemake.common.workdir_handler import WorkdirHandler
+
+from prime_core.launch import slurm
+from prime_core.layout import RunFiles
+from prime_core.ledger import SubmittedJob, slurm_name, submitted_jobs
+
+# Read now: the executor takes what Slurm set for this process out of the environment.
+_OWN_JOB = os.environ.get("SLURM_JOB_ID", "")
+SECONDS_BETWEEN_LOOKS = 5.0
+SECONDS_BETWEEN_MESSAGES = 60.0
+
+
+class StoppedWaiting(ValueError):
+    """The workflow was told to end while it waited; the jobs go on."""
+
+
+def wait_for_orphans(files: RunFiles) -> bool:
+    """Wait until no job of an earlier start is left; whether there were any.
+
+    Raises StoppedWaiting at Ctrl-C or SIGTERM.
+    """
+    if not files.submitted_jobs.exists() or not slurm.is_available():
+        return False
+    with _told_to_stop():
+        return _wait(files)
+
+
+def start_anew() -> NoReturn:
+    """Become the same command again, in the folder where it was first given."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.chdir(_first_folder())
+    if _OWN_JOB:
+        os.environ["SLURM_JOB_ID"] = _OWN_JOB
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _wait(files: RunFiles) -> bool:
+    name = slurm_name(files.root)
+    any_found, said, said_at = False, "", 0.0
+    while True:
+        try:
+            left = _at_work(name)
+            message = describe(left, submitted_jobs(files), name)
+        except slurm.SlurmError as error:
+            left, message = (
+                [],
+                f"Slurm does not answer; jobs of {files.root} may be at work: {error}",
+            )
+        if not message:
+            return any_found
+        any_found = any_found or bool(left)
+        # What changes by itself, such as minutes, does not count as a change.
+        plain, now = "".join(c for c in message if not c.isdigit()), time.monotonic()
+        if plain != said or now - said_at >= SECONDS_BETWEEN_MESSAGES:
+            print(message, file=sys.stderr, flush=True)
+            said, said_at = plain, now
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _at_work(name: str) -> list[slurm.QueuedJob]:
+    """Jobs of the run that have not ended, this process's own left out."""
+    return [job for job in slurm.jobs_named(name) if not job.ended and job.job_id != _OWN_JOB]
+
+
+def describe(left: Sequence[slurm.QueuedJob], submitted: Sequence[SubmittedJob], name: str) -> str:
+    """What is waited for; "" when nothing is."""
+    if not left:
+        return ""
+    stages = {line.job_id: _stage(line) for line in submitted}
+    lines = [
+        f"  {stages.get(job.job_id) or job.comment}: Slurm job {job.job_id} {_state(job)}"
+        for job in left
+    ]
+    return "\n".join(
+        [
+            "waiting for Slurm jobs that an earlier start left at work "
+            f"(Ctrl-C leaves them alone; `scancel --name {name}` ends them):",
+            *lines,
+        ]
+    )
+
+
+def _stage(line: SubmittedJob) -> str:
+    part = f" {line.part}" if line.part else ""
+    return f"iteration {line.iteration}, {line.stage}{part}" if line.iteration else line.stage
+
+
+def _state(job: slurm.QueuedJob) -> str:
+    if job.state == "PENDING":
+        return f"waits ({job.reason})"
+    left = f", at most {_minutes(job.left)} left" if job.left >= 0 else ""
+    return f"{job.state.lower()} for {_minutes(job.elapsed)}{left}"
+
+
+def _minutes(seconds: int) -> str:
+    return f"{max(seconds, 0) / 60:.0f} min"
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the wait; Snakemake's own handler would only note the former."""
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise StoppedWaiting("stopped waiting for Slurm jobs of an earlier start; they go on")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _first_folder() -> Path:
+    """Where the command was given; Snakemake has gone to its --directory since."""
+    for thing in gc.get_objects():
+        if isinstance(thing, WorkdirHandler) and thing.olddir is not None:
+            return Path(thing.olddir)
+    return Path.cwd()

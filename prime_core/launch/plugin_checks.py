@@ -1,0 +1,46 @@
+"""Whether the installed snakemake-executor-plugin-slurm is one that the adapted executor fits.
+
+In: the plugin's executor. Out: nothing, or an error that says what to install.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+PLUGIN = "snakemake-executor-plugin-slurm"
+TESTED = ">=2.8,<2.9"  # as in pyproject.toml
+# What slurm_executor.py overrides or calls, and the parameters that it relies on.
+METHODS = {
+    "__init__": ("self", "workflow", "logger"),
+    "__post_init__": ("self", "test_mode"),
+    "_report_job_error_threadsafe": ("self", "job_info", "msg"),
+    "_report_job_submission_threadsafe": ("self", "job_info"),
+    "cancel_jobs": ("self", "active_jobs"),
+    "check_active_jobs": ("self", "active_jobs"),
+    "get_account_arg": ("self", "job"),
+    "get_partition_arg": ("self", "job"),
+    "run_job": ("self", "job"),
+    "run_jobs": ("self", "jobs"),
+    "shutdown": ("self",),
+    "sleep": ("self",),
+}
+
+
+def check(executor: type) -> None:
+    """Compare the methods with those that were tested. Raises WorkflowError naming the version."""
+    for name, expected in METHODS.items():
+        method = getattr(executor, name, None)
+        found = tuple(inspect.signature(method).parameters) if method else None
+        if found != expected:
+            raise WorkflowError(
+                f"{PLUGIN} {version(PLUGIN)} is not the one that this workflow was tested with: "
+                f"its {name}{_signature(found)} was {name}{_signature(expected)}. Install it: "
+                f"pip install '{PLUGIN}{TESTED}'"
+            )
+
+
+def _signature(parameters: tuple[str, ...] | None) -> str:
+    return " (absent)" if parameters is None else f"({', '.join(parameters)})"

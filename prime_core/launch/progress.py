@@ -1,0 +1,152 @@
+"""How far a run has come, and when it will end, read from its files alone.
+
+In: a run's folder. Out: iterations done, the newest figures, seconds an iteration.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prime_core.config import load_settings
+from prime_core.layout import RunFiles
+from prime_core.settings import Settings
+
+# Of so many of the newest iterations: runs get slower as responses get longer.
+_ITERATIONS_TO_JUDGE_BY = 20
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An accuracy, with its confidence interval where there is one."""
+
+    name: str
+    iteration: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """done of `iterations`; ended_at: when each of the done ones ended, seconds since 1970."""
+
+    iterations: int
+    done: int
+    finished: bool
+    ended_at: list[float]
+    current: dict[str, str]
+    accuracies: list[Figure]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds until the last iteration ends: expected, and between which it may lie."""
+
+    seconds: float
+    low: float
+    high: float
+    seconds_per_iteration: float
+
+
+def read_progress(files: RunFiles) -> Progress:
+    """Raises SettingsError when the folder is not a run's."""
+    settings = load_settings(files.config)
+    ends = []
+    for iteration in range(1, settings.iterations + 1):
+        results = _results(files, settings, iteration)
+        if not all(path.exists() for path in results):
+            break
+        ends.append(max(path.stat().st_mtime for path in results))
+    done = len(ends)
+    return Progress(
+        iterations=settings.iterations,
+        done=done,
+        finished=done == settings.iterations and files.report.exists(),
+        ended_at=ends,
+        current=_current(files, settings, done + 1) if done < settings.iterations else {},
+        accuracies=_accuracies(files, settings, done),
+    )
+
+
+def estimate(progress: Progress, now: float) -> Estimate | None:
+    """When it will end if it goes on as it went: median and quartiles of the newest iterations.
+
+    None before two iterations are done, and after the last.
+    """
+    left = progress.iterations - progress.done
+    ends = progress.ended_at[-_ITERATIONS_TO_JUDGE_BY - 1 :]
+    durations = [after - before for before, after in itertools.pairwise(ends)]
+    if left == 0 or not durations:
+        return None
+    low, middle, high = quartiles(durations)
+    begun = min(now - ends[-1], middle)  # of the iteration that is at work
+    return Estimate(
+        seconds=left * middle - begun,
+        low=max(left * low - begun, 0.0),
+        high=left * high - begun,
+        seconds_per_iteration=middle,
+    )
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """First quartile, median, third quartile."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def _results(files: RunFiles, settings: Settings, iteration: int) -> list[Path]:
+    updates = settings.prm.prm_update in ("after", "before")
+    stages = ("policy", "prm") if updates else ("policy",)
+    return [files.metrics(iteration, stage) for stage in stages]
+
+
+def _current(files: RunFiles, settings: Settings, iteration: int) -> dict[str, str]:
+    """Stages of the iteration at work, in order: how much of each is done."""
+    rounds = 1 + settings.rollout.refill_rounds
+    shards = range(files.num_shards(iteration, settings.rollout.num_shards) * rounds)
+    paths = {
+        "sample": [files.rollouts(iteration, shard) for shard in shards],
+        "verify": [files.outcomes(iteration, shard) for shard in shards],
+        "select": [files.batch(iteration)],
+        "score": [files.rewards(iteration)] if settings.prm.prm_update != "none" else [],
+        **{path.stem: [path] for path in reversed(_results(files, settings, iteration))},
+    }
+    return {
+        stage: f"{sum(path.exists() for path in wanted)}/{len(wanted)}"
+        for stage, wanted in paths.items()
+        if wanted
+    }
+
+
+def _accuracies(files: RunFiles, settings: Settings, done: int) -> list[Figure]:
+    """The newest evaluation of each benchmark, and the accuracy of the newest samples."""
+    found = []
+    for name in settings.evaluation.benchmarks:
+        paths = sorted((files.root / "evaluations").glob(f"*/{name}.json"))
+        if paths and (values := _read(paths[-1])):
+            found.append(
+                Figure(
+                    name,
+                    int(paths[-1].parent.name),
+                    values["accuracy"],
+                    values.get("accuracy_low"),
+                    values.get("accuracy_high"),
+                )
+            )
+    if done and "rollout/accuracy" in (values := _read(files.metrics(done, "select"))):
+        found.append(Figure("sampled", done, values["rollout/accuracy"]))
+    return found
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

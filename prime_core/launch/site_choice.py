@@ -1,0 +1,264 @@
+"""Which partitions a run should use, and why: from what Slurm says to the site's names.
+
+In: a Cluster, what the stages ask for, what the user wants. Out: a Site, the reason of each choice,
+and warnings of what will bite.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prime_core.config import SettingsError
+from prime_core.launch.cluster import Association, Cluster, Partition
+from prime_core.launch.site import Pool, Site
+from prime_core.launch.stage_resources import StageNeeds
+
+DAY = 1440  # minutes; a controller's job need not be longer, since it requeues itself
+SHORT_MEMORY = 120  # seconds; jobs are looked at every few, but a machine or Slurm may be held up
+_ENDLESS = 10**9
+
+
+@dataclass
+class Choice:
+    """The site, why its partitions were chosen (by cpu, gpu, controller), and warnings."""
+
+    site: Site
+    reasons: Mapping[str, str]
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for; "" where the choice is free."""
+
+    cpu_partition: str = ""
+    gpu_partition: str = ""
+    account: str = ""
+
+
+def choose(cluster: Cluster, stages: Mapping[str, StageNeeds], wanted: Wanted) -> Choice:
+    """Choose. Raises SettingsError for a partition or account that is not there, or for none."""
+    return _Chooser(cluster, stages, wanted).choose()
+
+
+@dataclass
+class _Chooser:
+    cluster: Cluster
+    stages: Mapping[str, StageNeeds]
+    wanted: Wanted
+    warnings: list[str] = field(default_factory=list)
+
+    def choose(self) -> Choice:
+        self._check_account()
+        cpu, cpu_reason = self._partition("cpu", self.wanted.cpu_partition, self._cpu_rank)
+        gpu, gpu_reason = self._partition("gpu", self.wanted.gpu_partition, self._gpu_rank)
+        if not gpu.num_gpus:
+            if not self.wanted.gpu_partition:
+                gpu, gpu_reason = cpu, "no partition with GPUs is open to you"
+            self.warnings.append(f"gpu: {gpu.name} has no GPUs; models will run on processors")
+        controller, controller_reason = self._controller(cpu)
+        site = Site(
+            cpu=self._pool("cpu", cpu),
+            gpu=self._pool("gpu", gpu),
+            controller=self._pool("controller", controller),
+        )
+        self._warn_of_slurm()
+        reasons = {"cpu": cpu_reason, "gpu": gpu_reason, "controller": controller_reason}
+        return Choice(site, reasons, self.warnings)
+
+    def _check_account(self) -> None:
+        account, known = self.wanted.account, self.cluster.accounts
+        if account and known and account not in known:
+            raise SettingsError(
+                f"--account {account}: not yours on this cluster; you have {', '.join(known)}"
+            )
+
+    def _partition(
+        self, kind: str, name: str, rank: Callable[[Partition], tuple[Any, ...]]
+    ) -> tuple[Partition, str]:
+        if name:
+            return self._named(kind, name), f"asked for by --{kind}-partition"
+        usable = [part for part in self.cluster.partitions if not self._closed(part)]
+        if not usable:
+            raise SettingsError(
+                "no partition is open to you: "
+                + "; ".join(f"{p.name}: {self._closed(p)}" for p in self.cluster.partitions)
+            )
+        best = max(usable, key=rank)
+        return best, _features(kind, best)
+
+    def _named(self, kind: str, name: str) -> Partition:
+        for partition in self.cluster.partitions:
+            if partition.name == name:
+                if why := self._closed(partition):
+                    self.warnings.append(f"{kind}: the partition {name} is closed to you: {why}")
+                return partition
+        names = ", ".join(partition.name for partition in self.cluster.partitions)
+        raise SettingsError(f"--{kind}-partition {name}: no such partition; there are {names}")
+
+    def _controller(self, cpu: Partition) -> tuple[Partition, str]:
+        if not cpu.preemptible and (cpu.minutes or _ENDLESS) >= DAY:
+            return cpu, "as for cpu: a day is enough, it requeues itself"
+        usable = [p for p in self.cluster.partitions if not self._closed(p)]
+        best = max(
+            [cpu, *usable],
+            key=lambda p: (not p.num_gpus, not p.preemptible, p.minutes or _ENDLESS),
+        )
+        return best, _features("controller", best)
+
+    def _closed(self, partition: Partition) -> str:
+        if partition.barred:
+            return partition.barred
+        accounts = [self.wanted.account] if self.wanted.account else self.cluster.accounts
+        if accounts and not any(partition.allows(account) for account in accounts):
+            return f"not for the account {', '.join(accounts)}"
+        return ""
+
+    def _needs(self, kind: str) -> list[tuple[str, StageNeeds]]:
+        return [(name, needs) for name, needs in self.stages.items() if needs.pool == kind]
+
+    def _fits(self, kind: str, partition: Partition) -> bool:
+        longest = max((needs.runtime for _, needs in self._needs(kind)), default=0)
+        return (partition.minutes or _ENDLESS) >= longest
+
+    def _cpu_rank(self, partition: Partition) -> tuple[Any, ...]:
+        return (
+            not partition.num_gpus,
+            not partition.preemptible,
+            self._fits("cpu", partition),
+            partition.default,
+            partition.num_cpus,
+            partition.minutes or _ENDLESS,
+        )
+
+    def _gpu_rank(self, partition: Partition) -> tuple[Any, ...]:
+        return (
+            partition.num_gpus > 0,
+            not partition.preemptible,
+            self._fits("gpu", partition),
+            sum(sum(node.gpus.values()) for node in partition.nodes if node.up),
+            partition.default,
+            partition.minutes or _ENDLESS,
+        )
+
+    def _pool(self, kind: str, partition: Partition) -> Pool:
+        account, association = self._account(partition)
+        qos, qos_minutes = self._qos(kind, partition, association)
+        limits = [partition.minutes, association and association.minutes, qos_minutes]
+        minutes = min((limit for limit in limits if limit), default=None)
+        gpus = partition.gpus if kind == "gpu" else {}
+        model = max(gpus, key=lambda name: gpus[name], default="")
+        nodes = [node for node in partition.nodes if not gpus or model in node.gpus]
+        counts = Counter(node.gpus.get(model, 0) for node in nodes)
+        pool = Pool(
+            partition=partition.name,
+            account=account,
+            qos=qos,
+            # One type only needs no name.
+            gpu_model=model if model and len(gpus) > 1 else None,
+            gpus_per_node=counts.most_common(1)[0][0] if gpus else 0,
+            max_minutes=minutes,
+            max_mem_mb=_most([n.mem_mb for n in nodes], partition.max_mem_mb),
+            max_cpus=_most([n.cpus for n in nodes], partition.max_cpus),
+        )
+        self._warn_of_pool(kind, partition, pool)
+        return pool
+
+    def _account(self, partition: Partition) -> tuple[str | None, Association | None]:
+        names = [self.wanted.account] if self.wanted.account else self.cluster.accounts
+        for name in names:
+            for entry in self.cluster.associations:
+                here = entry.partition in ("", partition.name)
+                if entry.account == name and here and partition.allows(name):
+                    return name, entry
+        return self.wanted.account or None, None
+
+    def _qos(
+        self, kind: str, partition: Partition, association: Association | None
+    ) -> tuple[str | None, int | None]:
+        """The QoS to ask for, None: Slurm's default will do; the longest job that it allows."""
+        if association is None:
+            return None, None
+        default = association.default_qos or next(iter(association.qos), "")
+        if partition.qos is None or default in partition.qos:
+            return None, self.cluster.qos_minutes.get(default)
+        for name in association.qos:
+            if name in partition.qos:
+                return name, self.cluster.qos_minutes.get(name)
+        self.warnings.append(
+            f"{kind}: the partition {partition.name} is for the QoS "
+            f"{', '.join(sorted(partition.qos))}; you have {', '.join(association.qos) or 'none'}"
+        )
+        return None, None
+
+    def _warn_of_pool(self, kind: str, partition: Partition, pool: Pool) -> None:
+        if partition.preemptible:
+            self.warnings.append(
+                f"{kind}: jobs in {partition.name} give way to others "
+                "(pre-emption); they go on where they stopped"
+            )
+        wishes: dict[str, tuple[int | None, dict[str, int]]] = {
+            "minutes": (pool.max_minutes, {}),
+            "MB of memory": (pool.max_mem_mb, {}),
+            "processors a node": (pool.max_cpus, {}),
+            "GPUs a node": (pool.gpus_per_node or None, {}),
+        }
+        for name, needs in self._needs(kind):
+            ranks = needs.tasks_per_node or max(needs.gpus_per_node, 1)
+            asked = (needs.runtime, needs.mem_mb, needs.cpus_per_task * ranks, needs.gpus_per_node)
+            for (limit, above), number in zip(wishes.values(), asked, strict=True):
+                if limit is not None and number > limit:
+                    above[name] = number
+        for what, (limit, above) in wishes.items():
+            if above:
+                self.warnings.append(
+                    f"{kind}: {', '.join(above)}: asks for up to {max(above.values())} {what} "
+                    f"(cluster_profiles/stages.yaml), {partition.name} gives {limit}"
+                )
+
+    def _warn_of_slurm(self) -> None:
+        cluster = self.cluster
+        if 0 < cluster.min_job_age < SHORT_MEMORY:
+            self.warnings.append(
+                f"Slurm forgets an ended job after {cluster.min_job_age} s (MinJobAge; as a rule "
+                "300): how a job ended may be missed; ask the administrators for more"
+            )
+        if cluster.accounting:
+            self.warnings.append(
+                f"no accounting: {cluster.accounting}; hours are counted from what squeue shows"
+            )
+        elif not cluster.associations:
+            refused = ": jobs will be refused" if cluster.enforced else ""
+            self.warnings.append(f"{cluster.user} has no account on this cluster{refused}")
+
+
+def _features(kind: str, partition: Partition) -> str:
+    gpus = ", ".join(f"{count} {name}".rstrip() for name, count in sorted(partition.gpus.items()))
+    parts = [
+        f"has GPUs ({gpus})" if gpus else "has no GPUs",
+        "Slurm's default" if partition.default else "",
+        f"jobs up to {duration(partition.minutes)}" if partition.minutes else "jobs of any length",
+        "the only choice is pre-emptible" if partition.preemptible else "",
+    ]
+    if kind == "controller":
+        parts.append("the longest there is")
+    return "; ".join(part for part in parts if part)
+
+
+def duration(minutes: int | None) -> str:
+    """Minutes in words: 2 days, 90 min; None: no limit."""
+    if minutes is None:
+        return "no limit"
+    for unit, size in (("day", DAY), ("h", 60)):
+        if minutes % size == 0 and minutes:
+            count = minutes // size
+            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+    return f"{minutes} min"
+
+
+def _most(values: Sequence[int], limit: int | None) -> int | None:
+    """The largest node's, within the partition's limit; 0: Slurm was not told."""
+    return min((number for number in (max(values, default=0), limit) if number), default=None)

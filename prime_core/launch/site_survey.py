@@ -1,0 +1,139 @@
+"""`prime site`: ask Slurm, choose, show what was found and chosen, write site.yaml.
+
+In: Slurm's answers, cluster_profiles/stages.yaml, the user's wishes. Out: a table on the terminal
+and cluster_profiles/slurm/site.yaml, each key with what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from prime_core.config import SettingsError
+from prime_core.launch import cluster as slurm_cluster
+from prime_core.launch.cluster import Cluster, Partition
+from prime_core.launch.site import SITE_FILE, Pool, Site, site_file
+from prime_core.launch.site_choice import Choice, Wanted, choose, duration
+from prime_core.launch.stage_resources import load_stages
+from prime_core.rollouts import write_text
+
+STAGES_FILE = Path("cluster_profiles/stages.yaml")
+HEAD = """\
+# What this cluster calls its partitions, and what they allow. Written by `prime site`; edit it by
+# hand, or write it anew with `prime site --force`. A key left out is null.
+"""
+
+
+def survey(wanted: Wanted, out: Path | None, dry_run: bool, force: bool) -> None:
+    """Show what Slurm offers and write the site's file, or with dry_run only show both.
+
+    Raises SlurmError when Slurm is not there or does not answer; SettingsError for a partition or
+    an account that is not there, for a file that exists (without force), or outside of the
+    repository.
+    """
+    root = Path.cwd()
+    path = out or site_file(root)
+    if out is None and not (root / SITE_FILE).parent.is_dir():
+        raise SettingsError(f"{SITE_FILE}: run this in the folder of the repository, or use --out")
+    if path.exists() and not (force or dry_run):
+        raise SettingsError(f"{path}: exists; --force writes it anew, --dry-run only shows")
+    found = slurm_cluster.ask()
+    stages = root / STAGES_FILE
+    choice = choose(found, load_stages(stages) if stages.exists() else {}, wanted)
+    print(described(found, choice))
+    text = as_yaml(choice.site)
+    if dry_run:
+        print(f"\n{path} would be:\n\n{text}", end="")
+        return
+    write_text(path, text)
+    print(f"\nWrote {path}.")
+
+
+def described(cluster: Cluster, choice: Choice) -> str:
+    """What was found and what was chosen, as text."""
+    memory = f"{cluster.min_job_age} s" if cluster.min_job_age else "ever"
+    lines = [
+        f"Slurm {cluster.version}, cluster {cluster.name}, user {cluster.user}; "
+        f"ended jobs are remembered for {memory}",
+        f"accounts: {', '.join(cluster.accounts) or 'none'}",
+        "",
+        *_table(
+            ["partition", "nodes", "CPUs", "memory", "GPUs a node", "longest job", ""],
+            [_row(partition) for partition in cluster.partitions],
+        ),
+        "",
+        *_table(["chosen for", "partition", "account", "because"], list(_chosen(choice))),
+        *(f"warning: {warning}" for warning in choice.warnings),
+    ]
+    return "\n".join(lines)
+
+
+def as_yaml(site: Site) -> str:
+    """The file's text: every key, with what it means behind it."""
+    lines = []
+    for key, field in Site.model_fields.items():
+        value = getattr(site, key)
+        if isinstance(value, Pool):
+            lines.append(f"{key}:  # {field.description}")
+            lines += [f"  {line}" for line in _keys(value)]
+        else:
+            lines.append(f"{key}: {_scalar(value)}  # {field.description}")
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def _keys(pool: BaseModel) -> Iterator[str]:
+    for key, field in type(pool).model_fields.items():
+        yield f"{key}: {_scalar(getattr(pool, key))}  # {field.description}"
+
+
+def _scalar(value: Any) -> str:
+    return yaml.safe_dump(value, width=1000).splitlines()[0]
+
+
+def _row(partition: Partition) -> list[str]:
+    nodes, up = partition.nodes, sum(node.up for node in partition.nodes)
+    counts = sorted({_gpus(dict(node.gpus)) for node in nodes})
+    remarks = [partition.barred] if partition.barred else []
+    if partition.preemptible:
+        remarks.append("pre-emptible")
+    if 0 < up < len(nodes):
+        remarks.append(f"{len(nodes) - up} of its nodes down or drained")
+    return [
+        partition.name + ("*" if partition.default else ""),
+        str(len(nodes)),
+        _span([node.cpus for node in nodes]),
+        _span([node.mem_mb // 1000 for node in nodes]) + " GB",
+        " | ".join(counts) or "-",
+        duration(partition.minutes),
+        "; ".join(remarks),
+    ]
+
+
+def _gpus(gpus: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}".rstrip() for name, count in sorted(gpus.items())) or "-"
+
+
+def _span(values: Sequence[int]) -> str:
+    if not values:
+        return "-"
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _chosen(choice: Choice) -> Iterator[list[str]]:
+    for kind, reason in choice.reasons.items():
+        pool: Pool = getattr(choice.site, kind)
+        account = " ".join(filter(None, (pool.account or "-", pool.qos and f"({pool.qos})")))
+        yield [kind, pool.partition or "-", account, reason]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [head, *rows]
+    ]

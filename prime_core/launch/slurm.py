@@ -1,0 +1,158 @@
+"""Asking Slurm: what is queued, what a job is doing, cancel, requeue.
+
+Slurm's own commands are called, as a user would; nothing is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# What a job step inherits of its job; a command for another job must not see it.
+_INHERITED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
+_KEPT = ("SLURM_CONF",)
+
+
+class SlurmError(ValueError):
+    """A command of Slurm failed or did not answer."""
+
+
+class NoCluster(SlurmError):
+    """Slurm's commands are installed here, and know no cluster."""
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job as squeue shows it; times in seconds, -1 where there is none (unlimited, unknown).
+
+    start: when it began, or is expected to begin (local time, ISO 8601); "N/A" where unknown.
+    """
+
+    job_id: str
+    name: str
+    state: str
+    reason: str
+    partition: str
+    nodes: str
+    elapsed: int
+    left: int
+    start: str
+    comment: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will do nothing more."""
+        return self.state not in ALIVE
+
+
+ALIVE = {
+    "PENDING",
+    "RUNNING",
+    "CONFIGURING",
+    "COMPLETING",
+    "STAGE_OUT",
+    "SUSPENDED",
+    "STOPPED",
+    "SIGNALING",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "REQUEUE_FED",
+    "SPECIAL_EXIT",
+    "RESIZING",
+    "PREEMPTED",
+}
+
+
+def is_available() -> bool:
+    """Whether this machine knows Slurm's commands."""
+    return shutil.which("squeue") is not None
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what Slurm or submitit set for its own job."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if key in _KEPT or not key.startswith(_INHERITED)
+    }
+
+
+def call(*command: str, timeout: float = 60.0, **variables: str) -> str:
+    """Standard output of a command, with `variables` set in its environment.
+
+    Raises SlurmError with what it said.
+    """
+    environment = clean_environment() | variables
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, env=environment
+        )
+    except FileNotFoundError:
+        raise SlurmError(f"{command[0]}: no such command; is Slurm installed here?") from None
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"{command[0]}: Slurm did not answer within {timeout:.0f} s") from None
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+        if "Could not establish a configuration source" in said:
+            raise NoCluster(f"{command[0]}: this machine belongs to no Slurm cluster")
+        raise SlurmError(f"{' '.join(command[:2])}: {said}")
+    return done.stdout
+
+
+def jobs_named(name: str) -> list[QueuedJob]:
+    """All this user's jobs of a name that Slurm still remembers, those that just ended included.
+
+    Slurm then sends this user's jobs only, not those of the whole cluster.
+    """
+    return _queued("--name", name, "--user", str(os.getuid()))
+
+
+def jobs_numbered(job_ids: Sequence[str]) -> list[QueuedJob]:
+    """Jobs by their numbers; those that Slurm has forgotten are left out."""
+    found = []
+    for job_id in job_ids:
+        try:
+            found += _queued("--jobs", job_id)
+        except SlurmError as error:
+            if "Invalid job id" not in str(error):
+                raise
+    return found
+
+
+def cancel(job_ids: Sequence[str]) -> None:
+    """End jobs."""
+    if job_ids:
+        call("scancel", *job_ids)
+
+
+def requeue(job_id: str) -> None:
+    """End a running job and put it back into the queue, under the same number."""
+    call("scontrol", "requeue", job_id)
+
+
+def _queued(*selection: str) -> list[QueuedJob]:
+    fields = "%i|%j|%T|%r|%P|%N|%M|%L|%S|%k"
+    out = call("squeue", "--noheader", "--states=all", f"--format={fields}", *selection)
+    jobs = []
+    for line in out.splitlines():
+        parts = line.split("|", 9)
+        if len(parts) == 10:
+            job_id, name, state, reason, partition, nodes, elapsed, left, start, comment = parts
+            texts = (job_id, name, state, reason, partition, nodes)
+            jobs.append(QueuedJob(*texts, seconds(elapsed), seconds(left), start, comment))
+    return jobs
+
+
+def seconds(text: str) -> int:
+    """Seconds of Slurm's [days-][[hours:]minutes:]seconds; -1 for UNLIMITED and the like."""
+    days, _, clock = text.strip().rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in parts) or (days and not days.isdigit()):
+        return -1
+    total = 0
+    for part in parts:
+        total = total * 60 + int(part)
+    return total + 86400 * int(days or 0)

@@ -1,0 +1,286 @@
+"""Snakemake's executor for Slurm, made patient: what `--executor slurm` means for a run.
+
+In: the run's files, the site's limits, and who may refuse more jobs. Out: `adapt` puts an adapted
+executor in the place of snakemake-executor-plugin-slurm's. Adapted are: how often Slurm is asked,
+what happens while it does not answer, the name of the jobs, what is written down of each. How a job
+becomes an sbatch command stays the plugin's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from snakemake_executor_plugin_slurm import Executor
+from snakemake_executor_plugin_slurm.utils import get_job_wildcards
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+from prime_core.launch import plugin_checks, slurm, submission
+from prime_core.launch.held_jobs import HeldJobs
+from prime_core.launch.job_verdicts import Verdicts
+from prime_core.launch.output_watch import OutputWatch
+from prime_core.launch.site import Site
+from prime_core.layout import RunFiles
+from prime_core.ledger import ControllerStart, record_controller, record_job, slurm_name
+
+SECONDS_BETWEEN_QUESTIONS = 10.0
+# Once a job has written its outputs it ends within moments.
+SECONDS_BETWEEN_EARLY_QUESTIONS = 2.0
+SECONDS_BETWEEN_LOOKS = 0.5
+# What a job is told about itself. SBATCH_ACCOUNT and the like are the user's own.
+OWN_JOBS = ("SLURM_", "SRUN_", "SUBMITIT_")
+Refuse = Callable[[], str | None]
+
+
+def adapt(files: RunFiles, site: Site, refuse: Refuse = lambda: None) -> None:
+    """Make `--executor slurm` mean PatientExecutor, for this process; may be called again.
+
+    refuse: asked each time before jobs are submitted; a sentence stops the workflow in good order.
+    It is to answer within seconds. When the executor starts the plugin is checked: WorkflowError
+    names a version that does not fit.
+    """
+    plugin = ExecutorPluginRegistry().get_plugin("slurm")
+    run = _Run(files, site, refuse)
+    plugin.executor = type("RunExecutor", (PatientExecutor,), {"run": run})  # wants a class
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a class of executors belongs to."""
+
+    files: RunFiles
+    site: Site
+    refuse: Refuse
+
+
+class PatientExecutor(Executor):
+    """See the module. One thread submits, one asks Slurm, the main one schedules."""
+
+    run: _Run
+
+    def __init__(self, workflow: Any, logger: Any) -> None:
+        plugin_checks.check(Executor)
+        self._files, self._site, self._refuse = self.run.files, self.run.site, self.run.refuse
+        self._refusal: str | None = None
+        self._own_job = os.environ.get("SLURM_JOB_ID", "")
+        self._leave_own_job()
+        self._recorded_start = False
+        self._verdicts = Verdicts()
+        self._watches: dict[Any, OutputWatch] = {}
+        self._being_asked: list[SubmittedJobInfo] = []
+        self._silent_since: float | None = None
+        self._held = HeldJobs()
+        self._closing = threading.Event()
+        self._submission = threading.local()
+        super().__init__(workflow, logger)
+
+    def __post_init__(self, test_mode: bool = False) -> None:
+        """All jobs of a run bear one name, whichever start of the workflow submitted them."""
+        super().__post_init__(test_mode)
+        # Jobs inherit it: on a node without internet a model that is missing would be waited for.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        self.run_uuid = slurm_name(self._files.root)
+        self.logger.info(f"Slurm jobs of this run: squeue --name {self.run_uuid}")
+
+    # Submitting, in the main thread and from there in the plugin's.
+
+    def run_jobs(self, jobs: Sequence[Any]) -> None:
+        """Submit jobs that are ready, unless something forbids it."""
+        self._record_start()
+        if self._is_refused():
+            self._stop_in_good_order(jobs)
+        else:
+            super().run_jobs(list(jobs))
+
+    def run_job(self, job: Any) -> None:
+        """Submit one job; while Slurm does not answer, again."""
+        submission.limit(job, self._site)
+        self._watches[job] = OutputWatch(Path(str(output)) for output in job.output)
+        find = partial(submission.accepted, self._files, self.run_uuid, _comment(job))
+        patience = submission.Patience(self._closing, self.logger)
+        accepted: str | None = ""
+        while not accepted:
+            self._submission.failure = ""
+            super().run_job(job)
+            failure, self._submission.failure = self._submission.failure, None
+            if not failure:
+                return
+            accepted = patience.wait(failure, find)
+            if accepted is None:
+                super()._report_job_error_threadsafe(SubmittedJobInfo(job), failure)
+                return
+        # Slurm had taken the job, and could not say so.
+        log = self.slurm_logdir / f"rule_{job.name}" / get_job_wildcards(job) / f"{accepted}.log"
+        info = SubmittedJobInfo(job, accepted, {"slurm_logfile": log})
+        self._report_job_submission_threadsafe(info)
+
+    def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
+        if getattr(self._submission, "failure", None) is None:
+            super()._report_job_error_threadsafe(job_info, msg)
+        else:
+            self._submission.failure = msg
+
+    def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
+        super()._report_job_submission_threadsafe(job_info)
+        try:
+            record_job(self._files, submission.ledger_line(job_info.job, job_info.external_jobid))
+        except OSError as error:  # a full disk; the job is at work all the same
+            self.logger.warning(f"{self._files.submitted_jobs}: {error}")
+
+    def get_account_arg(self, job: Any) -> Iterator[str]:
+        """The account as it is given: sbatch itself checks it, and knows the default."""
+        account = job.resources.get("slurm_account")
+        yield f" -A {shlex.quote(str(account))}" if account else ""
+
+    def get_partition_arg(self, job: Any) -> str:
+        """The partition as it is given; sbatch knows the default."""
+        partition = job.resources.get("slurm_partition")
+        return f" -p {shlex.quote(str(partition))}" if partition else ""
+
+    def _is_refused(self) -> bool:
+        if self._refusal is None:
+            with contextlib.suppress(slurm.SlurmError):  # nothing known, nothing refused
+                self._refusal = self._refuse()
+            if self._refusal is not None:
+                self.logger.error(self._refusal)
+        return self._refusal is not None
+
+    def _stop_in_good_order(self, jobs: Sequence[Any]) -> None:
+        """Let running jobs finish, start no more; Snakemake then ends with an error."""
+        scheduler = self.workflow.scheduler
+        with scheduler._lock:
+            # Not reported as failed: that would remove their outputs and try again.
+            scheduler.running.difference_update(jobs)
+        scheduler.exit_gracefully()
+
+    # Waiting, in the thread that asks Slurm.
+
+    async def check_active_jobs(
+        self, active_jobs: list[SubmittedJobInfo]
+    ) -> AsyncIterator[SubmittedJobInfo]:
+        """Ask Slurm once for all jobs of the run; yields those to be waited for."""
+        if not active_jobs:
+            return
+        self._being_asked = active_jobs
+        try:
+            found = await asyncio.to_thread(slurm.jobs_named, self.run_uuid)
+        except slurm.SlurmError as error:
+            self._say_silent(error)
+            found = None
+        else:
+            self._say_answers()
+        states = {job.job_id: job for job in found or ()}
+        for info in active_jobs:
+            if found is None or not self._settle(info, states.get(info.external_jobid)):
+                yield info
+        self._being_asked = []
+
+    async def sleep(self) -> None:
+        """Until Slurm is to be asked again: ten seconds, or until a job has written its outputs."""
+        begin = time.monotonic()
+        while self.wait and time.monotonic() - begin < SECONDS_BETWEEN_QUESTIONS:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            waited = time.monotonic() - begin
+            if waited >= SECONDS_BETWEEN_EARLY_QUESTIONS and self._some_job_seems_to_end():
+                return
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Cancel, those included that Slurm is being asked about at this moment."""
+        super().cancel_jobs(
+            list({id(job): job for job in (*active_jobs, *self._being_asked)}.values())
+        )
+
+    def shutdown(self) -> None:
+        """End both threads; submissions that wait for Slurm are given up."""
+        self._closing.set()
+        super().shutdown()
+
+    def _settle(self, info: SubmittedJobInfo, job: slurm.QueuedJob | None) -> bool:
+        """Report a job that has ended; False: it is to be waited for."""
+        watch = self._watches[info.job]
+        verdict = self._verdicts.judge(
+            info.external_jobid, job.state if job else None, watch.has_written
+        )
+        log = info.aux["slurm_logfile"]
+        if verdict.kind == "wait":
+            said = self._held.look(job) if job else None
+            if said:
+                self.logger.warning(said)
+            return False
+        del self._watches[info.job]
+        if verdict.kind == "failed":
+            # Said here: what Snakemake says of a failed job goes unsaid with `quiet: [rules]`.
+            self.logger.error(submission.failure(info.job, verdict.why, log))
+            self.report_job_error(info, msg=f"{verdict.why} ", aux_logs=[str(log)])
+        else:
+            line = submission.last_line(info.job)
+            if line:
+                self.logger.info(line)
+            if not self.workflow.executor_settings.keep_successful_logs:
+                log.unlink(missing_ok=True)
+            self.report_job_success(info)
+        return True
+
+    def _some_job_seems_to_end(self) -> bool:
+        with self.lock:
+            active = [self._watches.get(info.job) for info in self.active_jobs]
+        asking = [watch for watch in active if watch and watch.asks_for_a_look()]
+        return bool(asking)
+
+    # What is said and written down.
+
+    def _say_silent(self, error: slurm.SlurmError) -> None:
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+            self.logger.warning(f"Slurm does not answer; jobs are waited for all the same. {error}")
+
+    def _say_answers(self) -> None:
+        if self._silent_since is not None:
+            minutes = (time.monotonic() - self._silent_since) / 60
+            self.logger.warning(f"Slurm answers again, after {minutes:.1f} min.")
+            self._silent_since = None
+
+    def _record_start(self) -> None:
+        if self._recorded_start:
+            return
+        self._recorded_start = True
+        logs = self.workflow.logger_manager.get_logfile()
+        start = ControllerStart(
+            way="slurm",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            slurm_job=self._own_job,
+            gpus=0,
+            started=time.time(),
+            log=str(logs[0]) if logs else "",
+        )
+        try:
+            record_controller(self._files, start)
+            # Its presence says that jobs may be left behind, even if a full disk forbids a line.
+            self._files.submitted_jobs.touch()
+        except OSError as error:
+            self.logger.warning(f"{self._files.controllers}: {error}")
+
+    def _leave_own_job(self) -> None:
+        """Where the workflow itself is a Slurm job: its jobs must not inherit what it was given."""
+        if self._own_job:
+            for name in list(os.environ):
+                if name.startswith(OWN_JOBS) and name != "SLURM_CONF":
+                    del os.environ[name]
+
+
+def _comment(job: Any) -> str:
+    """The comment under which the plugin submits a job: one of its own for each."""
+    wildcards = get_job_wildcards(job)
+    return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"

@@ -1,0 +1,90 @@
+"""The stages of a run, found by the logs that they wrote: which there are, which have finished.
+
+In: a run's folder. Out: stages with their logs. Logs mirror outputs: logs/sft.log,
+logs/iterations/0012/verify-00.log, logs/evaluations/0012/validation.log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prime_core.layout import RunFiles
+
+
+@dataclass(frozen=True, order=True)
+class Stage:
+    """One piece of work; iteration 0: before the first; part: shard or benchmark, or ""."""
+
+    iteration: int
+    name: str
+    part: str
+
+    def __str__(self) -> str:
+        number = [str(self.iteration)] if self.iteration or self.name == "evaluate" else []
+        return " ".join([self.name, *number, *([self.part] if self.part else [])])
+
+
+def logs_of_stages(files: RunFiles) -> dict[Stage, Path]:
+    """The log of every stage that has begun."""
+    root = files.root / "logs"
+    return {stage_of(path.relative_to(root)): path for path in sorted(root.rglob("*.log"))}
+
+
+def stage_of(path: Path) -> Stage:
+    """The stage that a file below logs/ or benchmarks/ belongs to."""
+    iteration = next((int(part) for part in path.parts[:-1] if part.isdigit()), 0)
+    if path.parts[0] == "evaluations":
+        return Stage(iteration, "evaluate", path.stem)
+    name, _, part = path.stem.partition("-")
+    return Stage(iteration, name, part)
+
+
+def result_of(files: RunFiles, stage: Stage) -> Path:
+    """The file that stands when a stage has finished."""
+    if stage.name == "report":
+        return files.report
+    if stage.name == "evaluate":
+        return files.evaluation(stage.iteration, stage.part)
+    if stage.iteration == 0:
+        return files.setup_metrics(stage.name)
+    name = f"{stage.name}-{stage.part}" if stage.part else stage.name
+    return files.metrics(stage.iteration, name)
+
+
+def unfinished(files: RunFiles, logs: dict[Stage, Path]) -> list[Stage]:
+    """Stages that have begun and left no result since."""
+    found = []
+    for stage, log in logs.items():
+        result = result_of(files, stage)
+        if not result.exists() or result.stat().st_mtime < log.stat().st_mtime - 60:
+            found.append(stage)
+    return found
+
+
+def newest(stages: Iterable[Stage], logs: dict[Stage, Path]) -> Stage:
+    """The one that wrote last."""
+    return max(stages, key=lambda stage: logs[stage].stat().st_mtime_ns)
+
+
+def last_error(log: Path) -> str:
+    """The last line that names an error; "" where none does."""
+    # srun only repeats that something ended
+    errors = [line for line in _lines(log) if "error" in line.lower() and line[:5] != "srun:"]
+    return (errors or [""])[-1]
+
+
+def last_line(log: Path) -> str:
+    """The last line that is not blank; "" where there is none."""
+    return (_lines(log) or [""])[-1]
+
+
+def _lines(log: Path) -> list[str]:
+    return [line.strip() for line in _tail(log).splitlines() if line.strip()]
+
+
+def _tail(path: Path, size: int = 20_000) -> str:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - size, 0))
+        return file.read().decode(errors="replace").replace("\r", "\n")

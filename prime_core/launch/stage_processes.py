@@ -1,0 +1,87 @@
+"""The stages below a Snakemake process, where its local executor runs them.
+
+In: the number of a process. Out: the stages' own processes, to be looked at or told to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from prime_core.deadline import STOPPABLE
+from prime_core.launch.stage_logs import Stage
+
+
+class StageProcess:
+    """A stage's process: of one with several ranks one of them, or the srun that started them."""
+
+    def __init__(self, process: psutil.Process, words: Sequence[str]) -> None:
+        self.pid, self._process = process.pid, process
+        self._through_srun = words[0] == "srun"
+        self.seconds = time.time() - process.create_time()
+        self.stage = _stage(words[words.index("prime") + 1 :])
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether it saves a checkpoint when it is told to stop."""
+        return self.stage.name in STOPPABLE
+
+    def tell_to_stop(self) -> None:
+        """Signal it; srun hands USR2 on to all ranks, and would end them at once on TERM."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._process.send_signal(signal.SIGUSR2 if self._through_srun else signal.SIGTERM)
+
+
+def running_stages(pid: int) -> Iterator[StageProcess]:
+    """The stages below a process."""
+    for process in below(pid):
+        try:
+            words = [Path(word).name if i < 2 else word for i, word in enumerate(process.cmdline())]
+            through_srun = words[:1] == ["srun"] and not _is_sruns_child(process)
+        except psutil.Error:
+            continue
+        # python .../prime policy ..., or srun --nodes=2 ... prime policy ...
+        starts_here = "prime" in words[:2] or (through_srun and "prime" in words)
+        if starts_here and words[-1] != "prime" and words[words.index("prime") + 1] != "gpus":
+            with contextlib.suppress(psutil.Error):
+                yield StageProcess(process, words)
+
+
+def kill_all(pid: int) -> None:
+    """End a process and all below it at once."""
+    for process in below(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def below(pid: int) -> list[psutil.Process]:
+    """All processes that a process started, and those that they started."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _is_sruns_child(process: psutil.Process) -> bool:
+    parent = process.parent()
+    return parent is not None and parent.name() == "srun"
+
+
+def _stage(words: Sequence[str]) -> Stage:
+    """The stage of a command line: policy --run results/x --iteration 12."""
+
+    def value(option: str) -> str:
+        return words[words.index(option) + 1] if option in words[:-1] else ""
+
+    shard = value("--shard")
+    part = f"{int(shard):02d}" if shard.isdigit() else value("--benchmark")
+    iteration = value("--iteration")
+    return Stage(int(iteration) if iteration.isdigit() else 0, words[0], part)

@@ -1,0 +1,109 @@
+"""What a stage asks for, as Snakemake's resources: its table, placed on a site.
+
+In: cluster_profiles/stages.yaml (or the file that the settings name by `stage_resources`) and the
+site's names. Out: the resources of each rule. The executor for Slurm turns them into options of
+sbatch; the local one counts processors and GPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prime_core.config import SettingsError, checked, load_yaml
+from prime_core.launch.site import Pool, Site
+
+STAGES = (
+    *("build", "prepare", "sft", "sample", "verify", "select", "score", "prm", "policy"),
+    *("evaluate", "report"),
+)
+TRAINING = ("sft", "prm", "policy")  # those that may have several ranks
+
+
+class StageNeeds(BaseModel):
+    """What one stage asks for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pool: Literal["cpu", "gpu"]
+    mem_mb: int = Field(ge=1, description="Memory a node.")
+    runtime: int = Field(ge=1, description="Minutes.")
+    cpus_per_task: int = Field(1, ge=1, description="Processors a rank.")
+    gpus_per_node: int = Field(0, ge=0)
+    nodes: int = Field(1, ge=1)
+    tasks_per_node: int | None = Field(None, ge=1, description="Ranks; null: one a GPU.")
+
+
+def load_stages(path: Path) -> dict[str, StageNeeds]:
+    """The table of all stages. Raises SettingsError naming file and key."""
+    if not path.is_file():
+        raise SettingsError(f"{path}: no such file (stage_resources)")
+    table = checked(dict[str, StageNeeds], load_yaml(path), str(path))
+    for name in STAGES:
+        if name not in table:
+            raise SettingsError(f"{path}: the stage '{name}' is missing")
+    for name, needs in table.items():
+        _check(path, name, needs)
+    return table
+
+
+def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]:
+    """Resources of a stage's rule. Raises SettingsError for more GPUs than a node has."""
+    pool = site.pool(needs.pool)
+    gpus = needs.gpus_per_node if pool.gpus_per_node else 0
+    if gpus > pool.gpus_per_node:
+        raise SettingsError(
+            f"stage_resources: {stage}.gpus_per_node {gpus}, but the site's nodes have "
+            f"{pool.gpus_per_node} (site.yaml: {needs.pool}.gpus_per_node)"
+        )
+    resources = pool.resources() | {
+        "mem_mb": growing(needs.mem_mb),
+        "runtime": growing(needs.runtime),
+        "cpus_per_task": min(needs.cpus_per_task, pool.max_cpus or needs.cpus_per_task),
+    }
+    if not gpus:
+        resources.pop("gpu_model", None)
+    else:
+        resources["gpu"] = gpus * needs.nodes
+    if stage in TRAINING:
+        resources |= _ranks(needs, gpus, pool)
+    return resources
+
+
+def growing(first: int) -> Callable[..., int]:
+    """A resource that grows with the attempts of a failed job; the executor keeps to the site's."""
+
+    def value(wildcards: Any, attempt: int) -> int:  # noqa: ARG001
+        return first * attempt
+
+    return value
+
+
+def _ranks(needs: StageNeeds, gpus: int, pool: Pool) -> dict[str, Any]:
+    ranks_a_node = needs.tasks_per_node or max(gpus, 1)
+    # The executor would make `tasks` a number a GPU, unless it is told not to.
+    resources: dict[str, Any] = {"tasks_per_gpu": -1}
+    if needs.nodes * ranks_a_node > 1:
+        resources["mpi"] = "srun"
+        # It wants `tasks` where a node has one rank, else `tasks_per_node`.
+        key, value = (
+            ("tasks", needs.nodes) if ranks_a_node == 1 else ("tasks_per_node", ranks_a_node)
+        )
+        resources |= {key: value, "nodes": needs.nodes}
+    if gpus and needs.nodes > 1:  # `gpu` alone leaves open how many each node gives
+        resources["gres"] = ":".join(filter(None, ("gpu", pool.gpu_model, str(gpus))))
+    return resources
+
+
+def _check(path: Path, name: str, needs: StageNeeds) -> None:
+    if name not in STAGES:
+        raise SettingsError(f"{path}: {name}: no such stage; there are {', '.join(STAGES)}")
+    several = needs.nodes > 1 or (needs.tasks_per_node or 1) > 1
+    if several and name not in TRAINING:
+        raise SettingsError(
+            f"{path}: {name}: only {', '.join(TRAINING)} have several ranks; cut it into shards "
+            "(rollout.num_shards) instead"
+        )

@@ -1,0 +1,287 @@
+"""`prime status`: what of a run is done, at work, queued and failed, and when it will end.
+
+In: the run's files, squeue, the run's lease. Out: a RunStatus, as a page of text or JSON. It works
+where there is no Slurm too.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from prime_core.launch import accounting, slurm
+from prime_core.launch.holder import alive_holder
+from prime_core.launch.progress import Estimate, Progress, estimate, read_progress
+from prime_core.launch.slurm import NoCluster, QueuedJob, SlurmError
+from prime_core.launch.stage_logs import (
+    Stage,
+    last_error,
+    last_line,
+    logs_of_stages,
+    unfinished,
+)
+from prime_core.launch.stage_processes import running_stages
+from prime_core.launch.workflow_job import log_of
+from prime_core.layout import RunFiles
+from prime_core.ledger import (
+    SubmittedJob,
+    controller_name,
+    controller_starts,
+    slurm_name,
+    submitted_jobs,
+)
+
+# Slurm's accounting knows how jobs ended that squeue has forgotten; seconds (accounting.update).
+_ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE = 60.0, 10.0, 300.0
+
+
+@dataclass(frozen=True)
+class StageAtWork:
+    """A stage that runs or is queued; seconds and limit: -1 where unknown; starts: expected."""
+
+    stage: Stage
+    state: str
+    slurm_job: str
+    attempt: int
+    reason: str
+    nodes: str
+    seconds: float
+    limit: float
+    starts: str
+    log: str
+
+
+@dataclass(frozen=True)
+class FailedStage:
+    """A stage that ended without its results, and was not tried again yet."""
+
+    stage: Stage
+    how: str
+    error: str
+    log: str
+
+
+@dataclass(frozen=True)
+class ControllerState:
+    """Who drives the run. state: "running", "pending", ... or "none"; left: seconds of its time.
+
+    way: slurm, allocation or local; node: as Slurm calls it, else the host; pid: Snakemake's there.
+    """
+
+    state: str
+    way: str
+    slurm_job: str
+    node: str
+    host: str
+    pid: int
+    since: float | None
+    left: float | None
+    starts: str
+    log: str
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """All of it.
+
+    progress: None before the workflow has begun; problem: why Slurm could not be asked, "" where it
+    could or is not there.
+    """
+
+    run: str
+    now: float
+    progress: Progress | None
+    estimate: Estimate | None
+    controller: ControllerState
+    at_work: list[StageAtWork]
+    failed: list[FailedStage]
+    problem: str
+
+
+class NoRun(ValueError):
+    """There is no such run."""
+
+
+def read_status(run_dir: Path) -> RunStatus:
+    """The state of a run now. Raises NoRun where none has been started."""
+    files, now = RunFiles(run_dir), time.time()
+    stage_jobs, controller_jobs, problem = _ask(files)
+    controller = _controller(files, controller_jobs)
+    progress = read_progress(files) if files.config.exists() else None
+    if progress is None and controller.state == "none" and not files.controller_folder.exists():
+        raise NoRun(f"{run_dir}: no run was started there (snakemake, or prime launch)")
+    logs = _of_interest(logs_of_stages(files), progress.done if progress else 0)
+    at_work = _in_slurm(files, stage_jobs, logs)
+    if controller.state == "running" and controller.way != "slurm":
+        at_work += _beside(files, controller, logs, {work.stage for work in at_work})
+    return RunStatus(
+        run=str(run_dir),
+        now=now,
+        progress=progress,
+        estimate=estimate(progress, now) if progress else None,
+        controller=controller,
+        at_work=sorted(at_work, key=lambda work: work.stage),
+        failed=_failed(files, logs, stage_jobs, {work.stage for work in at_work}),
+        problem=problem,
+    )
+
+
+def as_json(status: RunStatus) -> str:
+    """For programs."""
+    return json.dumps(asdict(status), indent=1)
+
+
+def _of_interest(logs: dict[Stage, Path], done: int) -> dict[Stage, Path]:
+    """Without the stages of iterations that are done: there may be thousands."""
+    return {
+        stage: log
+        for stage, log in logs.items()
+        if stage.iteration == 0 or stage.iteration > done or stage.name == "evaluate"
+    }
+
+
+def _ask(files: RunFiles) -> tuple[list[QueuedJob], list[QueuedJob], str]:
+    if not slurm.is_available():
+        return [], [], ""
+    try:
+        stages = slurm.jobs_named(slurm_name(files.root))
+        return stages, slurm.jobs_named(controller_name(files.root)), ""
+    except NoCluster:
+        return [], [], ""
+    except SlurmError as error:
+        return [], [], str(error)
+
+
+def _controller(files: RunFiles, jobs: list[QueuedJob]) -> ControllerState:
+    """The controller's job, else the process that holds the run, else none."""
+    starts = controller_starts(files)
+    for job in jobs:
+        if not job.ended:
+            ways = [start.way for start in starts if start.slurm_job == job.job_id]
+            holder = alive_holder(files)
+            return ControllerState(
+                state=job.state.lower(),
+                way=ways[-1] if ways else "slurm",
+                slurm_job=job.job_id,
+                node=job.nodes,
+                host=holder.host if holder else "",
+                pid=holder.pid if holder else 0,
+                since=time.time() - job.elapsed if job.state == "RUNNING" else None,
+                left=float(job.left) if job.left >= 0 else None,
+                starts=job.start if job.state == "PENDING" else "",
+                log=str(log_of(files.controller_folder, job.job_id)),
+            )
+    holder = alive_holder(files)
+    last = starts[-1] if starts else None
+    if holder is None:
+        way = last.way if last else ""
+        return ControllerState("none", way, "", "", "", 0, None, None, "", _last_log(files))
+    same = last is not None and last.pid == holder.pid and last.host == holder.host
+    return ControllerState(
+        state="running",
+        way=last.way if last and same else "local",
+        slurm_job=holder.slurm_job,
+        node=holder.host,
+        host=holder.host,
+        pid=holder.pid,
+        since=holder.since,
+        left=None,
+        starts="",
+        log=last.log if last and same else "",
+    )
+
+
+def _last_log(files: RunFiles) -> str:
+    """What the last controller's job wrote; "" where none was launched."""
+    logs = sorted(files.controller_folder.glob("*_log.out"), key=lambda path: path.stat().st_mtime)
+    return str(logs[-1]) if logs else ""
+
+
+def _in_slurm(files: RunFiles, jobs: list[QueuedJob], logs: dict[Stage, Path]) -> list[StageAtWork]:
+    known = {job.job_id: job for job in submitted_jobs(files)}
+    found = []
+    for job in jobs:
+        if job.ended:
+            continue
+        submitted = known.get(job.job_id)
+        stage = _stage(submitted) if submitted else Stage(0, "unknown", "")
+        found.append(
+            StageAtWork(
+                stage=stage,
+                state=job.state.lower(),
+                slurm_job=job.job_id,
+                attempt=submitted.attempt if submitted else 1,
+                reason=job.reason if job.state == "PENDING" else "",
+                nodes=job.nodes,
+                seconds=job.elapsed,
+                limit=job.elapsed + job.left if job.left >= 0 else -1,
+                starts=job.start if job.state == "PENDING" else "",
+                log=str(logs.get(stage) or (submitted.log if submitted else "")),
+            )
+        )
+    return found
+
+
+def _beside(
+    files: RunFiles,
+    controller: ControllerState,
+    logs: dict[Stage, Path],
+    known: set[Stage],
+) -> list[StageAtWork]:
+    """Stages that run where Snakemake runs: its processes, or, on another host, by their logs."""
+    here = controller.host == socket.gethostname() and controller.pid
+    if here:
+        seconds = {process.stage: process.seconds for process in running_stages(controller.pid)}
+    else:
+        begun = controller.since or 0.0
+        seconds = {
+            stage: -1.0
+            for stage in unfinished(files, logs)
+            if logs[stage].stat().st_mtime >= begun and not last_error(logs[stage])
+        }
+    return [
+        StageAtWork(
+            stage=stage,
+            state="running",
+            slurm_job=controller.slurm_job,
+            attempt=1,
+            reason="",
+            nodes=controller.node,
+            seconds=ran,
+            limit=-1,
+            starts="",
+            log=str(logs.get(stage, "")),
+        )
+        for stage, ran in seconds.items()
+        if stage not in known
+    ]
+
+
+def _failed(
+    files: RunFiles, logs: dict[Stage, Path], jobs: list[QueuedJob], at_work: set[Stage]
+) -> list[FailedStage]:
+    """Unfinished stages of which nothing is at work: Slurm's word for their end, the last line."""
+    accounts = accounting.update(files, _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE)
+    states = {start.job_id: start.state for start in accounts.starts}
+    states |= {job.job_id: job.state for job in jobs}
+    last = {_stage(job): job for job in submitted_jobs(files)}
+    found = []
+    for stage in unfinished(files, logs):
+        if stage in at_work:
+            continue
+        log, job = logs[stage], last.get(stage)
+        state = states.get(job.job_id, "") if job else ""
+        error = last_error(log)
+        if state in ("", "COMPLETED") and not error:
+            state = "interrupted"
+        attempt = f"attempt {job.attempt}, " if job and job.attempt > 1 else ""
+        how = f"{attempt}{state}" if state else attempt.rstrip(", ")
+        found.append(FailedStage(stage, how, error or last_line(log), str(log)))
+    return found
+
+
+def _stage(job: SubmittedJob) -> Stage:
+    return Stage(job.iteration, job.stage, job.part)

@@ -1,0 +1,202 @@
+"""The status of a run as a page of text, 80 columns wide.
+
+In: a RunStatus. Out: lines for a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from prime_core.deadline import minutes
+from prime_core.launch.progress import Estimate, Progress
+from prime_core.launch.stage_logs import last_error, last_line
+from prime_core.launch.status import (
+    ControllerState,
+    RunStatus,
+    StageAtWork,
+    as_json,
+    read_status,
+)
+
+WIDTH = 80
+_BAR = 30
+_FAILED_SHOWN = 5
+_COLUMNS = "  {:<22} {:<10} {:>7} {:<10} {:>8} {:>7}  {}"
+
+
+def show(run_dir: Path, json: bool, watch: bool, interval: float) -> None:
+    """Print the status; with `watch` again and again until the run has finished."""
+    while True:
+        status = read_status(run_dir)
+        if watch and sys.stdout.isatty():
+            print("\033[2J\033[H", end="")
+        print(as_json(status) if json else page(status), flush=True)
+        if not watch or (status.progress and status.progress.finished):
+            return
+        time.sleep(interval)
+
+
+def page(status: RunStatus) -> str:
+    """The whole page."""
+    lines = list(_progress(status.progress, status)) if status.progress else ["not begun yet"]
+    controller = list(_controller(status))
+    lines += ["", *controller] if controller else []
+    if status.problem:
+        lines.append(f"Slurm does not answer: {status.problem}")
+    lines += _at_work(status.at_work)
+    lines += _failed(status)
+    lines += ["", f"logs: {status.run}/logs; the newest: prime logs --run {status.run}"]
+    return "\n".join(line if len(line) <= WIDTH else _wrapped(line) for line in lines)
+
+
+def _progress(progress: Progress, status: RunStatus) -> Iterator[str]:
+    yield _bar(progress)
+    yield from _end(progress, status)
+    if progress.accuracies:
+        yield _accuracies(progress)
+
+
+def _bar(progress: Progress) -> str:
+    share = progress.done / progress.iterations if progress.iterations else 1.0
+    filled = round(_BAR * share)
+    bar = "#" * filled + "." * (_BAR - filled)
+    state = ", finished" if progress.finished else ""
+    return f"[{bar}] {progress.done} of {progress.iterations} iterations{state}"
+
+
+def _end(progress: Progress, status: RunStatus) -> Iterator[str]:
+    expected = status.estimate
+    if progress.current:
+        parts = ", ".join(f"{stage} {count}" for stage, count in progress.current.items())
+        yield f"iteration {progress.done + 1}: {parts}"
+    if expected is not None:
+        yield _ends_at(status, expected)
+    elif not progress.finished and progress.done < progress.iterations:
+        yield "no estimate yet: it needs two finished iterations"
+
+
+def _ends_at(status: RunStatus, expected: Estimate) -> str:
+    pace = f"{minutes(expected.seconds_per_iteration)} an iteration"
+    span = f"{minutes(max(expected.seconds, 0))} left ({_span(expected)}; {pace})"
+    if status.controller.state == "none":
+        return f"once started again: {span}"
+    return f"{span}, ends about {_clock(status.now + expected.seconds, status.now)}"
+
+
+def _span(expected: Estimate) -> str:
+    low, high = minutes(max(expected.low, 0)), minutes(max(expected.high, 0))
+    return f"{low} to {high}" if low != high else f"about {low}"
+
+
+def _accuracies(progress: Progress) -> str:
+    texts = []
+    for figure in progress.accuracies:
+        between = (
+            "" if figure.low is None else f" ({figure.low:.3f} to {figure.high or figure.low:.3f})"
+        )
+        texts.append(f"{figure.name} {figure.value:.3f}{between} after {figure.iteration}")
+    return f"accuracy: {'; '.join(texts)}"
+
+
+def _controller(status: RunStatus) -> Iterator[str]:
+    controller = status.controller
+    if controller.state == "none" and status.progress and status.progress.finished:
+        return
+    if controller.state == "none":
+        running = [work for work in status.at_work if work.slurm_job]
+        rest = f"; {len(running)} of its Slurm jobs go on" if running else ""
+        yield f"nothing drives this run{rest}: start it again with the same command"
+        if controller.log:
+            log = Path(controller.log)
+            yield f"  the last controller: {last_error(log) or last_line(log)}"
+            yield f"  its log: {controller.log}"
+        return
+    yield f"controller: {_who(controller)}, {controller.state}{_times(controller, status.now)}"
+    if controller.log:
+        yield f"  log: {controller.log}"
+
+
+def _who(controller: ControllerState) -> str:
+    place = f" on {controller.node}" if controller.node else ""
+    if controller.slurm_job:
+        kind = "one allocation, " if controller.way == "allocation" else ""
+        return f"{kind}Slurm job {controller.slurm_job}{place}"
+    return f"process {controller.pid}{place}"
+
+
+def _times(controller: ControllerState, now: float) -> str:
+    if controller.since is None:
+        return f", expected to start {_start(controller.starts)}" if controller.starts else ""
+    since = f" since {_clock(controller.since, now)}"
+    if controller.left is None:
+        return since
+    return f"{since}; its time ends in {minutes(controller.left)}, then it requeues itself"
+
+
+def _at_work(stages: list[StageAtWork]) -> list[str]:
+    if not stages:
+        return []
+    head = _COLUMNS.format("STAGE", "STATE", "JOB", "NODE", "ELAPSED", "LIMIT", "")
+    return ["", head.rstrip(), *(_row(work) for work in stages)]
+
+
+def _row(work: StageAtWork) -> str:
+    notes = [f"attempt {work.attempt}"] if work.attempt > 1 else []
+    if work.state == "pending":
+        notes.append(work.reason)
+        if (start := _start(work.starts)) != "at a time unknown":
+            notes.append(f"starts {start}")
+    return _COLUMNS.format(
+        str(work.stage)[:22],
+        work.state[:10],
+        work.slurm_job or "-",
+        (work.nodes or "-")[:10],
+        minutes(work.seconds) if work.seconds >= 0 and work.state != "pending" else "-",
+        minutes(work.limit) if work.limit >= 0 else "-",
+        ", ".join(notes),
+    ).rstrip()
+
+
+def _failed(status: RunStatus) -> Iterator[str]:
+    if not status.failed:
+        return
+    yield ""
+    for failed in status.failed[-_FAILED_SHOWN:]:
+        how = f" ({failed.how})" if failed.how else ""
+        yield f"not finished: {failed.stage}{how}"
+        yield f"  {failed.error or 'nothing in its log'}"
+        yield f"  {failed.log}"
+    more = len(status.failed) - _FAILED_SHOWN
+    if more > 0:
+        yield f"  and {more} more"
+
+
+def _start(text: str) -> str:
+    """Slurm's time of an expected start, for people."""
+    try:
+        when = time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return "at a time unknown"
+    return _clock(when, time.time())
+
+
+def _clock(when: float, now: float) -> str:
+    """Local time, with the day where that is not today."""
+    same_day = time.localtime(when)[:3] == time.localtime(now)[:3]
+    return time.strftime("%H:%M" if same_day else "%a %d %b %H:%M", time.localtime(when))
+
+
+def _wrapped(line: str) -> str:
+    """Cut into lines of the width; paths and the like stay whole."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    lines, here = [], ""
+    for word in line.split(" "):
+        if here.strip() and len(here) + 1 + len(word) > WIDTH:
+            lines.append(here)
+            here = indent + word
+        else:
+            here = f"{here} {word}" if here else word
+    return "\n".join([*lines, here])

@@ -1,0 +1,208 @@
+"""The whole run inside one allocation: Snakemake with its local executor, told when time runs out.
+
+In: Snakemake's command, the allocation's size, the run's budget. Out: its exit status. Stages learn
+by PRIME_DEADLINE when no more may begin (prime_core.deadline). When Slurm tells the job that its
+time ends, long stages are told to stop at a checkpoint, others may end, and the job goes back into
+the queue; so it does when stages were left for want of time. A failed stage ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from prime_core import fast_copies
+from prime_core.deadline import BEGINNING, DEADLINE, minutes
+from prime_core.launch import slurm
+from prime_core.launch.allocation import Allocation
+from prime_core.launch.budget import spent_gpu_hours
+from prime_core.launch.controller import Controller, say
+from prime_core.launch.slurm import SlurmError
+from prime_core.launch.stage_logs import Stage
+from prime_core.launch.stage_processes import kill_all, running_stages
+from prime_core.launch.workflow_job import log_of
+from prime_core.ledger import (
+    ControllerStart,
+    StageStop,
+    Way,
+    record_controller,
+    record_stop,
+    stage_stops,
+)
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+# Before the very end: to put the job back into the queue.
+_SECONDS_FOR_REQUEUE = 20.0
+# Slurm's variables as an salloc session has them: what srun needs to start ranks on the nodes.
+_OF_THE_JOB = ("SLURM_JOB", "SLURM_NNODES", "SLURM_NODELIST", "SLURM_CLUSTER", "SLURM_SUBMIT")
+
+
+class Supervisor(Controller):
+    """A call that submitit makes in each start of the allocation."""
+
+    way: Way = "allocation"
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        run_dir: Path,
+        log_folder: Path,
+        allocation: Allocation,
+        fast_storage: Path,
+        max_gpu_hours: float | None,
+    ) -> None:
+        super().__init__(command, folder, run_dir, log_folder)
+        self.allocation, self.fast_storage = allocation, fast_storage
+        self.max_gpu_hours = max_gpu_hours
+        self.began = self.ends = self.budget_ends = 0.0
+
+    @property
+    def deadline(self) -> float:
+        """When all stages must have ended."""
+        return min(self.ends - self._reserve, self.budget_ends)
+
+    @property
+    def _reserve(self) -> float:
+        return 60 * self.allocation.reserve_minutes
+
+    def __call__(self) -> int:
+        """As the controller; copies of weights go away with the allocation."""
+        self.began, self.ends = time.time(), self._end()
+        self.budget_ends = self._budget_end()
+        if self.budget_ends <= self.began:
+            self._end_with_budget()
+        self._remove_stale_copies()
+        try:
+            return super().__call__()
+        finally:
+            fast_copies.remove(self._storage())
+
+    def options(self) -> list[str]:
+        """The first node's numbers; what does not need a stage that cannot begin goes on.
+
+        Stages of one node run on the first; those of several nodes take all of it, and the others.
+        """
+        numbers = ["--cores", str(self.allocation.cpus_per_task), "--keep-going"]
+        if self.allocation.gpus_per_node:
+            numbers += ["--resources", f"gpu={self.allocation.gpus_per_node}"]
+        return numbers
+
+    def environment(self) -> dict[str, str]:
+        """With the deadline, the place for copies and, for ranks on several nodes, Slurm's job."""
+        say(f"stages may begin that end within {minutes(self.deadline - self.began)}")
+        own = {
+            DEADLINE: f"{self.deadline:.0f}",
+            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+            "SLURM_CPUS_PER_TASK": str(self.allocation.cpus_per_task),
+        }
+        if self.deadline < self.budget_ends:
+            own[BEGINNING] = f"{self.began:.0f}"
+        if self.allocation.nodes > 1:
+            own |= {key: value for key, value in os.environ.items() if key.startswith(_OF_THE_JOB)}
+        elif self.allocation.fast_storage_gb:
+            own[fast_copies.STORAGE] = str(self._storage())
+            own[fast_copies.LIMIT_GB] = str(self.allocation.fast_storage_gb)
+        return super().environment() | own
+
+    def record(self, process: subprocess.Popen[bytes]) -> None:
+        """Write this start down, with what it holds."""
+        start = ControllerStart(
+            way=self.way,
+            host=socket.gethostname(),
+            pid=process.pid,
+            slurm_job=self.job_id,
+            gpus=self.allocation.gpus,
+            started=self.began,
+            log=str(log_of(self.log_folder, self.job_id)),
+        )
+        record_controller(self.files, start)
+
+    def must_stop(self) -> bool:
+        """Also when Slurm's signal does not come, and at the end of the budget."""
+        if time.time() >= self.deadline:
+            say("the time for stages is over")
+            return True
+        return super().must_stop()
+
+    def stop(self, process: subprocess.Popen[bytes]) -> None:
+        """Nothing new begins; long stages save a checkpoint, others may end while there is time."""
+        process.terminate()
+        told: set[int] = set()
+        # Told early (pre-emption), the job has about as long as at its end.
+        end = min(self.ends - _SECONDS_FOR_REQUEUE, time.time() + self._reserve)
+        while process.poll() is None and time.time() < end:
+            for running in running_stages(process.pid):
+                if running.pid not in told and running.can_stop:
+                    told.add(running.pid)
+                    say(f"tells {running.stage} to stop at a checkpoint")
+                    running.tell_to_stop()
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        for running in running_stages(process.pid):
+            stage, seconds = running.stage, running.seconds
+            say(f"{stage} is cut off after {minutes(seconds)}")
+            if not running.can_stop:
+                cut = StageStop(stage.name, stage.iteration, stage.part, seconds, time.time())
+                record_stop(self.files, cut)
+        kill_all(process.pid)
+        process.wait()
+
+    def finish(self, status: int) -> int:
+        """Back into the queue when all that is wrong is that stages were left for want of time."""
+        left = [stop for stop in stage_stops(self.files) if stop.at >= self.began]
+        if status and left:
+            names = sorted({str(Stage(stop.iteration, stop.stage, stop.part)) for stop in left})
+            say(f"left for the next allocation: {', '.join(names)}")
+            self.go_on_later()
+        return super().finish(status)
+
+    def go_on_later(self) -> NoReturn:
+        """As the controller, while there is budget."""
+        fast_copies.remove(self._storage())
+        if not self.is_being_ended and self.deadline == self.budget_ends:
+            self._end_with_budget()
+        super().go_on_later()
+
+    def _end(self) -> float:
+        """When Slurm will end this job, seconds since 1970."""
+        try:
+            (job,) = slurm.jobs_numbered([self.job_id])
+            if job.left >= 0:
+                return time.time() + job.left
+        except (SlurmError, ValueError) as error:
+            say(f"the job's end is taken from its settings: {error}")
+        return time.time() + 60 * self.allocation.minutes
+
+    def _budget_end(self) -> float:
+        """When this allocation will have used up max_gpu_hours; infinity without a limit."""
+        if self.max_gpu_hours is None or not self.allocation.gpus:
+            return float("inf")
+        left = self.max_gpu_hours - spent_gpu_hours(self.files)
+        return time.time() + 3600 * left / self.allocation.gpus
+
+    def _end_with_budget(self) -> NoReturn:
+        """The end of this job, without a next."""
+        say(
+            f"max_gpu_hours {self.max_gpu_hours:g}: {spent_gpu_hours(self.files):.3g} GPU-hours "
+            "are used, and what is left is too little to go on; raise it and launch again"
+        )
+        raise SystemExit(1)
+
+    def _storage(self) -> Path:
+        return self.fast_storage / f"prime-{os.getuid()}-{self.job_id}"
+
+    def _remove_stale_copies(self) -> None:
+        """Those of this user's jobs that were killed on this node before they could do so."""
+        for storage in self.fast_storage.glob(f"prime-{os.getuid()}-*"):
+            job_id = storage.name.rpartition("-")[2]
+            try:
+                jobs = slurm.jobs_numbered([job_id])
+            except SlurmError:
+                continue
+            if all(job.ended for job in jobs):
+                fast_copies.remove(storage)

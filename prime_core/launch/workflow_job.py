@@ -1,0 +1,118 @@
+"""One Slurm job for the workflow itself, submitted by submitit.
+
+In: what the job is to be, and what it calls. Out: its number; its log and submitit's files lie in
+the run's slurm/controller folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prime_core.launch import slurm
+from prime_core.launch.site import Pool
+from prime_core.launch.slurm import SlurmError
+
+# submitit counts requeues at the wall time, and gives up after so many.
+NO_END = 100_000
+
+
+@dataclass(frozen=True)
+class WorkflowJob:
+    """What to ask Slurm for.
+
+    cpus, mem_gb, gpus: of each node; signal_seconds: how long before its end the job is told
+    (USR2).
+    """
+
+    name: str
+    pool: Pool
+    minutes: int
+    nodes: int
+    cpus: int
+    mem_gb: float
+    gpus: int
+    signal_seconds: int
+    folder: Path
+
+    def options(self) -> dict[str, Any]:
+        """sbatch's options."""
+        model = f"{self.pool.gpu_model}:" if self.pool.gpu_model else ""
+        named: dict[str, Any] = {
+            "job-name": self.name,
+            "partition": self.pool.partition,
+            "account": self.pool.account,
+            "qos": self.pool.qos,
+            "constraint": self.pool.constraint,
+            "nodes": self.nodes,
+            "ntasks-per-node": 1,
+            "cpus-per-task": self.cpus,
+            "mem": f"{round(self.mem_gb * 1024)}M",
+            "gres": f"gpu:{model}{self.gpus}" if self.gpus else None,
+            "time": self.minutes,
+            "signal": f"USR2@{self.signal_seconds}",
+            # The job of a node that dies goes back into the queue.
+            "requeue": True,
+            "open-mode": "append",
+        }
+        return {key: value for key, value in named.items() if value is not None}
+
+
+def log_of(folder: Path, job_id: str) -> Path:
+    """What a controller's job wrote, across all of its starts."""
+    return folder / f"{job_id}_0_log.out"
+
+
+def submit(job: WorkflowJob, call: Callable[[], Any]) -> str:
+    """Submit the job, which will make this call on its first node; returns its number.
+
+    Raises SlurmError with what sbatch said.
+    """
+    import submitit
+
+    options = job.options()
+    with _clean_environment():
+        executor = submitit.AutoExecutor(
+            folder=job.folder, cluster="slurm", slurm_max_num_timeout=NO_END
+        )
+        executor.update_parameters(
+            name=options.pop("job-name"),
+            timeout_min=options.pop("time"),
+            nodes=options.pop("nodes"),
+            tasks_per_node=options.pop("ntasks-per-node"),
+            cpus_per_task=options.pop("cpus-per-task"),
+            slurm_mem=options.pop("mem"),
+            stderr_to_stdout=True,
+            slurm_signal_delay_s=job.signal_seconds,
+            # Steps of its own share the job with this one.
+            slurm_srun_args=["--nodes=1", "--ntasks=1", "--overlap", "--open-mode=append"],
+            slurm_additional_parameters={k: v for k, v in options.items() if k != "signal"},
+        )
+        try:
+            return str(executor.submit(call).job_id)
+        except (submitit.core.utils.FailedJobError, FileNotFoundError) as error:
+            raise SlurmError(f"sbatch: {_last_line(error)}") from None
+
+
+@contextmanager
+def _clean_environment() -> Iterator[None]:
+    """Submit as from outside of any job: sbatch hands on what it finds."""
+    before = dict(os.environ)
+    clean = slurm.clean_environment()
+    for key in before.keys() - clean.keys():
+        del os.environ[key]
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if "error:" in line]
+    return (said or lines or [type(error).__name__])[-1].removeprefix("sbatch: error: ")
