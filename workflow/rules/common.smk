@@ -4,21 +4,37 @@ REQUIRED INPUTS: `config`, as Snakemake merged it from files and the command lin
 OUTPUTS: SETTINGS, FILES, TARGETS, paths with wildcards, and the functions below.
 """
 
+import os
 import sys
+from functools import partial
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from prime_core.config import SettingsError, parse_settings
+from prime_core.launch.budget import budget_refusal
+from prime_core.launch.orphans import StoppedWaiting, start_anew, wait_for_orphans
+from prime_core.launch.ranks import launcher
+from prime_core.launch.site import load_site, site_file
+from prime_core.launch.slurm_executor import adapt
+from prime_core.launch.stage_resources import load_stages, stage_resources
 from prime_core.layout import RunFiles
 from prime_core.run_state import RunBusy, RunState, find_own_commands, show_stages_only
 from prime_core.targets import Targets
 
 find_own_commands()
 show_stages_only()
+# Slurm tells every process of a job to stop; only the stage itself shall take it, at a checkpoint.
+shell.prefix("set -euo pipefail; trap '' TERM USR2; ")
 try:
     SETTINGS = parse_settings(config, "settings")
     RUN_STATE = RunState(SETTINGS)
+    SITE = load_site(site_file(Path(workflow.basedir)))
+    NEEDS = load_stages(Path(workflow.basedir) / SETTINGS.stage_resources)
+    RESOURCES = {
+        name: stage_resources(name, needs, SITE) for name, needs in NEEDS.items()
+    }
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
 
@@ -37,12 +53,19 @@ ROLLOUTS = f"{ITERATION}/rollouts/{{shard}}.parquet"
 BATCH = f"{ITERATION}/batch.parquet"
 KEPT = RUN_STATE.kept_pattern()
 
+adapt(FILES, SITE, partial(budget_refusal, SETTINGS, FILES))
+
 
 wildcard_constraints:
     run=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     iteration=r"\d+",
     shard=r"\d+",
     benchmark=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+
+
+def start_ranks(wildcards, resources):
+    """What a stage's command begins with, for GPUs of its own or for several ranks."""
+    return launcher(dict(resources.items()), os.environ)
 
 
 def policy_of(wildcards):
@@ -102,10 +125,14 @@ def rewards_for_policy(wildcards):
 
 
 def begin_run():
-    """Hold the run, refuse settings that would change finished work, write the rest down."""
+    """Hold the run, wait for jobs that an earlier start left, write settings down."""
     try:
+        RUN_STATE.hold()
+        if wait_for_orphans(FILES):
+            RUN_STATE.give_back()
+            start_anew()  # what those jobs wrote is not in this graph
         RUN_STATE.begin()
-    except (SettingsError, RunBusy) as error:
+    except (SettingsError, RunBusy, StoppedWaiting) as error:
         raise WorkflowError(str(error)) from None
 
 

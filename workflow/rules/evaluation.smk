@@ -17,8 +17,12 @@ rule evaluate:
         f"{ROOT}/logs/evaluations/{{iteration}}/{{benchmark}}.log",
     benchmark:
         f"{ROOT}/benchmarks/evaluations/{{iteration}}/{{benchmark}}.tsv"
+    resources:
+        **RESOURCES["evaluate"],
+    params:
+        ranks=start_ranks,
     shell:
-        "prime evaluate --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
+        "{params.ranks}prime evaluate --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
         "--benchmark {wildcards.benchmark} 2> {log}"
 
 
@@ -50,6 +54,9 @@ rule report:
         stages=report(
             f"{ROOT}/report/stages.csv", category="Run", caption="../report/stages.rst"
         ),
+        cost=report(
+            f"{ROOT}/report/cost.csv", category="Run", caption="../report/cost.rst"
+        ),
         plots=report(
             directory(f"{ROOT}/report/plots"),
             patterns=["{figure}.svg"],
@@ -63,5 +70,7 @@ rule report:
         f"{ROOT}/logs/report.log",
     benchmark:
         f"{ROOT}/benchmarks/report.tsv"
+    resources:
+        **RESOURCES["report"],
     shell:
         "prime report --run {RESULTS}/{wildcards.run} 2> {log}"

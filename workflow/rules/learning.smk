@@ -21,8 +21,12 @@ rule score:
         f"{ROOT}/logs/iterations/{{iteration}}/score.log",
     benchmark:
         f"{ROOT}/benchmarks/iterations/{{iteration}}/score.tsv"
+    resources:
+        **RESOURCES["score"],
+    params:
+        ranks=start_ranks,
     shell:
-        "prime score --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+        "{params.ranks}prime score --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
 
 
 rule prm:
@@ -40,8 +44,12 @@ rule prm:
         f"{ROOT}/benchmarks/iterations/{{iteration}}/prm.tsv"
     wildcard_constraints:
         iteration=f"(?!{KEPT})\\d+",
+    resources:
+        **RESOURCES["prm"],
+    params:
+        ranks=start_ranks,
     shell:
-        "prime prm --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+        "{params.ranks}prime prm --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
 
 
 use rule prm as kept_prm with:
@@ -67,8 +75,12 @@ rule policy:
         f"{ROOT}/benchmarks/iterations/{{iteration}}/policy.tsv"
     wildcard_constraints:
         iteration=f"(?!{KEPT})\\d+",
+    resources:
+        **RESOURCES["policy"],
+    params:
+        ranks=start_ranks,
     shell:
-        "prime policy --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+        "{params.ranks}prime policy --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
 
 
 use rule policy as kept_policy with:

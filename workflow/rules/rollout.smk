@@ -18,8 +18,12 @@ rule sample:
         f"{ROOT}/logs/iterations/{{iteration}}/sample-{{shard}}.log",
     benchmark:
         f"{ROOT}/benchmarks/iterations/{{iteration}}/sample-{{shard}}.tsv"
+    resources:
+        **RESOURCES["sample"],
+    params:
+        ranks=start_ranks,
     shell:
-        "prime sample --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
+        "{params.ranks}prime sample --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
         "--shard {wildcards.shard} 2> {log}"
 
 
@@ -35,6 +39,8 @@ rule verify:
         f"{ROOT}/logs/iterations/{{iteration}}/verify-{{shard}}.log",
     benchmark:
         f"{ROOT}/benchmarks/iterations/{{iteration}}/verify-{{shard}}.tsv"
+    resources:
+        **RESOURCES["verify"],
     shell:
         "prime verify --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
         "--shard {wildcards.shard} 2> {log}"
@@ -52,5 +58,7 @@ rule select:
         f"{ROOT}/logs/iterations/{{iteration}}/select.log",
     benchmark:
         f"{ROOT}/benchmarks/iterations/{{iteration}}/select.tsv"
+    resources:
+        **RESOURCES["select"],
     shell:
         "prime select --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"

@@ -14,6 +14,8 @@ rule build:
         f"{ROOT}/logs/build.log",
     benchmark:
         f"{ROOT}/benchmarks/build.tsv"
+    resources:
+        **RESOURCES["build"],
     shell:
         "prime build --run {RESULTS}/{wildcards.run} 2> {log}"
 
@@ -31,6 +33,8 @@ rule prepare:
         f"{ROOT}/logs/prepare.log",
     benchmark:
         f"{ROOT}/benchmarks/prepare.tsv"
+    resources:
+        **RESOURCES["prepare"],
     shell:
         "prime prepare --run {RESULTS}/{wildcards.run} 2> {log}"
 
@@ -49,5 +53,9 @@ rule sft:
         f"{ROOT}/logs/sft.log",
     benchmark:
         f"{ROOT}/benchmarks/sft.tsv"
+    resources:
+        **RESOURCES["sft"],
+    params:
+        ranks=start_ranks,
     shell:
-        "prime sft --run {RESULTS}/{wildcards.run} 2> {log}"
+        "{params.ranks}prime sft --run {RESULTS}/{wildcards.run} 2> {log}"
