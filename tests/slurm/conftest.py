@@ -1,0 +1,44 @@
+"""A real Slurm for the tests of this folder, one for all of them.
+
+Where Slurm cannot start the tests are skipped, saying what to install; in CI (CI=true) they fail.
+With pytest-xdist all of them run on one worker (tests/conftest.py), so that one Slurm is enough.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.slurm import lab as slurm_lab
+from tests.slurm.lab import SlurmLab
+
+
+def _require_slurm() -> None:
+    reason = slurm_lab.missing()
+    if reason and os.environ.get("CI"):
+        pytest.fail(f"CI tests on a real Slurm: {reason}")
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def slurm_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
+    """A Slurm with accounting, for the whole session; jobs of other tests may be in it."""
+    _require_slurm()
+    with SlurmLab(tmp_path_factory.mktemp("slurm") / "lab") as lab:
+        yield lab
+
+
+@pytest.fixture
+def slurm(slurm_session: SlurmLab) -> Iterator[SlurmLab]:
+    """The session's Slurm, idle; put right afterwards, so that a test may kill its daemons."""
+    yield slurm_session
+    slurm_session.restore()
+
+
+@pytest.fixture
+def fresh_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
+    """A Slurm of this test's own, with accounting, its job numbers from 1 on."""
+    _require_slurm()
+    with SlurmLab(tmp_path_factory.mktemp("fresh") / "lab") as lab:
+        yield lab

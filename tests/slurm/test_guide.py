@@ -1,0 +1,66 @@
+"""docs/clusters.md: every command in it is executed here, or says that it is not."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.shared_data import ROOT
+from tests.slurm.lab import SlurmLab
+from tests.slurm.workflow_on_slurm import ONE_ITERATION
+
+GUIDE = ROOT / "docs" / "clusters.md"
+BLOCK = re.compile(r"^(?P<mark>[^\n]*)\n\n```sh\n(?P<commands>.*?)```", re.MULTILINE | re.DOTALL)
+NEEDED = ("Snakefile", "workflow", "configs", "cluster_profiles", "profiles", "slurm", "allocation")
+
+
+def blocks() -> list[tuple[str, list[str]]]:
+    """Of each block of commands: the line above it, and its commands."""
+    found = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
+    return [(mark, commands.strip().splitlines()) for mark, commands in found]
+
+
+def test_every_block_of_commands_says_whether_it_is_executed():
+    text = GUIDE.read_text(encoding="utf-8")
+    assert len(blocks()) == text.count("```sh\n")
+    for mark, _ in blocks():
+        assert mark.startswith(("Executed by the tests", "Not executed by the tests (")), mark
+
+
+def executed() -> list[str]:
+    return [line for mark, lines in blocks() if mark.startswith("Executed") for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_guides_commands_work(slurm: SlurmLab, tmp_path: Path):
+    house = copy_of_the_repository(tmp_path / "house")
+    own = str(Path(sys.executable).parent)
+    env = slurm.env | {"PATH": os.pathsep.join([own, slurm.env["PATH"]]), "OMP_NUM_THREADS": "1"}
+    for line in executed():
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=house, env=env, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+def copy_of_the_repository(folder: Path) -> Path:
+    """What a user has cloned, with a smaller model in place of the quickstart's."""
+    folder.mkdir()
+    for name in NEEDED:
+        source = ROOT / name
+        if source.is_symlink():
+            (folder / name).symlink_to(source.readlink())
+        elif source.is_dir():
+            shutil.copytree(source, folder / name, symlinks=True)
+        else:
+            shutil.copy(source, folder / name)
+    (folder / "cluster_profiles" / "slurm" / "site.yaml").unlink(missing_ok=True)
+    small = ONE_ITERATION | {"run": "quickstart"}
+    (folder / "configs" / "quickstart.yaml").write_text(yaml.safe_dump(small))
+    return folder
