@@ -25,6 +25,7 @@ SETTLED = 3600.0  # seconds after its end in which a job may still come back (re
 _NAMES = "prime_"  # how the names of all runs begin: a number may have been another job's before
 _SAME = 2.0  # seconds by which sacct and squeue may differ about one start
 _CLOCKS = 300.0  # seconds by which this machine's clock may differ from Slurm's
+_BURST = 3.0  # seconds in which jobs submitted together share a look
 
 
 def update(
@@ -32,11 +33,11 @@ def update(
 ) -> Accounts:
     """The run's accounts, asked anew and written down; nothing is raised where Slurm is silent.
 
-    max_age: seconds for which the last look will do; timeout: seconds to wait for a command of
+    max_age: seconds for which the last look will do, unless jobs were submitted since; timeout: seconds to wait for a command of
     Slurm; patience: seconds to do without sacct after it did not answer.
     """
     known, recorded, now = load(files), recorded_jobs(files), time.time()
-    if not recorded or 0 <= now - known.looked < max_age:
+    if not recorded or _will_do(known.looked, recorded, now, max_age):
         return known
     if not slurm.is_available():
         return replace(known, problem="this machine has no Slurm")
@@ -50,6 +51,12 @@ def update(
     with contextlib.suppress(OSError):  # a full disk stops the stages, not this
         write_accounts(files, found)
     return found
+
+
+def _will_do(looked: float, recorded: Mapping[str, float], now: float, max_age: float) -> bool:
+    """Whether the last look still tells enough; a job submitted since may be done already."""
+    allowed = min(max_age, _BURST) if max(recorded.values()) > looked else max_age
+    return 0 <= now - looked < allowed
 
 
 def refresh(run_dir: Path) -> None:
