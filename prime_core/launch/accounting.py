@@ -33,8 +33,9 @@ def update(
 ) -> Accounts:
     """The run's accounts, asked anew and written down; nothing is raised where Slurm is silent.
 
-    max_age: seconds for which the last look will do, unless jobs were submitted since; timeout: seconds to wait for a command of
-    Slurm; patience: seconds to do without sacct after it did not answer.
+    max_age: seconds for which the last look will do, unless jobs were submitted since; timeout:
+    seconds to wait for a command of Slurm; patience: seconds to do without sacct after it did not
+    answer.
     """
     known, recorded, now = load(files), recorded_jobs(files), time.time()
     if not recorded or _will_do(known.looked, recorded, now, max_age):
