@@ -35,8 +35,8 @@ $(VLLM_STAMP): $(VLLM_CPU)/requirements.txt $(VLLM_CPU)/constraints.txt | $(STAM
 run: install  ## Run the quickstart: PRIME improves a small model in minutes.
 	snakemake
 
-test: install  ## Run all tests.
-	python -m pytest -n 2
+test: install  ## Run all tests: three at once, since those on Slurm mostly wait.
+	python -m pytest -n 3
 
 slurm-shell: install  ## Open a shell in a throw-away Slurm (root, Debian's packages).
 	python -m tests.slurm.lab

@@ -1,6 +1,7 @@
 """Every test runs on one thread a process, so that results are repeatable and cores are shared."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,15 @@ import pytest
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
-TOGETHER = ("tests/slurm/", "tests/test_sandbox_hostile.py")
+TOGETHER = re.compile(r"tests/slurm/\w+\.py|tests/test_sandbox_hostile\.py")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests go to workers one by one, but all that need Slurm to one worker, which starts one,
-    and all that set out the same bait for hostile programs to another.
+    """Tests go to workers one by one, but those of a file of tests/slurm/ together, since they
+    share a Slurm, and all that set out the same bait for hostile programs.
 
     (Marks of xdist_group would say the same; pytest-xdist 3.8 does not see them with pytest 9.2.)
     """
@@ -26,7 +27,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
+            file = TOGETHER.match(nodeid)
+            return file[0] if file else nodeid
 
     return Together(config, log)
 

@@ -1,7 +1,7 @@
-"""A real Slurm for the tests of this folder, one for all of them.
+"""A real Slurm for the tests of this folder, one a pytest-xdist worker.
 
 Where Slurm cannot start the tests are skipped, saying what to install; in CI (CI=true) they fail.
-With pytest-xdist all of them run on one worker (tests/conftest.py), so that one Slurm is enough.
+Tests of one file run on one worker (tests/conftest.py).
 """
 
 import os

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -109,11 +108,9 @@ def test_a_slurm_without_accounts_and_memory_is_warned_of(slurm, tmp_path):
 @pytest.mark.slow
 def test_an_accounting_database_that_is_down_is_a_warning(slurm, tmp_path):
     slurm.stop("slurmdbd")
-    begin = time.monotonic()
     done = prime_site(slurm, "--out", str(tmp_path / "site.yaml"))
     assert done.returncode == 0, done.stderr
     assert "warning: no accounting: sacctmgr" in done.stdout
-    assert time.monotonic() - begin < 60
 
 
 @pytest.mark.slow
