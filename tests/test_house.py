@@ -141,3 +141,12 @@ def test_help_imports_nothing_heavy(words):
     loaded = set(done.stderr.split())
     assert "click" in loaded
     assert not loaded & HEAVY
+
+
+def test_names_of_profiles_are_links_into_cluster_profiles():
+    """What `snakemake --profile slurm` finds, and what it finds when typed alone."""
+    for name in ("slurm", "allocation", "profiles/default"):
+        target = (ROOT / name).resolve()
+        assert (ROOT / name).is_symlink(), name
+        assert target.parent == ROOT / "cluster_profiles"
+        assert (target / "config.yaml").is_file()
