@@ -56,7 +56,7 @@ def printed_by(kind: str, program: str, stdin: bytes = b"") -> str:
     one = worker.Worker(kind)
     try:
         task = {"kind": "program", "source": program}
-        run = worker.Run(one, task, Limits(**SMALL), 5.0, stdin=stdin)
+        run = worker.Run(one, task, Limits(), 60.0, stdin=stdin)
         worker.collect([run])
     finally:
         one.close()

@@ -42,7 +42,7 @@ ACCOUNTING_PACKAGES = {
     "mariadb-install-db": "mariadb-server",
 }
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
 
 
