@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
@@ -43,14 +42,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def one_rank() -> Iterator[None]:
-    """The process group of one rank, as a stage starts it; the environment is put back, since
-    RANK would make a stage in a subprocess look for other ranks."""
-    import torch.distributed as dist
+    """The process group of one rank."""
+    from tests.one_rank import as_one_rank
 
-    from prime_core.training.distributed import start_ranks
-
-    with patch.dict(os.environ):
-        if dist.is_initialized():
-            os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
-        start_ranks()
+    with as_one_rank():
         yield

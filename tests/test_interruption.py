@@ -15,6 +15,8 @@ from prime_core.rollouts import read_json
 from tests.interrupted_stages import (
     ONE_RANK,
     TWO_RANKS,
+    change_settings,
+    close_figures,
     copy_without,
     environment,
     finished_run,
@@ -103,6 +105,19 @@ def test_two_ranks_stop_together_when_one_is_told_and_go_on(finished, tmp_path):
     assert f"going on after step {step}\n" in run(files, "sft", TWO_RANKS)
     same_result(files, calm, "sft")
     assert not unfinished_of(files.policy(0)).exists()
+
+
+@pytest.mark.slow
+def test_one_rank_goes_on_where_two_were_stopped_at_another_zero_stage(finished, tmp_path):
+    files = copy_without(finished, "policy", tmp_path / "tiny")
+    change_settings(files, training={"zero_stage": 2})
+    _, stdout, _ = interrupt(
+        files, "policy", 0.3, TWO_RANKS, send=lambda process: ranks_of(process)[0].terminate()
+    )
+    step, _ = stopped_at(stdout, "policy")
+    change_settings(files, training={"zero_stage": 1})
+    assert f"going on after step {step}\n" in run(files, "policy")
+    close_figures(files, finished, "policy")
 
 
 @pytest.mark.slow

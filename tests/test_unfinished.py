@@ -1,7 +1,9 @@
 """What a stage keeps of its steps: used where it fits, thrown away where not."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from prime_core.stages import unfinished
 from prime_core.stages.context import Stopwatch
 from prime_core.stages.unfinished import Unfinished
 from prime_core.training.engine import TRAINING_STATE
+from prime_core.training.universal import NoRoom
 from tests.training_steps import difference, run_steps, trainer_of, weights_of
 
 PLAN = [[0, 1, 2], [3, 4], [5, 6], [0, 6], [1, 5]]
@@ -23,8 +26,10 @@ PLAN = [[0, 1, 2], [3, 4], [5, 6], [0, 6], [1, 5]]
 class Update:
     """Steps on the tiny model; figures: each step's gradient norm, a tensor, sums."""
 
+    zero_stage = 0
+
     def __init__(self, state: Path | None) -> None:
-        self.trainer = trainer_of()
+        self.trainer = trainer_of(self.zero_stage)
         if state is not None:
             self.trainer.load_state(state)
         self.figures: dict[str, Any] = {"norms": [], "drawn": torch.zeros(0), "sums": {}}
@@ -157,15 +162,42 @@ def test_other_settings_are_noticed_and_those_without_influence_are_not(
 
 
 def test_settings_without_influence_may_change(interrupted, undisturbed, capsys):
-    interrupted.settings = {"iterations": 99, "policy.micro_batch_size": 3, "run": "moved"}
+    interrupted.settings = {
+        "iterations": 99,
+        "policy.micro_batch_size": 3,
+        "training.gradient_checkpointing": True,
+        "run": "moved",
+    }
     assert_same(interrupted.start(), undisturbed)
     assert "going on after step 2" in capsys.readouterr().err
 
 
-def test_another_number_of_ranks_is_noticed(interrupted, undisturbed, capsys):
+def test_figures_of_two_ranks_go_on_in_one(interrupted, undisturbed, capsys):
+    figures = torch.load(interrupted.kept / "figures-0.pt")
+    torch.save(figures | {"sums": {"rows": 3}}, interrupted.kept / "figures-0.pt")
+    torch.save(figures | {"sums": {"rows": 2}}, interrupted.kept / "figures-1.pt")
     about = json.loads((interrupted.kept / "about.json").read_text())
-    (interrupted.kept / "about.json").write_text(json.dumps(about | {"num_ranks": 2}))
-    assert_from_the_first_step(interrupted, undisturbed, capsys, "it is of 2 ranks, not of 1")
+    about |= {"num_ranks": 2, "sizes": unfinished._sizes(interrupted.kept)}
+    (interrupted.kept / "about.json").write_text(json.dumps(about))
+    assert_same(interrupted.start(), undisturbed)
+    assert "going on after step 2" in capsys.readouterr().err
+
+
+def test_sums_of_other_ranks_are_added_once():
+    parts = [{"sums": {"rows": 3.0}}, {"sums": {"rows": 2.0, "clipped": 0.5}}]
+    assert unfinished.added(parts, 0) == {"clipped": 0.5, "rows": 5.0}
+    assert unfinished.added(parts, 1) == {"clipped": 0.0, "rows": 0.0}
+
+
+def test_a_conversion_without_room_stops_the_stage_and_keeps_everything(
+    interrupted, undisturbed, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(Update, "zero_stage", 1)
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+        with pytest.raises(NoRoom, match=r"no room to convert .* are free: make room, or"):
+            interrupted.start()
+    assert_same(interrupted.start(), undisturbed)
 
 
 @pytest.mark.parametrize("name", ["about.json", "figures-0.pt", TRAINING_STATE])

@@ -34,6 +34,7 @@ from prime_core.training.distributed import (
     world_size,
 )
 from prime_core.training.engine import Trainer, naming_a_full_disk
+from prime_core.training.universal import NoRoom
 
 _ABOUT = "about.json"
 
@@ -41,7 +42,8 @@ _ABOUT = "about.json"
 class Update(Protocol):
     """Optimizer steps.
 
-    figures: what the steps have given so far, each rank its own: lists, numbers, tensors.
+    figures: what the steps have given so far: lists, numbers, tensors, the same on all ranks, but
+    for "sums", each rank's part of totals.
     """
 
     trainer: Trainer
@@ -76,7 +78,9 @@ class Unfinished:
         if there and not why_not:
             try:
                 update = make(self.place)
-                update.figures |= torch.load(self._figures(self.place), weights_only=True)
+                update.figures |= self._kept_figures()
+            except NoRoom:
+                raise  # what is kept is whole, and worth some room
             except Exception as error:  # torch and DeepSpeed raise of everything here
                 why_not = f"it does not load ({type(error).__name__}: {error})"
             why_not = next(filter(None, gather(why_not)), "")
@@ -127,7 +131,7 @@ class Unfinished:
     def _save(self, update: Update) -> None:
         with naming_a_full_disk(self.place), shared_folder(self.place) as folder:
             update.trainer.save_state(folder)
-            torch.save(update.figures, self._figures(folder))
+            torch.save(update.figures, _figures(folder, rank()))
             meet()
             if rank() == 0:
                 about = {
@@ -148,8 +152,6 @@ class Unfinished:
                 return "it is damaged"
             if about["digest"] != self._digest:
                 return "it is of other settings or inputs"
-            if about["num_ranks"] != world_size():
-                return f"it is of {about['num_ranks']} ranks, not of {world_size()}"
         except (OSError, ValueError, KeyError):
             return "it is damaged"
         return ""
@@ -159,8 +161,26 @@ class Unfinished:
         if rank() == 0:
             shutil.rmtree(self.place, ignore_errors=True)
 
-    def _figures(self, folder: Path) -> Path:
-        return folder / f"figures-{rank()}.pt"
+    def _kept_figures(self) -> dict[str, Any]:
+        about = json.loads((self.place / _ABOUT).read_text(encoding="utf-8"))
+        if about["num_ranks"] == world_size():
+            return dict(torch.load(_figures(self.place, rank()), weights_only=True))
+        files = [_figures(self.place, number) for number in range(about["num_ranks"])]
+        parts = [torch.load(file, weights_only=True) for file in files]
+        return parts[0] | ({"sums": added(parts, rank())} if "sums" in parts[0] else {})
+
+
+def added(parts: Sequence[dict[str, Any]], number: int) -> dict[str, float]:
+    """Sums of this rank out of those of another number of ranks: the first takes all of them."""
+    names = sorted(set().union(*(part["sums"] for part in parts)))
+    return {
+        name: sum(part["sums"].get(name, 0.0) for part in parts) if number == 0 else 0.0
+        for name in names
+    }
+
+
+def _figures(folder: Path, number: int) -> Path:
+    return folder / f"figures-{number}.pt"
 
 
 def _sizes(folder: Path) -> dict[str, int]:

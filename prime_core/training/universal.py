@@ -1,0 +1,208 @@
+"""Training states that another number of ranks, or another ZeRO stage, goes on from.
+
+In: a state as DeepSpeed saved it. Out: the same numbers in the engine, whatever its ranks and
+stage. Where the state is cut as the engine cuts its own, DeepSpeed loads it as it is. Else the
+first rank converts it into one file a weight (DeepSpeed's universal checkpoint, arXiv 2406.18820)
+in a scratch folder beside it, and all ranks load from there. Conversion copies numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import torch.distributed as dist
+
+from prime_core.training import universal_files
+from prime_core.training.distributed import meet, rank, world_size
+
+# While the first rank converts, the others wait: longer than NCCL would.
+LONGEST = timedelta(hours=12)
+
+
+class NoRoom(OSError):
+    """The disk has no room for the conversion: nothing is wrong with the state."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a state is cut: what ZeRO keeps apart on each rank, and among how many ranks."""
+
+    cut: Literal["nothing", "optimizer", "weights"]
+    num_ranks: int
+
+    def __str__(self) -> str:
+        """For people."""
+        stage = {"nothing": "ZeRO 0", "optimizer": "ZeRO 1 or 2", "weights": "ZeRO 3"}[self.cut]
+        ranks = "one rank" if self.num_ranks == 1 else f"{self.num_ranks} ranks"
+        return stage if self.cut == "nothing" else f"{stage} on {ranks}"
+
+
+def form_of(state: Path) -> Form:
+    """The form of a saved state, from the names of its files."""
+    parts = list(state.glob("*zero_pp_rank_*_optim_states.pt"))
+    if not parts:
+        return Form("nothing", 1)
+    whole = (state / universal_files.WHOLE_MODEL).exists()
+    return Form("optimizer" if whole else "weights", len(parts))
+
+
+def own_form(zero_stage: int) -> Form:
+    """The form that this stage's ranks save and load."""
+    if zero_stage == 0:
+        return Form("nothing", 1)
+    return Form("weights" if zero_stage == 3 else "optimizer", world_size())
+
+
+def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> dict[str, Any]:
+    """Load the state folder/tag into a DeepSpeed engine; returns what was saved with it.
+
+    beside: next to this folder the scratch is made. Raises NoRoom, on all ranks; and whatever
+    DeepSpeed and torch raise of a damaged state.
+    """
+    there, here = form_of(folder / tag), own_form(zero_stage)
+    if there == here:
+        # Frozen weights are not in a state.
+        whole = all(weight.requires_grad for weight in engine.module.parameters())
+        return dict(engine.load_checkpoint(str(folder), tag=tag, load_module_strict=whole)[1])
+    shapes = {name: p.shape for name, p in engine.module.named_parameters() if p.requires_grad}
+
+    def convert(scratch: Path) -> None:
+        _convert(folder / tag, scratch, tag, shapes, there, here)
+
+    with _shared_scratch(beside, convert) as scratch:
+        if here.cut == "nothing":
+            return dict(engine.load_checkpoint(scratch, tag=tag, load_module_strict=False)[1])
+        with _universal(engine):
+            saved = dict(engine.load_checkpoint(scratch, tag=tag)[1])
+        for state in engine.optimizer.optimizer.state.values():
+            # DeepSpeed gives one counter to all parts of ZeRO-3, and each step would count it up
+            # once a part.
+            state["step"] = state["step"].clone()
+        return saved
+
+
+@contextmanager
+def _universal(engine: Any) -> Iterator[None]:
+    """The engine loads universal checkpoints, and does not say that nothing else is parallel."""
+    log = logging.getLogger("DeepSpeed")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    engine._config.load_universal_checkpoint = True
+    try:
+        yield
+    finally:
+        engine._config.load_universal_checkpoint = False
+        log.setLevel(level)
+
+
+def _convert(
+    source: Path, scratch: Path, tag: str, shapes: universal_files.Shapes, there: Form, here: Form
+) -> None:
+    size = sum(file.stat().st_size for file in source.iterdir())
+    free = shutil.disk_usage(scratch).free
+    print(
+        f"{source}: a training state of {there}, now {here}: {size / 1e9:.3g} GB are converted",
+        file=sys.stderr,
+        flush=True,
+    )
+    # Pieces and whole tensors lie side by side for a while.
+    if 2 * size > free:
+        raise NoRoom(_no_room(scratch, there, here, 2 * size, free))
+    (scratch / "saved").symlink_to(source.resolve())
+    try:
+        # DeepSpeed makes patterns of the paths that it is given: these hold no special character.
+        with contextlib.chdir(scratch):
+            saved, target = Path("saved"), Path(tag)
+            if there.cut == "nothing":
+                universal_files.take_apart(saved, target, shapes)
+            else:
+                _deepspeeds_own(saved, target)
+                universal_files.suit_all_stages(target)
+            if here.cut == "nothing":
+                universal_files.put_together(target, shapes)
+    except (OSError, RuntimeError) as error:
+        if not _is_full(error):
+            raise
+        free = shutil.disk_usage(scratch).free
+        raise NoRoom(_no_room(scratch, there, here, 2 * size, free)) from error
+
+
+def _deepspeeds_own(saved: Path, target: Path) -> None:
+    from deepspeed.checkpoint import ds_to_universal
+
+    arguments = argparse.Namespace(
+        input_folder=str(saved),
+        output_folder=str(target),
+        num_extract_workers=1,
+        num_merge_workers=1,
+        keep_temp_folder=False,
+        strict=True,
+        inject_missing_state=True,
+    )
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        ds_to_universal.main(arguments)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether it is a writer's error: torch says nothing of the disk."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return full or "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error)
+
+
+def _no_room(scratch: Path, there: Form, here: Form, needed: float, free: float) -> str:
+    return (
+        f"{scratch.parent}: no room to convert a training state of {there} for {here}: it takes "
+        f"about {needed / 1e9:.3g} GB for a while, and {free / 1e9:.3g} GB are free: make room, or "
+        f"go on with {there}"
+    )
+
+
+@contextmanager
+def _shared_scratch(beside: Path, fill: Callable[[Path], None]) -> Iterator[str]:
+    """A folder that the first rank fills and all ranks read, gone afterwards.
+
+    Leftovers of a start that was killed have the name of other temporary folders, and go with them.
+    """
+    own, error = None, None
+    if rank() == 0:
+        try:
+            own = tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}.", suffix=".tmp")
+            fill(Path(own))
+        except Exception as caught:  # for all ranks, which would wait for ever
+            error = caught
+    try:
+        yield _told_by_the_first(own, error)
+    finally:
+        meet()
+        if own is not None:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def _told_by_the_first(place: str | None, error: Exception | None) -> str:
+    """The scratch folder; raises on every rank what went wrong on the first."""
+    if world_size() > 1:
+        patient = dist.new_group(backend="gloo", timeout=LONGEST)
+        text = (isinstance(error, NoRoom), str(error)) if error else None
+        told: list[Any] = [(place, text)]
+        dist.broadcast_object_list(told, group=patient)
+        dist.destroy_process_group(patient)
+        place, text = told[0]
+        if text is not None and error is None:
+            raise (NoRoom if text[0] else ValueError)(text[1])
+    if error is not None:
+        raise error
+    assert place is not None
+    return place
