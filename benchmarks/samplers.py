@@ -19,9 +19,12 @@ import torch
 
 from prime_core.samplers import Engine, Request, Sampled, SamplingParams, load_sampler, request_seed
 from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
+from prime_core.settings_training import Training
 from prime_core.training.batches import Sequences
 from prime_core.training.build_model import build_model, build_tokenizer
-from prime_core.training.models import device, load_model, load_tokenizer, save_model
+from prime_core.training.logprob_model import give_logprobs
+from prime_core.training.models import load_model, load_tokenizer, save_model
+from prime_core.training.passes import passes_of
 from prime_core.training.scoring import score
 
 ROW = "{:<13} {:>8} {:>9} {:>9} {:>10} {:>6}  {:>13} {:>11} {:>11}"
@@ -87,13 +90,14 @@ def difference(
     requests: list[Request], responses: list[Sampled], options: argparse.Namespace
 ) -> tuple[float, float]:
     """Mean and largest distance from the log-probabilities that training computes."""
+    model = load_model(options.model, options.dtype)
+    tokenizer = load_tokenizer(options.model)
     rows = score(
-        load_model(options.model, options.dtype),
+        model,
         Sequences([one.prompt_tokens for one in requests], [one.tokens for one in responses]),
-        pad_token_id=int(load_tokenizer(options.model).pad_token_id),
-        device=device(),
-        micro_batch_size=4,
+        passes_of(Training(), 4, tokenizer, packs=give_logprobs(model)),
     )
+    del model
     apart = [
         abs(ours - theirs)
         for one, row in zip(responses, rows, strict=True)

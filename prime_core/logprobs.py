@@ -1,60 +1,95 @@
-"""Log-probabilities and entropies of tokens from logits, without a float32 copy of the logits.
+"""Log-probabilities of tokens, and entropies of the predictions that they were drawn from.
 
-In: logits [B, T, V] of any float type, tokens [B, T]. Out: float32 [B, T], differentiable. The
-logits of a long batch are the largest tensor of a training step: they are widened a few thousand
-tokens at a time, and once more in the backward pass instead of being kept.
+In: logits [N, V], or the hidden states [N, H] that an output layer makes logits of; tokens [N].
+Out: float32 [N], differentiable. All logits of a long batch would be the largest tensor of a
+training step by far: those of a few tokens exist at a time, and in the backward pass they are
+computed once more instead of being kept.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from prime_core.masked import at_least_float32
 
-CHUNK_TOKENS = 1024
+
+class _Predictions(torch.autograd.Function):
+    """Two tensors [..., V] in the backward pass, three for entropy's: autograd would take five."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, tokens: Tensor, temperature: float, with_entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        wide = at_least_float32(logits)
+        logprobs = (wide if temperature == 1 else wide / temperature).log_softmax(-1)
+        entropy = -logprobs.exp().mul_(logprobs).sum(-1) if with_entropy else None
+        ctx.save_for_backward(logprobs, tokens, entropy)
+        ctx.temperature, ctx.dtype = temperature, logits.dtype
+        ctx.set_materialize_grads(False)
+        return logprobs.gather(-1, tokens[..., None]).squeeze(-1), entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_logprobs: Tensor | None, of_entropy: Tensor | None
+    ) -> tuple[Tensor, None, None, None]:
+        logprobs, tokens, entropy = ctx.saved_tensors
+        if of_logprobs is None:
+            of_logprobs = torch.zeros_like(logprobs[..., 0])
+        gradient = logprobs.exp().neg_()
+        if of_entropy is None:
+            gradient.mul_(of_logprobs[..., None])
+        else:
+            shares = (logprobs + entropy[..., None]).mul_(of_entropy[..., None])
+            gradient.mul_(shares.add_(of_logprobs[..., None]))
+        gradient.scatter_add_(-1, tokens[..., None], of_logprobs[..., None])
+        return gradient.div_(ctx.temperature).to(ctx.dtype), None, None, None
 
 
-def token_logprobs(
-    logits: Float[Tensor, "B T V"], tokens: Int[Tensor, "B T"], chunk_tokens: int = CHUNK_TOKENS
-) -> Float[Tensor, "B T"]:
-    """Log-probability of each token under the logits of its position.
+def predictions(
+    logits: Float[Tensor, "*N V"],
+    tokens: Int[Tensor, " *N"],
+    temperature: float = 1.0,
+    with_entropy: bool = True,
+) -> tuple[Float[Tensor, " *N"], ...]:
+    """Log-probability of each token under its logits l, and the entropy of the distribution (nats).
 
-    log p(y_t) = l_t[y_t] - log sum_v exp l_t[v]
+        log p_v = l_v / T - log sum_u exp(l_u / T)      H = -sum_v p_v log p_v
+
+        d log p_y / d l_v = (1[v = y] - p_v) / T        d H / d l_v = -p_v (log p_v + H) / T
+
+    Entropy is left out unless asked for. Sums over a vocabulary need float32: bf16 is widened.
     """
-    return _chunked(_logprobs, chunk_tokens, logits, tokens[..., None])
+    logprobs, entropy = _Predictions.apply(logits, tokens, temperature, with_entropy)
+    return (logprobs, entropy) if with_entropy else (logprobs,)
 
 
-def token_entropy(
-    logits: Float[Tensor, "B T V"], chunk_tokens: int = CHUNK_TOKENS
-) -> Float[Tensor, "B T"]:
-    """Entropy of each position's distribution, in nats.
+def head_predictions(
+    head: Callable[[Tensor], Tensor],
+    hidden: Float[Tensor, "N H"],
+    tokens: Int[Tensor, " N"],
+    *,
+    temperature: float,
+    chunk_tokens: int,
+    with_entropy: bool,
+) -> tuple[Float[Tensor, " N"], ...]:
+    """`predictions` of head(hidden), the logits of `chunk_tokens` tokens at a time."""
 
-    H_t = -sum_v p_t(v) log p_t(v)
-    """
-    return _chunked(_entropy, chunk_tokens, logits)
+    def of_chunk(hidden: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
+        return predictions(head(hidden), tokens, temperature, with_entropy)
 
-
-def _logprobs(logits: Float[Tensor, "N V"], tokens: Int[Tensor, "N 1"]) -> Float[Tensor, " N"]:
-    logits = at_least_float32(logits)
-    return logits.gather(1, tokens).squeeze(1) - logits.logsumexp(1)
-
-
-def _entropy(logits: Float[Tensor, "N V"]) -> Float[Tensor, " N"]:
-    logprobs = at_least_float32(logits).log_softmax(1)
-    return -(logprobs.exp() * logprobs).sum(1)
-
-
-def _chunked(
-    function: Callable[..., Tensor], chunk_tokens: int, *tensors: Float[Tensor, "B T _"]
-) -> Float[Tensor, "B T"]:
-    """The function of chunks of the flattened tokens, recomputed in the backward pass."""
-    # split, not slices: its backward pass joins the chunks' gradients once.
-    chunks = zip(*(tensor.flatten(0, 1).split(chunk_tokens) for tensor in tensors), strict=True)
-    values = [
-        checkpoint(function, *chunk, use_reentrant=False, preserve_rng_state=False)
-        for chunk in chunks
+    if len(tokens) <= chunk_tokens:
+        return of_chunk(hidden, tokens)
+    parts = [
+        # Reentrant ones would give each weight its gradient in pieces, which DeepSpeed refuses.
+        checkpoint(of_chunk, *chunk, use_reentrant=False, preserve_rng_state=False)
+        for chunk in zip(hidden.split(chunk_tokens), tokens.split(chunk_tokens), strict=True)
     ]
-    return torch.cat(values).view(tensors[0].shape[:2])
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))

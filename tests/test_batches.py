@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from prime_core.training.batches import (
     Sequences,
-    by_length,
+    cut,
     micro_batches,
     minibatches,
     pad,
     pad_rows,
+    share,
 )
 from tests.batches import seeds
 
@@ -72,28 +73,70 @@ def test_minibatches_are_random_and_repeat_with_the_seed():
     assert first != other
 
 
-@given(lengths, st.integers(1, 9), st.integers(1, 5), st.data())
+budgets = st.one_of(st.none(), st.integers(1, 60))
+
+
+@given(lengths, st.integers(1, 9), budgets, st.integers(1, 5), st.data())
 def test_ranks_share_a_minibatch_without_overlap_in_equally_many_passes(
-    lengths, size, world_size, data
+    lengths, size, budget, world_size, data
 ):
     rows = data.draw(st.permutations(range(len(lengths))))[: data.draw(st.integers(1, 30))]
-    ranks = [micro_batches(rows, lengths, size, rank, world_size) for rank in range(world_size)]
+    ranks = [
+        micro_batches(rows, lengths, size, budget, rank, world_size) for rank in range(world_size)
+    ]
     assert len({len(passes) for passes in ranks}) == 1
     assert sorted(row for passes in ranks for part in passes for row in part) == sorted(rows)
-    assert all(len(part) <= size for passes in ranks for part in passes)
-    assert len(ranks[0]) == math.ceil(math.ceil(len(rows) / world_size) / size)
+    if budget is None:
+        assert all(len(part) <= size for passes in ranks for part in passes)
+        assert len(ranks[0]) == math.ceil(math.ceil(len(rows) / world_size) / size)
 
 
-@given(lengths, st.integers(1, 9), st.permutations(range(5)))
-def test_the_order_of_a_minibatch_does_not_change_its_passes(lengths, size, order):
+@given(lengths, st.integers(1, 5))
+def test_ranks_get_nearly_the_same_tokens_and_rows(lengths, num_parts):
+    parts = share(range(len(lengths)), lengths, num_parts)
+    rows = [len(part) for part in parts]
+    tokens = [sum(lengths[row] for row in part) for part in parts]
+    assert max(rows) - min(rows) <= 1
+    assert max(tokens) - min(tokens) <= max(lengths)
+
+
+def test_four_long_and_four_short_responses_are_dealt_evenly():
+    lengths = [9, 9, 1, 1, 9, 1, 9, 1]
+    parts = share(range(8), lengths, 4)
+    assert [sum(lengths[row] for row in part) for part in parts] == [10] * 4
+
+
+def test_what_one_rank_gets_more_of_a_round_it_gets_less_of_the_next():
+    assert share([0, 1, 2, 3], [8, 5, 4, 3], 2) == [[0, 3], [1, 2]]  # 11 and 9 tokens
+
+
+@given(lengths, st.integers(1, 9), budgets, st.permutations(range(5)))
+def test_the_order_of_a_minibatch_does_not_change_its_passes(lengths, size, budget, order):
     lengths = (lengths * 5)[:5]
-    assert micro_batches(order, lengths, size) == micro_batches(range(5), lengths, size)
+    assert micro_batches(order, lengths, size, budget) == micro_batches(
+        range(5), lengths, size, budget
+    )
 
 
 @given(lengths, st.integers(1, 9))
-def test_by_length_gives_every_row_once_and_the_longest_first(lengths, size):
-    parts = list(by_length(lengths, size))
+def test_passes_hold_every_row_once_the_longest_first(lengths, size):
+    parts = cut(range(len(lengths)), lengths, size)
     rows = [row for part in parts for row in part]
     assert sorted(rows) == list(range(len(lengths)))
     assert [lengths[row] for row in rows] == sorted(lengths, reverse=True)
     assert all(len(part) == size for part in parts[:-1])
+
+
+@given(lengths, st.integers(1, 60))
+def test_passes_of_a_token_budget_keep_it_and_none_could_take_in_the_next_row(lengths, budget):
+    parts = cut(range(len(lengths)), lengths, 1, budget)
+    rows = [row for part in parts for row in part]
+    assert sorted(rows) == list(range(len(lengths)))
+    tokens = [sum(lengths[row] for row in part) for part in parts]
+    assert all(len(part) == 1 or own <= budget for part, own in zip(parts, tokens, strict=True))
+    for own, following in zip(tokens, parts[1:], strict=False):
+        assert own + lengths[following[0]] > budget
+
+
+def test_a_row_longer_than_the_budget_has_a_pass_of_its_own():
+    assert cut([0, 1, 2, 3], [3, 12, 4, 2], 1, 9) == [[1], [2, 0, 3]]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from prime_core.implicit_reward import implicit_reward, log_odds
-from prime_core.logprobs import token_logprobs
+from prime_core.logprobs import predictions
 from prime_core.prm_loss import prm_cross_entropy, prm_loss
 
 WEIGHTS = ("emb", "W", "U", "head")
@@ -26,7 +26,7 @@ def response_logprobs(
 ) -> Tensor:
     """Log-probabilities of the last `num_tokens` tokens, the response."""
     logits = toy_logits(weights, ids, attention_mask)[:, -num_tokens - 1 : -1]
-    return token_logprobs(logits, ids[:, -num_tokens:], chunk_tokens=7)
+    return predictions(logits, ids[:, -num_tokens:], with_entropy=False)[0]
 
 
 @dataclass

@@ -1,12 +1,15 @@
 """A few optimizer steps on the tiny model, in this process or, as a script, on several ranks.
 
-`python -m torch.distributed.run --nproc-per-node 2 -m tests.training_steps FOLDER` writes the
-weights after two steps, by ZeRO stage: FOLDER/<stage>.pt, and a checkpoint of each after one step.
+`python -m torch.distributed.run --nproc-per-node 2 -m tests.training_steps FOLDER` goes on from
+FOLDER/first-<chain>, which one rank wrote, and writes FOLDER/second-<chain>; the weights after all
+steps, taken in many ways: FOLDER/found.pt.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -14,18 +17,21 @@ from transformers import PreTrainedModel
 
 from prime_core.masked import masked_sum
 from prime_core.settings import Optimizer
-from prime_core.training import distributed
+from prime_core.settings_training import Training
+from prime_core.training import distributed, engine
 from prime_core.training.batches import micro_batches, pad
 from prime_core.training.engine import Trainer
+from prime_core.training.models import load_model
+from prime_core.training.packing import pack
 from prime_core.training.scoring import response_logprobs
 from tests.tiny_model import ragged_sequences, tiny
 
 SEQUENCES = ragged_sequences(7)
-PLAN = [[0, 1, 2, 3, 4, 5], [6, 5, 4, 3]]
+PLAN = [[0, 1, 2, 3, 4, 5], [6, 5, 4, 3], [2, 0, 6, 1, 5]]
 Weights = dict[str, Tensor]
 
 
-def optimizer(**changes: object) -> Optimizer:
+def usual_optimizer(**changes: object) -> Optimizer:
     """AdamW with a clipping that cuts, and a weight decay that is seen."""
     values = {"learning_rate": 1e-4, "weight_decay": 0.1, "grad_clip": 0.5} | changes
     return Optimizer.model_validate(values)
@@ -37,17 +43,28 @@ def rate_at(step: int) -> float:
 
 
 def trainer_of(
-    zero_stage: int = 0, model: PreTrainedModel | None = None, **changes: object
+    zero_stage: int = 0,
+    model: PreTrainedModel | None = None,
+    optimizer: Optimizer | None = None,
+    **settings: Any,
 ) -> Trainer:
-    """A trainer on the tiny model, or on another one."""
-    return Trainer(tiny()[0] if model is None else model, optimizer(**changes), rate_at, zero_stage)
+    """A trainer on the tiny model, or on another one. settings: of the section training."""
+    training = Training(zero_stage=zero_stage, **settings)
+    model = tiny()[0] if model is None else model
+    return Trainer(model, optimizer or usual_optimizer(), rate_at, training)
 
 
 def loss_of_rows(model: Callable, rows: Sequence[int], minibatch: Sequence[int]) -> Tensor:
-    """These rows' part of the minibatch's negative log-likelihood a token."""
+    """These rows' part of the minibatch's negative log-likelihood a token.
+
+    A trainer's model gets them packed, its logits in chunks; a plain one padded.
+    """
     num_tokens = sum(len(SEQUENCES.responses[row]) for row in minibatch)
-    batch = pad(SEQUENCES.take(rows), 0, torch.device("cpu"))
-    return -masked_sum(response_logprobs(model, batch), batch.mask) / num_tokens
+    sequences, cpu = SEQUENCES.take(rows), torch.device("cpu")
+    gives_logprobs = getattr(model, "gives_logprobs", False)
+    batch = pack(sequences, cpu) if gives_logprobs else pad(sequences, 0, cpu)
+    logprobs = response_logprobs(model, batch, chunk_tokens=4)
+    return -masked_sum(logprobs, batch.mask) / num_tokens
 
 
 def run_steps(trainer: Trainer, plan: Sequence[list[int]], size: int = 3) -> list[float]:
@@ -59,7 +76,9 @@ def run_steps(trainer: Trainer, plan: Sequence[list[int]], size: int = 3) -> lis
             return loss_of_rows(trainer.engine, rows_here, minibatch) * bool(rows)
 
         ranks = (distributed.rank(), distributed.world_size())
-        return trainer.step(micro_batches(minibatch, SEQUENCES.lengths, size, *ranks), loss_of)
+        return trainer.step(
+            micro_batches(minibatch, SEQUENCES.lengths, size, None, *ranks), loss_of
+        )
 
     return [step(minibatch) for minibatch in plan]
 
@@ -76,21 +95,70 @@ def difference(weights: Weights, others: Weights) -> float:
     return max(float((weights[name] - others[name]).abs().max()) for name in weights)
 
 
+def cut_small() -> Any:
+    """ZeRO-3 cuts even these small weights, in several groups."""
+    usual = engine._deepspeed_config
+
+    def config(*arguments: Any) -> dict[str, Any]:
+        values = usual(*arguments)
+        if values["zero_optimization"]["stage"] == 3:
+            values["zero_optimization"] |= {
+                "stage3_param_persistence_threshold": 0,
+                "sub_group_size": 3000,
+            }
+        return values
+
+    return patch.object(engine, "_deepspeed_config", config)
+
+
+def chains() -> Iterator[tuple[int, int, int]]:
+    """ZeRO stages of one rank's first step, two ranks' second and one rank's third."""
+    yield from ((stage, stage, stage) for stage in range(4))
+    yield from ((1, 2, 3), (3, 1, 0), (2, 3, 1), (0, 3, 2))
+
+
+def name_of(chain: tuple[int, int, int]) -> str:
+    """Of its folders."""
+    return "-".join(map(str, chain))
+
+
+def resumed(folder: Path, zero_stage: int, plan: Sequence[list[int]]) -> Trainer:
+    """A trainer that goes on from a folder, after the plan's steps."""
+    trainer = trainer_of(zero_stage)
+    trainer.load_state(folder)
+    run_steps(trainer, plan)
+    return trainer
+
+
+def whole_weights(trainer: Trainer, folder: Path) -> Weights:
+    """The weights, whole also where ZeRO-3 keeps parts: what the first rank finds in a folder."""
+    trainer.save(folder, tiny()[1])
+    return dict(load_model(folder, "float32").state_dict()) if distributed.rank() == 0 else {}
+
+
 def main(folder: Path) -> None:
-    """Steps on all ranks, with ZeRO stages 0 and 1."""
+    """Steps on all ranks: every stage, from checkpoints of one rank, every setting."""
     distributed.start_ranks()
-    tokenizer = tiny()[1]
-    for zero_stage in (0, 1):
-        trainer = trainer_of(zero_stage)
-        norms = run_steps(trainer, PLAN[:1])
-        trainer.save(folder / f"checkpoint-{zero_stage}", tokenizer)
-        norms += run_steps(trainer, PLAN[1:])
-        continued = trainer_of(zero_stage)
-        continued.load_state(folder / f"checkpoint-{zero_stage}")
-        run_steps(continued, PLAN[1:])
-        if distributed.rank() == 0:
-            found = {"steps": weights_of(trainer), "continued": weights_of(continued)}
-            torch.save(found | {"norms": norms}, folder / f"{zero_stage}.pt")
+    found: dict[str, Any] = {}
+    with cut_small():
+        for stage in range(4):
+            trainer = trainer_of(stage)
+            norms = run_steps(trainer, PLAN[:1])
+            trainer.save(folder / f"checkpoint-{stage}", tiny()[1])
+            norms += run_steps(trainer, PLAN[1:])
+            found[f"norms-{stage}"] = norms
+            found[f"steps-{stage}"] = whole_weights(trainer, folder / f"steps-{stage}")
+            continued = resumed(folder / f"checkpoint-{stage}", stage, PLAN[1:])
+            found[f"continued-{stage}"] = whole_weights(continued, folder / f"continued-{stage}")
+        for chain in chains():
+            second = resumed(folder / f"first-{name_of(chain)}", chain[1], PLAN[1:2])
+            second.save(folder / f"second-{name_of(chain)}", tiny()[1])
+        for stage in (1, 2, 3):
+            trainer = trainer_of(stage, offload_optimizer="cpu", gradient_checkpointing=True)
+            run_steps(trainer, PLAN, size=1)
+            found[f"settings-{stage}"] = whole_weights(trainer, folder / f"settings-{stage}")
+    if distributed.rank() == 0:
+        torch.save(found, folder / "found.pt")
     distributed.stop_ranks()
 
 

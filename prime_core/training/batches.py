@@ -1,15 +1,17 @@
-"""Responses as padded tensors, and the cutting of a batch into minibatches and micro batches.
+"""Responses as padded tensors, and the cutting of a batch into minibatches and passes.
 
 A padded batch stands as [left padding | prompt | response | right padding], so that all responses
-begin in the same column and their log-probabilities form a [B, T] matrix.
+begin in the same column and their log-probabilities form a [B, T] matrix. A pass is what goes
+through the model at once (a micro batch); prime_core.training.packing lays it without padding.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +53,22 @@ class Padded:
     response_ids: Int[Tensor, "B T"]
     mask: Bool[Tensor, "B T"]
 
+    @property
+    def places(self) -> Int[Tensor, " M"]:
+        """Where in the flattened rows the token before each response token stands."""
+        width, first = self.input_ids.shape[1], self.input_ids.shape[1] - self.mask.shape[1]
+        rows, columns = self.mask.nonzero(as_tuple=True)
+        return rows * width + first + columns - 1
+
+    @property
+    def targets(self) -> Int[Tensor, " M"]:
+        """The response tokens, row after row."""
+        return self.response_ids[self.mask]
+
+    def attention_arguments(self, _implementation: str) -> dict[str, Any]:
+        """What a model of transformers needs to leave the padding out."""
+        return {"attention_mask": self.attention_mask}
+
 
 def pad(sequences: Sequences, pad_token_id: int, device: torch.device) -> Padded:
     """Padded tensors of the given sequences."""
@@ -75,6 +93,12 @@ def pad(sequences: Sequences, pad_token_id: int, device: torch.device) -> Padded
     )
 
 
+def response_mask(sequences: Sequences, device: torch.device) -> Bool[Tensor, "B T"]:
+    """True where a response has a token."""
+    lengths = torch.tensor([len(response) for response in sequences.responses], device=device)
+    return torch.arange(int(lengths.max()), device=device) < lengths[:, None]
+
+
 def pad_rows(rows: Sequence[Sequence[float]], length: int) -> Float[Tensor, "B T"]:
     """Ragged rows of numbers as a matrix, zeros behind."""
     matrix = np.zeros((len(rows), length), dtype=np.float32)
@@ -92,22 +116,58 @@ def minibatches(num_rows: int, size: int, order: np.random.Generator) -> list[li
     return [[int(row) for row in part] for part in parts]
 
 
-def micro_batches(
-    rows: Sequence[int], lengths: Sequence[int], size: int, rank: int = 0, world_size: int = 1
+def share(rows: Sequence[int], lengths: Sequence[int], num_parts: int) -> list[list[int]]:
+    """The rows in parts of nearly as many tokens, each from the longest to the shortest.
+
+    Parts differ by one row at most, and by no more tokens than the longest row has: rows are dealt
+    in rounds, the longest of a round to the part with the fewest tokens.
+    """
+    parts: list[list[int]] = [[] for _ in range(num_parts)]
+    tokens = [0] * num_parts
+    order = sorted(rows, key=lambda row: (-lengths[row], row))
+    for start in range(0, len(order), num_parts):
+        turns = sorted(range(num_parts), key=lambda part: (tokens[part], part))
+        for row, part in zip(order[start : start + num_parts], turns, strict=False):
+            parts[part].append(row)
+            tokens[part] += lengths[row]
+    return parts
+
+
+def cut(
+    rows: Sequence[int], lengths: Sequence[int], most_rows: int, most_tokens: int | None = None
 ) -> list[list[int]]:
-    """This rank's part of a minibatch, cut into passes of like lengths.
+    """Rows in passes of like lengths, longest first: what does not fit fails at once.
+
+    Passes have `most_rows` rows, or where `most_tokens` is given so many tokens at most, whatever
+    the rows (a longer row has a pass of its own).
+    """
+    passes: list[list[int]] = []
+    tokens = 0
+    for row in sorted(rows, key=lambda row: (-lengths[row], row)):
+        tokens += lengths[row]
+        too_long = tokens > most_tokens if most_tokens else passes and len(passes[-1]) == most_rows
+        if not passes or too_long:
+            passes.append([])
+            tokens = lengths[row]
+        passes[-1].append(row)
+    return passes
+
+
+def micro_batches(
+    rows: Sequence[int],
+    lengths: Sequence[int],
+    most_rows: int,
+    most_tokens: int | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[list[int]]:
+    """This rank's part of a minibatch, cut into passes.
 
     Every rank gets the same number of passes, so that collective operations meet; a rank with
     nothing left gets empty ones.
     """
-    by_length = sorted(rows, key=lambda row: (lengths[row], row))
-    num_passes = math.ceil(math.ceil(len(by_length) / world_size) / size)
-    mine = by_length[rank::world_size]
-    return [mine[k * size : (k + 1) * size] for k in range(num_passes)]
-
-
-def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """All rows in passes of like lengths, longest first: what does not fit fails at once."""
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+    ranks = [
+        cut(part, lengths, most_rows, most_tokens) for part in share(rows, lengths, world_size)
+    ]
+    num_passes = max(len(passes) for passes in ranks)
+    return [*ranks[rank], *([] for _ in range(num_passes - len(ranks[rank])))]

@@ -3,62 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from prime_core.logprobs import token_entropy, token_logprobs
-from prime_core.training.batches import Padded, Sequences, by_length, pad
+from prime_core.logprobs import head_predictions
+from prime_core.training.batches import Padded, Sequences
+from prime_core.training.distributed import gather
+from prime_core.training.logprob_model import Batch, matrix
+from prime_core.training.passes import Passes
 
-
-def response_logits(model: Callable, batch: Padded) -> Float[Tensor, "B T V"]:
-    """Logits that predict each response token; those of the prompt are never computed."""
-    num_response = batch.response_ids.shape[1]
-    logits = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        use_cache=False,
-        logits_to_keep=num_response + 1,
-    ).logits
-    return logits[:, :-1]
+CHUNK_TOKENS = 1024
 
 
 def response_logprobs(
-    model: Callable, batch: Padded, temperature: float = 1.0
+    model: Callable, batch: Batch, temperature: float = 1.0, chunk_tokens: int = CHUNK_TOKENS
 ) -> Float[Tensor, "B T"]:
     """Log-probability of each response token, 0 behind the response's end."""
-    logits = response_logits(model, batch) / temperature
-    return token_logprobs(logits, batch.response_ids).masked_fill(~batch.mask, 0.0)
+    return _predictions(model, batch, temperature, chunk_tokens, with_entropy=False)[0]
+
+
+def logprobs_and_entropy(
+    model: Callable, batch: Batch, temperature: float, chunk_tokens: int = CHUNK_TOKENS
+) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
+    """The same, and the entropy of each prediction (nats)."""
+    logprobs, entropy = _predictions(model, batch, temperature, chunk_tokens, with_entropy=True)
+    return logprobs, entropy
 
 
 def score(
     model: Callable,
     sequences: Sequences,
+    passes: Passes,
     *,
-    pad_token_id: int,
-    device: torch.device,
-    micro_batch_size: int,
     temperature: float = 1.0,
     progress: Callable[[int], object] = lambda _num_rows: None,
 ) -> list[list[float]]:
-    """Log-probabilities of every response, as ragged rows in the sequences' order. No gradient."""
-    rows: list[list[float]] = [[] for _ in range(len(sequences))]
+    """Log-probabilities of every response, as ragged rows in the sequences' order. No gradient.
+
+    The ranks share the work, and each gets all of it.
+    """
+    found: dict[int, list[float]] = {}
     with torch.no_grad():
-        for indices in by_length(sequences.lengths, micro_batch_size):
-            batch = pad(sequences.take(indices), pad_token_id, device)
-            logprobs = response_logprobs(model, batch, temperature).float().cpu()
-            for place, index in enumerate(indices):
-                rows[index] = logprobs[place, : len(sequences.responses[index])].tolist()
-            progress(len(indices))
-    return rows
+        for rows in passes.of_rank(range(len(sequences)), sequences):
+            # without rows of its own a rank goes along: the others wait for it
+            batch = passes.batch(sequences.take(rows or [0]))
+            logprobs = response_logprobs(model, batch, temperature, passes.chunk_tokens).cpu()
+            for place, row in enumerate(rows):
+                found[row] = logprobs[place, : len(sequences.responses[row])].tolist()
+            progress(len(rows))
+    everything = {row: values for part in gather(found) for row, values in part.items()}
+    return [everything[row] for row in range(len(sequences))]
 
 
-def logprobs_and_entropy(
-    model: Callable, batch: Padded, temperature: float
-) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
-    """Log-probability of each response token, and the entropy of each prediction (nats)."""
-    logits = response_logits(model, batch) / temperature
-    logprobs = token_logprobs(logits, batch.response_ids).masked_fill(~batch.mask, 0.0)
-    return logprobs, token_entropy(logits)
+def _predictions(
+    model: Callable, batch: Batch, temperature: float, chunk_tokens: int, with_entropy: bool
+) -> list[Tensor]:
+    how: Any = {
+        "temperature": temperature,
+        "chunk_tokens": chunk_tokens,
+        "with_entropy": with_entropy,
+    }
+    if getattr(model, "gives_logprobs", False):
+        return [matrix(values, batch) for values in model(batch=batch, **how)]
+    assert isinstance(batch, Padded), "a model of this family cannot be given packed sequences"
+    logits = _response_logits(model, batch).flatten(0, 1)
+    found = head_predictions(lambda part: part, logits, batch.response_ids.flatten(), **how)
+    rows = [values.view(batch.mask.shape) for values in found]
+    return [values.masked_fill(~batch.mask, 0.0) for values in rows]
+
+
+def _response_logits(model: Callable, batch: Padded) -> Float[Tensor, "B T V"]:
+    """All logits that predict response tokens, as the model itself makes them."""
+    logits = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+        logits_to_keep=batch.response_ids.shape[1] + 1,
+    ).logits
+    return logits[:, :-1]

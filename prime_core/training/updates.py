@@ -7,9 +7,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from prime_core.seeds import generator
-from prime_core.training.batches import Sequences, micro_batches, minibatches
-from prime_core.training.distributed import rank, world_size
+from prime_core.training.batches import Sequences, minibatches
 from prime_core.training.engine import Trainer
+from prime_core.training.passes import Passes
 
 
 def minibatch_plan(
@@ -27,12 +27,12 @@ def step_on(
     trainer: Trainer,
     sequences: Sequences,
     rows: list[int],
-    micro_batch_size: int,
+    passes: Passes,
     loss_of: Callable[[list[int], bool], Tensor],
 ) -> float:
     """One optimizer step on a minibatch; returns the gradient norm.
 
-    loss_of(rows, counted) is a micro batch's part of the minibatch's loss. Where this rank has no
+    loss_of(rows, counted) is a pass's part of the minibatch's loss. Where this rank has no
     rows left it is asked for any row with counted False, and its loss weighs nothing: the ranks'
     collective operations have to meet.
     """
@@ -41,5 +41,4 @@ def step_on(
         counted = bool(indices)
         return loss_of(indices or rows[:1], counted) * counted
 
-    passes = micro_batches(rows, sequences.lengths, micro_batch_size, rank(), world_size())
-    return trainer.step(passes, weighed)
+    return trainer.step(passes.of_rank(rows, sequences), weighed)

@@ -1,0 +1,186 @@
+"""Sequences behind one another in one row, without padding: their layout and their attention.
+
+In: B sequences of N tokens in all. Out: a row [1, N] whose positions begin anew with each sequence,
+and an attention in which no sequence sees another. Flash attention takes the lengths as they are;
+without it sequences of like lengths share one call of torch's fused attention, behind which their
+padding is thrown away (a causal query never sees what stands to its right), so that neither a mask
+of [N, N] nor one call a sequence is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from prime_core.training.batches import Sequences, response_mask
+
+# Pairs of tokens that a call may look at in vain: about what another call costs.
+WASTED_PAIRS = 2**14
+WASTED_SHARE = 0.25  # of a call's pairs, where that is more
+PACKED = "packed_sdpa"  # its name among transformers' attention functions
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbours in a pack that share a call.
+
+    spread: [rows * longest], where in the pack each place of the padded rows comes from. back:
+    where in the padded rows each token of the group lies. Both None for rows of equal length.
+    """
+
+    start: int
+    stop: int
+    rows: int
+    spread: Int[Tensor, " P"] | None
+    back: Int[Tensor, " S"] | None
+
+    def rows_of(self, pack: Float[Tensor, "N heads D"]) -> Float[Tensor, "rows heads longest D"]:
+        """The group's tokens, a row for each sequence."""
+        if self.spread is None:
+            tokens = pack[self.start : self.stop]
+        else:
+            tokens = pack.index_select(0, self.spread)
+        return tokens.unflatten(0, (self.rows, -1)).transpose(1, 2)
+
+    def pack_of(self, rows: Float[Tensor, "rows longest heads D"]) -> Float[Tensor, "S heads D"]:
+        """The way back."""
+        tokens = rows.flatten(0, 1)
+        return tokens if self.back is None else tokens.index_select(0, self.back)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """B sequences in one row of N tokens, M of which are responses'.
+
+    places: [M], where the token before each response token stands: what predicts it. targets: [M],
+    the response tokens. mask: [B, T], True where a response has a token.
+    """
+
+    input_ids: Int[Tensor, "1 N"]
+    position_ids: Int[Tensor, "1 N"]
+    lengths: tuple[int, ...]
+    places: Int[Tensor, " M"]
+    targets: Int[Tensor, " M"]
+    mask: Bool[Tensor, "B T"]
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The calls of `packed_attention`."""
+        return _groups(self.lengths, self.input_ids.device)
+
+    def attention_arguments(self, implementation: str) -> dict[str, Any]:
+        """What a model of transformers with this attention needs to keep the sequences apart."""
+        if implementation == PACKED:
+            # transformers leaves a mask of four dimensions as it is, and builds none itself
+            no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.input_ids.device)
+            return {"attention_mask": no_mask, "groups": self.groups}
+        ends = torch.tensor([0, *self.lengths], device=self.input_ids.device).cumsum(0)
+        bounds, longest = ends.to(torch.int32), max(self.lengths)
+        return {
+            "attention_mask": None,
+            **{"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds},
+            **{"max_length_q": longest, "max_length_k": longest},
+        }
+
+
+def pack(sequences: Sequences, device: torch.device) -> Packed:
+    """The sequences in their order. Attention is quickest where neighbours have like lengths."""
+    tokens: list[int] = []
+    positions: list[int] = []
+    places: list[int] = []
+    targets: list[int] = []
+    for prompt, response in zip(sequences.prompts, sequences.responses, strict=True):
+        first = len(tokens) + len(prompt)
+        tokens += [*prompt, *response]
+        positions += range(len(prompt) + len(response))
+        places += range(first - 1, first + len(response) - 1)
+        targets += response
+    ids, restarting, before, after = (
+        torch.tensor(numbers, device=device) for numbers in (tokens, positions, places, targets)
+    )
+    return Packed(
+        input_ids=ids[None],
+        position_ids=restarting[None],
+        lengths=tuple(sequences.lengths),
+        places=before,
+        targets=after,
+        mask=response_mask(sequences, device),
+    )
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Float[Tensor, "1 heads N D"],
+    key: Float[Tensor, "1 kv_heads N D"],
+    value: Float[Tensor, "1 kv_heads N D"],
+    attention_mask: Tensor | None,
+    *,
+    groups: Sequence[Group] | None = None,
+    sliding_window: int | None = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **others: Any,
+) -> tuple[Float[Tensor, "1 N heads D"], None]:
+    """Causal attention within each sequence; without groups, that of torch as transformers has it.
+
+    sliding_window: a token sees itself and so many less one before it.
+    """
+    how: Any = {"dropout": dropout, "scaling": scaling}
+    if groups is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **how, **others)
+    packs = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
+    attended = []
+    for group in groups:
+        q, k, v = (group.rows_of(pack) for pack in packs)
+        mask = _window(q.shape[2], sliding_window, query.device)
+        attended.append(group.pack_of(sdpa_attention_forward(module, q, k, v, mask, **how)[0]))
+    return (attended[0] if len(attended) == 1 else torch.cat(attended))[None], None
+
+
+AttentionInterface.register(PACKED, packed_attention)
+AttentionMaskInterface.register(PACKED, sdpa_mask)
+
+
+def _window(
+    length: int, sliding_window: int | None, device: torch.device
+) -> Bool[Tensor, "1 1 L L"] | None:
+    """Mask of a causal window; None where all of it is within."""
+    if sliding_window is None or length <= sliding_window:
+        return None
+    places = torch.arange(length, device=device)
+    behind = places[:, None] - places
+    return ((behind >= 0) & (behind < sliding_window))[None, None]
+
+
+def _groups(lengths: Sequence[int], device: torch.device) -> list[Group]:
+    """Neighbours together as long as their padding costs less than another call."""
+    groups, start, first, pairs, longest = [], 0, 0, 0, 0
+    for last, length in enumerate(lengths):
+        wider, needed = max(longest, length), pairs + length**2
+        wasted = (last + 1 - first) * wider**2 - needed
+        if last > first and wasted > max(WASTED_PAIRS, WASTED_SHARE * needed):
+            groups.append(_group(lengths[first:last], start, device))
+            start, first = start + sum(lengths[first:last]), last
+            wider, needed = length, length**2
+        pairs, longest = needed, wider
+    return [*groups, _group(lengths[first:], start, device)]
+
+
+def _group(lengths: Sequence[int], start: int, device: torch.device) -> Group:
+    stop, rows = start + sum(lengths), len(lengths)
+    if min(lengths) == max(lengths):
+        return Group(start, stop, rows, None, None)
+    long, place = torch.tensor(lengths)[:, None], torch.arange(max(lengths))
+    begin = start + long.cumsum(0) - long
+    spread = begin + place.minimum(long - 1)  # padding repeats a row's last token
+    back = (place < long).flatten().nonzero().flatten()
+    return Group(start, stop, rows, spread.flatten().to(device), back.to(device))
