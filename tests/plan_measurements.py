@@ -15,6 +15,7 @@ from unittest.mock import patch
 import torch
 from transformers import Qwen2ForCausalLM
 
+from prime_core import settings_training
 from prime_core.planning import memory
 from prime_core.planning.activations import Pass
 from prime_core.planning.memory import Training
@@ -71,11 +72,15 @@ def planned(dtype: str, zero_stage: int, num_ranks: int) -> tuple[ModelShape, Tr
     return shape_of(wide_model(dtype)), how
 
 
-def measure(dtype: str, zero_stage: int, folder: Path | None = None) -> Measured:
-    """Two steps of two passes; the trainer is saved in `folder` where one is given."""
+def measure(dtype: str, zero_stage: int, folder: Path | None = None, **settings: Any) -> Measured:
+    """Two steps of two passes; the trainer is saved in `folder` where one is given.
+
+    settings: others of the section training.
+    """
     with small_buckets():
+        training = settings_training.Training(zero_stage=zero_stage, **settings)
         base = live_bytes()
-        trainer = engine.Trainer(wide_model(dtype), Optimizer(), lambda _step: 1.0, zero_stage)
+        trainer = engine.Trainer(wide_model(dtype), Optimizer(), lambda _step: 1.0, training)
         batch = pad(Sequences([[7] * PROMPT], [[9] * RESPONSE]), 0, torch.device("cpu"))
         between = []
 

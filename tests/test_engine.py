@@ -6,36 +6,45 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from prime_core.settings_training import Training
+from prime_core.training import universal
 from prime_core.training.build_model import build_model, build_tokenizer
 from prime_core.training.engine import continue_training
 from prime_core.training.models import load_model
+from tests.one_rank import as_one_rank
 from tests.shared_data import ROOT
 from tests.tiny_model import save_tiny_model, tiny
 from tests.training_steps import (
     PLAN,
     SEQUENCES,
     Weights,
+    chains,
+    cut_small,
     difference,
     loss_of_rows,
-    optimizer,
+    name_of,
     rate_at,
+    resumed,
     run_steps,
     trainer_of,
+    usual_optimizer,
     weights_of,
+    whole_weights,
 )
 
 pytestmark = pytest.mark.usefixtures("one_rank")
 
 
-def plain_steps(**changes: object) -> tuple[Weights, list[float]]:
+def plain_steps() -> tuple[Weights, list[float]]:
     """The same steps by torch alone: one pass, AdamW, clip_grad_norm_, a schedule."""
-    model, settings = tiny()[0], optimizer(**changes)
+    model, settings = tiny()[0], usual_optimizer()
     adamw = torch.optim.AdamW(
         model.parameters(),
         lr=settings.learning_rate,
@@ -65,20 +74,42 @@ def test_the_micro_batch_size_changes_nothing_and_steps_are_those_of_plain_adamw
     assert difference(weights_of(trainer), plain[0]) < 1e-6
     assert difference(weights_of(trainer), start) > 1e-4
     assert norms == pytest.approx(plain[1], rel=1e-4)
-    assert min(norms) > optimizer().grad_clip  # the clipping is at work
+    assert min(norms) > usual_optimizer().grad_clip  # the clipping is at work
 
 
-@pytest.mark.parametrize("zero_stage", [1, 2])
-@pytest.mark.parametrize("size", [1, 6])
-def test_zero_stages_take_the_same_steps(plain, zero_stage, size):
-    trainer = trainer_of(zero_stage)
-    norms = run_steps(trainer, PLAN, size)
-    assert difference(weights_of(trainer), plain[0]) < 1e-6
-    assert norms == pytest.approx(plain[1], rel=1e-4)
+@pytest.mark.parametrize(
+    ("zero_stage", "offload_optimizer"),
+    [(0, "none"), *((stage, where) for stage in (1, 2, 3) for where in ("none", "cpu"))],
+)
+def test_stages_off_loading_and_recomputed_layers_take_the_same_steps(
+    plain, zero_stage, offload_optimizer, tmp_path
+):
+    for size, gradient_checkpointing in ((1, False), (6, True)):
+        with cut_small():
+            trainer = trainer_of(
+                zero_stage,
+                offload_optimizer=offload_optimizer,
+                gradient_checkpointing=gradient_checkpointing,
+            )
+            norms = run_steps(trainer, PLAN, size)
+        assert difference(whole_weights(trainer, tmp_path / str(size)), plain[0]) < 1e-6
+        assert norms == pytest.approx(plain[1], rel=1e-4)
+
+
+def test_layers_are_computed_again_where_the_settings_say_so():
+    counts = []
+    for gradient_checkpointing in (False, True):
+        trainer = trainer_of(gradient_checkpointing=gradient_checkpointing)
+        calls: list[str] = []
+        layer = trainer.engine.module.model.layers[0].mlp
+        layer.register_forward_pre_hook(lambda *_, calls=calls: calls.append("forward"))
+        run_steps(trainer, PLAN[:1], size=6)
+        counts.append(len(calls))
+    assert counts == [1, 2]
 
 
 def test_the_gradient_is_clipped_before_and_measured_as_it_was():
-    loose, tight = trainer_of(grad_clip=1e6), trainer_of(grad_clip=1e-7)
+    loose, tight = (trainer_of(optimizer=usual_optimizer(grad_clip=norm)) for norm in (1e6, 1e-7))
     norms = [run_steps(trainer, PLAN[:1])[0] for trainer in (loose, tight)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
     # AdamW divides by the gradient's size, unless it is of the size of its epsilon, 1e-8.
@@ -90,8 +121,8 @@ def test_steps_and_rate_are_counted():
     trainer = trainer_of()
     assert (trainer.num_steps, trainer.learning_rate) == (0, 1e-4)
     run_steps(trainer, PLAN, size=1)
-    assert trainer.num_steps == 2
-    assert trainer.learning_rate == pytest.approx(1e-4 / 3)
+    assert trainer.num_steps == 3
+    assert trainer.learning_rate == pytest.approx(1e-4 / 4)
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1])
@@ -110,17 +141,19 @@ def test_a_saved_trainer_goes_on_bit_for_bit(zero_stage, tmp_path):
     assert (continued.num_steps, continued.learning_rate) == (1, pytest.approx(1e-4 / 2))
     run_steps(continued, PLAN[1:])
     assert difference(weights_of(continued), weights_of(through)) == 0
-    assert continued.num_steps == 2
+    assert continued.num_steps == 3
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0)])
-def test_a_state_of_another_zero_stage_is_refused_by_name(before, after, tmp_path):
-    first = trainer_of(before)
-    run_steps(first, PLAN[:1])
-    first.save(tmp_path / "policy", tiny()[1])
-    second = trainer_of(after, load_model(tmp_path / "policy", "float32"))
-    with pytest.raises(ValueError, match=r"policy: its training state does not load"):
-        second.load_state(tmp_path / "policy")
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0), (1, 2), (2, 3), (3, 1)])
+def test_a_state_goes_on_at_another_zero_stage(plain, before, after, tmp_path):
+    with cut_small():
+        first = trainer_of(before)
+        run_steps(first, PLAN[:1])
+        first.save(tmp_path / "policy", tiny()[1])
+        second = resumed(tmp_path / "policy", after, PLAN[1:])
+    assert (second.num_steps, second.learning_rate) == (3, pytest.approx(1e-4 / 4))
+    assert difference(whole_weights(second, tmp_path / "next"), plain[0]) < 1e-6
+    assert {path.name for path in tmp_path.iterdir()} == {"policy", "next"}
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
@@ -173,14 +206,14 @@ def test_the_same_steps_write_the_same_bytes(tmp_path):
 
 def test_a_folder_without_training_state_starts_afresh(tmp_path):
     folder = save_tiny_model(tmp_path / "policy")
-    trainer, tokenizer = continue_training(folder, "float32", optimizer(), zero_stage=0)
+    trainer, tokenizer = continue_training(folder, "float32", usual_optimizer(), Training())
     assert trainer.num_steps == 0
     assert trainer.learning_rate == 1e-4
     assert tokenizer.eos_token_id is not None
     run_steps(trainer, PLAN)
     trainer.save(tmp_path / "next", tokenizer)
-    continued, _ = continue_training(tmp_path / "next", "float32", optimizer(), zero_stage=0)
-    assert continued.num_steps == 2
+    continued, _ = continue_training(tmp_path / "next", "float32", usual_optimizer(), Training())
+    assert continued.num_steps == 3
     assert difference(weights_of(continued), weights_of(trainer)) == 0
 
 
@@ -199,22 +232,35 @@ def test_a_truncated_training_state_is_refused_by_name(tmp_path):
         trainer_of().load_state(tmp_path / "policy")
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 20,000 bytes: what a full disk looks like from inside."""
+@contextmanager
+def small_files(num_bytes: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes: what a full disk looks like from inside."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_full_disk_while_saving_is_an_error_with_the_folder_and_leaves_nothing(tmp_path):
-    with pytest.raises(OSError, match="policy"):
+    with small_files(20_000), pytest.raises(OSError, match="policy"):
         trainer_of().save(tmp_path / "policy", tiny()[1])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0), (2, 3)])
+def test_a_full_disk_while_converting_is_said_and_leaves_nothing(before, after, tmp_path):
+    first = trainer_of(before)
+    run_steps(first, PLAN[:1])
+    first.save(tmp_path / "policy", tiny()[1])
+    second = trainer_of(after)
+    full = pytest.raises(universal.NoRoom, match=f"^{tmp_path}: no room to convert")
+    with small_files(3000), full:
+        second.load_state(tmp_path / "policy")
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
 
 
 def test_small_steps_of_a_bfloat16_model_add_up_across_a_restart(tmp_path):
@@ -222,7 +268,8 @@ def test_small_steps_of_a_bfloat16_model_add_up_across_a_restart(tmp_path):
     folder = save_tiny_model(tmp_path / "start")
     start = load_model(folder, "bfloat16").state_dict()
     for part in range(2):
-        trainer, tokenizer = continue_training(folder, "bfloat16", optimizer(**changes), 1)
+        optimizer, training = usual_optimizer(**changes), Training(zero_stage=1)
+        trainer, tokenizer = continue_training(folder, "bfloat16", optimizer, training)
         run_steps(trainer, PLAN[:1] * 50, size=6)
         folder = tmp_path / str(part)
         trainer.save(folder, tokenizer)
@@ -234,8 +281,13 @@ def test_small_steps_of_a_bfloat16_model_add_up_across_a_restart(tmp_path):
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory) -> Path:
-    """What two ranks wrote."""
+    """What two ranks wrote, after the first steps of one."""
     folder = tmp_path_factory.mktemp("ranks")
+    with as_one_rank(), cut_small():
+        for chain in chains():
+            first = trainer_of(chain[0])
+            run_steps(first, PLAN[:1])
+            first.save(folder / f"first-{name_of(chain)}", tiny()[1])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", "-m", "tests.training_steps", str(folder)]
     ours = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
@@ -246,35 +298,30 @@ def two_ranks(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero_stage", [0, 1])
-def test_two_ranks_take_the_steps_of_one(plain, two_ranks, zero_stage):
-    found = torch.load(two_ranks / f"{zero_stage}.pt")
-    assert difference(found["steps"], plain[0]) < 1e-6
-    assert found["norms"] == pytest.approx(plain[1], rel=1e-4)
+def test_two_ranks_take_the_steps_of_one_whatever_the_stage_and_the_settings(plain, two_ranks):
+    found = torch.load(two_ranks / "found.pt")
+    for stage in range(4):
+        assert difference(found[f"steps-{stage}"], plain[0]) < 1e-6, stage
+        assert found[f"norms-{stage}"] == pytest.approx(plain[1], rel=1e-4), stage
+    for stage in (1, 2, 3):
+        assert difference(found[f"settings-{stage}"], plain[0]) < 1e-6, stage
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero_stage", [0, 1])
-def test_two_ranks_go_on_from_a_checkpoint_bit_for_bit(two_ranks, zero_stage):
-    found = torch.load(two_ranks / f"{zero_stage}.pt")
-    assert difference(found["continued"], found["steps"]) == 0
+def test_two_ranks_go_on_from_a_checkpoint_bit_for_bit(two_ranks):
+    found = torch.load(two_ranks / "found.pt")
+    for stage in range(4):
+        assert difference(found[f"continued-{stage}"], found[f"steps-{stage}"]) == 0, stage
 
 
 @pytest.mark.slow
-def test_one_rank_goes_on_from_the_checkpoint_of_two(plain, two_ranks):
-    folder = two_ranks / "checkpoint-0"
-    trainer = trainer_of(0, load_model(folder, "float32"))
-    trainer.load_state(folder)
-    run_steps(trainer, PLAN[1:])
-    assert difference(weights_of(trainer), plain[0]) < 1e-6
-
-
-@pytest.mark.slow
-def test_a_partitioned_state_of_two_ranks_is_refused_on_one(two_ranks):
-    folder = two_ranks / "checkpoint-1"
-    trainer = trainer_of(1, load_model(folder, "float32"))
-    with pytest.raises(ValueError, match=r"checkpoint-1: its training state does not load"):
-        trainer.load_state(folder)
+@pytest.mark.parametrize("chain", list(chains()), ids=name_of)
+def test_one_rank_two_ranks_and_one_again_take_the_steps_of_one(plain, two_ranks, chain, tmp_path):
+    with cut_small():
+        third = resumed(two_ranks / f"second-{name_of(chain)}", chain[2], PLAN[2:])
+    assert third.num_steps == len(PLAN)
+    assert difference(whole_weights(third, tmp_path / "policy"), plain[0]) < 1e-6
+    assert not list(two_ranks.glob(".*.tmp"))
 
 
 @pytest.mark.slow

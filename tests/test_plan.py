@@ -128,6 +128,9 @@ def test_a_wrong_assumption_is_refused(text, expected):
         command.assumptions((text,))
 
 
+BY_ROWS = {"training__max_token_len_per_gpu": None}  # micro_batch_size counts
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -147,18 +150,25 @@ def test_a_wrong_assumption_is_refused(text, expected):
             "model's 4096 positions: lower one of them to 4096 in all",
         ),
         (
-            {"policy__micro_batch_size": 4, "training__zero_stage": 1},
-            "policy: 164.2 GiB a GPU, 79 GiB are there: lower policy.micro_batch_size 4, raise "
-            "training.zero_stage 1, or give policy more GPUs than 8 (stage_resources)",
+            BY_ROWS | {"policy__micro_batch_size": 4, "training__zero_stage": 1},
+            "policy: 149.1 GiB a GPU, 79 GiB are there: lower policy.micro_batch_size 4, raise "
+            "training.zero_stage 1, set training.gradient_checkpointing to true, set "
+            "training.offload_optimizer to cpu, or give policy more GPUs than 8 (stage_resources)",
         ),
         (
-            {"prm__micro_batch_size": 40},
-            "score: 90.1 GiB a GPU, 79 GiB are there: lower prm.micro_batch_size or "
+            BY_ROWS | {"prm__micro_batch_size": 120},
+            "score: 85.7 GiB a GPU, 79 GiB are there: lower prm.micro_batch_size 120 or lower "
             "rollout.max_response_length",
         ),
         (
+            {"training__max_token_len_per_gpu": 16384, "training__zero_stage": 1},
+            "policy: 149.1 GiB a GPU, 79 GiB are there: lower training.max_token_len_per_gpu "
+            "16384, raise training.zero_stage 1, set training.gradient_checkpointing to true, set "
+            "training.offload_optimizer to cpu, or give policy more GPUs than 8 (stage_resources)",
+        ),
+        (
             {"rollout__sampler": "transformers", "rollout__sampler_batch_size": 512},
-            "sample: 132.9 GiB a GPU, 79 GiB are there: lower rollout.sampler_batch_size, or set "
+            "sample: 133.2 GiB a GPU, 79 GiB are there: lower rollout.sampler_batch_size, or set "
             "rollout.sampler to vllm",
         ),
         (
@@ -332,14 +342,18 @@ def test_a_damaged_configuration_is_refused(text, expected, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("iterations", "keep_last", "save_freq"), [(7, 1, 3), (6, 2, 3), (3, 5, 0), (0, 1, 1)]
+    ("iterations", "keep_last", "save_freq", "staleness"),
+    [(7, 1, 3, 0), (6, 2, 3, 0), (3, 5, 0, 0), (0, 1, 1, 0), (7, 1, 3, 1)],
 )
-def test_kept_iterations_are_those_that_a_run_keeps(iterations, keep_last, save_freq, tmp_path):
+def test_kept_iterations_are_those_that_a_run_keeps(
+    iterations, keep_last, save_freq, staleness, tmp_path
+):
     settings = Settings.model_validate(
         {
             "results": str(tmp_path),
             "iterations": iterations,
             "checkpoints": {"keep_last": keep_last, "save_freq": save_freq},
+            "rollout": {"max_staleness": staleness},
         }
     )
     state = RunState(settings)
@@ -381,9 +395,44 @@ def test_prm_and_policy_run_side_by_side_where_there_are_gpus_for_both():
     assert few.total.gpu_hours == many.total.gpu_hours
 
 
+def test_an_older_policy_samples_beside_training_where_there_are_gpus_for_both():
+    few, many = (planned(options=Options(gpus=n), rollout__max_staleness=1) for n in (8, 16))
+    apart = planned(options=Options(gpus=16))
+    learning = sum(many.stages[stage].seconds.total for stage in ("score", "prm", "policy"))
+    assert few.total.iteration_seconds == planned().total.iteration_seconds
+    assert learning <= many.total.iteration_seconds < apart.total.iteration_seconds
+    assert many.total.gpu_hours == apart.total.gpu_hours
+    surplus = planned(rollout__max_staleness=1, rollout__stale_rollouts="surplus")
+    assert surplus.disk.num_files == planned().disk.num_files + 592
+    assert surplus.disk.tables > planned().disk.tables
+
+
+def test_recomputing_and_off_loading_save_memory_and_cost_time_or_host_memory(capsys):
+    usual = planned().stages["policy"]
+    again = planned(training__gradient_checkpointing=True).stages["policy"]
+    away = planned(training__offload_optimizer="cpu").stages["policy"]
+    assert again.gpu["activations"] < 0.2 * usual.gpu["activations"]
+    # the forward pass once more: 1 for old log-probabilities, then 4 in place of 3
+    assert again.seconds.compute == pytest.approx(usual.seconds.compute * 5 / 4)
+    assert away.gpu["optimizer states"] == away.gpu["float32 copy"] == away.gpu["gradients"] == 0
+    # four float32 numbers, gradients as they come, weights on their way back
+    assert away.host - usual.host == pytest.approx(7.615616512e9 * (16 + 2 + 2))
+    text = "training.gradient_checkpointing=true training.offload_optimizer=cpu"
+    page = output(capsys, "--configfile", str(PRIME), "--config", *text.split())[1]
+    assert "ZeRO stage 2, gradient checkpointing, optimizer on the host" in page.splitlines()[0]
+
+
 def test_vllm_samples_sooner_than_batches_that_wait_for_their_longest_response():
     vllm, batches = planned(), planned(rollout__sampler="transformers")
     assert batches.stages["sample"].seconds.compute > 2 * vllm.stages["sample"].seconds.compute
+
+
+def test_an_evaluation_of_the_first_problems_takes_their_share_of_the_time():
+    settings = parse_settings(
+        {"evaluation.benchmarks": {"few": {"num_problems": 100}, "all": {}}}, ""
+    )
+    benchmarks = workload(settings, Assumptions(problems=1000)).benchmarks
+    assert (benchmarks["few"].num_responses, benchmarks["all"].num_responses) == (100, 1000)
 
 
 def test_outcome_rewards_alone_need_no_prm():

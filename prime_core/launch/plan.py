@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from prime_core import hub
 from prime_core.config import SettingsError
+from prime_core.gguf_files import GgufError, is_gguf, read_header
 from prime_core.launch.arguments import asked_settings
 from prime_core.launch.site import Site, load_site, site_file
 from prime_core.launch.stage_resources import StageNeeds, load_stages
@@ -44,8 +45,6 @@ class Options:
     gpus: int | None = None
     disk_gb_per_s: float = 2.0
     disk_tb: float | None = None
-    gradient_checkpointing: bool = False
-    offload_optimizer: bool = False
     assume: tuple[str, ...] = ()
 
 
@@ -87,8 +86,6 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
         num_gpus=options.gpus or max(largest, 1),
         assumed=assumed,
         disk_gb_per_s=options.disk_gb_per_s,
-        checkpointing=options.gradient_checkpointing,
-        offload_optimizer=options.offload_optimizer,
     )
 
 
@@ -106,7 +103,7 @@ def machine_of(needs: StageNeeds, has_gpus: bool) -> Machine:
 
 
 def find_shape(settings: Settings, model_size: str | None) -> tuple[str, ModelShape]:
-    """Name and shape of the run's model: as given, its folder, the hub's cache, a known name.
+    """Name and shape of the run's model: as given, its files, the hub's cache, a known name.
 
     Raises PlanError naming the model where none of these knows it.
     """
@@ -115,6 +112,8 @@ def find_shape(settings: Settings, model_size: str | None) -> tuple[str, ModelSh
         return model_size, shape_of_size(model_size)
     if path is None:
         return "built from scratch", built_shape(settings.model.build)
+    if is_gguf(path):
+        return path, _gguf_shape(path)
     folder = _folder(path)
     if folder is not None:
         return path, shape_from_config(_config(folder / "config.json"), str(folder))
@@ -176,6 +175,13 @@ def assumptions(texts: Sequence[str]) -> Assumptions:
         raise SettingsError(
             f"--assume {first['loc'][0]}={first['input']}: {first['msg']}"
         ) from None
+
+
+def _gguf_shape(path: str) -> ModelShape:
+    try:
+        return shape_from_config(read_header(Path(path)).config, path)
+    except GgufError as error:
+        raise PlanError(f"model.path {error}; or give its size by --model-size") from None
 
 
 def _folder(path: str) -> Path | None:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from prime_core.planning.shapes import ModelShape
 
 FLOAT32 = 4
-# Tokens whose logits are widened to float32 at a time (prime_core.logprobs.CHUNK_TOKENS).
-WIDENED_TOKENS = 1024
+INDICES = 16  # of a response token: its place, and the token itself
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,9 @@ class Pass:
     """The largest pass of a stage on one rank.
 
     rows sequences of prompt_tokens and response_tokens; dtype_bytes of a number; checkpointing:
-    layers are computed again in the backward pass; entropy: the policy's second use of the logits.
+    layers are computed again in the backward pass; entropy: the policy's, beside log-probabilities;
+    packed: without padding; chunk_tokens: response tokens whose logits exist at a time.
+    adapter_width: inner widths of a layer's adapters (LoRA), added up; 0: all weights are trained.
     """
 
     rows: int
@@ -29,6 +30,9 @@ class Pass:
     dtype_bytes: int
     checkpointing: bool = False
     entropy: bool = False
+    adapter_width: int = 0
+    packed: bool = False
+    chunk_tokens: int = 1024
 
     @property
     def num_tokens(self) -> int:
@@ -36,33 +40,50 @@ class Pass:
         return self.rows * (self.prompt_tokens + self.response_tokens)
 
     @property
+    def num_predicted(self) -> int:
+        """The response tokens among them."""
+        return self.rows * self.response_tokens
+
+    @property
     def is_padded(self) -> bool:
         """Whether sequences of different lengths are padded: attention then takes a mask."""
-        return self.rows > 1
+        return self.rows > 1 and not self.packed
 
 
 def kept_activations(shape: ModelShape, one_pass: Pass) -> int:
     """Bytes kept from the forward pass for the backward pass, logits left out."""
-    ends = _norm_bytes(shape, one_pass) + 2 * shape.head_dim * one_pass.dtype_bytes
-    if one_pass.checkpointing:
-        layer = shape.hidden_size * one_pass.dtype_bytes  # its input alone
-    else:
-        layer = _layer_bytes(shape, one_pass)
+    width = one_pass.dtype_bytes
+    ends = _norm_bytes(shape, one_pass) + (2 * shape.head_dim - shape.hidden_size) * width
+    its_input = shape.hidden_size * width
+    layer = its_input if one_pass.checkpointing else _layer_bytes(shape, one_pass)
     mask = one_pass.num_tokens // one_pass.rows if one_pass.is_padded else 0  # a byte a pair
-    return one_pass.num_tokens * (shape.num_layers * layer + ends + mask * one_pass.checkpointing)
+    layers = shape.num_layers * layer + ends + mask * one_pass.checkpointing
+    predicting = shape.hidden_size * width + INDICES  # hidden states that the output layer takes
+    return one_pass.num_tokens * layers + one_pass.num_predicted * predicting
+
+
+def kept_logits(shape: ModelShape, one_pass: Pass) -> int:
+    """Bytes kept of a single chunk's log-probabilities; of more chunks none are."""
+    if one_pass.num_predicted > one_pass.chunk_tokens:
+        return 0
+    return FLOAT32 * one_pass.num_predicted * shape.vocab_size
 
 
 def logits_bytes(shape: ModelShape, one_pass: Pass) -> int:
-    """Most bytes that logits take at a time, with their gradients and widened parts."""
-    tokens = one_pass.rows * one_pass.response_tokens
-    all_logits = one_pass.dtype_bytes * tokens * shape.vocab_size
-    widened = FLOAT32 * min(tokens, WIDENED_TOKENS) * shape.vocab_size
-    wide = one_pass.dtype_bytes == FLOAT32
-    copies = 2.0 if wide else 3.5
-    if not one_pass.entropy:
-        return round(2 * all_logits + copies * widened)
-    in_one_use = 2 * all_logits + (4.0 if wide else 4.5) * widened
-    return round(max(in_one_use, 3 * all_logits + copies * widened))
+    """Most bytes that logits take at a time, with what is made of them and their gradients."""
+    width, tokens = one_pass.dtype_bytes, min(one_pass.num_predicted, one_pass.chunk_tokens)
+    logits, wide = (number * tokens * shape.vocab_size for number in (width, FLOAT32))
+    narrow = logits if width < FLOAT32 else 0  # beside their float32 copy
+    chunk = (2 + one_pass.entropy) * wide + narrow
+    gradient = width * shape.vocab_size * shape.hidden_size  # of the output layer, by one chunk
+    earlier = gradient if one_pass.num_predicted > one_pass.chunk_tokens else 0  # chunks' sum
+    return earlier + max(chunk, logits + gradient)
+
+
+def work_bytes(shape: ModelShape, one_pass: Pass) -> int:
+    """Most bytes at a time beside what is kept: of logits, or of one layer after them."""
+    after = kept_logits(shape, one_pass) + layer_at_work(shape, one_pass)
+    return max(logits_bytes(shape, one_pass), after)
 
 
 def layer_at_work(shape: ModelShape, one_pass: Pass) -> int:
@@ -76,23 +97,29 @@ def forward_bytes(shape: ModelShape, one_pass: Pass) -> int:
     """Most bytes of a pass without a backward pass: one layer, then the logits."""
     layer = 3 * shape.intermediate_size + 4 * shape.hidden_size
     one_layer = one_pass.num_tokens * layer * one_pass.dtype_bytes
-    tokens = one_pass.rows * one_pass.response_tokens
-    logits = one_pass.dtype_bytes * tokens * shape.vocab_size
-    widened = FLOAT32 * min(tokens, WIDENED_TOKENS) * shape.vocab_size
-    return max(one_layer, logits + max(logits, widened))
+    tokens = min(one_pass.num_predicted, one_pass.chunk_tokens)
+    narrow = one_pass.dtype_bytes if one_pass.dtype_bytes < FLOAT32 else 0
+    hidden = shape.hidden_size * one_pass.dtype_bytes
+    states = one_pass.num_tokens * hidden + one_pass.num_predicted * hidden
+    return max(one_layer, states + tokens * shape.vocab_size * (2 * FLOAT32 + narrow))
 
 
 def _layer_bytes(shape: ModelShape, one_pass: Pass) -> int:
     """Of one token in one layer."""
     if one_pass.is_padded:  # keys and values are repeated for every head; the mask is kept
         attention = 4 * shape.query_width + one_pass.num_tokens // one_pass.rows
+    elif one_pass.rows > 1:  # what attention gives is laid into a pack
+        attention = 3 * shape.query_width + 2 * shape.kv_width
     else:
         attention = 2 * shape.query_width + 2 * shape.kv_width
-    numbers = attention + 4 * shape.intermediate_size
+    numbers = attention + 4 * shape.intermediate_size + one_pass.adapter_width
     statistics = FLOAT32 * (shape.num_heads + 2)
     return 2 * _norm_bytes(shape, one_pass) + numbers * one_pass.dtype_bytes + statistics
 
 
 def _norm_bytes(shape: ModelShape, one_pass: Pass) -> int:
-    """A norm keeps its input in float32, the normalised input and its output."""
-    return shape.hidden_size * (FLOAT32 + 2 * one_pass.dtype_bytes)
+    """A norm keeps its input in float32, its output, and, unless its weight is frozen, the
+    normalised input.
+    """
+    kept = 1 if one_pass.adapter_width else 2
+    return shape.hidden_size * (FLOAT32 + kept * one_pass.dtype_bytes)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prime_core.gguf_files import is_gguf
 from prime_core.planning.activations import FLOAT32
+from prime_core.planning.adapters import adapter_parameters
 from prime_core.planning.memory import MOMENTS
 from prime_core.planning.shapes import ModelShape
 from prime_core.planning.workload import Workload
@@ -18,6 +20,7 @@ from prime_core.settings import Settings
 SHARD_BYTES = 50e9
 MODEL_FILES = 6  # weights, two configurations, tokenizer, its configuration, chat template
 TIMESTAMP = 1  # Snakemake's, in each folder that is an output
+ADAPTER_FILES = 2  # LoRA's weights and their configuration
 JOB_FILES = 3  # log, benchmark, lock
 REPORT_FILES = 25  # page, tables, plots, TensorBoard's events; about
 TABLE_BYTES = 5_000  # of a parquet file without rows, about
@@ -27,12 +30,13 @@ TABLE_BYTES = 5_000  # of a parquet file without rows, about
 class Disk:
     """Bytes and files.
 
-    model: a Hugging Face folder; state: the training state beside it; unfinished: of a stage that
-    was stopped inside. kept: iterations whose weights stay; at_end, most: of the whole run.
+    model: weights of one; states: training states, folders: all that lies in a folder of weights,
+    by the stage that writes it. kept: iterations whose weights stay; at_end, most: of the run.
     """
 
     model: float
-    state: float
+    states: dict[str, float]
+    folders: dict[str, float]
     kept: tuple[int, ...]
     tables: float
     at_end: float
@@ -41,8 +45,8 @@ class Disk:
 
     @property
     def folder(self) -> float:
-        """Bytes of one policy or PRM."""
-        return self.model + self.state
+        """Bytes of one policy or PRM, the larger one."""
+        return max(self.folders.values())
 
 
 def model_bytes(shape: ModelShape, dtype_bytes: int) -> float:
@@ -50,11 +54,10 @@ def model_bytes(shape: ModelShape, dtype_bytes: int) -> float:
     return float(dtype_bytes * shape.num_parameters)
 
 
-def state_bytes(shape: ModelShape, dtype_bytes: int, zero_stage: int) -> float:
+def state_bytes(num_trained: int, dtype_bytes: int, zero_stage: int) -> float:
     """What DeepSpeed saves to go on from; ZeRO-3 has no whole weights in it."""
-    numbers = (FLOAT32 + MOMENTS) * shape.num_parameters
-    whole = dtype_bytes * shape.num_parameters if zero_stage in (1, 2) else 0
-    return float(numbers + whole)
+    whole = dtype_bytes if zero_stage in (1, 2) else 0
+    return float((FLOAT32 + MOMENTS + whole) * num_trained)
 
 
 def state_files(zero_stage: int, num_ranks: int) -> int:
@@ -74,19 +77,28 @@ def disk_of(
     """ranks: of `policy` and `prm`; unfinished: stages that may stop inside at the same time."""
     stage = settings.training.zero_stage
     model = model_bytes(shape, dtype_bytes)
-    state = state_bytes(shape, dtype_bytes, stage)
     kept = kept_iterations(settings)
-    trained = trained_models(settings)
-    start = model * (settings.sft.enabled + (settings.model.path is None))
+    numbers = {name: adapter_parameters(shape, settings, name) for name in trained_models(settings)}
+    states = {
+        name: state_bytes(number or shape.num_parameters, dtype_bytes, stage)
+        for name, number in numbers.items()
+    }
+    folders = {
+        name: model + states[name] + dtype_bytes * number for name, number in numbers.items()
+    }
+    iteration = sum(folders.values())
+    path = settings.model.path
+    start = model * (settings.sft.enabled + (path is None or is_gguf(path)))
     tables = table_bytes(settings, work)
-    at_end = start + tables + len(kept) * len(trained) * (model + state)
+    at_end = start + tables + len(kept) * iteration
     last = settings.iterations
     # The weights that the last update started from go away when it is done.
-    before = len(trained) if last > 1 and last - 1 not in kept else 0
-    most = at_end + before * (model + state) + unfinished * state
+    before = iteration if last > 1 and last - 1 not in kept else 0.0
+    most = at_end + before + unfinished * max(states.values())
     return Disk(
         model=model,
-        state=state,
+        states=states,
+        folders=folders,
         kept=kept,
         tables=tables,
         at_end=at_end,
@@ -102,11 +114,11 @@ def trained_models(settings: Settings) -> tuple[str, ...]:
 
 def kept_iterations(settings: Settings) -> tuple[int, ...]:
     """Iterations whose weights stay: the last, and every n-th (prime_core.run_state)."""
-    last, kept = settings.iterations, settings.checkpoints
+    last, save_freq = settings.iterations, settings.checkpoints.save_freq
     return tuple(
         iteration
         for iteration in range(1, last + 1)
-        if iteration > last - kept.keep_last or (kept.save_freq and iteration % kept.save_freq == 0)
+        if iteration > last - settings.num_last_kept or (save_freq and iteration % save_freq == 0)
     )
 
 
@@ -116,8 +128,9 @@ def table_bytes(settings: Settings, work: Workload) -> float:
     ids_logprobs_text = response * (4 + 4 + work.text_bytes)
     sampled = work.sampled_responses * (prompt + ids_logprobs_text + 200)
     learned = work.trained_responses * (prompt + ids_logprobs_text + 8 * response + 200)
-    files = 2 * work.num_shards + 2
-    iterations = settings.iterations * (sampled + learned + files * TABLE_BYTES)
+    surplus = max(sampled - learned, 0.0) * settings.rollout.keeps_surplus
+    files = 2 * work.num_shards + 2 + settings.rollout.keeps_surplus
+    iterations = settings.iterations * (sampled + learned + surplus + files * TABLE_BYTES)
     evaluations = len(work.evaluated_iterations) * sum(
         one.num_responses * (one.response_tokens * work.text_bytes + 200) + TABLE_BYTES
         for one in work.benchmarks.values()
@@ -136,13 +149,16 @@ def num_files(
     jobs = 2 * work.num_shards + 1 + has_rewards + len(trained)
     # outputs: tables and figures of each job; an update's tables are its weights
     outputs = 2 * jobs - len(trained) + 2  # and the iteration's two notes
+    outputs += settings.rollout.keeps_surplus
     iteration = jobs * JOB_FILES + outputs + 1  # the lock of one of the notes
     evaluations = len(work.evaluated_iterations) * len(work.benchmarks) * (JOB_FILES + 2)
     start = 4 * model + 3 * JOB_FILES + 3 + 3 + 2 + 1  # metrics, data, notes of the run, its lock
-    kept = sum(
-        model + state_files(settings.training.zero_stage, ranks[stage])
+    start += ADAPTER_FILES * (settings.sft.enabled and settings.sft.lora is not None)
+    kept = len(kept_iterations(settings)) * sum(
+        model
+        + state_files(settings.training.zero_stage, ranks[stage])
+        + ADAPTER_FILES * (adapter_parameters(shape, settings, stage) > 0)
         for stage in trained
-        for _ in kept_iterations(settings)
     )
     report = REPORT_FILES + JOB_FILES
     return start + settings.iterations * iteration + evaluations + kept + report

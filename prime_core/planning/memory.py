@@ -8,6 +8,8 @@ time. N parameters, R ranks; what DeepSpeed keeps was measured (tests repeat it)
     1       d N       d N         4 N / R        8 N / R
     2       d N       d N / R     4 N / R        8 N / R
     3       d N / R   d N / R     4 N / R        8 N / R        d: bytes of the training dtype
+
+Where adapters of A numbers are trained beside them, A stands for N, but weights are N + A.
 """
 
 from __future__ import annotations
@@ -19,8 +21,7 @@ from prime_core.planning.activations import (
     Pass,
     forward_bytes,
     kept_activations,
-    layer_at_work,
-    logits_bytes,
+    work_bytes,
 )
 from prime_core.planning.hardware import GIB
 from prime_core.planning.shapes import ModelShape
@@ -52,23 +53,34 @@ Memory = dict[str, float]
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained: ranks in all, the largest pass of one."""
+    """How a model is trained: ranks in all, the largest pass of one.
+
+    num_adapter: numbers of its adapters; 0: all weights are trained.
+    """
 
     zero_stage: int
     num_ranks: int
     largest: Pass
     offload_optimizer: bool = False
+    num_adapter: int = 0
+
+    def weights_of(self, shape: ModelShape) -> int:
+        """All numbers of the model, trained or not."""
+        return shape.num_parameters + self.num_adapter
+
+    def trained_of(self, shape: ModelShape) -> int:
+        """Those that are trained."""
+        return self.num_adapter or shape.num_parameters
 
 
 def training_memory(shape: ModelShape, how: Training) -> Memory:
     """Bytes on one rank's GPU, reserve left out."""
     parts = resident_memory(shape, how)
     one_pass = how.largest
-    work = max(logits_bytes(shape, one_pass), layer_at_work(shape, one_pass))
     parts |= {
         "communication": communication(shape, how),
         "activations": float(kept_activations(shape, one_pass)),
-        "logits, or a layer": float(work),
+        "logits, or a layer": float(work_bytes(shape, one_pass)),
     }
     passing = sum(parts.values())
     others = max(_stepping(shape, how, parts), _loading(shape, how))
@@ -77,24 +89,25 @@ def training_memory(shape: ModelShape, how: Training) -> Memory:
 
 def resident_memory(shape: ModelShape, how: Training) -> Memory:
     """What stays on the GPU from pass to pass, the gradients of earlier passes among it."""
-    whole = float(shape.num_parameters)
-    share = whole / how.num_ranks
+    whole, trained = float(how.weights_of(shape)), float(how.trained_of(shape))
+    share = trained / how.num_ranks
     width = how.largest.dtype_bytes
     on_gpu = 0.0 if how.offload_optimizer else share
+    gradients = width * (share if how.zero_stage >= 2 else trained)
     return {
-        "weights": width * (share if how.zero_stage == 3 else whole),
-        "gradients": width * (share if how.zero_stage >= 2 else whole),
+        "weights": width * (whole / how.num_ranks if how.zero_stage == 3 else whole),
+        "gradients": 0.0 if how.offload_optimizer and how.zero_stage >= 2 else gradients,
         "float32 copy": FLOAT32 * on_gpu if how.zero_stage else 0.0,
-        "optimizer states": MOMENTS * (on_gpu if how.zero_stage else whole),
+        "optimizer states": MOMENTS * (on_gpu if how.zero_stage else trained),
     }
 
 
 def communication(shape: ModelShape, how: Training) -> float:
     """DeepSpeed's buffers on a GPU, in bytes."""
-    width, whole = how.largest.dtype_bytes, shape.num_parameters
+    width = how.largest.dtype_bytes
     if how.zero_stage == 0:
-        return float(width * min(whole, SUMMED))
-    gathered = min(whole, GATHERED) if how.zero_stage == 3 else 0
+        return float(width * min(how.trained_of(shape), SUMMED))
+    gathered = min(how.weights_of(shape), GATHERED) if how.zero_stage == 3 else 0
     return float(width * (BUCKET + gathered))
 
 
@@ -132,7 +145,7 @@ def transformers_memory(
     shape: ModelShape, dtype_bytes: int, batch_size: int, num_tokens: int
 ) -> Memory:
     """generate of transformers: a cache for a whole batch at its longest."""
-    one_step = Pass(batch_size, 0, 1, dtype_bytes)
+    one_step = Pass(batch_size, 0, 1, dtype_bytes, chunk_tokens=batch_size)
     return {
         "weights": float(dtype_bytes * shape.num_parameters),
         "key-value cache": batch_size * num_tokens * cache_bytes(shape, dtype_bytes, 1),
@@ -145,14 +158,27 @@ def training_host_memory(shape: ModelShape, how: Training, ranks_a_node: int, ow
 
     own: bytes of a rank beside tensors. Off-loaded optimizer states stay on the host.
     """
-    whole, width = float(shape.num_parameters), how.largest.dtype_bytes
+    whole, trained = float(shape.num_parameters), float(how.trained_of(shape))
+    width = how.largest.dtype_bytes
     if how.zero_stage == 0:
-        read = (FLOAT32 + MOMENTS) * whole
+        read = (FLOAT32 + MOMENTS) * trained
     else:
-        read = (FLOAT32 + MOMENTS) * whole / how.num_ranks
-        read += width * whole if how.zero_stage < 3 else 0.0
-    kept = (2 * FLOAT32 + MOMENTS) * whole / how.num_ranks if how.offload_optimizer else 0.0
-    return ranks_a_node * (max(width * whole, read) + kept + own)
+        read = (FLOAT32 + MOMENTS) * trained / how.num_ranks
+        read += width * trained if how.zero_stage < 3 else 0.0
+    return ranks_a_node * (max(width * whole, read) + offloaded_memory(shape, how) + own)
+
+
+def offloaded_memory(shape: ModelShape, how: Training) -> float:
+    """Bytes that a rank keeps on the host instead of its GPU.
+
+    Float32 weights and their gradients, AdamW's moments; in the training dtype gradients as they
+    come (stages 2 and 3) and weights on their way back (stages 1 and 2).
+    """
+    if not how.offload_optimizer:
+        return 0.0
+    copies = 2 if how.zero_stage == 2 else 1
+    numbers = 2 * FLOAT32 + MOMENTS + copies * how.largest.dtype_bytes
+    return float(numbers * how.trained_of(shape) / how.num_ranks)
 
 
 def in_gib(parts: Memory) -> Memory:
@@ -165,7 +191,7 @@ def _stepping(shape: ModelShape, how: Training, parts: Memory) -> float:
     stays = sum(parts[name] for name in ("weights", "float32 copy", "optimizer states"))
     if how.zero_stage == 0:
         return stays + parts["gradients"] + parts["communication"]
-    share = shape.num_parameters / how.num_ranks
+    share = how.trained_of(shape) / how.num_ranks
     stays += parts["gradients"] if how.zero_stage == 3 else 0.0
     stays += parts["communication"]
     return stays + (0.0 if how.offload_optimizer else 3 * FLOAT32 * share)
@@ -173,5 +199,5 @@ def _stepping(shape: ModelShape, how: Training, parts: Memory) -> float:
 
 def _loading(shape: ModelShape, how: Training) -> float:
     """Before ZeRO-3 cuts the weights they are whole on every GPU; the rest needs more later."""
-    whole = float(how.largest.dtype_bytes * shape.num_parameters)
+    whole = float(how.largest.dtype_bytes * how.weights_of(shape))
     return whole * (1 + 1 / how.num_ranks) if how.zero_stage == 3 else 0.0

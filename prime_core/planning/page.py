@@ -5,10 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from prime_core.planning.adapters import adapter_parameters
+from prime_core.planning.disk import Disk
 from prime_core.planning.hardware import GIB, PROCESSORS, Assumptions
 from prime_core.planning.memory import PARTS
 from prime_core.planning.plan import Plan, checkpointing_choices
-from prime_core.planning.stage_plans import StagePlan
+from prime_core.planning.stage_plans import STOPPABLE, StagePlan
+from prime_core.settings_training import Training
 
 WIDTH = 96
 
@@ -32,12 +35,13 @@ def _head(found: Plan, model_name: str, site_name: str) -> Iterator[str]:
     shape, settings, gpu = case.shape, case.settings, case.gpu
     yield (
         f"{settings.run}: {model_name}, {count_text(shape.num_parameters)} parameters, "
-        f"{settings.model.dtype}, ZeRO stage {settings.training.zero_stage}"
+        f"{settings.model.dtype}, {_training_text(settings.training)}"
     )
     yield (
         f"{shape.num_layers} layers, {shape.hidden_size} wide, {shape.num_heads} heads "
         f"({shape.num_kv_heads} for keys and values), vocabulary {shape.vocab_size}"
     )
+    yield from _adapters(found)
     if gpu is PROCESSORS:
         yield f"no GPUs ({site_name}): {gpu.tflops:g} TFLOP/s and {gpu.gb_per_s:g} GB/s a rank"
         return
@@ -45,6 +49,24 @@ def _head(found: Plan, model_name: str, site_name: str) -> Iterator[str]:
         f"{case.num_gpus} GPUs {gpu.name} ({site_name}): {gpu.memory_gib:g} GiB, "
         f"{gpu.tflops:g} TFLOP/s, {gpu.gb_per_s:g} GB/s"
     )
+
+
+def _training_text(training: Training) -> str:
+    text = f"ZeRO stage {training.zero_stage}"
+    text += ", gradient checkpointing" * training.gradient_checkpointing
+    return text + ", optimizer on the host" * (training.offload_optimizer == "cpu")
+
+
+def _adapters(found: Plan) -> Iterator[str]:
+    case = found.case
+    numbers = {
+        stage: adapter_parameters(case.shape, case.settings, stage)
+        for stage in STOPPABLE
+        if stage in found.stages
+    }
+    texts = [f"{stage} {count_text(number)}" for stage, number in numbers.items() if number]
+    if texts:
+        yield f"adapters are trained, numbers: {', '.join(texts)}"
 
 
 def _memory(found: Plan) -> Iterator[str]:
@@ -82,7 +104,7 @@ def _disk(found: Plan) -> Iterator[str]:
     speed = found.case.disk_gb_per_s * 1e9
     for name, number, note in (
         ("weights of one model", disk.model, f"{_time(disk.model / speed)} to read or write"),
-        ("training state beside them", disk.state, _time(disk.state / speed)),
+        *((name, state, _time(state / speed)) for name, state in _states(disk)),
         ("tables of the run", disk.tables, "at most: they are compressed"),
         (
             "the finished run",
@@ -93,6 +115,14 @@ def _disk(found: Plan) -> Iterator[str]:
         ("at most while it runs", disk.most, f"{disk.num_files:,} files at the end"),
     ):
         yield f"  {name:<28} {bytes_text(number):>9}   {note}"
+
+
+def _states(disk: Disk) -> Iterator[tuple[str, float]]:
+    sizes = {*disk.states.values()}
+    if len(sizes) == 1:
+        yield "training state beside them", sizes.pop()
+    else:
+        yield from ((f"training state of {name}", state) for name, state in disk.states.items())
 
 
 def _seconds(found: Plan) -> Iterator[str]:

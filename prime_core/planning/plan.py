@@ -77,7 +77,7 @@ def as_dict(found: Plan) -> dict[str, Any]:
         "stages": {name: _stage_dict(stage) for name, stage in found.stages.items()},
         "disk_gb": {
             "model": found.disk.model / 1e9,
-            "training_state": found.disk.state / 1e9,
+            "training_state": {name: size / 1e9 for name, size in found.disk.states.items()},
             "tables": found.disk.tables / 1e9,
             "at_end": found.disk.at_end / 1e9,
             "most": found.disk.most / 1e9,
@@ -151,22 +151,44 @@ def _gpu_seconds(case: Case, stage: StagePlan, stages: dict[str, StagePlan]) -> 
 
 
 def _iteration_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
-    """Stages one after the other; PRM and policy side by side where there are GPUs for both."""
+    """Sampling, then training; side by side where staleness allows it and GPUs are left for both.
+
+    in turn:        rollout(all GPUs) + learning
+    side by side:   max(rollout(the GPUs that learning leaves), learning)
+    """
+    rollout, ways = _rollout_seconds(case, stages, case.num_gpus), _learning(case, stages)
+    seconds = [rollout + learning for _, learning in ways]
+    for gpus, learning in ways if case.settings.rollout.lag else ():
+        left = case.num_gpus - gpus
+        if 0 < stages["sample"].machine.num_gpus <= left:
+            seconds.append(max(_rollout_seconds(case, stages, left), learning))
+    return min(seconds)
+
+
+def _rollout_seconds(case: Case, stages: dict[str, StagePlan], num_gpus: int) -> float:
+    """From prompts to a batch on so many GPUs: sampling, verification, selection."""
     sample, verify, rounds = stages["sample"], stages["verify"], case.settings.rollout.refill_rounds
-    shards = case.settings.rollout.num_shards
-    waves = _waves(case, sample, shards)
-    seconds = waves * sample.seconds.total + verify.seconds.total
+    waves = _waves(num_gpus, sample, case.settings.rollout.num_shards)
     refill_verify = verify.seconds.start + verify.seconds.compute * _refill_share(case)
-    seconds += rounds * (waves * _refill(case, stages) + refill_verify)
-    seconds += case.assumed.start_s  # selection
-    seconds += stages["score"].seconds.total if "score" in stages else 0.0
-    policy = stages["policy"].seconds.total
-    if "prm" not in stages:
-        return seconds + policy
-    prm = stages["prm"].seconds.total
-    gpus = stages["policy"].machine.num_gpus + stages["prm"].machine.num_gpus
-    beside = case.settings.prm.prm_update == "after" and case.num_gpus >= gpus
-    return seconds + (max(policy, prm) if beside else policy + prm)
+    first = waves * sample.seconds.total + verify.seconds.total
+    later = rounds * (waves * _refill(case, stages) + refill_verify)
+    return first + later + case.assumed.start_s  # selection
+
+
+def _learning(case: Case, stages: dict[str, StagePlan]) -> list[tuple[int, float]]:
+    """GPUs and seconds of the ways from a batch to new weights: PRM and policy one after the
+    other, or side by side where there are GPUs for both.
+    """
+    policy, prm = stages["policy"], stages.get("prm")
+    scoring = stages["score"].seconds.total if "score" in stages else 0.0
+    if prm is None:
+        return [(policy.machine.num_gpus, scoring + policy.seconds.total)]
+    gpus = policy.machine.num_gpus, prm.machine.num_gpus
+    seconds = policy.seconds.total, prm.seconds.total
+    ways = [(max(gpus), scoring + sum(seconds))]
+    if case.settings.prm.prm_update == "after" and case.num_gpus >= sum(gpus):
+        ways.append((sum(gpus), scoring + max(seconds)))
+    return ways
 
 
 def _refill(case: Case, stages: dict[str, StagePlan]) -> float:
@@ -187,17 +209,21 @@ def _refill_share(case: Case) -> float:
 
 def _evaluation_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
     evaluate = stages.get("evaluate")
-    return _waves(case, evaluate, evaluate.jobs) * evaluate.seconds.total if evaluate else 0.0
+    if evaluate is None:
+        return 0.0
+    return _waves(case.num_gpus, evaluate, evaluate.jobs) * evaluate.seconds.total
 
 
-def _waves(case: Case, stage: StagePlan, jobs: int) -> int:
+def _waves(num_gpus: int, stage: StagePlan, jobs: int) -> int:
     """How often jobs must follow each other for lack of GPUs."""
-    at_once = case.num_gpus // max(stage.machine.num_gpus, 1)
+    at_once = num_gpus // max(stage.machine.num_gpus, 1)
     return math.ceil(jobs / max(at_once, 1))
 
 
 def _variant(case: Case, checkpointing: bool) -> Case:
-    return replace(case, checkpointing=checkpointing)
+    changed = {"gradient_checkpointing": checkpointing}
+    training = case.settings.training.model_copy(update=changed)
+    return replace(case, settings=case.settings.model_copy(update={"training": training}))
 
 
 def _gib(number: float) -> float:

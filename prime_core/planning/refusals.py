@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from prime_core.planning.hardware import GIB
 from prime_core.planning.memory import cache_bytes
 from prime_core.planning.shapes import ModelShape
-from prime_core.planning.stage_plans import STOPPABLE, Case, StagePlan
+from prime_core.planning.stage_plans import STOPPABLE, Case, StagePlan, largest_pass
 
 _SAMPLING = ("sample", "evaluate")
 
@@ -84,7 +84,8 @@ def _gpu_memory(case: Case, stage: StagePlan) -> Iterator[str]:
         if not case.uses_vllm:
             advice = "lower rollout.sampler_batch_size, or set rollout.sampler to vllm"
     elif stage.stage == "score":
-        advice = "lower prm.micro_batch_size or rollout.max_response_length"
+        smaller = _smaller_passes(case, stage.stage)
+        advice = " or ".join([*smaller, "lower rollout.max_response_length"])
     else:
         advice = _training_advice(case, stage)
     yield f"{need}: {advice}"
@@ -95,15 +96,27 @@ def _training_advice(case: Case, stage: StagePlan) -> str:
     zero_stage = case.settings.training.zero_stage
     if zero_stage < 3 and stage.machine.num_ranks > 1:
         ways.append(f"raise training.zero_stage {zero_stage}")
+    ways += _memory_settings(case)
     ways.append(f"give {stage.stage} more GPUs than {stage.machine.num_gpus} (stage_resources)")
-    rows = {
-        "sft": case.settings.sft.micro_batch_size,
-        "prm": case.settings.prm.micro_batch_size,
-        "policy": case.settings.policy.micro_batch_size,
-    }[stage.stage]
-    if rows > 1:
-        ways.insert(0, f"lower {stage.stage}.micro_batch_size {rows}")
+    ways = [*_smaller_passes(case, stage.stage), *ways]
     return ", ".join(ways[:-1]) + (", or " if ways[:-1] else "") + ways[-1]
+
+
+def _smaller_passes(case: Case, stage: str) -> Iterator[str]:
+    """What lets fewer sequences through the model at once; nothing where it is one already."""
+    if (rows := largest_pass(case, stage).rows) > 1:
+        if budget := case.settings.training.max_token_len_per_gpu:
+            yield f"lower training.max_token_len_per_gpu {budget}"
+        else:
+            yield f"lower {'prm' if stage == 'score' else stage}.micro_batch_size {rows}"
+
+
+def _memory_settings(case: Case) -> Iterator[str]:
+    training = case.settings.training
+    if not training.gradient_checkpointing:
+        yield "set training.gradient_checkpointing to true"
+    if training.zero_stage and training.offload_optimizer == "none":
+        yield "set training.offload_optimizer to cpu"
 
 
 def _cache(case: Case, stage: StagePlan) -> Iterator[str]:

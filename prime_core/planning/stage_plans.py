@@ -12,6 +12,7 @@ from functools import cached_property
 
 from prime_core.planning import memory
 from prime_core.planning.activations import Pass
+from prime_core.planning.adapters import adapter_parameters, adapter_width
 from prime_core.planning.disk import model_bytes, state_bytes
 from prime_core.planning.hardware import GIB, Assumptions, Gpu
 from prime_core.planning.memory import Memory, Training
@@ -56,7 +57,7 @@ class Machine:
 class Case:
     """What is planned. machines: by stage; num_gpus: that the run may use at a time.
 
-    disk_gb_per_s: of one job. checkpointing, offload_optimizer: of training.
+    disk_gb_per_s: of one job.
     """
 
     shape: ModelShape
@@ -67,8 +68,6 @@ class Case:
     num_gpus: int
     assumed: Assumptions
     disk_gb_per_s: float
-    checkpointing: bool = False
-    offload_optimizer: bool = False
 
     @cached_property
     def dtype_bytes(self) -> int:
@@ -142,24 +141,31 @@ def largest_pass(case: Case, stage: str) -> Pass:
         rows, prompt, response = settings.sft.micro_batch_size, 0, settings.sft.max_length
     else:
         rows = (settings.policy if stage == "policy" else settings.prm).micro_batch_size
-    trains = stage != "score"
+    training, trains = settings.training, stage != "score"
+    if training.max_token_len_per_gpu:
+        rows = max(training.max_token_len_per_gpu // (prompt + response), 1)
     return Pass(
         rows,
         prompt,
         response,
         case.dtype_bytes,
-        checkpointing=trains and case.checkpointing,
+        checkpointing=trains and training.gradient_checkpointing,
         entropy=stage == "policy",
+        adapter_width=adapter_width(case.shape, settings, stage) if trains else 0,
+        packed=training.packing,
+        chunk_tokens=training.logprobs_chunk_size,
     )
 
 
 def training_of(case: Case, stage: str) -> Training:
     """How a training stage runs."""
+    training = case.settings.training
     return Training(
-        case.settings.training.zero_stage,
+        training.zero_stage,
         case.machines[stage].num_ranks,
         largest_pass(case, stage),
-        case.offload_optimizer,
+        training.offload_optimizer == "cpu",
+        adapter_parameters(case.shape, case.settings, stage),
     )
 
 
@@ -180,9 +186,9 @@ def _training(case: Case, stage: str) -> StagePlan:
 def _training_seconds(case: Case, stage: str, how: Training) -> Seconds:
     flops = training_flops(case, stage)
     model = model_bytes(case.shape, case.dtype_bytes)
-    state = state_bytes(case.shape, case.dtype_bytes, how.zero_stage)
-    share = (state - model * (how.zero_stage in (1, 2))) / how.num_ranks
-    own = model + share + (model if how.zero_stage in (1, 2) else 0.0)  # what one rank handles
+    state = state_bytes(how.trained_of(case.shape), case.dtype_bytes, how.zero_stage)
+    whole = case.dtype_bytes * how.trained_of(case.shape) if how.zero_stage in (1, 2) else 0.0
+    own = model + (state - whole) / how.num_ranks + whole  # what one rank handles
     saved = 0.0 if stage == "sft" else state
     return Seconds(
         start=case.assumed.start_s,
@@ -195,7 +201,8 @@ def _training_seconds(case: Case, stage: str, how: Training) -> Seconds:
 def training_flops(case: Case, stage: str) -> float:
     """FLOPs of a whole update: a backward pass is two forward ones, recomputing one more."""
     settings, work = case.settings, case.work
-    train = 3 + case.checkpointing
+    frozen = adapter_parameters(case.shape, settings, stage) > 0  # no gradients of its weights
+    train = 3 - frozen + settings.training.gradient_checkpointing
     if stage == "sft":
         longest = settings.sft.max_length
         prompt = case.assumed.prompt_share * longest

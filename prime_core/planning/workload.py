@@ -78,7 +78,7 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
 
 def _benchmark(benchmark: Benchmark, assumed: Assumptions) -> BenchmarkWork:
     return BenchmarkWork(
-        num_responses=assumed.problems * benchmark.n_samples_per_prompt,
+        num_responses=(benchmark.num_problems or assumed.problems) * benchmark.n_samples_per_prompt,
         response_tokens=assumed.response_share * benchmark.max_response_length,
         longest=benchmark.max_response_length,
     )

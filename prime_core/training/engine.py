@@ -17,7 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prime_core import fast_copies
 from prime_core.settings import Optimizer
-from prime_core.training import distributed
+from prime_core.settings_training import Training
+from prime_core.training import distributed, lora, universal
+from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.models import load_model, load_tokenizer, save_model
 
 TRAINING_STATE = "training_state"
@@ -37,15 +39,18 @@ class Trainer:
         model: PreTrainedModel,
         optimizer: Optimizer,
         rate_at: Callable[[int], float],
-        zero_stage: int,
+        training: Training,
     ) -> None:
         """Start the engine. `rate_at(step)` is the factor on the learning rate."""
         import deepspeed
 
         distributed.start_ranks()
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        if training.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.packs = give_logprobs(model)  # whether it takes packed sequences
         adamw = torch.optim.AdamW(
-            model.parameters(),
+            [weight for weight in model.parameters() if weight.requires_grad],
             lr=optimizer.learning_rate,
             betas=optimizer.betas,
             weight_decay=optimizer.weight_decay,
@@ -54,10 +59,10 @@ class Trainer:
             model=model,
             optimizer=adamw,
             lr_scheduler=LambdaLR(adamw, rate_at),
-            config=_deepspeed_config(optimizer.grad_clip, zero_stage, model.dtype),
+            config=_deepspeed_config(optimizer.grad_clip, training, model.dtype),
         )
         self.engine.train()
-        self._zero_stage = zero_stage
+        self._zero_stage = training.zero_stage
 
     @property
     def num_steps(self) -> int:
@@ -99,27 +104,43 @@ class Trainer:
             self.engine._zero3_consolidated_16bit_state_dict() if self._zero_stage == 3 else None
         )
         if distributed.rank() == 0:
-            save_model(self.engine.module, tokenizer, folder, whole)
+            model = self.engine.module
+            if lora.has_adapter(model):
+                whole = whole or model.state_dict()
+                lora.save_adapter(model, whole, folder / lora.ADAPTER)
+                whole = lora.merged(model, whole)
+            save_model(model, tokenizer, folder, whole)
 
     def save_state(self, folder: Path) -> None:
         """Write what `load_state` reads: weights, optimizer, schedule, step, random state."""
         state = {"torch_rng_state": torch.get_rng_state()}
-        self.engine.save_checkpoint(
-            str(folder / TRAINING_STATE), tag=CHECKPOINT_TAG, client_state=state
-        )
+        with lora.without_frozen(self.engine.module):
+            self.engine.save_checkpoint(
+                str(folder / TRAINING_STATE),
+                tag=CHECKPOINT_TAG,
+                client_state=state,
+                exclude_frozen_parameters=True,
+            )
 
     def load_state(self, folder: Path) -> None:
-        """Continue where `save_state` was called. Raises ValueError naming the folder."""
+        """Continue where `save_state` was called, on any number of ranks and at any ZeRO stage.
+
+        Raises ValueError naming the folder, universal.NoRoom where a conversion needs more disk.
+        """
         if not (folder / TRAINING_STATE / CHECKPOINT_TAG).is_dir():
             raise ValueError(f"{folder}: holds no training state; delete it and run again")
         try:
             with fast_copies.nearest(folder) as place:
-                source = str(Path(place) / TRAINING_STATE)
-                _, state = self.engine.load_checkpoint(source, tag=CHECKPOINT_TAG)
+                source = Path(place) / TRAINING_STATE
+                state = universal.load(
+                    self.engine, source, CHECKPOINT_TAG, self._zero_stage, beside=folder
+                )
+        except universal.NoRoom:
+            raise
         except Exception as error:  # DeepSpeed and torch raise of everything here
             raise ValueError(
                 f"{folder}: its training state does not load ({type(error).__name__}: {error}); "
-                "it is damaged, or of another ZeRO stage or (ZeRO 1 to 3) number of ranks"
+                "it is damaged, or of another model"
             ) from error
         torch.set_rng_state(state["torch_rng_state"])
 
@@ -141,31 +162,44 @@ def naming_a_full_disk(path: Path) -> Iterator[None]:
 
 
 def continue_training(
-    folder: Path, dtype: str, optimizer: Optimizer, zero_stage: int, state: Path | None = None
+    folder: Path,
+    dtype: str,
+    optimizer: Optimizer,
+    training: Training,
+    state: Path | None = None,
+    adapter: lora.Adapter | None = None,
 ) -> tuple[Trainer, PreTrainedTokenizerBase]:
     """A trainer at constant rate that goes on from a folder; one without a state starts afresh.
 
-    state: another folder to go on from, with a training state of the same model.
+    state: another folder to go on from, with a training state of the same model. adapter: what is
+    trained, where it is not all weights; then any folder but that of its start needs a state.
     """
     distributed.start_ranks()
-    model = load_model(folder, dtype)
-    trainer = Trainer(model, optimizer, lambda _step: 1.0, zero_stage)
-    if state is not None or (folder / TRAINING_STATE).exists():
+    model = load_model(adapter.start if adapter else folder, dtype)
+    if adapter:
+        lora.add_adapter(model, adapter)
+    trainer = Trainer(model, optimizer, lambda _step: 1.0, training)
+    goes_on = adapter is not None and folder != adapter.start
+    if state is not None or goes_on or (folder / TRAINING_STATE).exists():
         trainer.load_state(state or folder)
     return trainer, load_tokenizer(folder)
 
 
-def _deepspeed_config(grad_clip: float, zero_stage: int, dtype: torch.dtype) -> dict[str, Any]:
+def _deepspeed_config(grad_clip: float, training: Training, dtype: torch.dtype) -> dict[str, Any]:
+    zero: dict[str, Any] = {
+        "stage": training.zero_stage,
+        "stage3_gather_16bit_weights_on_model_save": True,
+    }
+    if training.offload_optimizer == "cpu":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
         # Passes are counted by Trainer.step; DeepSpeed must neither divide nor count.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": grad_clip,
-        "zero_optimization": {
-            "stage": zero_stage,
-            "stage3_gather_16bit_weights_on_model_save": True,
-        },
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # it would be compiled first; torch's does the same
         "bf16": {"enabled": dtype == torch.bfloat16},
         "steps_per_print": 2**31,
     }

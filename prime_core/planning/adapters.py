@@ -1,0 +1,64 @@
+"""How many numbers are trained where adapters (LoRA) stand beside frozen weights.
+
+In: a shape, a section `lora` of the settings. Out: numbers. The layers are those of decoders of the
+Llama kind, as in `prime_core.planning.shapes`.
+"""
+
+from __future__ import annotations
+
+from prime_core.planning.shapes import ModelShape, PlanError
+from prime_core.settings import Settings
+from prime_core.settings_lora import ALL_LINEAR, Lora
+
+
+def adapter_parameters(shape: ModelShape, settings: Settings, stage: str) -> int:
+    """Numbers of the adapters that a stage trains, rank (in + out) for each matrix; 0 without.
+
+    Raises PlanError naming the key and a layer that such a model does not have.
+    """
+    lora = _lora(settings, stage)
+    if lora is None:
+        return 0
+    layers = _linear_layers(shape)
+    widths = sum(sum(layers[name]) for name in _targets(shape, lora, stage))
+    return shape.num_layers * lora.rank * widths
+
+
+def adapter_width(shape: ModelShape, settings: Settings, stage: str) -> int:
+    """Inner widths of one layer's adapters, added up. Raises PlanError as above."""
+    lora = _lora(settings, stage)
+    return lora.rank * len(_targets(shape, lora, stage)) if lora else 0
+
+
+def _lora(settings: Settings, stage: str) -> Lora | None:
+    sections = {"sft": settings.sft.lora, "prm": settings.prm.lora, "policy": settings.policy.lora}
+    return sections[stage]
+
+
+def _targets(shape: ModelShape, lora: Lora, stage: str) -> list[str]:
+    """The matrices of a layer that get an adapter."""
+    layers = _linear_layers(shape)
+    if lora.target_modules == ALL_LINEAR:
+        return list(layers)
+    names = sorted({name.rpartition(".")[2] for name in lora.target_modules})
+    for name in names:
+        if name not in layers:
+            raise PlanError(
+                f"{stage}.lora.target_modules: {name} is no linear layer of the model; expected "
+                f"'{ALL_LINEAR}' or some of {', '.join(layers)}"
+            )
+    return names
+
+
+def _linear_layers(shape: ModelShape) -> dict[str, tuple[int, int]]:
+    """Widths, in and out, of one layer's matrices."""
+    hidden, inner = shape.hidden_size, shape.intermediate_size
+    return {
+        "down_proj": (inner, hidden),
+        "gate_proj": (hidden, inner),
+        "k_proj": (hidden, shape.kv_width),
+        "o_proj": (shape.query_width, hidden),
+        "q_proj": (hidden, shape.query_width),
+        "up_proj": (hidden, inner),
+        "v_proj": (hidden, shape.kv_width),
+    }

@@ -1,0 +1,175 @@
+"""Low-rank adapters (LoRA, arXiv 2106.09685): a few trained numbers beside frozen weights.
+
+    y = x W^T + alpha / rank (x A^T) B^T        W [out, in] frozen, A [rank, in], B [out, rank]
+
+A is random at first, from the run's seed, B zero. In: a model, the settings of one section. Out:
+the model with adapters (library peft); for readers its weights with the adapters added, and the
+adapters in peft's own format. W is the start model's at every iteration, never a merged one: what
+is merged is rounded once, and rounding errors do not add up.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from prime_core.seeds import derive_seed
+from prime_core.settings import Settings
+from prime_core.settings_lora import ALL_LINEAR, Lora
+from prime_core.training.models import ModelError
+
+# In the folder of the merged weights. Beside them transformers would add the adapter once more.
+ADAPTER = "adapter"
+_NAME = "default"  # peft's, of a model's only adapter
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The adapter of one trained model.
+
+    key: its section of the settings, for errors. start: folder of the frozen weights. seed: of A.
+    """
+
+    settings: Lora
+    key: str
+    start: Path
+    seed: int
+
+
+def adapter_of(lora: Lora | None, stage: str, start: Path, seed: int) -> Adapter | None:
+    """The adapter that a stage trains, from the run's seed; None where it trains all weights."""
+    if lora is None:
+        return None
+    return Adapter(lora, f"{stage}.lora", start, derive_seed(seed, stage, "lora"))
+
+
+def add_adapter(model: PreTrainedModel, adapter: Adapter) -> None:
+    """Freeze the model and put an untrained adapter into it, which changes nothing at first.
+
+    Raises ModelError naming the key where the model has no such layers.
+    """
+    from peft import LoraConfig, inject_adapter_in_model  # it takes a second to import
+
+    lora = adapter.settings
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=target_modules(model, lora, adapter.key),
+        task_type="CAUSAL_LM",
+        # relative to the run's folder, which may be moved
+        base_model_name_or_path=str(Path(*adapter.start.parts[-2:])),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(adapter.seed)
+        inject_adapter_in_model(config, model)
+
+
+def target_modules(model: PreTrainedModel, lora: Lora, key: str) -> list[str]:
+    """Names of layers that get an adapter. Raises ModelError naming the key and a wrong name."""
+    output = model.get_output_embeddings()
+    linear = {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not output
+    }
+    known = sorted({name.rpartition(".")[2] for name in linear})
+    if lora.target_modules == ALL_LINEAR:
+        return known
+    wrong = [
+        target
+        for target in lora.target_modules
+        if not any(f".{name}".endswith(f".{target}") for name in linear)
+    ]
+    if wrong:
+        raise ModelError(
+            f"{key}.target_modules: the model has no linear layer {', '.join(wrong)}; expected "
+            f"'{ALL_LINEAR}' or some of {', '.join(known)}"
+        )
+    return sorted(lora.target_modules)
+
+
+def check_targets(model: PreTrainedModel, settings: Settings) -> None:
+    """Raise ModelError, naming the key, where a section `lora` does not suit the start model."""
+    first_prm = settings.prm.lora if settings.prm.path is None else None  # else another model's
+    for stage, lora in (
+        ("sft", settings.sft.lora),
+        ("prm", first_prm),
+        ("policy", settings.policy.lora),
+    ):
+        if lora is not None:
+            target_modules(model, lora, f"{stage}.lora")
+
+
+def has_adapter(model: nn.Module) -> bool:
+    """Whether `add_adapter` was here."""
+    return hasattr(model, "peft_config")
+
+
+def merged(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of an ordinary model that computes the same, by its names.
+
+    weights: of the model with its adapter, whole. Sums and products are in float32 and rounded to
+    the weights' own format once.
+    """
+    config = _config(model)
+    scale = config.lora_alpha / config.r
+    ordinary = {}
+    for name, weight in weights.items():
+        layer, is_adapted, kind = name.partition(".base_layer.")
+        if is_adapted and kind == "weight":
+            a, b = (weights[f"{layer}.lora_{part}.{_NAME}.weight"].float() for part in "AB")
+            weight = (weight.float() + scale * (b @ a)).to(weight.dtype)
+        if ".lora_" not in name:
+            ordinary[f"{layer}.{kind}" if is_adapted else name] = weight
+    return ordinary
+
+
+def save_adapter(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    """Write the adapter alone, as peft.PeftModel.from_pretrained reads it."""
+    from peft import get_peft_model_state_dict
+
+    folder.mkdir()
+    own = get_peft_model_state_dict(model, weights, _NAME, save_embedding_layers=False)
+    named = {f"base_model.model.{name}": weight.contiguous() for name, weight in own.items()}
+    save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = copy.copy(_config(model))
+    config.inference_mode = True
+    config.target_modules = sorted(config.target_modules)  # a set: its order is another each time
+    config.save_pretrained(str(folder))
+
+
+@contextmanager
+def without_frozen(model: nn.Module) -> Iterator[None]:
+    """Within, the model's state holds what is trained alone.
+
+    DeepSpeed's exclude_frozen_parameters would leave the second name of tied weights in it.
+    """
+    frozen = [
+        name
+        for name, weight in model.named_parameters(remove_duplicate=False)
+        if not weight.requires_grad
+    ]
+
+    def drop(_model: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+        for name in frozen:
+            state.pop(prefix + name, None)
+
+    handle = model.register_state_dict_post_hook(drop)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _config(model: nn.Module) -> Any:
+    return model.peft_config[_NAME]  # type: ignore[index, union-attr]
