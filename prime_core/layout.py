@@ -83,6 +83,10 @@ class RunFiles:
         """The groups that passed the filter."""
         return self.iteration(iteration) / "batch.parquet"
 
+    def surplus(self, iteration: int) -> Path:
+        """Groups that passed the filter as well and may enter the next batch."""
+        return self.iteration(iteration) / "surplus.parquet"
+
     def rewards(self, iteration: int) -> Path:
         """Implicit rewards of the batch."""
         return self.iteration(iteration) / "rewards.parquet"

@@ -33,7 +33,7 @@ class RunState:
 
     def is_last(self, iteration: int) -> bool:
         """Whether an iteration's weights are among the newest that are kept."""
-        return iteration > self.settings.iterations - self.settings.checkpoints.keep_last
+        return iteration > self.settings.iterations - self.settings.num_last_kept
 
     def is_kept(self, iteration: int) -> bool:
         """Whether an iteration's weights stay on disk."""
@@ -80,8 +80,10 @@ class RunState:
 
     def end(self) -> None:
         """Remove what killed workflows leave: weights no longer needed, unfinished folders."""
+        last_user = 1 + self.settings.rollout.lag
         for iteration in range(1, self.settings.iterations):
-            if not self.is_kept(iteration) and self.files.metrics(iteration + 1, "policy").exists():
+            used = self.files.metrics(iteration + last_user, "policy").exists()
+            if used and not self.is_kept(iteration):
                 for folder in (self.files.policy(iteration), self.files.prm(iteration)):
                     shutil.rmtree(folder, ignore_errors=True)
         for pattern in (".*.tmp", ".*.old"):

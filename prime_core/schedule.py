@@ -52,6 +52,14 @@ def refill_round(
     return [int(row) for row in order if int(row) not in taken][:num_wanted]
 
 
+def sampling_policy(iteration: int, lag: int) -> int:
+    """The iteration whose policy an iteration samples from: max(i - 1 - lag, 0).
+
+    Without lag the newest one; with lag 1 it is there before the iteration before is trained on.
+    """
+    return max(iteration - 1 - lag, 0)
+
+
 def round_of(shard: int, num_shards: int) -> tuple[int, int]:
     """The round of a shard number, and the shard's place within the round."""
     return divmod(shard, num_shards)

@@ -13,8 +13,8 @@ import torch
 
 from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.layout import RunFiles
-from prime_core.rollouts import OUTCOMES, ROLLOUTS, TableError, read_table
-from prime_core.settings import Filter
+from prime_core.rollouts import BATCH, OUTCOMES, ROLLOUTS, TableError, read_table
+from prime_core.settings import Filter, Rollout
 
 
 def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.DataFrame:
@@ -60,6 +60,36 @@ def filter_groups(judged: pd.DataFrame, bounds: Filter) -> pd.DataFrame:
 def first_groups(kept: pd.DataFrame, num_groups: int) -> pd.DataFrame:
     """The responses of the first groups; surplus groups are left out."""
     return kept[group_ids(kept) < num_groups].reset_index(drop=True)
+
+
+def groups_after(kept: pd.DataFrame, num_groups: int) -> pd.DataFrame:
+    """The surplus: the responses of the groups that `first_groups` leaves out."""
+    return kept[group_ids(kept) >= num_groups].reset_index(drop=True)
+
+
+def staleness(judged: pd.DataFrame, iteration: int) -> pd.Series:
+    """How many updates older than the policy that an iteration trains each response's policy is.
+
+    iteration - 1 - policy_iteration
+    """
+    return iteration - 1 - judged["policy_iteration"]
+
+
+def usable(judged: pd.DataFrame, iteration: int, max_staleness: int) -> pd.DataFrame:
+    """The responses that an iteration may be trained on."""
+    return judged[staleness(judged, iteration) <= max_staleness].reset_index(drop=True)
+
+
+def read_carried(files: RunFiles, iteration: int, rollout: Rollout) -> pd.DataFrame:
+    """Groups that the iteration before left over for this one; none where none are kept."""
+    if not rollout.keeps_surplus or iteration == 1:
+        return BATCH.empty_table().to_pandas()
+    return read_table(files.surplus(iteration - 1), BATCH)
+
+
+def rows_of(groups: pd.DataFrame, prompts: pd.DataFrame) -> list[int]:
+    """Rows of the table of prompts that these groups answer."""
+    return np.flatnonzero(prompts["prompt_id"].isin(groups["prompt_id"])).tolist()
 
 
 def num_groups(judged: pd.DataFrame) -> int:

@@ -13,8 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from prime_core.settings_lora import Lora
+from prime_core.settings_mismatch import MismatchCorrection
 from prime_core.settings_rollout import Rollout
 from prime_core.settings_section import CHANGEABLE, Section
+from prime_core.settings_training import Training
 
 # Names of runs and benchmarks are names of files.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -46,7 +49,9 @@ class Model(Section):
     """The language model that the run starts from."""
 
     path: str | None = Field(
-        None, description="Local folder or hub id of a causal LM; null builds a small one (build)."
+        None,
+        description="Local folder, .gguf file or hub id of a causal LM; null builds a small one "
+        "(build).",
     )
     build: BuildModel = Field(default_factory=BuildModel)
     dtype: Literal["float32", "bfloat16"] = Field(
@@ -91,6 +96,11 @@ class Data(Section):
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Our column name -> the file's: prompt, ground_truth, ability, response, ...",
+    )
+    ground_truth_after: str = Field(
+        "",
+        description="Ground truth is what follows the last of these marks, such as '####' in "
+        "GSM8K's answers; '': the whole value.",
     )
     system_prompt: str = Field("", description="System message put before every prompt; '' none.")
     prompt_suffix: str = Field("", description="Text added to the end of every user message.")
@@ -140,6 +150,9 @@ class Sft(Section):
     max_length: int = Field(1024, ge=2, description="Tokens; longer demonstrations are dropped.")
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of steps. Paper: 0.1.")
     optimizer: Optimizer = Field(default_factory=Optimizer)
+    lora: Lora | None = Field(
+        None, description="Low-rank adapters; null: all weights are trained, as in the paper."
+    )
 
 
 class Verification(Section):
@@ -209,9 +222,12 @@ class Prm(Section):
     micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
     epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
     optimizer: PrmOptimizer = Field(default_factory=PrmOptimizer)
+    lora: Lora | None = Field(
+        None, description="Low-rank adapters; null: all weights are trained, as in the paper."
+    )
 
 
-class Policy(Section):
+class Policy(MismatchCorrection):
     """Advantages and the policy update."""
 
     adv_estimator: Literal["rloo", "grpo", "dr_grpo", "reinforce", "reinforce_pp"] = Field(
@@ -239,6 +255,9 @@ class Policy(Section):
     micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
     ppo_epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
     optimizer: PolicyOptimizer = Field(default_factory=PolicyOptimizer)
+    lora: Lora | None = Field(
+        None, description="Low-rank adapters; null: all weights are trained, as in the paper."
+    )
 
     @model_validator(mode="after")
     def _dual_clip_above_one(self) -> Policy:
@@ -247,24 +266,14 @@ class Policy(Section):
         return self
 
 
-class Training(Section):
-    """How DeepSpeed trains SFT, PRM and policy alike."""
-
-    zero_stage: int = Field(0, ge=0, le=3, description="DeepSpeed ZeRO stage.")
-    checkpoint_minutes: float = Field(
-        30.0,
-        ge=0,
-        description="Minutes of training that the death of a node may cost; 0: checkpoints within "
-        "a stage only when it is told to stop.",
-        json_schema_extra=CHANGEABLE,
-    )
-
-
 class Benchmark(Section):
     """One evaluation of a model on a table of problems."""
 
     file: str = Field(
         "validation", description="'validation': the run's held-out problems; else a table's path."
+    )
+    num_problems: int | None = Field(
+        None, ge=1, description="The first of the table's problems; null: all."
     )
     n_samples_per_prompt: int = Field(1, ge=1)
     temperature: float = Field(0.0, ge=0, description="0: greedy.")
@@ -368,6 +377,11 @@ class Settings(Section):
                 "float32 copy of the weights and loses small updates"
             )
         return self
+
+    @property
+    def num_last_kept(self) -> int:
+        """Newest iterations whose weights stay: further iterations would go on from them."""
+        return max(self.checkpoints.keep_last, 1 + self.rollout.lag)
 
     @property
     def run_dir(self) -> Path:

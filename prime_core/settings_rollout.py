@@ -30,6 +30,18 @@ class Rollout(Section):
     refill_rounds: int = Field(
         0, ge=0, description="Further rounds of fresh prompts while the filtered batch is short."
     )
+    max_staleness: int = Field(
+        0,
+        ge=0,
+        description="How many updates older than the policy in training the one may be that "
+        "sampled. Paper: 0.",
+    )
+    stale_rollouts: Literal["overlap", "surplus"] = Field(
+        "overlap",
+        description="What max_staleness is used for. overlap: each iteration is sampled so many "
+        "updates earlier, beside training; surplus: groups without a place in a batch enter the "
+        "next one.",
+    )
     num_shards: int = Field(
         2, ge=1, description="Sampling and verification jobs a round.", json_schema_extra=CHANGEABLE
     )
@@ -55,3 +67,13 @@ class Rollout(Section):
         description="vLLM: no compilation and no CUDA graphs; starts sooner, samples slower.",
         json_schema_extra=CHANGEABLE,
     )
+
+    @property
+    def lag(self) -> int:
+        """How many updates behind the newest policy the one is that an iteration samples from."""
+        return self.max_staleness if self.stale_rollouts == "overlap" else 0
+
+    @property
+    def keeps_surplus(self) -> bool:
+        """Whether groups that pass the filter and find no place wait for the next iteration."""
+        return self.max_staleness > 0 and self.stale_rollouts == "surplus"

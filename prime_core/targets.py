@@ -6,6 +6,7 @@ from functools import cached_property
 
 from prime_core.layout import RunFiles
 from prime_core.run_state import RunState
+from prime_core.schedule import sampling_policy
 from prime_core.settings import Settings
 
 
@@ -42,8 +43,35 @@ class Targets:
         """Implicit rewards of the batch; nothing where only outcomes count."""
         return [str(self.files.rewards(iteration))] if self.has_rewards else []
 
+    def sampled_policy(self, iteration: int) -> str:
+        """The policy that an iteration samples from (rollout.max_staleness)."""
+        return str(self.files.policy(sampling_policy(iteration, self.settings.rollout.lag)))
+
+    def carried(self, iteration: int) -> list[str]:
+        """Groups that the iteration before left over; nothing where none are kept."""
+        keeps = self.settings.rollout.keeps_surplus and iteration > 1
+        return [str(self.files.surplus(iteration - 1))] if keeps else []
+
+    def judged(self, iteration: int) -> dict[str, list[str]]:
+        """What an iteration's batch is selected from."""
+        return {
+            "rollouts": self.rollouts(iteration),
+            "outcomes": self.outcomes(iteration),
+            "carried": self.carried(iteration),
+        }
+
+    @property
+    def frozen_policy(self) -> list[str]:
+        """The first policy, where adapters are trained beside its weights."""
+        return [str(self.files.policy(0))] if self.settings.policy.lora else []
+
+    @property
+    def frozen_prm(self) -> list[str]:
+        """The first PRM, where adapters are trained beside its weights."""
+        return [str(self.files.prm(0))] if self.settings.prm.lora else []
+
     def earlier_rounds(self, iteration: int, shard: int) -> list[str]:
-        """What a refill round looks at: rollouts and outcomes of the rounds before it."""
+        """What sampling looks at first: rollouts and outcomes of the rounds before it."""
         a_round = self.shards_a_round(iteration)
         earlier = shard // a_round * a_round
         return self.rollouts(iteration)[:earlier] + self.outcomes(iteration)[:earlier]

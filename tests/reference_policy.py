@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from prime_core import filtering, logprobs, masked, policy_loss
+from prime_core import filtering, logprobs, masked, mismatch, policy_loss
 from tests.comparison import Comparison, compare, groups_of, tensors
 
 
@@ -86,6 +86,27 @@ def verl_loss(name: str) -> list[Comparison]:
     for kind in ("k1", "k2", "k3"):
         ours = policy_loss.kl_estimate(x["log_prob"], x["old_log_prob"], kind)
         comparisons.append(compare(kind, ours, x[f"kl_{kind}"]))
+    return comparisons + corrections(x, mask)
+
+
+def corrections(x: dict[str, Tensor], mask: Tensor) -> list[Comparison]:
+    """Truncated importance sampling, and the rejection masks that compare a ratio.
+
+    The masks' bounds are not recorded; these lie between what was kept and what was rejected.
+    """
+    ratios = policy_loss.log_ratio(x["old_log_prob"], x["rollout_log_prob"])
+    comparisons = []
+    for level in ("token", "sequence"):
+        for clip in (1.2, 2.0):
+            weights, _ = mismatch.truncated_weights(ratios, mask, clip, level)
+            comparisons.append(compare(f"tis {level} {clip}", weights, x[f"tis_{level}_{clip}"]))
+    for level, key, low, high in (
+        ("token", "rs_token_k1", 0.625, 1.67),
+        ("sequence", "rs_seq_sum_k1", 0.5, 2.0),
+        ("geometric", "rs_seq_mean_k1", 0.85, 1.2),
+    ):
+        accepted = mismatch.accepted_tokens(ratios, mask, level, low, high)
+        comparisons.append(compare(f"{level} rejection", accepted.float(), x[key]))
     return comparisons
 
 
@@ -109,7 +130,7 @@ def orig_masked(name: str) -> list[Comparison]:
 def orig_logprobs(name: str) -> list[Comparison]:
     """Log-probabilities of tokens."""
     x, _ = tensors(name)
-    ours = logprobs.token_logprobs(x["logits"], x["labels"], chunk_tokens=4)
+    ours = logprobs.predictions(x["logits"], x["labels"])[0]
     return [compare("logprobs", ours, x["logprobs"])]
 
 
@@ -117,7 +138,7 @@ def orig_entropy(name: str) -> list[Comparison]:
     """Mean entropy over tokens and its gradient."""
     x, _ = tensors(name)
     logits = x["logits"].clone().requires_grad_()
-    entropy = logprobs.token_entropy(logits, chunk_tokens=4)
+    _, entropy = logprobs.predictions(logits, torch.zeros_like(x["eos_mask"], dtype=torch.long))
     loss = masked.token_mean(entropy, x["eos_mask"].bool())
     loss.backward()
     assert logits.grad is not None

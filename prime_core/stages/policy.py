@@ -41,7 +41,7 @@ def run(run_dir: Path, iteration: int) -> None:
                 with watch.part("old_logprobs"):
                     update.compute_old_logprobs()
             with watch.part("train"):
-                unfinished.take_steps(update, _plan(settings, batch, iteration), "policy")
+                unfinished.take_steps(update, _plan(settings, update, iteration), "policy")
             with watch.part("save"):
                 update.trainer.save(files.policy(iteration), update.tokenizer)
             metrics = update.metrics() | watch.seconds
@@ -55,17 +55,18 @@ def run(run_dir: Path, iteration: int) -> None:
             )
 
 
-def _plan(settings: Settings, batch: LearningBatch, iteration: int) -> list[list[int]]:
-    """All epochs' minibatches."""
-    num_rows, policy = len(batch.sequences), settings.policy
-    return minibatch_plan(
-        num_rows,
+def _plan(settings: Settings, update: Update, iteration: int) -> list[list[int]]:
+    """All epochs' minibatches, of the responses that have a token to train on."""
+    rows, policy = update.correction.rows, settings.policy
+    plan = minibatch_plan(
+        len(rows),
         policy.ppo_mini_batch_size,
         policy.ppo_epochs,
         settings.seed,
         "policy",
         iteration,
     )
+    return [[rows[place] for place in places] for places in plan]
 
 
 def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:

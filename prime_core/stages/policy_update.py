@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ from torch import Tensor
 from prime_core.advantage import advantages
 from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum, masked_var, token_mean
+from prime_core.mismatch import Correction, correction
 from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_estimate
 from prime_core.seeds import derive_seed
 from prime_core.settings import Settings
 from prime_core.stages.context import Metrics
-from prime_core.training.batches import pad
 from prime_core.training.distributed import gather
 from prime_core.training.engine import continue_training
 from prime_core.training.learning_batch import LearningBatch
-from prime_core.training.models import device
+from prime_core.training.lora import adapter_of
+from prime_core.training.passes import passes_of
 from prime_core.training.scoring import logprobs_and_entropy, score
 from prime_core.training.updates import step_on
 
@@ -50,14 +52,20 @@ class Update:
             files.policy(iteration - 1),
             settings.model.dtype,
             policy.optimizer,
-            settings.training.zero_stage,
+            settings.training,
             state,
+            adapter_of(policy.lora, "policy", files.policy(0), settings.seed),
         )
         if state is None:
             torch.manual_seed(derive_seed(settings.seed, "policy", iteration))
         self.batch, self.settings = batch, settings
         self.reference_logprobs = reference_logprobs
-        self.pad_token_id = int(self.tokenizer.pad_token_id)
+        self.sampler_logprobs = batch.matrix(
+            [row.tolist() for row in batch.rows["sampler_logprobs"]]
+        )
+        self.passes = passes_of(
+            settings.training, policy.micro_batch_size, self.tokenizer, self.trainer.packs
+        )
         self.advantages, self.returns = advantages(
             adv_estimator=policy.adv_estimator,
             outcome=batch.outcome,
@@ -80,27 +88,37 @@ class Update:
         rows = score(
             self.trainer.engine,
             self.batch.sequences,
-            pad_token_id=self.pad_token_id,
-            device=device(),
-            micro_batch_size=self.settings.policy.micro_batch_size,
+            self.passes,
             temperature=self.settings.rollout.temperature,
         )
         self.trainer.engine.train()
         self.figures["old_logprobs"] = self.batch.matrix(rows)
 
+    @cached_property
+    def correction(self) -> Correction:
+        """What makes up for the sampler's log-probabilities, which are not the old ones."""
+        policy = self.settings.policy
+        return correction(
+            self.figures["old_logprobs"],
+            self.sampler_logprobs,
+            self.batch.mask,
+            tis_clip=policy.tis_clip,
+            tis_level=policy.tis_level,
+            rejection_level=policy.rejection_level,
+            rejection_low=policy.rejection_low,
+            rejection_high=policy.rejection_high,
+        )
+
     def metrics(self) -> Metrics:
-        """Means over all tokens of all steps."""
+        """Means over all accepted tokens of all steps; of the mismatch over the whole batch."""
         sums, norms = self.figures["sums"], self.figures["norms"]
         parts = gather(sums)
         totals = {name: sum(part.get(name, 0.0) for part in parts) for name in sums}
         count = totals.pop("num_tokens")
         mask = self.batch.mask
-        sampler = self.batch.matrix([row.tolist() for row in self.batch.rows["sampler_logprobs"]])
-        mismatch = kl_estimate(self.figures["old_logprobs"], sampler, "k1")
         return {
             **{f"actor/{name}": total / count for name, total in totals.items()},
-            # KL(sampler || trainer), estimated on the sampler's own tokens
-            "actor/mismatch_kl": -float(token_mean(mismatch, mask)),
+            **self._mismatch(),
             "actor/grad_norm": sum(norms) / len(norms),
             "actor/num_steps": self.trainer.num_steps,
             "actor/learning_rate": self.trainer.learning_rate,
@@ -109,33 +127,54 @@ class Update:
             "return/mean": float(token_mean(self.returns, mask)),
         }
 
+    def _mismatch(self) -> Metrics:
+        """KL(sampler || trainer), estimated on the sampler's own tokens, and its correction."""
+        policy, correction, mask = self.settings.policy, self.correction, self.batch.mask
+        figures: Metrics = {}
+        for name, kind in (("actor/mismatch_kl", "k1"), ("actor/mismatch_kl_k3", "k3")):
+            kl = kl_estimate(self.sampler_logprobs, self.figures["old_logprobs"], kind)
+            figures[name] = float(token_mean(kl, mask))
+        if policy.tis_clip:
+            accepted = correction.accepted
+            figures["actor/tis_weight_mean"] = float(token_mean(correction.weights, accepted))
+            figures["actor/tis_truncated_share"] = float(token_mean(correction.truncated, accepted))
+        if policy.rejection_level != "none":
+            figures["actor/rejected_share"] = float(token_mean(~correction.accepted, mask))
+            num_left = len(self.batch.sequences) - len(correction.rows)
+            figures["actor/rejected_responses_share"] = num_left / len(self.batch.sequences)
+        return figures
+
     def step(self, rows: list[int]) -> None:
-        """One optimizer step on these responses."""
-        num_tokens = int(self.batch.mask[rows].sum())
+        """One optimizer step on these responses, each with an accepted token."""
+        num_tokens = int(self.correction.accepted[rows].sum())
 
         def loss_of(indices: list[int], counted: bool) -> Tensor:
             return self._loss(indices, len(rows), num_tokens, counted)
 
-        micro_batch_size = self.settings.policy.micro_batch_size
-        norm = step_on(self.trainer, self.batch.sequences, rows, micro_batch_size, loss_of)
+        norm = step_on(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
         self.figures["norms"].append(norm)
 
     def _loss(self, rows: list[int], num_sequences: int, num_tokens: int, counted: bool) -> Tensor:
         policy = self.settings.policy
-        padded = pad(self.batch.sequences.take(rows), self.pad_token_id, device())
+        batch = self.passes.batch(self.batch.sequences.take(rows))
         logprobs, entropy = logprobs_and_entropy(
-            self.trainer.engine, padded, self.settings.rollout.temperature
+            self.trainer.engine,
+            batch,
+            self.settings.rollout.temperature,
+            self.passes.chunk_tokens,
         )
-        old_logprobs = self._part(self.figures["old_logprobs"], rows, padded.mask)
+        old_logprobs = self._part(self.figures["old_logprobs"], rows, batch.mask)
+        accepted = self._part(self.correction.accepted, rows, batch.mask)
         losses, clipped = clipped_surrogate(
             logprobs,
             old_logprobs,
-            self._part(self.advantages, rows, padded.mask),
-            padded.mask,
+            self._part(self.advantages, rows, batch.mask),
+            accepted,
             policy.eps_clip,
             policy.eps_clip_high,
             policy.clip_ratio_c,
         )
+        losses = losses * self._part(self.correction.weights, rows, batch.mask)
         figures = {
             "pg_loss": losses,
             "entropy": entropy,
@@ -143,14 +182,16 @@ class Update:
             "ppo_kl": kl_estimate(old_logprobs, logprobs, "k1"),
         }
         if self.reference_logprobs is not None:
-            reference = self._part(self.reference_logprobs, rows, padded.mask)
+            reference = self._part(self.reference_logprobs, rows, batch.mask)
             figures["kl_reference"] = kl_estimate(logprobs, reference, policy.kl_estimator)
             losses = losses + policy.kl_coef * figures["kl_reference"]
         if counted:
-            self._count(figures, padded.mask)
+            self._count(figures, accepted)
+        if policy.entropy_coef:  # a weight of 0 would still cost entropy's gradient
+            losses = losses - policy.entropy_coef * entropy
         return LOSS_AGGREGATIONS[policy.loss_agg_mode](
-            losses - policy.entropy_coef * entropy,
-            padded.mask,
+            losses,
+            accepted,
             num_tokens=num_tokens,
             num_sequences=num_sequences,
             max_response_length=self.settings.rollout.max_response_length,

@@ -1,6 +1,7 @@
 """Stage `sample`: draw responses for one shard of an iteration's prompts.
 
-In: data/train.parquet, the policy of the iteration before, outcomes of earlier rounds (refill).
+In: data/train.parquet, the policy of the iteration before (or an older one, rollout.max_staleness),
+outcomes of earlier rounds (refill), groups that the iteration before left over.
 Out: iterations/<i>/rollouts/<shard>.parquet, metrics/sample-<shard>.json.
 """
 
@@ -12,8 +13,15 @@ import pandas as pd
 
 from prime_core.layout import RunFiles
 from prime_core.rollouts import PROMPTS, ROLLOUTS, read_table, write_json, write_table
-from prime_core.schedule import first_round, num_first_round, refill_round, round_of, shard_of
-from prime_core.selection import filter_groups, num_groups, read_judged
+from prime_core.schedule import (
+    first_round,
+    num_first_round,
+    refill_round,
+    round_of,
+    sampling_policy,
+    shard_of,
+)
+from prime_core.selection import filter_groups, num_groups, read_carried, read_judged, rows_of
 from prime_core.settings import Settings
 from prime_core.stages.context import (
     Metrics,
@@ -34,7 +42,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         num_shards = files.num_shards(iteration, settings.rollout.num_shards)
         write_json(files.shard_count(iteration), num_shards)
         prompts = read_table(files.train, PROMPTS)
-        asked = prompts.iloc[rows_asked(settings, files, len(prompts), iteration, shard)]
+        asked = prompts.iloc[rows_asked(settings, files, prompts, iteration, shard)]
         sampler, rows = _sample(settings, files, asked, iteration, watch)
         write_table(files.rollouts(iteration, shard), rows, ROLLOUTS)
         metrics = _metrics(rows) | watch.seconds
@@ -49,18 +57,26 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
 
 
 def rows_asked(
-    settings: Settings, files: RunFiles, num_prompts: int, iteration: int, shard: int
+    settings: Settings, files: RunFiles, prompts: pd.DataFrame, iteration: int, shard: int
 ) -> list[int]:
-    """Rows of the training table that this shard asks; none where the batch is full already."""
-    rollout = settings.rollout
+    """Rows of the training table that this shard asks; none where the batch is full already.
+
+    Groups left over by the iteration before have their places in the batch: so much less is asked,
+    and never their prompts again.
+    """
+    rollout, num_prompts = settings.rollout, len(prompts)
     num_shards = files.num_shards(iteration, rollout.num_shards)
     this_round, place = round_of(shard, num_shards)
+    carried = read_carried(files, iteration, rollout)
+    room, known = rollout.rollout_batch_size - num_groups(carried), rows_of(carried, prompts)
     wanted = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
-    asked = first_round(num_prompts, wanted, iteration, settings.seed)
-    rows = asked
+    drawn = first_round(num_prompts, wanted, iteration, settings.seed)
+    fresh = [row for row in drawn if row not in known]
+    rows = fresh[: num_first_round(max(room, 0), rollout.oversample_factor)]
+    asked = [*known, *rows]
     for earlier in range(1, this_round + 1):
         judged = read_judged(files, iteration, range(earlier * num_shards))
-        missing = rollout.rollout_batch_size - num_groups(filter_groups(judged, settings.filter))
+        missing = room - num_groups(filter_groups(judged, settings.filter))
         num_fresh = num_first_round(max(missing, 0), rollout.oversample_factor)
         rows = refill_round(num_prompts, num_fresh, asked, iteration, settings.seed)
         asked = [*asked, *rows]
@@ -79,13 +95,14 @@ def _sample(
         from prime_core.samplers.choice import refuse_mixture
 
     rollout = settings.rollout
+    sampled_by = sampling_policy(iteration, rollout.lag)
     num_responses = len(asked) * rollout.n_samples_per_prompt
     with watch.part("choose"):
-        sampler = _choose(settings, files, iteration)
+        sampler = _choose(settings, files, iteration, files.policy(sampled_by))
     with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
         responses = ask(
             sampler=sampler,
-            model_path=files.policy(iteration - 1),
+            model_path=files.policy(sampled_by),
             prompts=asked,
             purpose="sample",
             iteration=iteration,
@@ -100,19 +117,17 @@ def _sample(
             progress=bar.update,
         )
     refuse_mixture(sampler, files.sampler(iteration))
-    return sampler, [row | {"policy_iteration": iteration - 1} for row in responses]
+    return sampler, [row | {"policy_iteration": sampled_by} for row in responses]
 
 
-def _choose(settings: Settings, files: RunFiles, iteration: int) -> str:
+def _choose(settings: Settings, files: RunFiles, iteration: int, policy: Path) -> str:
     """The iteration's sampler; shards that start together agree on one."""
     from prime_core.samplers.choice import choose_for_iteration
 
     record = files.sampler(iteration)
     begun = any(files.rollouts(iteration, 0).parent.glob("*.parquet"))
     with only_one(record, files.root):
-        return choose_for_iteration(
-            settings.rollout.sampler, files.policy(iteration - 1), record, begun
-        )
+        return choose_for_iteration(settings.rollout.sampler, policy, record, begun)
 
 
 def _metrics(rows: list[dict]) -> Metrics:

@@ -1,7 +1,8 @@
 """Stage `select`: gather an iteration's judged responses and keep the groups to train on.
 
-In: iterations/<i>/rollouts/*.parquet and outcomes/*.parquet of all rounds.
-Out: iterations/<i>/batch.parquet, metrics/select.json.
+In: iterations/<i>/rollouts/*.parquet and outcomes/*.parquet of all rounds; with
+rollout.stale_rollouts `surplus` the groups that the iteration before left over.
+Out: iterations/<i>/batch.parquet, metrics/select.json; then also surplus.parquet.
 
 Raises EmptyBatch with a histogram of the prompts' accuracies when no group passes the filter.
 """
@@ -17,8 +18,12 @@ from prime_core.selection import (
     accuracy_histogram,
     filter_groups,
     first_groups,
+    groups_after,
     num_groups,
+    read_carried,
     read_judged,
+    staleness,
+    usable,
 )
 from prime_core.settings import Settings
 from prime_core.stages.context import Metrics, finish, only_one, open_run, place_of
@@ -29,49 +34,73 @@ class EmptyBatch(ValueError):
 
 
 def run(run_dir: Path, iteration: int) -> None:
-    """Select the batch of one iteration."""
+    """Select the batch of one iteration: groups left over before, then fresh ones."""
     settings, files = open_run(run_dir)
     rollout = settings.rollout
     with only_one(files.batch(iteration), run_dir):
         num_shards = files.num_shards(iteration, rollout.num_shards)
         judged = read_judged(files, iteration, range(num_shards * (1 + rollout.refill_rounds)))
-        kept = filter_groups(judged, settings.filter)
+        passed = filter_groups(judged, settings.filter)
+        carried = read_carried(files, iteration, rollout)
+        kept = pd.concat([carried, passed], ignore_index=True)
         if kept.empty:
             raise EmptyBatch(_explain_empty(judged, settings, iteration))
         batch = first_groups(kept, rollout.rollout_batch_size)
+        if rollout.keeps_surplus:
+            left = groups_after(kept, rollout.rollout_batch_size)
+            surplus = usable(left, iteration + 1, rollout.max_staleness)
+            write_table(files.surplus(iteration), surplus, BATCH)
         write_table(files.batch(iteration), batch, BATCH)
-        metrics = _metrics(judged, kept, batch, settings)
+        metrics = {
+            **_sampled(judged, passed),
+            **_selected(kept, batch, settings),
+            **(_stale(batch, iteration) if rollout.max_staleness else {}),
+        }
         finish(
             files.metrics(iteration, "select"),
             metrics,
             f"{place_of(iteration, settings)} select: "
-            f"sampled accuracy {metrics['rollout/accuracy']:.3f}, "
-            f"{num_groups(batch)} of {num_groups(judged)} prompts kept "
+            f"sampled accuracy {metrics.get('rollout/accuracy', float('nan')):.3f}, "
+            f"{num_groups(batch)} of {num_groups(carried) + num_groups(judged)} prompts kept "
             f"({len(batch)} responses)",
         )
 
 
-def _metrics(
-    judged: pd.DataFrame, kept: pd.DataFrame, batch: pd.DataFrame, settings: Settings
-) -> Metrics:
+def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
+    """Of what the iteration sampled; counts alone where groups left over filled the batch."""
     means = judged.groupby("prompt_id")["outcome"].mean()
     lengths = judged["response_tokens"].map(len)
-    return {
-        "rollout/accuracy": float(judged["outcome"].mean()),
+    counts: Metrics = {
         "rollout/num_prompts": num_groups(judged),
         "rollout/num_responses": len(judged),
         "rollout/num_tokens": int(lengths.sum()),
+        "rollout/no_verdict": int(judged["outcome"].isna().sum()),
+    }
+    if judged.empty:
+        return counts
+    return counts | {
+        "rollout/accuracy": float(judged["outcome"].mean()),
         "rollout/response_length_mean": float(lengths.mean()),
         "rollout/clip_ratio": float(judged["finish_reason"].eq("length").mean()),
-        "rollout/no_verdict": int(judged["outcome"].isna().sum()),
+        "filter/kept_share": num_groups(passed) / num_groups(judged),
+        "filter/share_all_correct": float(means.eq(1).mean()),
+        "filter/share_all_wrong": float(means.eq(0).mean()),
+    }
+
+
+def _selected(kept: pd.DataFrame, batch: pd.DataFrame, settings: Settings) -> Metrics:
+    return {
         "filter/num_prompts_kept": num_groups(batch),
         "filter/num_prompts_surplus": num_groups(kept) - num_groups(batch),
         "filter/num_responses_kept": len(batch),
-        "filter/kept_share": num_groups(kept) / num_groups(judged),
-        "filter/share_all_correct": float(means.eq(1).mean()),
-        "filter/share_all_wrong": float(means.eq(0).mean()),
         "filter/batch_fill": num_groups(batch) / settings.rollout.rollout_batch_size,
     }
+
+
+def _stale(batch: pd.DataFrame, iteration: int) -> Metrics:
+    """How old the batch is, in updates; groups left over by the iteration before."""
+    age = staleness(batch, iteration)
+    return {"rollout/staleness_mean": float(age.mean()), "rollout/staleness_max": int(age.max())}
 
 
 def _explain_empty(judged: pd.DataFrame, settings: Settings, iteration: int) -> str:

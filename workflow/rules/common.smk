@@ -74,8 +74,13 @@ def policy_of(wildcards):
 
 
 def previous_policy(wildcards):
-    """The policy that an iteration samples from and trains."""
+    """The policy that an iteration trains."""
     return str(FILES.policy(int(wildcards.iteration) - 1))
+
+
+def sampled_policy(wildcards):
+    """The policy that an iteration samples from; an older one does not wait for training."""
+    return TARGETS.sampled_policy(int(wildcards.iteration))
 
 
 def previous_prm(wildcards):
@@ -88,14 +93,14 @@ def earlier_rounds(wildcards):
     return TARGETS.earlier_rounds(int(wildcards.iteration), int(wildcards.shard))
 
 
-def all_rollouts(wildcards):
-    """Rollouts of all shards of an iteration."""
-    return TARGETS.rollouts(int(wildcards.iteration))
+def judged_responses(wildcards):
+    """Rollouts and outcomes of all shards of an iteration, and groups left over before."""
+    return TARGETS.judged(int(wildcards.iteration))
 
 
-def all_outcomes(wildcards):
-    """Outcomes of all shards of an iteration."""
-    return TARGETS.outcomes(int(wildcards.iteration))
+def carried_groups(wildcards):
+    """Groups that the iteration before left over: so much less is sampled."""
+    return TARGETS.carried(int(wildcards.iteration))
 
 
 def scoring_prm(wildcards):
@@ -108,7 +113,7 @@ def scoring_prm(wildcards):
 def reference(wildcards):
     """The model that implicit rewards are relative to."""
     if SETTINGS.prm.prm_reference == "policy":
-        return previous_policy(wildcards)
+        return sampled_policy(wildcards)
     return str(FILES.reference)
 
 

@@ -3,7 +3,8 @@
 The order of scoring and PRM update (prm.prm_update) is an edge of the graph: `scoring_prm`.
 Weights that are not kept are temporary: they go away when nothing waits for them.
 
-REQUIRED INPUTS: iterations/<i>/batch.parquet, policy and PRM of the iteration before, reference.
+REQUIRED INPUTS: iterations/<i>/batch.parquet, policy and PRM of the iteration before, reference;
+where adapters are trained the first policy or PRM, whose weights they stand beside.
 OUTPUTS: iterations/<i>/rewards.parquet, prm/, policy/.
 """
 
@@ -34,6 +35,7 @@ rule prm:
     input:
         batch=BATCH,
         prm=previous_prm,
+        frozen=TARGETS.frozen_prm,
         reference=rewards_before_update,
     output:
         prm=temp(directory(f"{ITERATION}/prm")),
@@ -66,6 +68,7 @@ rule policy:
         batch=BATCH,
         rewards=rewards_for_policy,
         policy=previous_policy,
+        frozen=TARGETS.frozen_policy,
     output:
         policy=temp(directory(f"{ITERATION}/policy")),
         metrics=f"{ITERATION}/metrics/policy.json",

@@ -1,15 +1,25 @@
 """From a policy to a batch: sampling, verification, selection.
 
-REQUIRED INPUTS: data/train.parquet, the policy of the iteration before.
-OUTPUTS: iterations/<i>/{rollouts,outcomes}/<shard>.parquet, batch.parquet.
+Which policy samples is an edge of the graph: `sampled_policy`. With rollout.max_staleness it is an
+older one, so that sampling does not wait for the training of the iteration before.
+
+REQUIRED INPUTS: data/train.parquet, the policy of the iteration before, or an older one.
+OUTPUTS: iterations/<i>/{rollouts,outcomes}/<shard>.parquet, batch.parquet, surplus.parquet.
 """
+
+SURPLUS = (
+    {"surplus": f"{ITERATION}/surplus.parquet"}
+    if SETTINGS.rollout.keeps_surplus
+    else {}
+)
 
 
 rule sample:
     """Responses to one shard of an iteration's prompts."""
     input:
         prompts=str(FILES.train),
-        policy=previous_policy,
+        policy=sampled_policy,
+        carried=carried_groups,
         earlier=earlier_rounds,
     output:
         rollouts=ROLLOUTS,
@@ -49,9 +59,9 @@ rule verify:
 rule select:
     """The groups that are trained on."""
     input:
-        rollouts=all_rollouts,
-        outcomes=all_outcomes,
+        unpack(judged_responses),
     output:
+        **SURPLUS,
         batch=BATCH,
         metrics=f"{ITERATION}/metrics/select.json",
     log:

@@ -1,0 +1,38 @@
+"""Settings of the correction between sampler and trainer, a part of the section `policy`.
+
+The mathematics is `prime_core.mismatch`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from prime_core.settings_section import Section
+
+
+class MismatchCorrection(Section):
+    """What is done where the trainer gives sampled tokens another probability than the sampler."""
+
+    tis_clip: float = Field(
+        0.0,
+        ge=0,
+        description="Truncated importance sampling: largest weight, 1 or above; 0: off.",
+    )
+    tis_level: Literal["token", "sequence"] = Field(
+        "token", description="A weight for each token, or one for a response: the tokens' product."
+    )
+    rejection_level: Literal["none", "token", "sequence", "geometric"] = Field(
+        "none",
+        description="What is left out where its probability ratio lies outside the bounds below: "
+        "tokens, or responses by their tokens' product or geometric mean.",
+    )
+    rejection_low: float = Field(0.5, gt=0, le=1, description="Inclusive.")
+    rejection_high: float = Field(2.0, ge=1, description="Inclusive.")
+
+    @model_validator(mode="after")
+    def _weights_up_to_one_stay(self) -> MismatchCorrection:
+        if 0 < self.tis_clip < 1:
+            raise ValueError(f"tis_clip must be 0 (off) or at least 1, got {self.tis_clip}")
+        return self
