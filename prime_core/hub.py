@@ -12,6 +12,8 @@ import os
 import time
 from pathlib import Path
 
+from prime_core.gguf_files import is_gguf
+
 # Files beside the weights, and weights that are there a second time in another format or number.
 _BESIDE = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 _TWICE = ["*/*", "consolidated*", "*.fp16*", "*.bf16*", "*.fp32*"]
@@ -29,6 +31,7 @@ class HubError(ValueError):
 def is_hub_id(path: str) -> bool:
     """Whether a model's path can only be meant as an id of the hub: no such folder, owner/name."""
     looks_local = Path(path).is_absolute() or path.startswith((".", "~")) or path.count("/") > 1
+    looks_local = looks_local or is_gguf(path)
     return not (looks_local or Path(path).is_dir())
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from prime_core.data.tables import DataError, as_messages, read_demonstrations, read_problems
 from prime_core.settings import Data
+from tests.shared_data import read_jsonl, shared
 
 QUESTION = [{"role": "user", "content": "1+2=?"}]
 ROWS: list[dict] = [
@@ -149,6 +150,32 @@ def test_structured_ground_truth_becomes_json(name, tmp_path):
     tests = {"inputs": ["1\n"], "outputs": [["2"]]}
     (row,), _ = read(write(tmp_path / name, [{"prompt": "a", "ground_truth": tests}]))
     assert json.loads(row["ground_truth"]) == tests
+
+
+def test_the_truth_behind_a_mark_is_what_follows_the_last_one(tmp_path):
+    rows: list[dict] = [
+        {"prompt": "a", "ground_truth": "48/2 = 24, so\n#### 72"},
+        {"prompt": "b", "ground_truth": "#### 1\n####  1,234 "},
+        {"prompt": "without", "ground_truth": "72"},
+        {"prompt": "nothing behind it", "ground_truth": "so\n#### "},
+        {"prompt": "no text", "ground_truth": 72},
+        {"prompt": "c", "ground_truth": "####\\frac{1}{2}"},
+    ]
+    found, num_malformed = read(write(tmp_path / "a.jsonl", rows), ground_truth_after="####")
+    assert [row["ground_truth"] for row in found] == ["72", "1,234", "\\frac{1}{2}"]
+    assert num_malformed == 3
+
+
+def test_gsm8k_as_published_has_its_answers():
+    rows = read_jsonl("gsm8k_test.jsonl.gz")
+    found, num_malformed = read(
+        shared("data/gsm8k_test.jsonl.gz"),
+        columns={"prompt": "question", "ground_truth": "answer"},
+        ground_truth_after="####",
+    )
+    assert num_malformed == 0
+    assert [row["ground_truth"] for row in found] == [row["final"] for row in rows]
+    assert len(found) == 1319
 
 
 def test_repeated_identities_are_refused_with_their_number(tmp_path):

@@ -30,7 +30,7 @@ def read_problems(path: Path, split: str, data: Data) -> tuple[list[Row], int]:
     rows: list[Row] = []
     for place, row in enumerate(table):
         messages = as_messages(_value(row, "prompt", data), data)
-        answer = _value(row, "ground_truth", data)
+        answer = _after(data.ground_truth_after, _value(row, "ground_truth", data))
         if messages is None or answer is None or not str(answer).strip():
             continue
         rows.append(
@@ -75,6 +75,14 @@ def as_messages(prompt: Any, data: Data) -> list[dict[str, str]] | None:
         messages = [{"role": "system", "content": data.system_prompt}, *messages]
     last = messages[-1]
     return [*messages[:-1], {**last, "content": last["content"] + data.prompt_suffix}]
+
+
+def _after(mark: str, answer: Any) -> Any:
+    """The text behind the last mark, None where there is none; without a mark the value itself."""
+    if not mark:
+        return answer
+    _, found, text = answer.rpartition(mark) if isinstance(answer, str) else ("", "", "")
+    return text.strip() if found else None
 
 
 def _is_message(value: Any) -> bool:

@@ -17,6 +17,7 @@ from typing import Literal
 import click
 
 from prime_core import hub
+from prime_core.gguf_files import GgufError, is_gguf, read_header
 from prime_core.launch.arguments import asked_settings
 from prime_core.settings import Settings
 
@@ -100,6 +101,8 @@ def look(need: Need, to: Path | None, fetch: bool) -> Found:
         problem = _table_problem(Path(need.path))
         size = 0 if problem else Path(need.path).stat().st_size
         return Found(need, size, "" if problem else need.path, problem)
+    if is_gguf(need.path):
+        return _look_at_gguf(need)
     folder = Path(need.path)
     if need.is_on_hub:
         try:
@@ -112,6 +115,17 @@ def look(need: Need, to: Path | None, fetch: bool) -> Found:
     if parts:
         return Found(need, problem=f"{need.path}: {parts[0]}")
     return Found(need, hub.model_size(folder), str(folder))
+
+
+def _look_at_gguf(need: Need) -> Found:
+    path = Path(need.path)
+    if need.key != "model.path":
+        return Found(need, problem=f"{path}: a GGUF file can be model.path only; name a folder")
+    try:
+        read_header(path)
+    except GgufError as error:
+        return Found(need, problem=str(error))
+    return Found(need, path.stat().st_size, need.path)
 
 
 def table(found: list[Found]) -> str:

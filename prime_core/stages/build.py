@@ -1,20 +1,25 @@
 """Stage `build`: the model that the run starts from, as a folder of the run.
 
 In: settings (model.path, or model.build). Out: models/base, a Hugging Face folder: links to the
-files of a local folder or of the hub's cache, or a small model built from scratch.
+files of a local folder or of the hub's cache, what a GGUF file holds, or a small model built from
+scratch.
 
-Raises ModelError when the model or its tokenizer cannot be used.
+Raises ModelError when the model or its tokenizer cannot be used, or lacks the layers that a section
+`lora` names.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from prime_core.gguf_files import is_gguf
 from prime_core.rollouts import atomic_folder
 from prime_core.seeds import derive_seed
 from prime_core.settings import Settings
 from prime_core.stages.context import finish, only_one, open_run
 from prime_core.training.build_model import build_model, build_tokenizer
+from prime_core.training.gguf_models import load_gguf
+from prime_core.training.lora import check_targets
 from prime_core.training.models import (
     find_model,
     link_model,
@@ -29,16 +34,21 @@ def run(run_dir: Path) -> None:
     settings, files = open_run(run_dir)
     with only_one(files.base_model, run_dir):
         with atomic_folder(files.base_model) as folder:
-            if settings.model.path is None:
+            path = settings.model.path
+            if path is None:
                 _build(settings, folder)
+            elif is_gguf(path):
+                save_model(*load_gguf(Path(path), settings.model.dtype), folder)
             else:
-                link_model(find_model(settings.model.path), folder)
+                link_model(find_model(path), folder)
             load_tokenizer(folder)
-            num_parameters = load_model(folder, settings.model.dtype).num_parameters()
+            model = load_model(folder, settings.model.dtype)
+            check_targets(model, settings)
+            num_parameters = model.num_parameters()
         finish(
             files.setup_metrics("build"),
             {"model/num_parameters": num_parameters},
-            f"build: {settings.model.path or 'a small Qwen2 from scratch'}, "
+            f"build: {path or 'a small Qwen2 from scratch'}, "
             f"{num_parameters / 1e6:.2f} M parameters",
         )
 

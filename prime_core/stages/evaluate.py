@@ -55,11 +55,13 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
 
 def _problems(chosen: Benchmark, settings: Settings, files: RunFiles) -> pd.DataFrame:
     if chosen.file == "validation":
-        return read_table(files.validation, PROMPTS)
-    rows, _num_malformed = read_problems(Path(chosen.file), "benchmark", settings.data)
-    if not rows:
-        raise DataError(f"{chosen.file}: holds no usable problem")
-    return pd.DataFrame(rows)
+        problems = read_table(files.validation, PROMPTS)
+    else:
+        rows, _num_malformed = read_problems(Path(chosen.file), "benchmark", settings.data)
+        if not rows:
+            raise DataError(f"{chosen.file}: holds no usable problem")
+        problems = pd.DataFrame(rows)
+    return problems.head(chosen.num_problems or len(problems))
 
 
 def _sample(
