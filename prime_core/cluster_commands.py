@@ -188,8 +188,6 @@ def fetch(to: Path | None, check: bool, arguments: tuple[str, ...]) -> None:
     help="What one job gets of the shared disk.",
 )
 @click.option("--disk-tb", type=click.FloatRange(min=0), help="Your room on it.")
-@click.option("--gradient-checkpointing", is_flag=True, help="As if layers were recomputed.")
-@click.option("--offload-optimizer", is_flag=True, help="As if its states lay on the host.")
 @click.option("--assume", multiple=True, metavar="NAME=VALUE", help="Another assumption.")
 @click.option("--json", is_flag=True, help="For programs.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -110,12 +110,12 @@ def _explain_one(problem: dict[str, Any]) -> str:
 def _suggestion(location: tuple[str | int, ...]) -> str:
     section: type[BaseModel] = Settings
     for part in location[:-1]:
-        annotation = (
-            section.model_fields[str(part)].annotation if part in section.model_fields else None
-        )
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        field = section.model_fields.get(str(part))
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()  # it may be null
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not inner:
             return ""
-        section = annotation
+        section = inner[0]
     near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.6)
     known = ", ".join(section.model_fields)
     return f"; did you mean '{near[0]}'?" if near else f"; expected one of: {known}"

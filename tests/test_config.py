@@ -106,6 +106,10 @@ def test_all_wrong_keys_are_named_at_once():
         ),
         ({"model.dtype": "bfloat16"}, ["model.dtype 'bfloat16'", "training.zero_stage"]),
         (
+            {"training.offload_optimizer": "cpu"},
+            ["training.offload_optimizer 'cpu'", "training.zero_stage"],
+        ),
+        (
             {"data.arithmetic": {"min_terms": 4, "max_terms": 2}},
             ["min_terms", "4", "max_terms", "2"],
         ),

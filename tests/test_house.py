@@ -21,6 +21,7 @@ PURE = {
     "implicit_reward",
     "logprobs",
     "masked",
+    "mismatch",
     "policy_loss",
     "prm_loss",
     "schedule",

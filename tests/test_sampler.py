@@ -20,9 +20,13 @@ from prime_core.samplers.ask import ask
 from prime_core.settings import Settings
 from prime_core.training.batches import Sequences
 from prime_core.training.models import load_model, save_model
+from prime_core.training.passes import Passes
 from prime_core.training.scoring import score
 from tests.tiny_model import ragged_sequences, save_tiny_model, tiny
 
+PASSES = Passes(
+    12, None, packing=False, chunk_tokens=64, pad_token_id=0, device=torch.device("cpu")
+)
 PARAMS = SamplingParams(temperature=1.0, top_p=1.0, top_k=0, max_response_length=6)
 REQUESTS = [
     Request(prompt, request_seed(0, "sample", 1, f"p{place}", 0))
@@ -181,7 +185,7 @@ def test_reported_log_probabilities_are_the_models(model, expected):
     sequences = Sequences(
         [request.prompt_tokens for request in REQUESTS], [one.tokens for one in expected]
     )
-    rows = score(model, sequences, pad_token_id=0, device=torch.device("cpu"), micro_batch_size=4)
+    rows = score(model, sequences, PASSES)
     for one, row in zip(expected, rows, strict=True):
         assert one.logprobs == pytest.approx(row, abs=1e-5)
 
@@ -191,14 +195,7 @@ def test_log_probabilities_at_a_temperature_are_those_of_the_flattened_model(tin
     sequences = Sequences(
         [request.prompt_tokens for request in REQUESTS], [one.tokens for one in ones]
     )
-    rows = score(
-        model,
-        sequences,
-        pad_token_id=0,
-        device=torch.device("cpu"),
-        micro_batch_size=12,
-        temperature=0.5,
-    )
+    rows = score(model, sequences, PASSES, temperature=0.5)
     for one, row in zip(ones, rows, strict=True):
         assert one.logprobs == pytest.approx(row, abs=1e-5)
 

@@ -12,6 +12,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 from prime_core.samplers import Engine, Request, SamplingParams, request_seed
 from prime_core.training.batches import Sequences
 from prime_core.training.models import load_model
+from prime_core.training.passes import Passes
 from prime_core.training.scoring import score
 from tests.test_sampler import chi_square, next_logprobs
 from tests.tiny_model import FIRST_BYTE, NUM_TOKENS
@@ -119,13 +120,10 @@ def assert_same(ours: Answer, others: Answer, tolerance: float) -> None:
 def model_logprobs(folder: Path, one: Answer) -> list[list[float]]:
     """What training computes for the same tokens."""
     sequences = Sequences([r.prompt_tokens for r in REQUESTS], tokens(one))
-    return score(
-        load_model(folder, "float32"),
-        sequences,
-        pad_token_id=0,
-        device=torch.device("cpu"),
-        micro_batch_size=8,
+    passes = Passes(
+        8, None, packing=False, chunk_tokens=64, pad_token_id=0, device=torch.device("cpu")
     )
+    return score(load_model(folder, "float32"), sequences, passes)
 
 
 def test_greedy_is_token_for_token_that_of_transformers(cases, answers):

@@ -238,10 +238,16 @@ def test_all_groups_filtered_out_stops_with_the_histogram(finished, tmp_path):
     ("changes", "absent"),
     [
         ({"prm": {"prm_update": "none"}}, "rewards.parquet"),
-        ({"prm": {"prm_update": "before", "prm_reference": "policy"}}, None),
+        (
+            {
+                "prm": {"prm_update": "before", "prm_reference": "policy", "lora": {"rank": 4}},
+                "policy": {"lora": {"rank": 4}},
+            },
+            None,
+        ),
         ({"rollout": {"refill_rounds": 1}, "filter": {"filter_accuracy": True}}, None),
     ],
-    ids=["outcome only", "update before scoring, policy as reference", "refill"],
+    ids=["outcome only", "update before scoring, policy as reference, adapters", "refill"],
 )
 def test_other_orders_of_the_graph_run(finished, tmp_path, changes, absent):
     folder = warmed_up(finished, tmp_path)

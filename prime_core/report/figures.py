@@ -153,12 +153,14 @@ FIGURES = (
         "KL divergences",
         "From the top, where recorded: sampling policy against the updated one (the size of a "
         "step), policy against the frozen reference (the way gone since the start), and sampler "
-        "against trainer on the same weights, which should be rounding only. All are estimates "
+        "against trainer, which should be rounding only, unless rollout.max_staleness lets an "
+        "older policy sample: then at the bottom how many updates older it was. All are estimates "
         "from sampled tokens, so values a little below 0 are noise.",
         (
             Panel("update", {"update": "actor/ppo_kl"}),
             Panel("reference", {"reference": "actor/kl_reference"}),
             Panel("mismatch", {"mismatch": "actor/mismatch_kl"}),
+            Panel("staleness", {"staleness": "rollout/staleness_mean"}, bounds=(0, None)),
         ),
         height=3.4,
     ),

@@ -23,11 +23,11 @@ from prime_core.settings import Settings
 from prime_core.stages.context import Stopwatch, finish, only_one, open_run, place_of
 from prime_core.stages.score import logprobs_under, reference_of
 from prime_core.stages.unfinished import Unfinished
-from prime_core.training.batches import pad
 from prime_core.training.distributed import gather
 from prime_core.training.engine import continue_training
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
-from prime_core.training.models import device
+from prime_core.training.lora import adapter_of
+from prime_core.training.passes import passes_of
 from prime_core.training.scoring import response_logprobs
 from prime_core.training.updates import minibatch_plan, step_on
 
@@ -45,6 +45,8 @@ def run(run_dir: Path, iteration: int) -> None:
             if settings.prm.prm_update == "after"
             else reference_of(settings, files, iteration)
         )
+        if settings.prm.lora:
+            inputs.append(files.prm(0))  # the weights that stay as they are
         unfinished = Unfinished(files.prm(iteration), inputs, settings, watch)
         update = unfinished.resume(
             lambda state: Update(settings, files, iteration, batch, reference, state)
@@ -94,13 +96,17 @@ class Update:
             files.prm(iteration - 1),
             settings.model.dtype,
             settings.prm.optimizer,
-            settings.training.zero_stage,
+            settings.training,
             state,
+            adapter_of(settings.prm.lora, "prm", files.prm(0), settings.seed),
         )
         if state is None:
             torch.manual_seed(derive_seed(settings.seed, "prm", iteration))
         self.batch, self.settings = batch, settings
         self.reference_logprobs = reference_logprobs
+        self.passes = passes_of(
+            settings.training, settings.prm.micro_batch_size, self.tokenizer, self.trainer.packs
+        )
         self.figures: dict[str, Any] = {"losses": [], "norms": []}
 
     def step(self, rows: list[int]) -> None:
@@ -113,19 +119,19 @@ class Update:
             total += float(loss.detach()) * counted
             return loss
 
-        micro_batch_size = self.settings.prm.micro_batch_size
-        norm = step_on(self.trainer, self.batch.sequences, rows, micro_batch_size, loss_of)
+        norm = step_on(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
         self.figures["norms"].append(norm)
         self.figures["losses"].append(sum(gather(total)))
 
     def _loss(self, rows: list[int], num_responses: int) -> torch.Tensor:
-        padded = pad(self.batch.sequences.take(rows), int(self.tokenizer.pad_token_id), device())
-        logprobs = response_logprobs(self.trainer.engine, padded)
-        reference = self.reference_logprobs[rows, : logprobs.shape[1]].to(device())
-        rewards = implicit_reward(logprobs, reference, padded.mask, self.settings.prm.beta)
-        losses = prm_cross_entropy(
-            log_odds(rewards, padded.mask), self.batch.outcome[rows].to(device())
+        batch = self.passes.batch(self.batch.sequences.take(rows))
+        logprobs = response_logprobs(
+            self.trainer.engine, batch, chunk_tokens=self.passes.chunk_tokens
         )
+        reference = self.reference_logprobs[rows, : logprobs.shape[1]].to(logprobs.device)
+        rewards = implicit_reward(logprobs, reference, batch.mask, self.settings.prm.beta)
+        outcome = self.batch.outcome[rows].to(logprobs.device)
+        losses = prm_cross_entropy(log_odds(rewards, batch.mask), outcome)
         return prm_loss(losses, num_responses)
 
 

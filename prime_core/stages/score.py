@@ -14,6 +14,7 @@ from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
 from prime_core.layout import RunFiles
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.rollouts import REWARDS, write_table
+from prime_core.schedule import sampling_policy
 from prime_core.settings import Settings
 from prime_core.stages.context import (
     Metrics,
@@ -26,7 +27,9 @@ from prime_core.stages.context import (
 )
 from prime_core.steps import step_ends
 from prime_core.training.learning_batch import LearningBatch, read_batch
-from prime_core.training.models import device, load_model, load_tokenizer
+from prime_core.training.logprob_model import give_logprobs
+from prime_core.training.models import load_model, load_tokenizer
+from prime_core.training.passes import passes_of
 from prime_core.training.scoring import score
 
 
@@ -88,21 +91,22 @@ def scoring_prm(settings: Settings, files: RunFiles, iteration: int) -> Path:
 
 def reference_of(settings: Settings, files: RunFiles, iteration: int) -> Path:
     """Folder of the reference model (prm_reference): the start model or the sampling policy."""
-    return files.reference if settings.prm.prm_reference == "sft" else files.policy(iteration - 1)
+    if settings.prm.prm_reference == "sft":
+        return files.reference
+    return files.policy(sampling_policy(iteration, settings.rollout.lag))
 
 
 def logprobs_under(folder: Path, batch: LearningBatch, settings: Settings) -> list[list[float]]:
     """Log-probabilities of the batch's responses under one model, without temperature."""
-    tokenizer = load_tokenizer(folder)
+    model = load_model(folder, settings.model.dtype)
+    passes = passes_of(
+        settings.training,
+        settings.prm.micro_batch_size,
+        load_tokenizer(folder),
+        packs=give_logprobs(model),
+    )
     with progress_bar(len(batch.sequences), "response", f"log-probabilities, {folder.name}") as bar:
-        return score(
-            load_model(folder, settings.model.dtype),
-            batch.sequences,
-            pad_token_id=int(tokenizer.pad_token_id),
-            device=device(),
-            micro_batch_size=settings.prm.micro_batch_size,
-            progress=bar.update,
-        )
+        return score(model, batch.sequences, passes, progress=bar.update)
 
 
 def _shaped(

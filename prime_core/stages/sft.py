@@ -19,20 +19,21 @@ from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum
 from prime_core.rollouts import DEMONSTRATIONS, TableError, atomic_folder, read_table
 from prime_core.seeds import derive_seed, generator
-from prime_core.settings import Settings, Sft
+from prime_core.settings import Settings
 from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.stages.unfinished import Unfinished
-from prime_core.training.batches import Sequences, pad
+from prime_core.training.batches import Sequences
 from prime_core.training.distributed import gather, rank, shared_folder
 from prime_core.training.engine import Trainer
+from prime_core.training.lora import adapter_of, add_adapter
 from prime_core.training.models import (
-    device,
     find_model,
     link_model,
     load_model,
     load_tokenizer,
     prompt_tokens,
 )
+from prime_core.training.passes import Passes, passes_of
 from prime_core.training.scoring import response_logprobs
 from prime_core.training.updates import step_on
 
@@ -74,9 +75,13 @@ def _train(settings: Settings, files: RunFiles) -> None:
     sequences = _tokenised(files, tokenizer, sft.max_length)
     inputs = [files.base_model, files.demonstrations]
     unfinished = Unfinished(files.policy(0), inputs, settings, watch)
-    update = unfinished.resume(
-        lambda state: Update(_trainer(settings, files, state), sequences, tokenizer, sft)
-    )
+
+    def make(state: Path | None) -> Update:
+        trainer = _trainer(settings, files, state)
+        passes = passes_of(settings.training, sft.micro_batch_size, tokenizer, trainer.packs)
+        return Update(trainer, sequences, passes)
+
+    update = unfinished.resume(make)
     with unfinished.until_output():
         with watch.part("train"):
             plan = _draws(len(sequences), sft.batch_size, sft.num_steps, settings.seed)
@@ -99,11 +104,15 @@ def _train(settings: Settings, files: RunFiles) -> None:
 def _trainer(settings: Settings, files: RunFiles, state: Path | None) -> Trainer:
     sft = settings.sft
     torch.manual_seed(derive_seed(settings.seed, "sft"))
+    model = load_model(files.base_model, settings.model.dtype)
+    adapter = adapter_of(sft.lora, "sft", files.base_model, settings.seed)
+    if adapter:
+        add_adapter(model, adapter)
     trainer = Trainer(
-        load_model(files.base_model, settings.model.dtype),
+        model,
         sft.optimizer,
         lambda step: rate_at(step, sft.num_steps, sft.warmup_ratio),
-        settings.training.zero_stage,
+        settings.training,
     )
     if state is not None:
         trainer.load_state(state)
@@ -117,15 +126,10 @@ class Update:
         self,
         trainer: Trainer,
         sequences: Sequences,
-        tokenizer: PreTrainedTokenizerBase,
-        sft: Sft,
+        passes: Passes,
     ) -> None:
         """Nothing is computed yet."""
-        self.trainer, self.sequences = trainer, sequences
-        self._pad_token_id, self._micro_batch_size = (
-            int(tokenizer.pad_token_id),
-            sft.micro_batch_size,
-        )
+        self.trainer, self.sequences, self.passes = trainer, sequences, passes
         self.figures: dict[str, Any] = {"losses": []}
 
     def step(self, rows: list[int]) -> None:
@@ -135,13 +139,15 @@ class Update:
 
         def loss_of(indices: list[int], counted: bool) -> torch.Tensor:
             nonlocal total
-            batch = pad(self.sequences.take(indices), self._pad_token_id, device())
-            logprobs = response_logprobs(self.trainer.engine, batch)
+            batch = self.passes.batch(self.sequences.take(indices))
+            logprobs = response_logprobs(
+                self.trainer.engine, batch, chunk_tokens=self.passes.chunk_tokens
+            )
             loss = -masked_sum(logprobs, batch.mask) / num_tokens
             total += float(loss.detach()) * counted
             return loss
 
-        step_on(self.trainer, self.sequences, rows, self._micro_batch_size, loss_of)
+        step_on(self.trainer, self.sequences, rows, self.passes, loss_of)
         self.figures["losses"].append(sum(gather(total)))
 
 
