@@ -4,59 +4,25 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prime_core.config import dump_settings, parse_settings
 from prime_core.layout import RunFiles
 from prime_core.mismatch import AllRejected
-from prime_core.rollouts import BATCH, read_json, write_table, write_text
+from prime_core.rollouts import read_json
 from prime_core.stages import policy
-from tests.tiny_model import ragged_sequences, save_tiny_model
+from tests.made_up_batch import NUM_RESPONSES, USUAL_LOGPROB, made_up_batch
 
 pytestmark = pytest.mark.usefixtures("one_rank")
 
-NUM_RESPONSES = 8
 # Tokens that had about the probability that the tiny model gives any, and nearly none.
-USUAL, IMPOSSIBLE = [-5.0] * NUM_RESPONSES, [-60.0] * NUM_RESPONSES
+USUAL, IMPOSSIBLE = [USUAL_LOGPROB] * NUM_RESPONSES, [-60.0] * NUM_RESPONSES
 TWO_IMPOSSIBLE = [-60.0, *USUAL[2:], -60.0]
 REJECTING = {"rejection_level": "geometric", "rejection_low": 1e-6, "rejection_high": 1e6}
 
 
 def update(folder, sampler_logprobs, **changes):
-    """One policy update; returns the run's files.
-
-    sampler_logprobs: a number for each response, that of all its tokens.
-    """
-    settings = parse_settings(
-        {
-            "run": "corrected",
-            "results": str(folder),
-            "prm.prm_update": "none",
-            "policy.ppo_mini_batch_size": NUM_RESPONSES,
-            "policy.optimizer": {"learning_rate": 1e-3, "grad_clip": 1e9},
-            **{f"policy.{key}": value for key, value in changes.items()},
-        },
-        "test",
-    )
-    files = RunFiles(settings.run_dir)
-    write_text(files.config, dump_settings(settings))
-    save_tiny_model(files.policy(0))
-    files.reference.symlink_to(files.policy(0).name)
-    sequences = ragged_sequences(NUM_RESPONSES)
-    rows = [
-        {
-            "prompt_id": f"p{number // 4}",
-            "sample": number % 4,
-            "prompt_tokens": sequences.prompts[number // 4],
-            "response_tokens": response,
-            "sampler_logprobs": [sampler_logprobs[number]] * len(response),
-            "text": "",
-            "finish_reason": "stop",
-            "policy_iteration": 0,
-            "outcome": float(number % 3 == 0),
-        }
-        for number, response in enumerate(sequences.responses)
-    ]
-    write_table(files.batch(1), rows, BATCH)
-    policy.run(settings.run_dir, 1)
+    """One policy update with changed settings of its section; returns the run's files."""
+    policy_changes = {f"policy.{key}": value for key, value in changes.items()}
+    files = made_up_batch(folder, sampler_logprobs, **{"prm.prm_update": "none"} | policy_changes)
+    policy.run(files.root, 1)
     return files
 
 
@@ -112,4 +78,4 @@ def test_bounds_that_reject_nothing_change_no_bit(tmp_path):
 def test_a_batch_that_is_rejected_whole_ends_the_stage_and_leaves_no_policy(tmp_path):
     with pytest.raises(AllRejected, match=r"rejects all 8 responses"):
         update(tmp_path, IMPOSSIBLE, **REJECTING)
-    assert not RunFiles(tmp_path / "corrected").policy(1).exists()
+    assert not RunFiles(tmp_path / "made-up").policy(1).exists()

@@ -77,14 +77,18 @@ def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
 def _rewards(
     settings: Settings, files: RunFiles, iteration: int, batch: LearningBatch
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Implicit rewards and reference log-probabilities, where the settings ask for them."""
+    """Implicit rewards and reference log-probabilities, where the settings ask for them.
+
+    The KL compares the policy with the reference at the temperature of sampling; the rewards'
+    own reference has none.
+    """
+    rewards, temperature = None, settings.rollout.temperature
     if settings.prm.prm_update != "none":
         table = read_rewards(files, iteration, batch)
         rewards = batch.matrix([row.tolist() for row in table["implicit_reward"]])
-        if settings.prm.prm_reference == "sft":
+        if settings.prm.prm_reference == "sft" and temperature == 1:
             return rewards, batch.matrix([row.tolist() for row in table["reference_logprobs"]])
-    else:
-        rewards = None
     if settings.policy.kl_coef == 0:
         return rewards, None
-    return rewards, batch.matrix(logprobs_under(files.reference, batch, settings))
+    rows = logprobs_under(files.reference, batch, settings, temperature)
+    return rewards, batch.matrix(rows)

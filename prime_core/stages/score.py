@@ -74,11 +74,7 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "score"),
             metrics,
-            f"{place_of(iteration, settings)} score: "
-            f"PRM ranks {metrics['prm/ranking_accuracy']:.3f} of "
-            f"{metrics['prm/num_pairs']:.0f} pairs rightly, log-odds of correct responses "
-            f"{metrics['reward/log_odds_correct']:+.3f}, of incorrect ones "
-            f"{metrics['reward/log_odds_incorrect']:+.3f}",
+            f"{place_of(iteration, settings)} score: {_line(metrics)}",
         )
 
 
@@ -96,8 +92,10 @@ def reference_of(settings: Settings, files: RunFiles, iteration: int) -> Path:
     return files.policy(sampling_policy(iteration, settings.rollout.lag))
 
 
-def logprobs_under(folder: Path, batch: LearningBatch, settings: Settings) -> list[list[float]]:
-    """Log-probabilities of the batch's responses under one model, without temperature."""
+def logprobs_under(
+    folder: Path, batch: LearningBatch, settings: Settings, temperature: float = 1.0
+) -> list[list[float]]:
+    """Log-probabilities of the batch's responses under one model."""
     model = load_model(folder, settings.model.dtype)
     passes = passes_of(
         settings.training,
@@ -106,7 +104,7 @@ def logprobs_under(folder: Path, batch: LearningBatch, settings: Settings) -> li
         packs=give_logprobs(model),
     )
     with progress_bar(len(batch.sequences), "response", f"log-probabilities, {folder.name}") as bar:
-        return score(model, batch.sequences, passes, progress=bar.update)
+        return score(model, batch.sequences, passes, temperature=temperature, progress=bar.update)
 
 
 def _shaped(
@@ -130,15 +128,33 @@ def _shaped(
 
 
 def _metrics(rewards: torch.Tensor, batch: LearningBatch) -> Metrics:
+    """Figures of what is there: a batch without correct responses has no log-odds of them."""
     z = log_odds(rewards, batch.mask)
     correct = batch.outcome > 0.5
     num_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)
-    return {
+    metrics = {
         "reward/implicit_mean": float(rewards.sum() / batch.mask.sum()),
         "reward/outcome_mean": float(batch.outcome.sum() / len(batch.outcome)),
-        "reward/log_odds_correct": float(z[correct].sum() / correct.sum().clamp(min=1)),
-        "reward/log_odds_incorrect": float(z[~correct].sum() / (~correct).sum().clamp(min=1)),
-        "prm/ranking_accuracy": num_right / max(num_pairs, 1),
         "prm/num_pairs": num_pairs,
         "prm/accuracy": float(prm_accuracy(z, batch.outcome)),
     }
+    for name, rows in {"correct": correct, "incorrect": ~correct}.items():
+        if rows.any():
+            metrics[f"reward/log_odds_{name}"] = float(z[rows].sum() / rows.sum())
+    if num_pairs:
+        metrics["prm/ranking_accuracy"] = num_right / num_pairs
+    return metrics
+
+
+def _line(metrics: Metrics) -> str:
+    """The figures that people look at."""
+    parts = ["PRM has no pairs to rank"]
+    if "prm/ranking_accuracy" in metrics:
+        share, number = metrics["prm/ranking_accuracy"], metrics["prm/num_pairs"]
+        parts = [f"PRM ranks {share:.3f} of {number:.0f} pairs rightly"]
+    parts += [
+        f"log-odds of {name} responses {metrics[key]:+.3f}"
+        for name in ("correct", "incorrect")
+        if (key := f"reward/log_odds_{name}") in metrics
+    ]
+    return ", ".join(parts)
