@@ -6,6 +6,8 @@
 A model of one thin layer, so that its output layer is nearly all that counts: peak resident memory
 of a process of its own for each way, less what it held before the pass. `all at once` makes the
 logits of the whole response, takes their log-softmax and lets autograd keep what it needs.
+`torch's loss` is torch.nn.functional.linear_cross_entropy, where this torch has it: the sum alone,
+without the tokens' own log-probabilities.
 """
 
 import argparse
@@ -23,6 +25,8 @@ from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.packing import Packed, pack
 from prime_core.training.scoring import response_logprobs
 
+ALL_AT_ONCE, TORCHS_LOSS = 0, -1
+NAMES = {ALL_AT_ONCE: "all at once", TORCHS_LOSS: "torch's loss"}
 ROW = "{:<16} {:>12} {:>12} {:>7} {:>8} {:>12}"
 HEAD = ("logits", "before GB", "peak more GB", "ratio", "seconds", "log-prob sum")
 GB = 1e9
@@ -48,6 +52,19 @@ def all_at_once(model: Qwen2ForCausalLM, batch: Packed) -> torch.Tensor:
     return logits.float().log_softmax(-1).gather(1, batch.targets[:, None])
 
 
+def torchs_loss(model: Qwen2ForCausalLM, batch: Packed) -> torch.Tensor:
+    """The library's sum of log-probabilities, in chunks of its own choice."""
+    hidden = model.model(input_ids=batch.input_ids).last_hidden_state[0, batch.places]
+    loss = torch.nn.functional.linear_cross_entropy(
+        hidden,
+        model.lm_head.weight,
+        batch.targets,
+        reduction="sum",
+        options=torch.nn.LinearCrossEntropyOptions(),
+    )
+    return -loss
+
+
 def peak() -> float:
     """Most bytes that this process has held so far."""
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -56,7 +73,7 @@ def peak() -> float:
 def measure(options: argparse.Namespace, chunk: int) -> tuple[float, float, float, float]:
     """Bytes before, bytes more at the peak, seconds, the sum of the log-probabilities.
 
-    chunk: 0 for all at once. In a process of its own.
+    chunk: tokens, ALL_AT_ONCE or TORCHS_LOSS. In a process of its own.
     """
     torch.set_num_threads(1)
     model = model_of(options)
@@ -65,7 +82,9 @@ def measure(options: argparse.Namespace, chunk: int) -> tuple[float, float, floa
     for weight in model.parameters():  # gradients have their place
         weight.grad = torch.zeros_like(weight)
     before, begun = peak(), time.perf_counter()
-    if chunk:
+    if chunk == TORCHS_LOSS:
+        logprobs = torchs_loss(model, batch)
+    elif chunk:
         assert give_logprobs(model)
         logprobs = response_logprobs(model, batch, chunk_tokens=chunk)
     else:
@@ -87,14 +106,15 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    ways = [0, *sorted(options.chunks, reverse=True)]
+    library = [TORCHS_LOSS] if hasattr(torch.nn, "LinearCrossEntropyOptions") else []
+    ways = [ALL_AT_ONCE, *library, *sorted(options.chunks, reverse=True)]
     found = []
     for chunk in tqdm(ways, unit="way", dynamic_ncols=True):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as one:
             found.append(one.submit(measure, options, chunk).result())
     print(ROW.format(*HEAD))
     for chunk, (before, more, seconds, total) in zip(ways, found, strict=True):
-        name = f"{chunk:,} tokens" if chunk else "all at once"
+        name = NAMES.get(chunk, f"{chunk:,} tokens")
         figures = (f"{before / GB:.2f}", f"{more / GB:.2f}", f"{found[0][1] / more:.1f}")
         print(ROW.format(name, *figures, f"{seconds:.1f}", f"{total:.1f}"))
 

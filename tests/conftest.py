@@ -10,15 +10,17 @@ import pytest
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
-TOGETHER = re.compile(r"tests/slurm/\w+\.py|tests/test_sandbox_hostile\.py")
+# Files whose tests share what takes long to make, or what only one may use at a time.
+TOGETHER = re.compile(
+    r"tests/(slurm/\w+|test_(engine|interruption|lora|sandbox_hostile|vllm|vllm_workflow|workflow))\.py"
+)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests go to workers one by one, but those of a file of tests/slurm/ together, since they
-    share a Slurm, and all that set out the same bait for hostile programs.
+    """Tests go to workers one by one, but those of some files together (largest files first).
 
     (Marks of xdist_group would say the same; pytest-xdist 3.8 does not see them with pytest 9.2.)
     """

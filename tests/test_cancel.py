@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from prime_core.layout import RunFiles
+from tests.processes import is_at_work
 from tests.workflow_runs import TINY, command, environment
 
 SETTINGS = TINY | {"iterations": 0, "sft": TINY["sft"] | {"num_steps": 12000}}
@@ -38,7 +39,7 @@ def test_a_local_workflow_ends_with_its_stages_and_can_be_started_again(tmp_path
     done = cancel(files.root)
     assert f"ended snakemake: process {workflow.pid}" in done.stdout, done.stderr
     assert workflow.wait(30) != 0
-    assert not [process for process in below if process.is_running()]
+    assert not [process for process in below if is_at_work(process)]
     assert not files.policy(0).exists()
     again = subprocess.run([*words, "--dry-run"], env=environment(), capture_output=True, text=True)
     assert again.returncode == 0, again.stderr

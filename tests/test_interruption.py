@@ -27,6 +27,7 @@ from tests.interrupted_stages import (
     same_result,
     stopped_at,
 )
+from tests.processes import is_at_work
 from tests.test_verify_stage import make_run
 
 # What a stage of its own does: work, and listen to signals in one of three ways.
@@ -140,7 +141,7 @@ def test_verification_that_is_told_to_stop_keeps_its_rows_and_leaves_no_process(
     assert process.returncode == 75
     assert "verify: stopped after " in stdout
     assert "of 30000 rows; the next start judges the others" in stdout
-    assert not any(worker.is_running() for worker in workers)
+    assert not any(map(is_at_work, workers))
     assert partial.stat().st_size > 20_000
 
 

@@ -171,22 +171,13 @@ def kill_one_stage(process: subprocess.Popen) -> None:
         kill_everything(process)
 
 
-@pytest.mark.parametrize(
-    ("kill", "trial"),
-    [
-        (kill_everything, 1),
-        (kill_everything, 2),
-        (kill_snakemake_alone, 1),
-        (kill_snakemake_alone, 2),
-        (kill_one_stage, 1),
-    ],
-)
-def test_a_killed_run_ends_with_the_same_bits(finished, tmp_path, kill, trial):
+@pytest.mark.parametrize("kill", [kill_everything, kill_snakemake_alone, kill_one_stage])
+def test_a_killed_run_ends_with_the_same_bits(finished, tmp_path, kill):
     """The same command twice: killed at a random moment, then to its end."""
     _, seconds = finished
     folder = warmed_up(finished, tmp_path)
     delay = random.uniform(0.1, 0.9) * seconds
-    print(f"{kill.__name__} ({trial}) after {delay:.2f} of {seconds:.2f} s")
+    print(f"{kill.__name__} after {delay:.2f} of {seconds:.2f} s")
     process = subprocess.Popen(
         command(folder),
         env=environment(),

@@ -1,4 +1,4 @@
-"""A real Slurm for the tests of this folder, one a pytest-xdist worker.
+"""A real Slurm for the tests of this folder, one for each file.
 
 Where Slurm cannot start the tests are skipped, saying what to install; in CI (CI=true) they fail.
 Tests of one file run on one worker (tests/conftest.py).
@@ -21,19 +21,19 @@ def _require_slurm() -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
-def slurm_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
-    """A Slurm with accounting, for the whole session; jobs of other tests may be in it."""
+@pytest.fixture(scope="module")
+def slurm_of_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
+    """A Slurm with accounting; jobs of the file's other tests may be in its accounts."""
     _require_slurm()
     with SlurmLab(tmp_path_factory.mktemp("slurm") / "lab") as lab:
         yield lab
 
 
 @pytest.fixture
-def slurm(slurm_session: SlurmLab) -> Iterator[SlurmLab]:
-    """The session's Slurm, idle; put right afterwards, so that a test may kill its daemons."""
-    yield slurm_session
-    slurm_session.restore()
+def slurm(slurm_of_file: SlurmLab) -> Iterator[SlurmLab]:
+    """The file's Slurm, idle; put right afterwards, so that a test may kill its daemons."""
+    yield slurm_of_file
+    slurm_of_file.restore()
 
 
 @pytest.fixture
