@@ -94,6 +94,13 @@ def cancel(run_dir: Path, say: Say = print) -> None:
         raise StillAtWork(f"{run_dir}: still there: {rest}")
 
 
+def _goes_on(process: psutil.Process) -> bool:
+    """Whether it runs; a dead one stays a zombie where its parent does not ask for its status."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def _alive(name: str) -> list[QueuedJob]:
     if not slurm.is_available():
         return []
@@ -114,7 +121,12 @@ def _end_process(holder: Holder, say: Say) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGINT)
-    _, alive = psutil.wait_procs(processes, timeout=_SECONDS_TO_END / 4)
-    if alive:
+    end = time.monotonic() + _SECONDS_TO_END / 4
+    while any(map(_goes_on, processes)) and time.monotonic() < end:
+        time.sleep(0.1)
+    if any(map(_goes_on, processes)):
         kill_all(holder.pid)
+    for process in filter(_goes_on, processes):  # orphans are below nothing any more
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     say(f"ended snakemake: process {holder.pid}")
