@@ -21,34 +21,17 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from benchmarks.small_model import small_model
 from prime_core.layout import RunFiles
 from prime_core.settings import Settings
 from prime_core.stages.policy_update import Update
 from prime_core.training.batches import Sequences
-from prime_core.training.build_model import build_model, build_tokenizer
 from prime_core.training.distributed import start_ranks
 from prime_core.training.learning_batch import LearningBatch
-from prime_core.training.models import load_tokenizer, save_model
+from prime_core.training.models import load_tokenizer
 
 ROW = "{:<8} {:>7} {:>9} {:>10} {:>8} {:>7} {:>9} {:>13} {:>6}"
 HEAD = ("way", "passes", "tokens", "positions", "filled", "clock s", "tokens/s", "processor s")
-
-
-def small_model(folder: Path) -> Path:
-    """3.2 M parameters."""
-    tokenizer = build_tokenizer()
-    model = build_model(
-        tokenizer,
-        num_layers=7,
-        hidden_size=192,
-        num_heads=6,
-        intermediate_size=512,
-        max_position=4096,
-        initializer_range=0.1,
-        seed=0,
-    )
-    save_model(model, tokenizer, folder)
-    return folder
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

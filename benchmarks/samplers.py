@@ -17,36 +17,19 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.small_model import small_model
 from prime_core.samplers import Engine, Request, Sampled, SamplingParams, load_sampler, request_seed
 from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
 from prime_core.settings_training import Training
 from prime_core.training.batches import Sequences
-from prime_core.training.build_model import build_model, build_tokenizer
 from prime_core.training.logprob_model import give_logprobs
-from prime_core.training.models import load_model, load_tokenizer, save_model
+from prime_core.training.models import load_model, load_tokenizer
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import score
 
 ROW = "{:<13} {:>8} {:>9} {:>9} {:>10} {:>6}  {:>13} {:>11} {:>11}"
 HEAD = ("sampler", "start s", "tokens", "sample s", "tokens/s", "ratio")
 AGREEMENT = ("same as first", "mean |d|", "largest |d|")
-
-
-def small_model(folder: Path) -> Path:
-    """3.2 M parameters, six heads of width 32: the narrowest that vLLM's CPU build knows."""
-    tokenizer = build_tokenizer()
-    model = build_model(
-        tokenizer,
-        num_layers=7,
-        hidden_size=192,
-        num_heads=6,
-        intermediate_size=512,
-        max_position=4096,
-        initializer_range=0.1,
-        seed=0,
-    )
-    save_model(model, tokenizer, folder)
-    return folder
 
 
 def make_requests(options: argparse.Namespace, vocabulary: int) -> list[Request]:
