@@ -17,6 +17,7 @@ import pytest
 from prime_core.lease import RECORD_BYTES, Lease, RunBusy
 
 INTERVAL = 0.2
+ENDLESS = 3600.0  # who waits for three of these intervals runs into the test's time-out
 # One process on a machine whose locks no other machine sees: it takes the lease, says so, holds.
 PROCESS = """
 import fcntl, sys, time
@@ -94,7 +95,7 @@ def test_another_machine_takes_over_from_a_killed_holder_after_three_intervals(t
         process.wait()
     began = time.monotonic()
     lease_on(path).take()
-    assert 3 * INTERVAL <= time.monotonic() - began < 3 * INTERVAL + 1
+    assert time.monotonic() - began >= 3 * INTERVAL
     assert f"was held by process {process.pid} on " in capsys.readouterr().err
 
 
@@ -103,28 +104,22 @@ def test_on_the_same_machine_a_killed_holder_is_replaced_at_once(tmp_path):
     with holder(path, "here") as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    began = time.monotonic()
-    lease_on(path).take()
-    assert time.monotonic() - began < INTERVAL
+    lease_on(path, interval=ENDLESS).take()
 
 
 def test_a_holder_that_ends_gives_the_run_back_at_once(tmp_path):
     path = tmp_path / "lock"
     with holder(path, "there") as process:
         process.communicate()
-    began = time.monotonic()
-    lease_on(path).take()
-    assert time.monotonic() - began < INTERVAL
+    lease_on(path, interval=ENDLESS).take()
 
 
 def test_a_holder_that_ends_while_it_is_watched_is_replaced_without_waiting_on(tmp_path):
     path = tmp_path / "lock"
-    first = lease_on(path, "there", interval=600)  # never touches
+    first = lease_on(path, "there", interval=ENDLESS)  # never touches
     first.take()
     threading.Timer(0.5, first.release).start()
-    began = time.monotonic()
-    lease_on(path, interval=1).take()
-    assert time.monotonic() - began < 2
+    lease_on(path, interval=ENDLESS).take()
 
 
 def test_what_one_process_took_it_holds_when_it_takes_again(tmp_path):
@@ -140,9 +135,7 @@ def test_a_lease_that_is_forgotten_is_given_back(tmp_path):
     lease = lease_on(tmp_path / "lock", "there")
     lease.take()
     del lease
-    began = time.monotonic()
-    lease_on(tmp_path / "lock").take()
-    assert time.monotonic() - began < INTERVAL
+    lease_on(tmp_path / "lock", interval=ENDLESS).take()
 
 
 @pytest.mark.parametrize("left_by_the_dead", [False, True])
