@@ -49,3 +49,13 @@ def one_rank() -> Iterator[None]:
 
     with as_one_rank():
         yield
+
+
+@pytest.fixture
+def without_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`prime plan` in the repository, without a site and what was fetched on this machine."""
+    from prime_core.launch import plan
+
+    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.setenv("PRIME_SITE", "no-such-site.yaml")
+    monkeypatch.setattr(plan, "_folder", lambda path: Path(path) if Path(path).is_dir() else None)

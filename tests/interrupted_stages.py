@@ -19,6 +19,7 @@ import yaml
 from prime_core.config import parse_settings
 from prime_core.layout import RunFiles
 from prime_core.rollouts import read_json
+from tests.two_ranks import TORCHRUN
 from tests.workflow_runs import TINY
 
 # Several seconds of steps in each stage.
@@ -47,10 +48,7 @@ for stage in (select, score, prm, policy):
     stage.run(run, 1)
 """
 ONE_RANK = [sys.executable, "-m", "prime_core.cli"]
-TWO_RANKS = [
-    *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-    *("--no-python", "--", *ONE_RANK),
-]
+TWO_RANKS = [*TORCHRUN, "--no-python", "--", *ONE_RANK]
 
 
 def open_run(root: Path, **changes: Any) -> RunFiles:

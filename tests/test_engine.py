@@ -38,6 +38,7 @@ from tests.training_steps import (
     weights_of,
     whole_weights,
 )
+from tests.two_ranks import run_two_ranks
 
 pytestmark = pytest.mark.usefixtures("one_rank")
 
@@ -288,12 +289,7 @@ def two_ranks(tmp_path_factory) -> Path:
             first = trainer_of(chain[0])
             run_steps(first, PLAN[:1])
             first.save(folder / f"first-{name_of(chain)}", tiny()[1])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "tests.training_steps", str(folder)]
-    ours = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
-    environment = {key: value for key, value in os.environ.items() if key not in ours}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_two_ranks("tests.training_steps", str(folder))
     return folder
 
 

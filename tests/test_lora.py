@@ -1,9 +1,6 @@
 """Adapters: what is trained, what is saved, what goes on."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +19,9 @@ from prime_core.training.engine import TRAINING_STATE, Trainer
 from prime_core.training.lora import ADAPTER, add_adapter, target_modules
 from prime_core.training.models import ModelError, load_model, save_model
 from tests.lora_steps import STAGES, adapter, step_and_save, trainer_on
-from tests.shared_data import ROOT
 from tests.tiny_model import save_tiny_model
 from tests.training_steps import PLAN, SEQUENCES, cut_small, difference, run_steps
+from tests.two_ranks import run_two_ranks
 
 pytestmark = pytest.mark.usefixtures("one_rank")
 
@@ -265,12 +262,7 @@ def two_ranks(tmp_path_factory) -> Path:
     """What two ranks wrote."""
     folder = tmp_path_factory.mktemp("ranks")
     save_tiny_model(folder / "start")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "tests.lora_steps", str(folder)]
-    ours = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
-    environment = {key: value for key, value in os.environ.items() if key not in ours}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_two_ranks("tests.lora_steps", str(folder))
     return folder
 
 

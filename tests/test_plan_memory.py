@@ -1,8 +1,6 @@
 """Planned memory against what real models and a real trainer hold, counted by torch."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -35,8 +33,7 @@ from tests.plan_measurements import (
     planned,
     shape_of,
 )
-from tests.shared_data import ROOT
-from tests.workflow_runs import environment
+from tests.two_ranks import run_two_ranks
 
 QUICK = {("float32", 0), ("bfloat16", 2)}  # the others take a few seconds each, too
 EACH_KIND = [
@@ -103,14 +100,7 @@ def assert_saved_as_planned(folder, dtype, zero_stage, num_ranks):
 
 @pytest.mark.slow
 def test_two_ranks_share_what_was_planned(tmp_path):
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-        *("--standalone", "-m", "tests.plan_measurements", str(tmp_path)),
-    ]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_two_ranks("tests.plan_measurements", str(tmp_path))
     for dtype, zero_stage in KINDS:
         name = f"{dtype}-{zero_stage}"
         for rank in (0, 1):
