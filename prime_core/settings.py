@@ -9,18 +9,19 @@ Reading settings from files and the command line is `prime_core.config`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
+from prime_core.settings_data import Data
+from prime_core.settings_evaluation import Evaluation
 from prime_core.settings_lora import Lora
-from prime_core.settings_mismatch import MismatchCorrection
+from prime_core.settings_optimizer import Optimizer
+from prime_core.settings_policy import Policy
+from prime_core.settings_prm import Prm
 from prime_core.settings_rollout import Rollout
-from prime_core.settings_section import CHANGEABLE, Section
+from prime_core.settings_section import CHANGEABLE, NAME_PATTERN, Section
 from prime_core.settings_training import Training
-
-# Names of runs and benchmarks are names of files.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class BuildModel(Section):
@@ -57,85 +58,6 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="Number format of weights in training and sampling."
     )
-
-
-class ArithmeticTask(Section):
-    """The generator of sums for runs without any data set."""
-
-    max_number: int = Field(19, ge=2, description="Largest summand.")
-    min_terms: int = Field(2, ge=2, description="Fewest summands.")
-    max_terms: int = Field(3, ge=2, description="Most summands.")
-    num_train: int = Field(2000, ge=1, description="Training problems.")
-    num_validation: int = Field(200, ge=1, description="Held-out problems.")
-    num_demonstrations: int = Field(20000, ge=0, description="Demonstrations for the SFT warm-up.")
-    guess_share: float = Field(
-        0.55, ge=0, le=1, description="Share of demonstrations that guess instead of adding up."
-    )
-    guess_accuracy: float = Field(
-        0.1, ge=0, le=1, description="Share of the guesses that are right."
-    )
-    max_error: int = Field(9, ge=1, description="How far a wrong guess lies off, at most.")
-
-    @model_validator(mode="after")
-    def _terms_in_order(self) -> ArithmeticTask:
-        if self.min_terms > self.max_terms:
-            raise ValueError(f"min_terms {self.min_terms} is above max_terms {self.max_terms}")
-        return self
-
-
-class Data(Section):
-    """Problems to train on, held-out problems, and demonstrations for SFT."""
-
-    source: Literal["arithmetic", "files"] = Field(
-        "arithmetic", description="arithmetic: generated sums; files: the tables named below."
-    )
-    arithmetic: ArithmeticTask = Field(default_factory=ArithmeticTask)
-    train: str | None = Field(None, description="Parquet or JSON-lines file of training problems.")
-    validation: str | None = Field(None, description="The same for held-out problems.")
-    sft: str | None = Field(None, description="File of demonstrations (prompt, response).")
-    columns: dict[str, str] = Field(
-        default_factory=dict,
-        description="Our column name -> the file's: prompt, ground_truth, ability, response, ...",
-    )
-    ground_truth_after: str = Field(
-        "",
-        description="Ground truth is what follows the last of these marks, such as '####' in "
-        "GSM8K's answers; '': the whole value.",
-    )
-    system_prompt: str = Field("", description="System message put before every prompt; '' none.")
-    prompt_suffix: str = Field("", description="Text added to the end of every user message.")
-    max_prompt_length: int = Field(
-        1024, ge=1, description="Tokens; longer prompts are dropped and counted. Paper: 1024."
-    )
-
-    @model_validator(mode="after")
-    def _files_are_named(self) -> Data:
-        if self.source == "files" and (self.train is None or self.validation is None):
-            raise ValueError("source 'files' needs both data.train and data.validation")
-        return self
-
-
-class Optimizer(Section):
-    """AdamW and gradient clipping: one trained model's own settings derive from it."""
-
-    learning_rate: float = Field(1e-5, gt=0, description="Peak rate.")
-    weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = Field((0.9, 0.999))
-    grad_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
-
-
-class PrmOptimizer(Optimizer):
-    """The PRM's: constant rate."""
-
-    learning_rate: float = Field(1e-6, gt=0, description="Paper: 1e-6, constant.")
-    grad_clip: float = Field(10.0, gt=0, description="Largest gradient norm. Paper: 10.")
-
-
-class PolicyOptimizer(Optimizer):
-    """The policy's: constant rate."""
-
-    learning_rate: float = Field(5e-7, gt=0, description="Paper: 5e-7, constant.")
-    weight_decay: float = Field(0.01, ge=0, description="Paper: 0.01.")
 
 
 class Sft(Section):
@@ -194,106 +116,6 @@ class Filter(Section):
                 f"accuracy_upper_bound {self.accuracy_upper_bound}"
             )
         return self
-
-
-class Prm(Section):
-    """The implicit process reward model. Paper: beta 0.05, rate 1e-6, clip 10, updated online."""
-
-    prm_update: Literal["after", "before", "frozen", "none"] = Field(
-        "after",
-        description="after: score the batch, then update; before: update, then score; frozen: "
-        "never update; none: outcome rewards only.",
-    )
-    prm_reference: Literal["sft", "policy"] = Field(
-        "sft",
-        description="The reference of the log-ratio: the start model, or the sampling policy.",
-    )
-    path: str | None = Field(
-        None, description="Folder or hub id of the first PRM; null: SFT model."
-    )
-    beta: float = Field(0.05, gt=0, description="Scale of the implicit reward. Paper: 0.05.")
-    prime_granularity: Literal["token", "step", "whole"] = Field(
-        "token",
-        description="Reward every token, each step's last one, or the last one. Paper: token.",
-    )
-    prime_norm: Literal["none", "batch_norm"] = Field("none")
-    eos_reward: bool = Field(True, description="false: the last token's reward is 0.")
-    mini_batch_size: int = Field(256, ge=1, description="Responses an optimizer step. Paper: 256.")
-    micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
-    epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
-    optimizer: PrmOptimizer = Field(default_factory=PrmOptimizer)
-    lora: Lora | None = Field(
-        None, description="Low-rank adapters; null: all weights are trained, as in the paper."
-    )
-
-
-class Policy(MismatchCorrection):
-    """Advantages and the policy update."""
-
-    adv_estimator: Literal["rloo", "grpo", "dr_grpo", "reinforce", "reinforce_pp"] = Field(
-        "rloo", description="Paper: rloo."
-    )
-    baseline: Literal["paper", "code"] = Field(
-        "code", description="Leave-one-out of process rewards: Eq. 5, or the published code's."
-    )
-    gamma_outcome: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
-    gamma_process: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
-    outcome_coef: float = Field(1.0, ge=0, description="Weight of outcome returns.")
-    process_coef: float = Field(1.0, ge=0, description="Weight of process returns.")
-    combine: Literal["returns", "advantages"] = Field("returns")
-    whiten: bool = Field(True, description="Whiten advantages over the batch's tokens.")
-    eps_clip: float = Field(0.2, gt=0, lt=1, description="Paper: 0.2.")
-    eps_clip_high: float = Field(0.2, gt=0, description="Upper bound apart. Paper: 0.2.")
-    clip_ratio_c: float = Field(0.0, ge=0, description="Dual clip, above 1; 0: off.")
-    loss_agg_mode: Literal[
-        "token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
-    ] = Field("token-mean")
-    entropy_coef: float = Field(0.0, ge=0, description="Paper: 0.")
-    kl_coef: float = Field(0.0, ge=0, description="Weight of KL to the start model. Paper: 0.")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3")
-    ppo_mini_batch_size: int = Field(256, ge=1, description="Responses a step. Paper: 256.")
-    micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
-    ppo_epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
-    optimizer: PolicyOptimizer = Field(default_factory=PolicyOptimizer)
-    lora: Lora | None = Field(
-        None, description="Low-rank adapters; null: all weights are trained, as in the paper."
-    )
-
-    @model_validator(mode="after")
-    def _dual_clip_above_one(self) -> Policy:
-        if 0 < self.clip_ratio_c <= 1:
-            raise ValueError(f"clip_ratio_c must be 0 (off) or above 1, got {self.clip_ratio_c}")
-        return self
-
-
-class Benchmark(Section):
-    """One evaluation of a model on a table of problems."""
-
-    file: str = Field(
-        "validation", description="'validation': the run's held-out problems; else a table's path."
-    )
-    num_problems: int | None = Field(
-        None, ge=1, description="The first of the table's problems; null: all."
-    )
-    n_samples_per_prompt: int = Field(1, ge=1)
-    temperature: float = Field(0.0, ge=0, description="0: greedy.")
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_response_length: int = Field(3072, ge=1, description="Tokens. Paper: 4096 in all.")
-
-
-BenchmarkName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-
-
-class Evaluation(Section):
-    """When and on what the policy is evaluated."""
-
-    every: int = Field(
-        16, ge=1, description="Iterations between evaluations.", json_schema_extra=CHANGEABLE
-    )
-    benchmarks: dict[BenchmarkName, Benchmark] = Field(
-        default_factory=lambda: {"validation": Benchmark()},
-        description="Name -> how it is run.",
-    )
 
 
 class Checkpoints(Section):

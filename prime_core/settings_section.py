@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 CHANGEABLE: dict[str, Any] = {"changeable": True}
 
+# Names of runs and benchmarks are names of files.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
 
 class Section(BaseModel):
     """A group of settings: unknown keys are refused, values never change."""

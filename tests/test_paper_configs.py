@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from prime_core.config import load_settings, load_yaml
 from prime_core.launch.plan import Options, find_shape, make_case
 from prime_core.planning.plan import plan
-from prime_core.settings import Benchmark, Settings
+from prime_core.settings import Settings
+from prime_core.settings_evaluation import Benchmark
 from tests.shared_data import ROOT
 from tests.workflow_runs import environment
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prime_core.settings import Data
+from prime_core.settings_data import Data
 
 Row = dict[str, Any]
 

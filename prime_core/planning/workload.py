@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from prime_core.planning.hardware import Assumptions
 from prime_core.schedule import num_first_round
-from prime_core.settings import Benchmark, Settings
+from prime_core.settings import Settings
+from prime_core.settings_evaluation import Benchmark
 
 
 @dataclass(frozen=True)

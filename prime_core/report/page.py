@@ -20,7 +20,8 @@ from prime_core.report.figures import FIGURES
 from prime_core.report.missing import has_prm
 from prime_core.report.plots import COLOURS, inline
 from prime_core.report.tokens import Pair
-from prime_core.settings import Section, Settings
+from prime_core.settings import Settings
+from prime_core.settings_section import Section
 
 NO_DEFAULT = "–"
 NO_BREAK = "\N{NO-BREAK SPACE}"

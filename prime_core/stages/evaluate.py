@@ -17,7 +17,8 @@ from prime_core.rollouts import EVALUATION, PROMPTS, read_table, write_json, wri
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose
-from prime_core.settings import Benchmark, Settings
+from prime_core.settings import Settings
+from prime_core.settings_evaluation import Benchmark
 from prime_core.stages.context import Stopwatch, only_one, open_run, place_of, progress_bar, say
 from prime_core.stages.verified_rows import judge_all
 from prime_core.stages.verify import refuse_broken, rules_of

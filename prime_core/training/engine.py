@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prime_core import fast_copies
-from prime_core.settings import Optimizer
+from prime_core.settings_optimizer import Optimizer
 from prime_core.settings_training import Training
 from prime_core.training import distributed, lora, universal
 from prime_core.training.logprob_model import give_logprobs
