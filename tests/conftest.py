@@ -12,7 +12,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 # Files whose tests share what takes long to make, or what only one may use at a time.
 TOGETHER = re.compile(
-    r"tests/(slurm/\w+|test_(engine|interruption|lora|sandbox_hostile|vllm|vllm_workflow|workflow))\.py"
+    r"tests/(slurm/\w+|test_(engine|interruption|lora|sandbox_hostile|vllm|vllm_workflow))\.py"
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -42,6 +42,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Folder of a finished run of tests/workflow_runs.py, and its seconds after the warm-up."""
+    from tests.workflow_runs import finished_run
+
+    own = tmp_path_factory.getbasetemp()
+    return finished_run(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+
+
 @pytest.fixture
 def one_rank() -> Iterator[None]:
     """The process group of one rank."""
@@ -58,4 +67,6 @@ def without_site(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(Path(__file__).parents[1])
     monkeypatch.setenv("PRIME_SITE", "no-such-site.yaml")
-    monkeypatch.setattr(plan, "_folder", lambda path: Path(path) if Path(path).is_dir() else None)
+    monkeypatch.setattr(
+        plan, "_folder", lambda path, _key: Path(path) if Path(path).is_dir() else None
+    )
