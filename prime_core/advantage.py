@@ -208,7 +208,9 @@ def advantages(
     Raises ValueError for an outcome of NaN (no verdict: that response must have left the batch),
     a group of one where the estimator compares, an unknown estimator, baseline or combination.
     """
-    _check(adv_estimator, outcome, combine)
+    if adv_estimator not in ADV_ESTIMATORS:
+        raise ValueError(f"adv_estimator must be in {list(ADV_ESTIMATORS)}, got {adv_estimator!r}")
+    check_choices(outcome, combine)
     returns = outcome_coef * outcome_returns(
         outcome.double(), mask, group, adv_estimator, gamma_outcome
     )
@@ -222,9 +224,8 @@ def advantages(
     return advantages.float(), returns.float()
 
 
-def _check(adv_estimator: str, outcome: Float[Tensor, " B"], combine: str) -> None:
-    if adv_estimator not in ADV_ESTIMATORS:
-        raise ValueError(f"adv_estimator must be in {list(ADV_ESTIMATORS)}, got {adv_estimator!r}")
+def check_choices(outcome: Float[Tensor, " B"], combine: str) -> None:
+    """Raises ValueError for an unknown combination and for responses without an outcome."""
     if combine not in ("returns", "advantages"):
         raise ValueError(f"combine must be 'returns' or 'advantages', got {combine!r}")
     if bool(outcome.isnan().any()):

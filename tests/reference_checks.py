@@ -11,6 +11,7 @@ from tests.comparison import Comparison
 
 CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "orig_rloo_": reference_advantages.orig_rloo,
+    "orig_gae_": reference_advantages.orig_gae,
     "orig_ce_logits_": reference_prm.orig_ce_logits,
     "orig_ce_": reference_prm.orig_ce,
     "orig_implicit_": reference_prm.orig_implicit,
@@ -18,6 +19,7 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "orig_dpoacc_": reference_prm.orig_dpoacc,
     "orig_filter_": reference_policy.orig_filter,
     "orig_ppo_": reference_policy.orig_ppo,
+    "orig_value_": reference_policy.orig_value,
     "orig_masked_": reference_policy.orig_masked,
     "orig_logprobs_": reference_policy.orig_logprobs,
     "orig_entropy_": reference_policy.orig_entropy,

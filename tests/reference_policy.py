@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from prime_core import filtering, logprobs, masked, mismatch, policy_loss
+from prime_core import filtering, logprobs, masked, mismatch, policy_loss, value_loss
 from tests.comparison import Comparison, compare, groups_of, tensors
 
 
@@ -45,6 +45,22 @@ def orig_ppo(name: str) -> list[Comparison]:
         compare("gradient", log_prob.grad, x["grad_log_prob"]),
         compare("clipped share", masked.token_mean(clipped, mask), x["clipfrac"]),
         compare("kl", masked.token_mean(kl, mask), x["ppo_kl"]),
+    ]
+
+
+def orig_value(name: str) -> list[Comparison]:
+    """Clipped value loss, its gradient, and the share of tokens that the clip set."""
+    x, settings = tensors(name)
+    mask, clip = x["eos_mask"].bool(), settings["cliprange_value"]
+    values = x["vpreds"].clone().requires_grad_()
+    losses, clipped = value_loss.clipped_value_loss(values, x["values"], x["returns"], mask, clip)
+    loss = aggregate("token-mean", losses, mask)
+    loss.backward()
+    assert values.grad is not None
+    return [
+        compare("loss", loss, x["loss"]),
+        compare("gradient", values.grad, x["grad_vpreds"]),
+        compare("clipped share", masked.token_mean(clipped, mask), x["clipfrac"]),
     ]
 
 

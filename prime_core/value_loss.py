@@ -1,0 +1,50 @@
+"""The loss of PPO's value model, and how much of the returns its values explain.
+
+In: values [B, T] of the states before each token, as they are and as they were when the advantages
+were computed, the returns [B, T] that they are to predict, the mask [B, T] of tokens that count.
+Out: losses [B, T]; added up like the policy's (prime_core.policy_loss), over the whole minibatch.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from prime_core.masked import masked_var, only
+
+
+def clipped_value_loss(
+    values: Float[Tensor, "B T"],
+    old_values: Float[Tensor, "B T"],
+    returns: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    cliprange_value: float,
+) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """Squared error of each token, and the tokens whose loss the clip set.
+
+        V_clip = clip(V, V_old - cliprange_value, V_old + cliprange_value)
+        loss = 1/2 max((V - R)^2, (V_clip - R)^2)
+
+    As in PPO's published code (openai/baselines), PRIME's and verl's; arXiv 1707.06347 itself has
+    the plain square (Eq. 9). A value that has moved further than the clip gives no gradient unless
+    it has moved away from its return.
+    """
+    values, old_values, returns = (only(numbers, mask) for numbers in (values, old_values, returns))
+    bounded = values.clamp(old_values - cliprange_value, old_values + cliprange_value)
+    plain, clipped = (values - returns).square(), (bounded - returns).square()
+    return torch.maximum(plain, clipped) / 2, clipped > plain
+
+
+def explained_variance(
+    values: Float[Tensor, "B T"], returns: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> float | None:
+    """Share of the returns' variance that the values explain: 1 all of it, 0 as a constant would.
+
+        1 - var(R - V) / var(R)
+
+    Negative where the values are worse than a constant; None where all returns are equal.
+    """
+    spread = float(masked_var(returns.double(), mask, bessel=False))
+    if spread == 0:
+        return None
+    left = float(masked_var(returns.double() - values.double(), mask, bessel=False))
+    return 1 - left / spread
