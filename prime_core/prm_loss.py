@@ -79,6 +79,27 @@ def best_of_n_weight(value: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Fl
     return size * share ** (size - 1)
 
 
+def pair_terms(
+    summed_reward: Float[Tensor, " B"],
+    outcome: Float[Tensor, " B"],
+    group: Int[Tensor, " B"],
+    bon_weight: str,
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """What detached DPO needs of a response's whole group: its opponents' reward and its weight.
+
+    bon_weight: 'none' (weights of 1), 'bon_acc' or 'bon_rm'. No gradient. Takes complete groups.
+    Raises ValueError for another bon_weight.
+    """
+    z = at_least_float32(summed_reward.detach())
+    opponents = opponent_reward(z, outcome, group)
+    if bon_weight == "none":
+        return opponents, torch.ones_like(z)
+    values = {"bon_acc": outcome, "bon_rm": z}
+    if bon_weight not in values:
+        raise ValueError(f"bon_weight must be 'none', 'bon_acc' or 'bon_rm', got {bon_weight!r}")
+    return opponents, best_of_n_weight(values[bon_weight], group)
+
+
 def prm_loss(losses: Float[Tensor, " B"], num_responses: int) -> Float[Tensor, ""]:
     """A micro batch's part of the mean loss over the `num_responses` of its whole minibatch.
 

@@ -140,20 +140,26 @@ def orig_prmstep(name: str) -> list[Comparison]:
 
 
 def recipe_prmloss(name: str) -> list[Comparison]:
-    """Cross-entropy and detached DPO, plain and with best-of-N weights, and their gradients."""
+    """Cross-entropy and detached DPO, plain and with best-of-N weights, and their gradients.
+
+    Their accuracy takes an outcome of 1/2 for neither right nor wrong, and no z as right about it.
+    """
     x, settings = tensors(name)
     mask, acc = x["response_mask"].bool(), x["acc"]
     group = groups_of(len(acc), settings["n_samples"])
     q = x["q"].clone().requires_grad_()
     z = log_odds(implicit_reward(q, torch.zeros_like(q), mask, settings["beta"]), mask)
-    dpo = prm_loss.prm_dpo(z, prm_loss.opponent_reward(z, acc, group), acc)
-    losses = {
-        "ce": prm_loss.prm_loss(prm_loss.prm_cross_entropy(z, acc), len(z)),
-        "none": prm_loss.prm_loss(dpo, len(z)),
-        "bon_acc": prm_loss.prm_loss(dpo * prm_loss.best_of_n_weight(acc, group), 1),
-        "bon_rm": prm_loss.prm_loss(dpo * prm_loss.best_of_n_weight(z.detach(), group), 1),
-    }
-    comparisons = [compare("ranking accuracy", mean_ranking_accuracy(z, acc, group), x["dpo_acc"])]
+    losses = {"ce": prm_loss.prm_loss(prm_loss.prm_cross_entropy(z, acc), len(z))}
+    for bon_weight in ("none", "bon_acc", "bon_rm"):
+        opponents, weights = prm_loss.pair_terms(z, acc, group, bon_weight)
+        weighed = weights * prm_loss.prm_dpo(z, opponents, acc)
+        losses[bon_weight] = prm_loss.prm_loss(weighed, len(z) if bon_weight == "none" else 1)
+    decided = acc != 0.5
+    share_right = prm_loss.prm_accuracy(z[decided], acc[decided]) * (decided.sum() / len(z))
+    comparisons = [
+        compare("ranking accuracy", mean_ranking_accuracy(z, acc, group), x["dpo_acc"]),
+        compare("accuracy", share_right, x["dpo_abs_acc"]),
+    ]
     for key, loss in losses.items():
         (gradient,) = torch.autograd.grad(loss, q, retain_graph=True)
         comparisons += [

@@ -9,6 +9,7 @@ from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.prm_loss import (
     best_of_n_weight,
     opponent_reward,
+    pair_terms,
     prm_accuracy,
     prm_cross_entropy,
     prm_dpo,
@@ -95,6 +96,48 @@ def test_dpo_pushes_a_correct_response_above_its_opponents_and_a_wrong_one_below
 def test_the_best_of_four_weighs_four_and_the_worst_nearly_nothing():
     weights = best_of_n_weight(torch.tensor([4.0, 3.0, 2.0, 1.0]), ONE_GROUP)
     assert weights.tolist() == [4, 4 * 0.75**3, 4 * 0.5**3, 4 * 0.25**3]
+
+
+def test_a_weight_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="bon_weight must be 'none', 'bon_acc' or 'bon_rm'"):
+        pair_terms(torch.ones(4), torch.ones(4), ONE_GROUP, "bon")
+
+
+def test_opponents_and_weights_carry_no_gradient():
+    z = torch.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    outcome = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    for part in pair_terms(z, outcome, ONE_GROUP, "bon_rm"):
+        assert not part.requires_grad
+
+
+@given(seed=seeds)
+def test_best_of_n_weights_equal_a_slow_loop_and_depend_on_ranks_alone(seed):
+    batch = random_batch(seed)
+    z = summed(batch).round()
+    for bon_weight, values in (("bon_acc", batch.outcome), ("bon_rm", z)):
+        _, weights = pair_terms(z, batch.outcome, batch.group, bon_weight)
+        for i in range(len(z)):
+            siblings = values[batch.group == batch.group[i]]
+            size = len(siblings)
+            share = sum(1 for value in siblings if value <= values[i]) / size
+            assert float(weights[i]) == pytest.approx(size * share ** (size - 1), rel=1e-5)
+    _, ranked = pair_terms(z, batch.outcome, batch.group, "bon_rm")
+    _, stretched = pair_terms(7 * z.exp(), batch.outcome, batch.group, "bon_rm")
+    torch.testing.assert_close(ranked, stretched)
+
+
+@given(seed=seeds, shift=st.floats(-3, 3))
+def test_dpo_sees_differences_within_a_group_alone(seed, shift):
+    batch = random_batch(seed)
+    z = summed(batch)
+    has_pair = torch.tensor(
+        [len(set(batch.outcome[batch.group == one].tolist())) > 1 for one in batch.group]
+    )
+    losses, shifted = (
+        prm_dpo(scores, opponent_reward(scores, batch.outcome, batch.group), batch.outcome)
+        for scores in (z, z + shift * (1 + batch.group))
+    )
+    torch.testing.assert_close(shifted[has_pair], losses[has_pair], rtol=1e-3, atol=1e-4)
 
 
 @given(seed=seeds)
