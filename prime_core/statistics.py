@@ -1,6 +1,7 @@
-"""Uncertainty of accuracies.
+"""Accuracies over problems and their uncertainty.
 
-In: the mean outcome of every problem. Out: the mean over problems and its 95 % interval.
+In: the mean outcome of every problem, or how many of its samples are right. Out: the mean over
+problems and its 95 % interval; pass@k of a problem.
 """
 
 from __future__ import annotations
@@ -11,6 +12,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 Z_95 = 1.959964
+
+
+def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
+    """Probability that at least one of k samples is right, without bias (arXiv 2107.03374, Eq. 1).
+
+        1 - C(n - c, k) / C(n, k)
+
+    for n samples of which c are right: the share of the subsets of k that hold a right one.
+
+    Raises ValueError unless 1 <= k <= n and 0 <= c <= n.
+    """
+    if not (1 <= k <= num_samples and 0 <= num_correct <= num_samples):
+        raise ValueError(f"pass@{k} of {num_samples} samples with {num_correct} right ones")
+    subsets = math.comb(num_samples, k)
+    return (subsets - math.comb(num_samples - num_correct, k)) / subsets
 
 
 def mean_interval(problem_means: ArrayLike) -> tuple[float, float, float]:

@@ -1,5 +1,6 @@
 """Intervals of accuracies, against published values, a bisection, and simulation."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.statistics import Z_95, mean_interval
+from prime_core.statistics import Z_95, mean_interval, pass_at_k
 
 
 def score_bound(mean: float, count: float, side: float) -> float:
@@ -81,3 +82,39 @@ def test_interval_covers_the_true_accuracy_in_about_95_percent_of_experiments():
 def test_no_problems_or_means_outside_zero_to_one_are_refused(wrong):
     with pytest.raises(ValueError, match="expected at least one mean"):
         mean_interval(wrong)
+
+
+@pytest.mark.parametrize(("num_samples", "num_correct"), [(5, 0), (5, 2), (6, 5), (4, 4)])
+def test_pass_at_k_is_the_share_of_subsets_with_a_right_sample(num_samples, num_correct):
+    outcomes = [1] * num_correct + [0] * (num_samples - num_correct)
+    for k in range(1, num_samples + 1):
+        subsets = list(itertools.combinations(outcomes, k))
+        share = sum(any(subset) for subset in subsets) / len(subsets)
+        assert pass_at_k(num_samples, num_correct, k) == pytest.approx(share)
+
+
+@given(st.integers(1, 200), st.data())
+def test_pass_at_k_is_the_published_product_and_grows_with_k(num_samples, data):
+    num_correct = data.draw(st.integers(0, num_samples))
+    k = data.draw(st.integers(1, num_samples))
+    factors = [1 - k / i for i in range(num_samples - num_correct + 1, num_samples + 1)]
+    wrong = num_samples - num_correct
+    published = 1.0 if wrong < k else 1 - math.prod(factors)
+    assert pass_at_k(num_samples, num_correct, k) == pytest.approx(published, abs=1e-12)
+    assert pass_at_k(num_samples, num_correct, 1) == num_correct / num_samples
+    if k > 1:
+        assert pass_at_k(num_samples, num_correct, k) >= pass_at_k(num_samples, num_correct, k - 1)
+
+
+def test_pass_at_k_is_unbiased_where_one_minus_the_power_is_not():
+    rng = np.random.default_rng(0)
+    right = rng.binomial(6, 0.3, size=4000)
+    truth = 1 - 0.7**4
+    assert np.mean([pass_at_k(6, int(c), 4) for c in right]) == pytest.approx(truth, abs=0.015)
+    assert np.mean(1 - (1 - right / 6) ** 4) < truth - 0.03
+
+
+@pytest.mark.parametrize("wrong", [(4, 2, 5), (4, 2, 0), (4, 5, 1), (4, -1, 1)])
+def test_pass_at_k_of_too_few_samples_is_refused(wrong):
+    with pytest.raises(ValueError, match="pass@"):
+        pass_at_k(*wrong)

@@ -1,0 +1,67 @@
+"""One answer out of several: majority, best of n, weighted majority.
+
+In: the answers of one problem's responses, in the order in which they were sampled; scores. Out:
+the index of the response that is chosen. Ties go to what was sampled first, so that nothing depends
+on the order of a table or of a set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+
+def group_answers(
+    answers: Sequence[str | None], same: Callable[[str, str], bool]
+) -> list[int | None]:
+    """The number of each answer's group, from 0 on by first appearance; None for no answer.
+
+    An answer joins the first group whose first answer it equals.
+    """
+    firsts: list[str] = []
+    groups: list[int | None] = []
+    for answer in answers:
+        if answer is None:
+            groups.append(None)
+            continue
+        known = (n for n, first in enumerate(firsts) if first == answer)
+        number = next(known, None)
+        if number is None:
+            number = next((n for n, first in enumerate(firsts) if same(answer, first)), None)
+        if number is None:
+            number = len(firsts)
+            firsts.append(answer)
+        groups.append(number)
+    return groups
+
+
+def majority(groups: Sequence[int | None], weights: Sequence[float] | None = None) -> int | None:
+    """Index of the first response whose answer has the most votes; None where none has an answer.
+
+        argmax_g sum_{i in g} w_i
+
+    weights: what each vote counts; None: 1. Of groups that have as many votes the one that was
+    sampled first wins.
+    """
+    votes: dict[int, list[float]] = {}
+    for place, group in enumerate(groups):
+        if group is not None:
+            votes.setdefault(group, []).append(1.0 if weights is None else weights[place])
+    if not votes:
+        return None
+    # The exact sum: in whatever order votes come in, as many are as many.
+    winner = max(votes, key=lambda group: (math.fsum(votes[group]), -group))
+    return groups.index(winner)
+
+
+def best_of(scores: Sequence[float]) -> int:
+    """Index of the response with the highest score; of several the first."""
+    return max(range(len(scores)), key=lambda place: (scores[place], -place))
+
+
+def vote_weight(score: float) -> float:
+    """What a response's vote counts in a weighted majority: the PRM's probability that it is right.
+
+    w = sigmoid(z), for the log-odds z of the whole response.
+    """
+    return 0.5 * (1.0 + math.tanh(0.5 * score))
