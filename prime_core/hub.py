@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: which of their files are needed, and whether all are there.
+"""Models and data sets of the Hugging Face hub: which of their files are needed, are all there.
 
 In: an id such as "Qwen/Qwen2.5-Math-7B". Out: the folder of the hub's cache that holds it, fetched
 where it may be. Every way to fail is one sentence (HubError). Nothing here loads a model.
@@ -10,7 +10,9 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prime_core.gguf_files import is_gguf
 
@@ -25,7 +27,7 @@ FETCH = "run `prime fetch` on a machine with internet"
 
 
 class HubError(ValueError):
-    """A model is not fetched, or cannot be."""
+    """A model or a data set is not fetched, or cannot be."""
 
 
 def is_hub_id(path: str) -> bool:
@@ -54,6 +56,49 @@ def model_folder(repo_id: str, cache: Path | None = None, local_only: bool = Fal
     if not offline:
         _remove_leftovers(folder)
     return folder
+
+
+def dataset_files(
+    repo_id: str,
+    choose: Callable[[list[str]], list[str]],
+    revision: str | None = None,
+    cache: Path | None = None,
+    local_only: bool = False,
+) -> list[Path]:
+    """Files of a data set in the hub's cache; what is not there yet is fetched.
+
+    choose: which of all its files, by name. revision: a branch, tag or commit; None: the newest.
+    Without the hub the files are chosen from those that were fetched. Raises HubError.
+    """
+    from huggingface_hub import HfApi, constants, errors, snapshot_download
+
+    offline = local_only or constants.HF_HUB_OFFLINE
+    place: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset", "revision": revision}
+    names = None
+    try:
+        names = None if offline else HfApi().list_repo_files(**place)
+    except (errors.HfHubHTTPError, errors.HFValidationError) as error:
+        raise HubError(f"{repo_id}: {_reason(repo_id, error, offline, 'data set')}") from None
+    except Exception:  # no answer at all: files that were fetched before will do
+        names = None
+    chosen = None if names is None else choose(names)
+    try:
+        folder = Path(
+            snapshot_download(
+                **place,
+                cache_dir=cache,
+                local_files_only=names is None,
+                allow_patterns=chosen or [],  # without the hub: whatever was fetched
+            )
+        )
+    except Exception as error:  # of the hub, of its HTTP library, of the disk
+        raise HubError(f"{repo_id}: {_reason(repo_id, error, offline, 'data set')}") from None
+    if chosen is None:
+        found = (path for path in folder.rglob("*") if path.is_file())
+        chosen = choose([str(path.relative_to(folder)) for path in found])
+    else:
+        _remove_leftovers(folder)
+    return [folder / name for name in chosen]
 
 
 def incomplete_parts(folder: Path, needs_tokenizer: bool = False) -> list[str]:
@@ -98,19 +143,20 @@ def _remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
-def _reason(repo_id: str, error: Exception, offline: bool) -> str:
+def _reason(repo_id: str, error: Exception, offline: bool, kind: str = "model") -> str:
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.HFValidationError):
-        return "no such folder, and no name that a model of the hub could have"
+        return f"no such folder, and no name that a {kind} of the hub could have"
+    page = constants.ENDPOINT + ("" if kind == "model" else "/datasets")
     if isinstance(error, errors.GatedRepoError):
         return (
             f"the hub gives it only to those who accept its terms: do so at "
-            f"{constants.ENDPOINT}/{repo_id} and log in with `hf auth login`"
+            f"{page}/{repo_id} and log in with `hf auth login`"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
-            "the hub has no such model, or it is private: check the name; "
+            f"the hub has no such {kind}, or it is private: check the name; "
             "for a private one log in with `hf auth login`"
         )
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):

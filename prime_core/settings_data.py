@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from prime_core.settings_section import Section
+from prime_core.settings_section import NAME_PATTERN, Section
+
+PLACE = (
+    "a parquet or JSON-lines file, a pattern such as data/train-*.parquet, a folder of them, a "
+    "data set of the hub (owner/name), or files of one (hf://datasets/owner/name/train-*.parquet)"
+)
+SourceName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
 class ArithmeticTask(Section):
@@ -33,6 +39,57 @@ class ArithmeticTask(Section):
         return self
 
 
+class Source(Section):
+    """One more table of training problems, with columns of its own."""
+
+    file: str = Field(description=f"Where it lies: {PLACE}.")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Our column name -> the file's, as in data.columns."
+    )
+    ground_truth_after: str = Field("", description="As data.ground_truth_after.")
+    ability: str = Field(
+        "math", description="Of rows whose file has no column ability: math or code."
+    )
+
+
+class Contamination(Section):
+    """Training problems that stand in a benchmark are left out."""
+
+    ngram_size: int = Field(
+        13,
+        ge=0,
+        description="Words in a row that a training problem shares with one of a benchmark under "
+        "evaluation.benchmarks, and is left out for; 0: nothing is compared. Paper: not given.",
+    )
+    files: list[str] = Field(
+        default_factory=list, description=f"Further tables to compare with; each is {PLACE}."
+    )
+
+
+class Difficulty(Section):
+    """Training problems are tried by the start model; those in a band of accuracy are kept."""
+
+    n_samples_per_prompt: int = Field(8, ge=1, description="Responses to each problem.")
+    accuracy_lower_bound: float = Field(
+        0.125, ge=0, le=1, description="Share of right responses, inclusive; below: too hard."
+    )
+    accuracy_upper_bound: float = Field(
+        0.875, ge=0, le=1, description="Share of right responses, inclusive; above: too easy."
+    )
+    temperature: float = Field(1.0, ge=0, description="0: greedy.")
+    max_response_length: int = Field(3072, ge=1, description="Tokens.")
+    num_shards: int = Field(1, ge=1, description="Jobs that the problems are cut into.")
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Difficulty:
+        if self.accuracy_lower_bound > self.accuracy_upper_bound:
+            raise ValueError(
+                f"accuracy_lower_bound {self.accuracy_lower_bound} is above "
+                f"accuracy_upper_bound {self.accuracy_upper_bound}"
+            )
+        return self
+
+
 class Data(Section):
     """Problems to train on, held-out problems, and demonstrations for SFT."""
 
@@ -40,26 +97,84 @@ class Data(Section):
         "arithmetic", description="arithmetic: generated sums; files: the tables named below."
     )
     arithmetic: ArithmeticTask = Field(default_factory=ArithmeticTask)
-    train: str | None = Field(None, description="Parquet or JSON-lines file of training problems.")
-    validation: str | None = Field(None, description="The same for held-out problems.")
-    sft: str | None = Field(None, description="File of demonstrations (prompt, response).")
+    train: str | None = Field(None, description=f"Training problems: {PLACE}.")
+    sources: dict[SourceName, Source] = Field(
+        default_factory=dict, description="Name -> a further table of training problems."
+    )
+    validation: str | None = Field(
+        None, description="Held-out problems, named in the same way; null with num_validation."
+    )
+    num_validation: int = Field(
+        0,
+        ge=0,
+        description="Training problems that are held out instead, always the same: those whose "
+        "texts have the smallest hashes.",
+    )
+    sft: str | None = Field(
+        None, description="Demonstrations (prompt, response), named in the same way."
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Our column name -> the file's: prompt, ground_truth, ability, response, ...",
+        description="Our column name -> the file's: prompt, ground_truth, ability, data_source, "
+        "prompt_id, response, system; a.b is b inside a.",
+    )
+    sft_columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="The same for demonstrations, where their file has other names than columns.",
     )
     ground_truth_after: str = Field(
         "",
         description="Ground truth is what follows the last of these marks, such as '####' in "
-        "GSM8K's answers; '': the whole value.",
+        "GSM8K's answers, or what the last \\boxed{} holds ('\\boxed'); '': the whole value.",
     )
-    system_prompt: str = Field("", description="System message put before every prompt; '' none.")
-    prompt_suffix: str = Field("", description="Text added to the end of every user message.")
+    templates: dict[str, str] = Field(
+        default_factory=dict,
+        description="Ability -> text file in which {prompt} stands for the problem, relative to "
+        "the repository's folder. Not applied to prompts that have its text already.",
+    )
+    system_prompts: dict[str, str] = Field(
+        default_factory=dict,
+        description="Ability -> text file of the system message, relative to the repository's "
+        "folder.",
+    )
+    system_prompt: str = Field(
+        "",
+        description="System message of prompts that have none and whose ability has no file under "
+        "system_prompts; '': none.",
+    )
+    prompt_suffix: str = Field(
+        "",
+        description="Text added to the end of every user message whose ability has no file under "
+        "templates.",
+    )
     max_prompt_length: int = Field(
         1024, ge=1, description="Tokens; longer prompts are dropped and counted. Paper: 1024."
+    )
+    deduplicate: bool = Field(
+        True,
+        description="Of training problems with the same text, up to case and spaces, the first is "
+        "kept.",
+    )
+    contamination: Contamination = Field(default_factory=Contamination)
+    difficulty: Difficulty | None = Field(
+        None, description="A trial of all problems before training; null: all are kept."
     )
 
     @model_validator(mode="after")
     def _files_are_named(self) -> Data:
-        if self.source == "files" and (self.train is None or self.validation is None):
-            raise ValueError("source 'files' needs both data.train and data.validation")
+        if self.source != "files":
+            return self
+        no_train = self.train is None and not self.sources
+        if no_train or (self.validation is None and not self.num_validation):
+            raise ValueError(
+                "source 'files' needs data.train (or data.sources) and data.validation (or "
+                "data.num_validation)"
+            )
+        if "train" in self.sources:
+            raise ValueError("data.sources: no source may be called 'train', as data.train's rows")
+        if self.validation is not None and self.num_validation:
+            raise ValueError(
+                f"data.validation {self.validation!r} and data.num_validation "
+                f"{self.num_validation}: held-out problems come from one of them; leave one out"
+            )
         return self

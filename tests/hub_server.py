@@ -1,7 +1,7 @@
-"""A hub of one's own: as much of the Hugging Face hub's protocol as downloads of models need.
+"""A hub of one's own: as much of the Hugging Face hub's protocol as downloads need.
 
-In: models as folders. Out: a server on 127.0.0.1 (HF_ENDPOINT) that can drop connections, be slow,
-and refuse; it remembers what it was asked.
+In: models and data sets as folders. Out: a server on 127.0.0.1 (HF_ENDPOINT) that can drop
+connections, be slow, and refuse; it remembers what it was asked.
 """
 
 import hashlib
@@ -18,9 +18,10 @@ CHUNK = 64 * 1024
 
 @dataclass
 class Hub:
-    """models: id -> folder. drop: name of a file -> bytes after which its next download breaks off.
+    """models: id -> folder, of data sets as well.
 
-    pause: seconds between chunks. gated, private: ids. asked: (method, file, first byte).
+    drop: name of a file -> bytes after which its next download breaks off. pause: seconds between
+    chunks. gated, private: ids. asked: (method, file, first byte).
     """
 
     models: dict[str, Path] = field(default_factory=dict)
@@ -71,7 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self):
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
-        is_api = parts[:2] == ["api", "models"]
+        parts = parts[1:] if parts[0] == "datasets" else parts
+        is_api = parts[:2] in (["api", "models"], ["api", "datasets"])
         repo_id = "/".join(parts[2:4] if is_api else parts[:2])
         if repo_id in self.hub.private:
             self._refuse(401, "RepoNotFound")

@@ -1,80 +1,199 @@
-"""Problems and demonstrations from people's own files: parquet or JSON lines, any column names."""
+"""Problems and demonstrations from people's own files: any column names, rows that are malformed.
+
+In: where a table lies (prime_core.table_files), and the settings `data`. Out: rows with the columns
+of PROMPTS or DEMONSTRATIONS, one after another; a row that is none as Dropped, with its beginning.
+"""
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from prime_core.data.prompts import ability_of, as_messages, conversation, problem_text
+from prime_core.data.reading import BadLine, DataError, Row, read_rows, stream_rows, value_of
 from prime_core.settings_data import Data
+from prime_core.table_files import find_tables
 
-Row = dict[str, Any]
+__all__ = [
+    "DataError",
+    "Dropped",
+    "Problem",
+    "as_messages",
+    "problem_of",
+    "quotation",
+    "read_demonstrations",
+    "read_problems",
+    "read_rows",
+    "stream_demonstrations",
+    "stream_problems",
+]
+_QUOTED = 200  # characters of a row that is left out
 
 
-class DataError(ValueError):
-    """A data file is missing, unreadable or lacks a column."""
+@dataclass(frozen=True)
+class Dropped:
+    """A row that is left out: which, why, and how it begins. Columns of DROPPED."""
+
+    source: str
+    row: int
+    reason: str
+    detail: str
+    quote: str
+    prompt_id: str = ""
 
 
-def read_problems(path: Path, split: str, data: Data) -> tuple[list[Row], int]:
+@dataclass(frozen=True)
+class Problem:
+    """A problem: its row of PROMPTS, its text without templates, and where it comes from."""
+
+    row: Row
+    text: str
+    source: str
+    place: int
+
+    def dropped(self, reason: str, detail: str) -> Dropped:
+        """This problem, left out after all."""
+        quote = self.text[:_QUOTED]
+        return Dropped(self.source, self.place, reason, detail, quote, self.row["prompt_id"])
+
+
+def read_problems(place: str | Path, split: str, data: Data) -> tuple[list[Row], int]:
     """Rows with the columns of PROMPTS, and the number of malformed rows left out.
 
-    Raises DataError naming the file and the column.
+    split: what the table is for; prompt_id begins with it. Raises DataError naming file and column.
     """
-    table = _read(path)
-    _require(table, ("prompt", "ground_truth"), data, path)
-    rows: list[Row] = []
-    for place, row in enumerate(table):
-        messages = as_messages(_value(row, "prompt", data), data)
-        answer = _after(data.ground_truth_after, _value(row, "ground_truth", data))
-        if messages is None or answer is None or not str(answer).strip():
-            continue
-        rows.append(
-            {
-                "prompt_id": str(_value(row, "prompt_id", data) or f"{split}-{place:06d}"),
-                "prompt": messages,
-                "ability": str(_value(row, "ability", data) or "math"),
-                "ground_truth": answer if isinstance(answer, str) else json.dumps(answer),
-                "data_source": str(_value(row, "data_source", data) or path.stem),
-            }
-        )
-    repeated = len(rows) - len({row["prompt_id"] for row in rows})
-    if repeated:
-        raise DataError(f"{path}: {repeated} values of prompt_id stand more than once")
-    return rows, len(table) - len(rows)
+    found = list(stream_problems(place, split, data))
+    rows = [one.row for one in found if isinstance(one, Problem)]
+    return rows, len(found) - len(rows)
 
 
-def read_demonstrations(path: Path, data: Data) -> tuple[list[Row], int]:
+def read_demonstrations(place: str | Path, data: Data) -> tuple[list[Row], int]:
     """Rows with the columns of DEMONSTRATIONS, and the number of malformed rows left out."""
-    table = _read(path)
-    _require(table, ("prompt", "response"), data, path)
-    rows: list[Row] = []
-    for row in table:
-        messages = as_messages(_value(row, "prompt", data), data)
-        response = _value(row, "response", data)
-        if messages is not None and isinstance(response, str) and response:
-            rows.append({"prompt": messages, "response": response})
-    return rows, len(table) - len(rows)
+    found = list(stream_demonstrations(place, data))
+    rows = [one for one in found if isinstance(one, dict)]
+    return rows, len(found) - len(rows)
 
 
-def as_messages(prompt: Any, data: Data) -> list[dict[str, str]] | None:
-    """A conversation from a text or from messages, with system prompt and suffix; None: neither."""
-    if isinstance(prompt, str):
-        messages = [{"role": "user", "content": prompt}] if prompt.strip() else []
-    elif isinstance(prompt, list) and all(map(_is_message, prompt)):
-        messages = [{"role": m["role"], "content": m["content"]} for m in prompt]
-    else:
-        return None
-    if not messages:
-        return None
-    if data.system_prompt and messages[0]["role"] != "system":
-        messages = [{"role": "system", "content": data.system_prompt}, *messages]
-    last = messages[-1]
-    return [*messages[:-1], {**last, "content": last["content"] + data.prompt_suffix}]
+def stream_problems(
+    place: str | Path,
+    split: str,
+    data: Data,
+    *,
+    name: str | None = None,
+    ability: str = "math",
+    abilities: Collection[str] | None = None,
+) -> Iterator[Problem | Dropped]:
+    """Problems of one table, in order; the malformed rows among them.
+
+    split: what the table is for. name: what prompt_id begins with, the split if left out.
+    ability: of rows that name none. abilities: those that a verifier judges; None: any.
+    Raises DataError naming file and column, or two rows with the same prompt_id.
+    """
+    paths = find_tables(str(place), split)
+    columns = {key: data.columns.get(key, key) for key in ("prompt", "ground_truth")}
+    required = {column: f"data.columns.{key}" for key, column in columns.items()}
+    names = ("prompt_id", "ability", "data_source")
+    wanted = [*required, *(data.columns.get(key, key) for key in names), *_system_column(data)]
+    known: set[str] = set()
+    num_repeated, source = 0, str(place)
+    data_source = paths[0].stem if paths == [Path(place)] else source
+    for number, row in enumerate(stream_rows(paths, required, wanted)):
+        if isinstance(row, BadLine):
+            yield Dropped(source, number, "malformed", row.reason, row.quote[:_QUOTED])
+            continue
+        defaults = {"prompt_id": f"{name or split}-{number:06d}", "ability": ability}
+        found = problem_of(row, data, defaults | {"data_source": data_source}, abilities)
+        if isinstance(found, str):
+            yield Dropped(source, number, "malformed", found, quotation(row))
+            continue
+        if name and found["prompt_id"] != defaults["prompt_id"]:
+            found["prompt_id"] = f"{name}-{found['prompt_id']}"  # sources may number alike
+        num_repeated += found["prompt_id"] in known
+        known.add(found["prompt_id"])
+        yield Problem(found, problem_text(found["prompt"], data, found["ability"]), source, number)
+    if num_repeated:
+        raise DataError(f"{place}: {num_repeated} values of prompt_id stand more than once")
+
+
+def stream_demonstrations(place: str | Path, data: Data) -> Iterator[Row | Dropped]:
+    """Demonstrations of one table, in order; the malformed rows among them.
+
+    The response may lie in the conversation: then both columns name it; its last message counts.
+    """
+    data = data.model_copy(update={"columns": data.columns | data.sft_columns})
+    columns = {key: data.columns.get(key, key) for key in ("prompt", "response")}
+    required = {column: f"data.columns.{key}" for key, column in columns.items()}
+    wanted = [*required, data.columns.get("ability", "ability"), *_system_column(data)]
+    paths = find_tables(str(place), "sft")
+    for number, row in enumerate(stream_rows(paths, required, wanted)):
+        if isinstance(row, BadLine):
+            yield Dropped(str(place), number, "malformed", row.reason, row.quote[:_QUOTED])
+            continue
+        found = _demonstration(row, data)
+        if isinstance(found, str):
+            yield Dropped(str(place), number, "malformed", found, quotation(row))
+        else:
+            yield found
+
+
+def problem_of(
+    row: Row, data: Data, defaults: dict[str, str], abilities: Collection[str] | None
+) -> Row | str:
+    """A row of PROMPTS, or what is wrong with it."""
+    ability = ability_of(_value(row, "ability", data), defaults["ability"])
+    messages = as_messages(_value(row, "prompt", data), data, ability, _system(row, data))
+    whole = _value(row, "ground_truth", data)
+    answer = _after(data.ground_truth_after, whole)
+    if messages is None:
+        return "no prompt, neither text nor messages"
+    if whole is None or not str(whole).strip():
+        return "no ground truth"
+    if answer is None or not str(answer).strip():
+        return f"nothing behind '{data.ground_truth_after}' in its ground truth"
+    if abilities is not None and ability not in abilities:
+        return f"no verifier judges the ability '{ability}'; there are {', '.join(abilities)}"
+    return {
+        "prompt_id": str(_value(row, "prompt_id", data) or defaults["prompt_id"]),
+        "prompt": messages,
+        "ability": ability,
+        "ground_truth": answer if isinstance(answer, str) else json.dumps(answer),
+        "data_source": str(_value(row, "data_source", data) or defaults["data_source"]),
+    }
+
+
+def _demonstration(row: Row, data: Data) -> Row | str:
+    """A row of DEMONSTRATIONS, or what is wrong with it."""
+    prompt, response = _value(row, "prompt", data), _value(row, "response", data)
+    if isinstance(response, list):
+        said = conversation(response)
+        if not said or said[-1]["role"] != "assistant":
+            return "no response at the end of its conversation"
+        prompt = said[:-1] if prompt == response else prompt
+        response = said[-1]["content"]
+    ability = ability_of(_value(row, "ability", data), "math")
+    messages = as_messages(prompt, data, ability, _system(row, data))
+    if messages is None:
+        return "no prompt, neither text nor messages"
+    if not isinstance(response, str) or not response:
+        return "no response"
+    return {"prompt": messages, "response": response}
+
+
+def _value(row: Row, name: str, data: Data) -> Any:
+    return value_of(row, data.columns.get(name, name))
+
+
+def _system_column(data: Data) -> list[str]:
+    """The column of system messages, read only where the settings name it."""
+    return [data.columns["system"]] if "system" in data.columns else []
+
+
+def _system(row: Row, data: Data) -> str | None:
+    text = _value(row, "system", data) if "system" in data.columns else None
+    return text if isinstance(text, str) else None
 
 
 def _after(mark: str, answer: Any) -> Any:
@@ -82,70 +201,21 @@ def _after(mark: str, answer: Any) -> Any:
     if not mark:
         return answer
     _, found, text = answer.rpartition(mark) if isinstance(answer, str) else ("", "", "")
-    return text.strip() if found else None
+    if not found:
+        return None
+    return _in_braces(text) if mark == "\\boxed" else text.strip()
 
 
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(value.get(name), str) for name in ("role", "content")
-    )
+def _in_braces(text: str) -> str | None:
+    """What the braces at the beginning hold: of "{\\frac{1}{2}} is it." it is "\\frac{1}{2}"."""
+    depth = 0
+    for place, sign in enumerate(text):
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        if depth == 0:
+            return text[1:place].strip() if place else None
+    return None
 
 
-def _read(path: Path) -> list[Row]:
-    if not {".parquet", ".jsonl", ".json"} & set(path.suffixes):
-        raise DataError(f"{path}: expected a .parquet, .jsonl or .jsonl.gz file")
-    try:
-        if path.suffix == ".parquet":
-            return pq.read_table(path).to_pylist()
-        return _read_lines(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; named in the settings under data") from None
-    except (pa.ArrowException, EOFError, OSError, zlib.error, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: not readable as a table: {reason}") from None
-
-
-def _read_lines(path: Path) -> list[Row]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    rows: list[Row] = []
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise DataError(f"{path}: line {number} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{path}: line {number}: expected an object, found {line[:40]!r}")
-            rows.append(row)
-    return rows
-
-
-def _require(table: list[Row], names: tuple[str, ...], data: Data, path: Path) -> None:
-    if not table:
-        raise DataError(f"{path}: holds no rows")
-    for name in names:
-        column = data.columns.get(name, name)
-        if not any(_has(row, column) for row in table):
-            found = sorted({key for row in table[:100] for key in row})
-            raise DataError(
-                f"{path}: column '{column}' is missing; found {found}; "
-                f"name the file's own column in data.columns.{name}"
-            )
-
-
-def _has(row: Row, column: str) -> bool:
-    return column in row or (column.partition(".")[0] in row and "." in column)
-
-
-def _value(row: Row, name: str, data: Data) -> Any:
-    """A row's value; a column may lie inside another: reward_model.ground_truth."""
-    column = data.columns.get(name, name)
-    if column in row:
-        value = row[column]
-    else:
-        value = row
-        for part in column.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-    return None if isinstance(value, float) and value != value else value
+def quotation(row: Row) -> str:
+    """How a row begins, for people who look for it in its file."""
+    return json.dumps(row, ensure_ascii=False, default=str)[:_QUOTED]

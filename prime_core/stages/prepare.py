@@ -1,110 +1,179 @@
 """Stage `prepare`: the run's tables of problems and demonstrations.
 
-In: settings (data), models/base (its tokenizer counts prompt tokens).
-Out: data/{train,validation,demonstrations}.parquet, metrics/prepare.json.
+In: settings (data, evaluation.benchmarks), models/base (its tokenizer counts prompt tokens).
+Out: data/{train,validation,demonstrations}.parquet, data/dropped.parquet (every row left out, and
+why), metrics/prepare.json. With data.difficulty the training problems are candidates until the
+start model has tried them: data/candidates.parquet instead of train.parquet.
+
+Rows are read, looked at and written some at a time: a table may be larger than memory.
 """
 
 from __future__ import annotations
 
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from prime_core.data import arithmetic
-from prime_core.data.tables import DataError, as_messages, read_demonstrations, read_problems
+from prime_core.data.screening import Screen
+from prime_core.data.tables import DataError, Dropped, Problem
 from prime_core.layout import RunFiles
-from prime_core.rollouts import DEMONSTRATIONS, PROMPTS, write_table
-from prime_core.seeds import derive_seed
+from prime_core.rollouts import DEMONSTRATIONS, DROPPED, PROMPTS, table_writer
 from prime_core.settings import Settings
-from prime_core.stages.context import Metrics, finish, only_one, open_run, progress_bar
-from prime_core.training.models import load_tokenizer, prompt_tokens
+from prime_core.stages.benchmark_texts import benchmark_texts
+from prime_core.stages.context import Metrics, finish, only_one, open_run
+from prime_core.stages.problem_sources import demonstrations, held_out_problems, training_problems
+from prime_core.text_matching import HeldOut
+from prime_core.training.models import load_tokenizer, prompt_lengths
 
 Row = dict[str, Any]
+Write = Callable[[list[Row]], None]
+T = TypeVar("T")
+_ROWS_AT_A_TIME = 2048
+_SHOWN = 5  # malformed rows in the log; all of them are in the table
+_ALWAYS = (  # counts that stand in the figures where nothing is left out as well
+    *("num_demonstrations", "num_malformed", "num_train_duplicate", "num_train_in_benchmark"),
+    *("num_train_too_long", "num_validation_too_long"),
+)
 
 
 def run(run_dir: Path) -> None:
     """Write the run's data tables."""
     settings, files = open_run(run_dir)
     with only_one(files.train, run_dir):
-        tables, malformed = _tables(settings)
-        metrics: Metrics = {"data/num_malformed": malformed}
+        begun = time.monotonic()
+        with table_writer(files.dropped, DROPPED) as drop:
+            preparation = Preparation(settings, files, drop)
+            preparation.demonstrations()
+            preparation.problems()
+        counts = preparation.counts
+        metrics: Metrics = {f"data/{name}": count for name, count in sorted(counts.items())}
+        metrics["timing_s/prepare"] = time.monotonic() - begun
+        finish(files.setup_metrics("prepare"), metrics, _line(counts))
+
+
+class Preparation:
+    """The tables of one run, and what is counted on the way."""
+
+    def __init__(self, settings: Settings, files: RunFiles, drop: Write) -> None:
+        """drop: takes rows of DROPPED. counts: "num_train", "num_train_too_long", ..."""
+        self.settings, self.files, self._drop = settings, files, drop
+        self.counts = Counter[str](dict.fromkeys(_ALWAYS, 0))
+        self._tokenizer = load_tokenizer(files.base_model)
+
+    def demonstrations(self) -> None:
+        """Write the demonstrations."""
+        with table_writer(self.files.demonstrations, DEMONSTRATIONS) as write:
+            for found in chunks(demonstrations(self.settings)):
+                rows = [one for one in found if not isinstance(one, Dropped)]
+                self._leave_out("demonstrations", [x for x in found if isinstance(x, Dropped)])
+                self.counts["num_demonstrations"] += len(rows)
+                write(rows)
+
+    def problems(self) -> None:
+        """Write held-out and training problems."""
+        settings, data, files = self.settings, self.settings.data, self.files
+        target = files.train if data.difficulty is None else files.candidates
+        apart = HeldOut[Row](data.num_validation if data.source == "files" else 0)
+        with (
+            table_writer(target, PROMPTS) as write,  # the last that is put in place
+            table_writer(files.validation, PROMPTS) as hold_out,
+        ):
+            for some in chunks(self._usable("validation", held_out_problems(settings), None)):
+                self._count("validation", [one.row for _, one in some], hold_out)
+            found = self._usable("train", training_problems(settings), self._screen())
+            for some in chunks(found):
+                rows = [row for key, one in some for row in apart.offer(key, one.row)]
+                self._count("train", rows, write)
+            self._count("validation", apart.rows(), hold_out)
+            self._refuse_empty()
+
+    def _usable(
+        self, split: str, found: Iterable[Problem | Dropped], screen: Screen | None
+    ) -> Iterator[tuple[int, Problem]]:
+        """Problems that are left, with their texts' keys (0 without a screen)."""
+        longest = self.settings.data.max_prompt_length
+        for some in chunks(found):
+            dropped = [one for one in some if isinstance(one, Dropped)]
+            problems = [one for one in some if isinstance(one, Problem)]
+            looked = [(screen.look(one) if screen else (0, None), one) for one in problems]
+            dropped += [reason for (_, reason), _ in looked if reason is not None]
+            left = [(key, one) for (key, reason), one in looked if reason is None]
+            lengths = prompt_lengths(self._tokenizer, [one.row["prompt"] for _, one in left])
+            for (key, one), length in zip(left, lengths, strict=True):
+                if length <= longest:
+                    yield key, one
+                else:
+                    dropped.append(one.dropped("too_long", f"{length} tokens"))
+            self._leave_out(split, dropped)
+
+    def _screen(self) -> Screen | None:
+        """What training problems are compared with; generated ones differ from one another."""
+        data = self.settings.data
+        if data.source == "arithmetic":
+            return None
+        texts = benchmark_texts(self.settings)
+        for name in texts.benchmarks if texts else ():
+            self.counts[f"num_in_benchmark/{name}"] = 0
+        return Screen(data.deduplicate, texts)
+
+    def _count(self, split: str, rows: list[Row], write: Write) -> None:
+        self.counts[f"num_{split}"] += len(rows)
+        for row in rows:
+            self.counts[f"num_{split}/{row['ability']}"] += 1
+        write(rows)
+
+    def _leave_out(self, split: str, dropped: list[Dropped]) -> None:
+        for one in dropped:
+            self.counts[f"num_{split}_{one.reason}"] += 1
+            if one.reason == "malformed":
+                self.counts["num_malformed"] += 1
+                if self.counts["num_malformed"] <= _SHOWN:
+                    where = f"{one.source}: row {one.row}"
+                    print(f"{where} left out: {one.detail}: {one.quote.strip()}", file=sys.stderr)
+            if one.reason == "in_benchmark":
+                self.counts[f"num_in_benchmark/{one.detail.partition('/')[0]}"] += 1
+        self._drop([{"split": split, **vars(one)} for one in dropped])
+
+    def _refuse_empty(self) -> None:
+        data = self.settings.data
         for split in ("train", "validation"):
-            fitting = _fitting(tables[split], files, settings.data.max_prompt_length)
-            metrics[f"data/num_{split}"] = len(fitting)
-            metrics[f"data/num_{split}_too_long"] = len(tables[split]) - len(fitting)
-            if not fitting:
-                raise DataError(_explain_empty(split, tables[split], settings))
-            tables[split] = fitting
-        metrics["data/num_demonstrations"] = len(tables["demonstrations"])
-        write_table(files.demonstrations, tables["demonstrations"], DEMONSTRATIONS)
-        write_table(files.validation, tables["validation"], PROMPTS)
-        write_table(files.train, tables["train"], PROMPTS)
-        finish(
-            files.setup_metrics("prepare"),
-            metrics,
-            f"prepare: {metrics['data/num_train']} training and "
-            f"{metrics['data/num_validation']} held-out problems, "
-            f"{metrics['data/num_demonstrations']} demonstrations; "
-            f"{malformed} malformed rows left out",
+            if self.counts[f"num_{split}"]:
+                continue
+            place = getattr(data, split) or ", ".join(data.sources) or data.source
+            reasons = (
+                f"{self.counts[f'num_{split}_{reason}']} {reason.replace('_', ' ')}"
+                for reason in ("malformed", "duplicate", "in_benchmark", "too_long")
+            )
+            raise DataError(
+                f"data.{split} ({place}) holds no usable problem; expected at least one; left "
+                f"out: {', '.join(reasons)} (data.max_prompt_length {data.max_prompt_length})"
+            )
+
+
+def chunks(items: Iterable[T], size: int = _ROWS_AT_A_TIME) -> Iterator[list[T]]:
+    """Lists of so many items, the last one shorter."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _line(counts: Counter[str]) -> str:
+    left_out = ", ".join(
+        f"{counts[f'num_train_{reason}']} {words}"
+        for reason, words in (
+            ("duplicate", "twice there"),
+            ("in_benchmark", "of benchmarks"),
+            ("too_long", "too long"),
         )
-
-
-def _tables(settings: Settings) -> tuple[dict[str, list[Row]], int]:
-    return _generated(settings) if settings.data.source == "arithmetic" else _read(settings)
-
-
-def _generated(settings: Settings) -> tuple[dict[str, list[Row]], int]:
-    task = settings.data.arithmetic
-    tables = arithmetic.problems(
-        num_train=task.num_train,
-        num_validation=task.num_validation,
-        max_number=task.max_number,
-        min_terms=task.min_terms,
-        max_terms=task.max_terms,
-        seed=derive_seed(settings.seed, "problems"),
+        if counts[f"num_train_{reason}"]
     )
-    tables["demonstrations"] = arithmetic.demonstrations(
-        tables["train"],
-        num_demonstrations=task.num_demonstrations,
-        guess_share=task.guess_share,
-        guess_accuracy=task.guess_accuracy,
-        max_error=task.max_error,
-        seed=derive_seed(settings.seed, "demonstrations"),
-    )
-    for rows in tables.values():
-        for row in rows:
-            row["prompt"] = as_messages(row["prompt"], settings.data)
-    return tables, 0
-
-
-def _read(settings: Settings) -> tuple[dict[str, list[Row]], int]:
-    data = settings.data
-    assert data.train is not None  # the settings' own check
-    assert data.validation is not None
-    train, train_malformed = read_problems(Path(data.train), "train", data)
-    validation, validation_malformed = read_problems(Path(data.validation), "validation", data)
-    demonstrations, malformed = (
-        read_demonstrations(Path(data.sft), data) if data.sft is not None else ([], 0)
-    )
-    tables = {"train": train, "validation": validation, "demonstrations": demonstrations}
-    return tables, train_malformed + validation_malformed + malformed
-
-
-def _fitting(rows: list[Row], files: RunFiles, max_prompt_length: int) -> list[Row]:
-    tokenizer = load_tokenizer(files.base_model)
-    kept = []
-    with progress_bar(len(rows), "prompt", "measuring prompts") as bar:
-        for row in rows:
-            if len(prompt_tokens(tokenizer, row["prompt"])) <= max_prompt_length:
-                kept.append(row)
-            bar.update()
-    return kept
-
-
-def _explain_empty(split: str, rows: list[Row], settings: Settings) -> str:
-    path = getattr(settings.data, split) or settings.data.source
-    if not rows:
-        return f"data.{split} ({path}) holds no usable problem; expected at least one"
     return (
-        f"data.{split} ({path}): all {len(rows)} prompts are longer than "
-        f"data.max_prompt_length {settings.data.max_prompt_length} tokens"
+        f"prepare: {counts['num_train']} training and {counts['num_validation']} held-out "
+        f"problems, {counts['num_demonstrations']} demonstrations; "
+        f"{counts['num_malformed']} malformed rows left out"
+        f"{left_out and f'; of the training problems {left_out}'}"
     )

@@ -1,0 +1,75 @@
+"""From what a file holds to the messages that a model is asked: templates and system messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prime_core.prompt_files import apply_template, text_of, without_template
+from prime_core.settings_data import Data
+
+Messages = list[dict[str, str]]
+# How published data sets write the same thing.
+_ROLES = {"human": "user", "gpt": "assistant"}
+_ABILITIES = {"coding": "code"}
+
+
+def ability_of(value: Any, default: str) -> str:
+    """The name under which templates and verifiers know an ability: "Coding" is code."""
+    name = str(value or default)
+    return _ABILITIES.get(name.lower(), name.lower())
+
+
+def conversation(prompt: Any) -> Messages | None:
+    """Messages from a text or from messages of either usual form; None: neither, or empty."""
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}] if prompt.strip() else None
+    if not isinstance(prompt, list) or not prompt:
+        return None
+    messages = [_message(value) for value in prompt]
+    return None if None in messages else [m for m in messages if m is not None]
+
+
+def as_messages(
+    prompt: Any, data: Data, ability: str = "math", system: str | None = None
+) -> Messages | None:
+    """A problem as it is asked, from a text or messages; None: neither.
+
+    system: the row's own system message, from a column beside the prompt.
+    """
+    messages = conversation(prompt)
+    if messages is None:
+        return None
+    if messages[0]["role"] != "system":
+        text = system or _system_prompt(data, ability)
+        messages = [{"role": "system", "content": text}, *messages] if text else messages
+    last = messages[-1]
+    return [*messages[:-1], {**last, "content": _asked(last["content"], data, ability)}]
+
+
+def problem_text(messages: Messages, data: Data, ability: str) -> str:
+    """The problem alone, without what the settings put around it: what is compared with others."""
+    text = messages[-1]["content"]
+    if ability in data.templates:
+        return without_template(data.templates[ability], text)
+    return text.removesuffix(data.prompt_suffix)
+
+
+def _asked(problem: str, data: Data, ability: str) -> str:
+    if ability in data.templates:
+        return apply_template(data.templates[ability], problem)
+    return problem + data.prompt_suffix
+
+
+def _system_prompt(data: Data, ability: str) -> str:
+    path = data.system_prompts.get(ability)
+    return data.system_prompt if path is None else text_of(path)
+
+
+def _message(value: Any) -> dict[str, str] | None:
+    if not isinstance(value, dict):
+        return None
+    for role, content in (("role", "content"), ("from", "value")):
+        texts = value.get(role), value.get(content)
+        if isinstance(texts[0], str) and isinstance(texts[1], str):
+            return {"role": _ROLES.get(texts[0], texts[0]), "content": texts[1]}
+    return None

@@ -1,0 +1,123 @@
+"""Stage `difficulty`: how often the start model solves the training problems of one shard.
+
+In: data/candidates.parquet, models/policy-0000.
+Out: data/difficulty/<shard>.parquet (right responses to each problem),
+metrics/difficulty-<shard>.json. The stage `band` chooses by it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prime_core.data.tables import DataError
+from prime_core.layout import RunFiles
+from prime_core.rollouts import DIFFICULTY, PROMPTS, read_table, write_table
+from prime_core.samplers import SamplingParams
+from prime_core.samplers.ask import ask
+from prime_core.samplers.choice import choose
+from prime_core.schedule import shard_of
+from prime_core.settings import Settings
+from prime_core.settings_data import Difficulty
+from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.stages.verified_rows import judge_all
+from prime_core.stages.verify import refuse_broken, rules_of
+from prime_core.verifiers.pool import Row
+
+
+def run(run_dir: Path, shard: int) -> None:
+    """Try one shard of the candidates."""
+    settings, files = open_run(run_dir)
+    asked = difficulty_of(settings)
+    output, watch = files.difficulty(shard), Stopwatch()
+    with only_one(output, run_dir):
+        candidates = read_table(files.candidates, PROMPTS)
+        places = shard_of(list(range(len(candidates))), shard, asked.num_shards)
+        problems = candidates.iloc[places]
+        responses: list[dict[str, Any]] = []
+        with watch.part("generate"):
+            if len(problems):
+                responses = _sample(problems, asked, settings, files)
+        with watch.part("verify"):
+            table = _judged(problems, responses, settings, output)
+        write_table(output, table, DIFFICULTY)
+        num_judged, num_correct = int(table["num_judged"].sum()), int(table["num_correct"].sum())
+        metrics: Metrics = {
+            "difficulty/num_prompts": len(problems),
+            "difficulty/num_responses": len(responses),
+            "difficulty/num_no_verdict": len(responses) - num_judged,
+            "difficulty/accuracy": num_correct / max(num_judged, 1),
+        }
+        finish(
+            files.setup_metrics(f"difficulty-{shard:02d}"),
+            metrics | watch.seconds,
+            f"difficulty {shard}: {len(problems)} problems x {asked.n_samples_per_prompt}, "
+            f"accuracy {metrics['difficulty/accuracy']:.3f}, "
+            f"{watch.seconds['timing_s/generate']:.1f} s",
+        )
+
+
+def difficulty_of(settings: Settings) -> Difficulty:
+    """The settings of the trial. Raises DataError where there is none."""
+    if settings.data.difficulty is None:
+        raise DataError("data.difficulty is null: this run keeps its problems without a trial")
+    return settings.data.difficulty
+
+
+def _sample(
+    problems: pd.DataFrame, asked: Difficulty, settings: Settings, files: RunFiles
+) -> list[dict[str, Any]]:
+    num_responses = len(problems) * asked.n_samples_per_prompt
+    with progress_bar(num_responses, "response", "sampling") as bar:
+        return ask(
+            sampler=choose(settings.rollout.sampler, files.policy(0)),
+            model_path=files.policy(0),
+            prompts=problems,
+            purpose="difficulty",
+            iteration=0,
+            n_samples_per_prompt=asked.n_samples_per_prompt,
+            params=SamplingParams(
+                temperature=asked.temperature,
+                top_p=1.0,
+                top_k=0,
+                max_response_length=asked.max_response_length,
+            ),
+            settings=settings,
+            progress=bar.update,
+        )
+
+
+def _judged(
+    problems: pd.DataFrame, responses: list[dict[str, Any]], settings: Settings, output: Path
+) -> pd.DataFrame:
+    """A row of DIFFICULTY for each problem, in their order."""
+    truths = zip(problems["ability"], problems["ground_truth"], strict=True)
+    known = dict(zip(problems["prompt_id"], truths, strict=True))
+    rows = [
+        Row(known[one["prompt_id"]][0], one["text"], known[one["prompt_id"]][1])
+        for one in responses
+    ]
+    partial = output.parent / ".partial" / f"{output.stem}.jsonl"
+    judgements = judge_all(rows, rules_of(settings), partial, "verifying")
+    refuse_broken(judgements, settings, output)
+    partial.unlink(missing_ok=True)
+    table = pd.DataFrame(
+        {
+            "prompt_id": [one["prompt_id"] for one in responses],
+            "outcome": pd.Series([judged.outcome for judged in judgements], dtype="float64"),
+            "response_length": [len(one["response_tokens"]) for one in responses],
+        }
+    ).groupby("prompt_id")
+    return (
+        pd.DataFrame(
+            {
+                "num_judged": table["outcome"].count(),
+                "num_correct": table["outcome"].sum(),
+                "response_length": table["response_length"].mean(),
+            }
+        )
+        .reindex(problems["prompt_id"])
+        .reset_index()
+    )

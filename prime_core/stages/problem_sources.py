@@ -1,0 +1,110 @@
+"""Where a run's problems and demonstrations come from: people's tables, or generated sums.
+
+In: settings (data). Out: streams of rows, and of rows that are malformed, with progress bars.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prime_core.data import arithmetic
+from prime_core.data.benchmarks import ABILITIES
+from prime_core.data.reading import num_rows
+from prime_core.data.tables import (
+    Dropped,
+    Problem,
+    as_messages,
+    stream_demonstrations,
+    stream_problems,
+)
+from prime_core.seeds import derive_seed
+from prime_core.settings import Settings
+from prime_core.stages.context import progress_bar
+from prime_core.table_files import find_tables, is_on_hub
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+
+def training_problems(settings: Settings) -> Iterator[Problem | Dropped]:
+    """Training problems of all sources, one source after the other."""
+    data = settings.data
+    if data.source == "arithmetic":
+        yield from _generated(settings, "train")
+        return
+    if data.train is not None:
+        found = stream_problems(data.train, "train", data, abilities=ABILITIES)
+        yield from _with_progress(found, data.train, "train")
+    for name, source in data.sources.items():
+        update = {"columns": source.columns, "ground_truth_after": source.ground_truth_after}
+        found = stream_problems(
+            source.file,
+            "train",
+            data.model_copy(update=update),
+            name=name,
+            ability=source.ability,
+            abilities=ABILITIES,
+        )
+        yield from _with_progress(found, source.file, "train")
+
+
+def held_out_problems(settings: Settings) -> Iterator[Problem | Dropped]:
+    """Held-out problems of a table of their own; none where they are split off later."""
+    data = settings.data
+    if data.source == "arithmetic":
+        yield from _generated(settings, "validation")
+    elif data.validation is not None:
+        found = stream_problems(data.validation, "validation", data, abilities=ABILITIES)
+        yield from _with_progress(found, data.validation, "validation")
+
+
+def demonstrations(settings: Settings) -> Iterator[Row | Dropped]:
+    """Demonstrations; none where the settings name none."""
+    data, task = settings.data, settings.data.arithmetic
+    if data.source == "files":
+        if data.sft is not None:
+            yield from _with_progress(stream_demonstrations(data.sft, data), data.sft, "sft")
+        return
+    rows = arithmetic.demonstrations(
+        _sums(settings)["train"],
+        num_demonstrations=task.num_demonstrations,
+        guess_share=task.guess_share,
+        guess_accuracy=task.guess_accuracy,
+        max_error=task.max_error,
+        seed=derive_seed(settings.seed, "demonstrations"),
+    )
+    for row in rows:
+        yield row | {"prompt": as_messages(row["prompt"], data)}
+
+
+def _generated(settings: Settings, split: str) -> Iterator[Problem]:
+    for place, row in enumerate(_sums(settings)[split]):
+        asked = row | {"prompt": as_messages(row["prompt"], settings.data)}
+        yield Problem(asked, row["prompt"], settings.data.source, place)
+
+
+def _sums(settings: Settings) -> dict[str, list[Row]]:
+    task = settings.data.arithmetic
+    return arithmetic.problems(
+        num_train=task.num_train,
+        num_validation=task.num_validation,
+        max_number=task.max_number,
+        min_terms=task.min_terms,
+        max_terms=task.max_terms,
+        seed=derive_seed(settings.seed, "problems"),
+    )
+
+
+def _with_progress(found: Iterable[T], place: str, split: str) -> Iterator[T]:
+    """The rows of one table, with a bar."""
+    paths = find_tables(place, split)
+    if is_on_hub(place):  # the log says of which commit
+        print(f"{place}: {', '.join(map(str, paths))}", file=sys.stderr)
+    total = num_rows(paths)
+    with progress_bar(total, "row", f"reading {Path(place).name}") as bar:
+        for one in found:
+            yield one
+            bar.update()

@@ -1,0 +1,133 @@
+"""Where a table that the settings name lies: a file, a pattern, a folder, a data set of the hub.
+
+In: the name, and what the table is for (train, sft, validation, benchmark). Out: paths of its
+files, in order; those of the hub are fetched where they may be. Raises TableFilesError or HubError,
+one sentence each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path, PurePath, PurePosixPath
+
+from prime_core.hub import dataset_files
+
+# By preference, where one data set has its tables in several formats.
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
+# How data sets call the part that a table is for: the first of them that a file's name has.
+_SPLITS = {
+    "train": ("train",),
+    "sft": ("train", "sft"),
+    "validation": ("validation", "valid", "val", "dev", "test"),
+    "benchmark": ("test", "validation", "valid", "val", "dev", "train"),
+}
+_KNOWN = {"train", "sft", "validation", "valid", "val", "dev", "test"}
+_HUB = "hf://datasets/"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_PART = re.compile(r"-\d{5}-of-(\d{5})\b")
+
+
+class TableFilesError(ValueError):
+    """No table is where the settings say."""
+
+
+def is_on_hub(place: str) -> bool:
+    """Whether a table's name can only be meant as a data set of the hub."""
+    if place.startswith(_HUB):
+        return True
+    looks_like_a_file = place.endswith(SUFFIXES) or "*" in place or Path(place).exists()
+    return not looks_like_a_file and _HUB_ID.fullmatch(place) is not None
+
+
+def find_tables(
+    place: str, split: str, cache: Path | None = None, local_only: bool = False
+) -> list[Path]:
+    """Files of a table, in order. cache, local_only: as in prime_core.hub."""
+    if is_on_hub(place):
+        repo_id, revision, pattern = _hub_parts(place)
+        chosen = partial(choose, pattern=pattern, split=split, place=place)
+        return dataset_files(repo_id, chosen, revision, cache, local_only)
+    if "*" in place:
+        root = Path(PurePath(place).anchor)
+        found = sorted(root.glob(str(PurePath(place).relative_to(root))))
+        tables = [path for path in found if path.name.endswith(SUFFIXES)]
+        if not tables:
+            raise TableFilesError(f"{place}: no table has such a name")
+        return tables
+    folder = Path(place)
+    if not folder.is_dir():
+        return [folder]
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    return [folder / name for name in choose(names, "", split, place)]
+
+
+def choose(names: Sequence[str], pattern: str, split: str, place: str) -> list[str]:
+    """Which of a data set's files are meant: those of a pattern, else those of a split.
+
+    names: paths from the data set's folder. Raises TableFilesError naming the place.
+    """
+    hidden = re.compile(r"(^|/)\.")
+    tables = sorted(n for n in names if n.endswith(SUFFIXES) and not hidden.search(n))
+    if pattern:
+        found = [name for name in tables if fnmatch(name, pattern)]
+    else:
+        found = _of_split(tables, split)
+    if not found:
+        wanted = f"'{pattern}'" if pattern else f"with '{_SPLITS[split][0]}' in its name"
+        shown = ", ".join(tables[:5]) or "none"
+        raise TableFilesError(f"{place}: no table {wanted}; its tables: {shown}")
+    suffix = next(s for s in SUFFIXES if any(name.endswith(s) for name in found))
+    found = [name for name in found if name.endswith(suffix)]
+    folders = sorted({str(PurePosixPath(name).parent) for name in found})
+    if len(folders) > 1:
+        raise TableFilesError(
+            f"{place}: tables in several folders ({', '.join(folders)}); name those of one, such "
+            f"as {_example(place, found[0])}"
+        )
+    _check_parts(found, place)
+    return found
+
+
+def _of_split(tables: list[str], split: str) -> list[str]:
+    words = {name: _words(name) for name in tables}
+    for word in _SPLITS[split]:
+        found = [name for name in tables if word in words[name]]
+        if found:
+            return found
+    is_told_apart = any(words[name] & _KNOWN for name in tables)
+    return [] if is_told_apart or split == "validation" else tables
+
+
+def _words(name: str) -> set[str]:
+    """Words of a file's name and of its folder's: "data/train-00000-of-00002.parquet"."""
+    path = PurePosixPath(name)
+    return set(re.split(r"[^a-z]+", f"{path.parent.name} {path.name}".lower()))
+
+
+def _check_parts(found: list[str], place: str) -> None:
+    """A table in parts is whole: its names say how many there are."""
+    for name in found:
+        part = _PART.search(name)
+        if part and len(found) < int(part[1]):
+            raise TableFilesError(
+                f"{place}: {len(found)} of the {int(part[1])} parts of {PurePosixPath(name).name}"
+            )
+
+
+def _hub_parts(place: str) -> tuple[str, str | None, str]:
+    """Id, revision and pattern of hf://datasets/owner/name@revision/pattern, or of owner/name."""
+    text = place.removeprefix(_HUB)
+    owner, _, rest = text.partition("/")
+    name, _, pattern = rest.partition("/")
+    name, _, revision = name.partition("@")
+    if not (owner and name):
+        raise TableFilesError(f"{place}: expected {_HUB}owner/name or {_HUB}owner/name/file")
+    return f"{owner}/{name}", revision or None, pattern
+
+
+def _example(place: str, name: str) -> str:
+    start = place if place.startswith(_HUB) or not is_on_hub(place) else _HUB + place
+    return f"{start.rstrip('/')}/{PurePosixPath(name).parent}/*{PurePosixPath(name).suffix}"
