@@ -2,26 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from prime_core.settings_section import CHANGEABLE, NAME_PATTERN, Section
+
+# What says how the rows of a table of its own are read; the run's own problems are read already.
+_OF_A_TABLE = ("columns", "ability", "system_prompt", "prompt_suffix", "ground_truth_after")
 
 
 class Benchmark(Section):
     """One evaluation of a model on a table of problems."""
 
     file: str = Field(
-        "validation", description="'validation': the run's held-out problems; else a table's path."
+        "validation",
+        description="'validation': the run's held-out problems; else a table of problems, named "
+        "as data.train.",
+    )
+    form: Literal[
+        "plain", "humaneval", "mbpp", "evalplus", "leetcode", "livecodebench", "olympiadbench"
+    ] = Field(
+        "plain",
+        description="How a row of the table states problem and ground truth: plain (columns prompt "
+        "and ground_truth), or as the public data set of that name.",
+    )
+    columns: dict[str, str] | None = Field(
+        None, description="Our column name -> the file's, as in data.columns; null: data.columns."
+    )
+    ability: Literal["math", "code"] | None = Field(
+        None,
+        description="Which verifier judges; null: what the table's column ability says, else that "
+        "of the form (plain, olympiadbench: math; the others: code).",
+    )
+    system_prompt: str | None = Field(
+        None, description="System message; '': none; null: that of data for the ability."
+    )
+    prompt_suffix: str | None = Field(
+        None,
+        description="Text added to the end of every problem; '': none; null: that of data for the "
+        "ability.",
+    )
+    ground_truth_after: str | None = Field(
+        None, description="As data.ground_truth_after; null: data.ground_truth_after."
     )
     num_problems: int | None = Field(
         None, ge=1, description="The first of the table's problems; null: all."
     )
-    n_samples_per_prompt: int = Field(1, ge=1)
-    temperature: float = Field(0.0, ge=0, description="0: greedy.")
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_response_length: int = Field(3072, ge=1, description="Tokens. Paper: 4096 in all.")
+    n_samples_per_prompt: int = Field(
+        1, ge=1, description="Responses to each problem. Paper: 1; avg@16: 16; LiveCodeBench: 10."
+    )
+    temperature: float = Field(
+        0.0, ge=0, description="0: greedy. Paper: 0; avg@16: 0.3; LiveCodeBench: 0.2."
+    )
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="Share of the probability drawn from. LiveCodeBench: 0.95."
+    )
+    max_response_length: int = Field(
+        3072, ge=1, description="Tokens. Paper: 4096; MATH-500 and LeetCode: 8192."
+    )
+    scorer: Literal["prm"] | None = Field(
+        None,
+        description="prm: the iteration's PRM scores each response, for best-of-n and weighted "
+        "majority; null: neither.",
+    )
+
+    @model_validator(mode="after")
+    def _keys_that_apply(self) -> Benchmark:
+        given = [key for key in _OF_A_TABLE if getattr(self, key) is not None]
+        given += ["form"] if self.form != "plain" else []
+        if self.file == "validation" and given:
+            raise ValueError(
+                f"{given[0]} says how a table of problems is read, but file is 'validation', the "
+                "run's own problems; name the table in file, or leave it out"
+            )
+        if self.scorer and self.n_samples_per_prompt == 1:
+            raise ValueError(
+                "scorer 'prm' chooses among several responses, but n_samples_per_prompt is 1"
+            )
+        return self
 
 
 BenchmarkName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]

@@ -5,10 +5,13 @@ Standard input and output
     [{"input": {"stdin": ...}, "output": {"stdout": ...}}]        SandboxFusion
     [{"input": "...", "output": "...", "testtype": "stdin"}]      LiveCodeBench
     base64 of zlib of {"input_output": "<JSON of the first form>"}   LiveCodeBench, packed
+    {"public_test_cases", "private_test_cases", "fn_name"}   LiveCodeBench: both lists as text, the
+        private ones packed; fn_name (null: standard input) is the function of all of them
 Calls of one function, or of a method of class Solution
     {"fn_name": "total", "inputs": [...], "outputs": [...]}
     An input is the list of arguments, or text with one JSON argument a line; an output is the
     value, its JSON text, or the value in a list of its own (where all outputs are lists of one).
+    "adapter": source behind the program, for a function that takes other than plain values.
 Assertions
     {"test": "def check(candidate): ...", "entry_point": "total", "prompt": "..."}   HumanEval
     {"test_list": ["assert ..."], "test_imports": [...], "test_setup_code": "..."}   MBPP
@@ -44,12 +47,13 @@ class StdinTests:
 
 @dataclass(frozen=True)
 class CallTests:
-    """fn_name(*arguments[i]) returns one of outputs[i]."""
+    """fn_name(*arguments[i]) returns one of outputs[i]; adapter: source behind the program."""
 
     fn_name: str
     arguments: list[list[Any]]
     outputs: list[list[Any]]
     tolerance: float = VALUE_TOLERANCE
+    adapter: str = ""
 
     def __len__(self) -> int:
         return len(self.arguments)
@@ -118,6 +122,8 @@ def parse_tests(tests: Any, prompt: str = "") -> Tests:
         raise ValueError(f"tests must be an object or a list, not {type(tests).__name__}")
     if "input_output" in tests:
         return parse_tests(tests["input_output"], prompt)
+    if "private_test_cases" in tests:
+        return parse_tests(from_livecodebench(tests), prompt)
     prompt = tests.get("prompt") or prompt
     if "canonical_solution" in tests and ("base_input" in tests or "plus_input" in tests):
         return from_evalplus(tests)
@@ -126,6 +132,13 @@ def parse_tests(tests: Any, prompt: str = "") -> Tests:
     if "test_list" in tests or "test" in tests or "assertion" in tests:
         return from_assertions(tests, prompt)
     raise ValueError(f"tests of no known form: their keys are {sorted(tests)}")
+
+
+def from_livecodebench(tests: dict[str, Any]) -> dict[str, Any]:
+    """Public and private cases, each a text, as one object of lists."""
+    cases = [*unpack(tests["public_test_cases"]), *unpack(tests["private_test_cases"])]
+    name = tests.get("fn_name")
+    return from_cases([case | {"fn_name": name} for case in cases])
 
 
 def from_cases(cases: list[Any]) -> dict[str, Any]:
@@ -166,7 +179,8 @@ def from_pairs(tests: dict[str, Any]) -> Tests:
         isinstance(value, list) and len(value) == 1 for value in values
     )
     accepted = [[value, value[0]] if wrapped else [value] for value in values]
-    return CallTests(name, arguments, accepted, float(tests.get("tolerance", VALUE_TOLERANCE)))
+    tolerance = float(tests.get("tolerance", VALUE_TOLERANCE))
+    return CallTests(name, arguments, accepted, tolerance, tests.get("adapter") or "")
 
 
 def as_text(value: Any) -> str:

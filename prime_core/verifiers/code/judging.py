@@ -177,7 +177,8 @@ def judge_stdin(judge: CodeJudge, program: str, tests: StdinTests) -> Finding:
 
 def judge_calls(judge: CodeJudge, program: str, tests: CallTests) -> Finding:
     """Call the function on each list of arguments and compare what it returns."""
-    task = {"kind": "call", "source": program, "fn_name": tests.fn_name}
+    source = f"{program}\n{tests.adapter}" if tests.adapter else program
+    task = {"kind": "call", "source": source, "fn_name": tests.fn_name}
     for i, (arguments, expected) in enumerate(zip(tests.arguments, tests.outputs, strict=True)):
         if judge.time_is_up():
             return Verdict.timeout, f"test {i}: all tests together took too long"

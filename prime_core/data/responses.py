@@ -1,0 +1,108 @@
+"""Responses to a benchmark's problems from people's own files: parquet or JSON lines, any names.
+
+In: rows with response (a text, or a list of texts: several samples) and what says to which problem:
+prompt_id, or prompt (the problem's text); score where the responses are scored. Out: rows of
+prompt_id, sample, text, finish_reason, response_length (both unknown), score.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prime_core.data.reading import DataError, Row, read_rows, value_of
+
+NAMES = ("prompt_id", "prompt", "response", "score")
+KEY = "--column"
+
+
+def read_responses_to(problems: pd.DataFrame, path: Path, columns: dict[str, str]) -> list[Row]:
+    """Responses to the problems, in the order of the problems; samples in the file's order.
+
+    columns: our name -> the file's. A problem may have no response; a response that belongs to no
+    problem is refused. Raises DataError naming the file, the row and the column.
+    """
+    table = read_rows(path)
+    _check_columns(table, columns, path)
+    places = {prompt_id: place for place, prompt_id in enumerate(problems["prompt_id"])}
+    texts: dict[str, str] = {}
+    for prompt_id, text in zip(problems["prompt_id"], problems["text"], strict=True):
+        texts.setdefault(_normal(text), prompt_id)
+    found: list[Row] = []
+    samples: Counter[str] = Counter()
+    for number, row in enumerate(table, start=1):
+        values = {name: value_of(row, columns.get(name, name)) for name in NAMES}
+        where = f"{path}: row {number}"
+        prompt_id = _problem_of(values, places, texts, where)
+        for text, score in _pairs(values, where):
+            one = {"prompt_id": prompt_id, "sample": samples[prompt_id], "text": text}
+            one |= {"finish_reason": None, "response_length": None}
+            found.append(one | ({} if score is None else {"score": score}))
+            samples[prompt_id] += 1
+    num_scored = sum("score" in row for row in found)
+    if num_scored not in (0, len(found)):
+        raise DataError(f"{path}: {num_scored} of {len(found)} responses have a score: all or none")
+    return sorted(found, key=lambda row: (places[row["prompt_id"]], row["sample"]))
+
+
+def _check_columns(table: list[Row], columns: dict[str, str], path: Path) -> None:
+    unknown = sorted(set(columns) - set(NAMES))
+    if unknown:
+        raise DataError(f"{KEY} {unknown[0]}: there is no such column; expected one of {NAMES}")
+    there = {name for name in NAMES if any(columns.get(name, name) in row for row in table)}
+    named = sorted(set(columns) - there)
+    missing = named or ([] if "response" in there else ["response"])
+    if not missing and not there & {"prompt_id", "prompt"}:
+        missing = ["prompt_id (or prompt)"]
+    if missing:
+        seen = sorted({name for row in table[:100] for name in row})
+        raise DataError(
+            f"{path}: a column {missing[0]} is missing; found {seen}; name the file's own column "
+            f"in {KEY} {missing[0].split()[0]}=THEIRS"
+        )
+
+
+def _problem_of(values: Row, places: dict[str, int], texts: dict[str, str], where: str) -> str:
+    """prompt_id of the problem that a row is about."""
+    given = values["prompt_id"]
+    if given is not None:
+        if str(given) not in places:
+            raise DataError(
+                f"{where}: prompt_id {str(given)!r} is none of the benchmark's problems"
+            )
+        return str(given)
+    text = values["prompt"]
+    if not isinstance(text, str) or _normal(text) not in texts:
+        raise DataError(f"{where}: its problem is none of the benchmark's: {str(text)[:60]!r}")
+    return texts[_normal(text)]
+
+
+def _pairs(values: Row, where: str) -> Iterator[tuple[str, float | None]]:
+    """Each response of a row with its score."""
+    responses, scores = values["response"], values["score"]
+    responses = responses if isinstance(responses, list) else [responses]
+    scores = scores if isinstance(scores, list) else [scores] * len(responses)
+    if len(scores) != len(responses):
+        raise DataError(f"{where}: {len(scores)} scores for {len(responses)} responses")
+    for response, score in zip(responses, scores, strict=True):
+        if not isinstance(response, str):
+            raise DataError(f"{where}: a response is no text: {str(response)[:60]!r}")
+        yield response, _number(score, where)
+
+
+def _number(score: Any, where: str) -> float | None:
+    """A score; one in a list of its own counts as well, as reward models give them."""
+    while isinstance(score, list) and len(score) == 1:
+        score = score[0]
+    if score is None or (isinstance(score, int | float) and score == score):
+        return None if score is None else float(score)
+    raise DataError(f"{where}: a score is no number: {score!r}")
+
+
+def _normal(text: str) -> str:
+    """A problem's text up to white space."""
+    return " ".join(text.split())

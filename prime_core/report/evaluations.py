@@ -1,0 +1,89 @@
+"""What the report says of evaluations beside their accuracies.
+
+In: the table of evaluations; judged responses. Out: the change from a benchmark's first evaluation
+to its last, problem by problem (one entry a benchmark); figures of several responses to a problem.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from prime_core.layout import RunFiles
+from prime_core.paired import Paired, compare_paired
+from prime_core.rollouts import EVALUATION, read_table
+
+# What stands before the @ of a figure, and what it means.
+MEANINGS = {
+    "pass": "one of k is right",
+    "maj": "the commonest answer is right",
+    "bon": "the response that the PRM scores highest is right",
+    "weighted_maj": "the answer of most PRM-weighted votes is right",
+}
+
+
+def paired_changes(files: RunFiles, evaluations: pd.DataFrame) -> dict[str, Paired]:
+    """Benchmark -> its last evaluation against its first, on the problems that both have.
+
+    Nothing where there is one evaluation, or where judged responses are gone.
+    """
+    changes = {}
+    for benchmark, rows in evaluations.dropna(subset="accuracy").groupby("benchmark"):
+        first, last = (
+            files.evaluation(int(iteration), str(benchmark)).with_suffix(".parquet")
+            for iteration in (rows["iteration"].min(), rows["iteration"].max())
+        )
+        if first == last or not (first.exists() and last.exists()):
+            continue
+        before, after = (problem_means(read_table(place, EVALUATION)) for place in (first, last))
+        common = after.index.intersection(before.index)
+        if len(common):
+            changes[str(benchmark)] = compare_paired(after[common], before[common])
+    return changes
+
+
+def sampled_rows(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
+    """Figures of several responses to a problem: a row each, of the first and last evaluation."""
+    rows: list[dict[str, Any]] = []
+    for benchmark, table in evaluations.dropna(subset="accuracy").groupby("benchmark"):
+        table = table.sort_values("iteration")
+        before, after = table.iloc[0], table.iloc[-1]
+        rows += [
+            {
+                "benchmark": str(benchmark),
+                "figure": name,
+                "meaning": MEANINGS[name.partition("@")[0]],
+                "several": len(table) > 1,
+                "before": _interval(before, name),
+                "after": _interval(after, name),
+            }
+            for name in sorted(filter(_is_sampled, table.columns), key=_place)
+            if f"{name}_low" in table.columns and pd.notna(after[name])
+        ]
+    return rows
+
+
+def _is_sampled(name: str) -> bool:
+    kind, sign, k = name.partition("@")
+    return bool(sign) and kind in MEANINGS and k.isdigit()
+
+
+def _place(name: str) -> tuple[int, int]:
+    """Where a figure stands: by its meaning, then by its number of responses."""
+    kind, _, k = name.partition("@")
+    return list(MEANINGS).index(kind), int(k)
+
+
+def _interval(evaluation: pd.Series, name: str) -> dict[str, Any]:
+    return {
+        "accuracy": evaluation[name],
+        "accuracy_low": evaluation[f"{name}_low"],
+        "accuracy_high": evaluation[f"{name}_high"],
+    }
+
+
+def problem_means(rows: pd.DataFrame) -> pd.Series:
+    """Mean outcome of each problem that has a verdict, by prompt_id."""
+    judged = rows[rows["outcome"].notna()].astype({"outcome": "float64"})
+    return judged.groupby("prompt_id")["outcome"].mean()

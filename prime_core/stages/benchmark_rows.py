@@ -1,0 +1,100 @@
+"""A benchmark's problems, and the verdicts on responses to them, wherever these come from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prime_core.data.benchmarks import stream_benchmark
+from prime_core.data.prompts import problem_text
+from prime_core.data.tables import DataError, Dropped
+from prime_core.layout import RunFiles
+from prime_core.rollouts import PROMPTS, read_table
+from prime_core.settings import Settings
+from prime_core.settings_evaluation import Benchmark
+from prime_core.stages.verified_rows import judge_all
+from prime_core.stages.verify import refuse_broken, rules_of
+from prime_core.verifiers.pool import Row
+
+_SHOWN = 3  # malformed rows that are quoted
+
+
+def benchmark_named(settings: Settings, name: str) -> Benchmark:
+    """The settings of one benchmark. Raises DataError naming those that there are."""
+    if name not in settings.evaluation.benchmarks:
+        known = ", ".join(settings.evaluation.benchmarks)
+        raise DataError(f"no benchmark '{name}' under evaluation.benchmarks; known: {known}")
+    return settings.evaluation.benchmarks[name]
+
+
+def problems_of(
+    chosen: Benchmark, settings: Settings, files: RunFiles | None
+) -> tuple[pd.DataFrame, int]:
+    """Columns of PROMPTS and `text`, the problem alone; and how many malformed rows there are.
+
+    files: of the run whose held-out problems may be asked for; None: there is no run.
+    Malformed rows are counted before num_problems cuts the table.
+    """
+    if chosen.file == "validation":
+        if files is None:
+            raise DataError("the benchmark is a run's held-out problems (file: validation): --run")
+        problems, num_malformed = read_table(files.validation, PROMPTS), 0
+        problems["text"] = [
+            problem_text(list(messages), settings.data, ability)
+            for messages, ability in zip(problems["prompt"], problems["ability"], strict=True)
+        ]
+    else:
+        problems, num_malformed = _from_table(chosen, settings)
+    return problems.head(chosen.num_problems or len(problems)), num_malformed
+
+
+def _from_table(chosen: Benchmark, settings: Settings) -> tuple[pd.DataFrame, int]:
+    rows, malformed = [], []
+    for found in stream_benchmark(chosen, settings.data):
+        if isinstance(found, Dropped):
+            malformed.append(found)
+        else:
+            rows.append(found.row | {"text": found.text})
+    for one in malformed[:_SHOWN]:
+        print(f"{one.source}: row {one.row} left out: {one.detail}: {one.quote}", file=sys.stderr)
+    if not rows:
+        raise DataError(f"{chosen.file}: holds no usable problem")
+    return pd.DataFrame(rows), len(malformed)
+
+
+def judge(
+    responses: list[dict[str, Any]], problems: pd.DataFrame, settings: Settings, place: Path
+) -> list[dict[str, Any]]:
+    """Rows of EVALUATION for responses with prompt_id, sample, text, finish_reason and length."""
+    known = problems.set_index("prompt_id")
+    rows = [
+        Row(
+            known.loc[row["prompt_id"], "ability"],
+            row["text"],
+            known.loc[row["prompt_id"], "ground_truth"],
+        )
+        for row in responses
+    ]
+    judgements = judge_all(rows, rules_of(settings), None, "verifying")
+    refuse_broken(judgements, settings, place)
+    return [
+        {
+            "prompt_id": row["prompt_id"],
+            "sample": row["sample"],
+            "text": row["text"],
+            "finish_reason": row["finish_reason"],
+            "response_length": row["response_length"],
+            "outcome": judgement.outcome,
+            "verdict": str(judgement.verdict),
+            "extracted": judgement.extracted,
+        }
+        for row, judgement in zip(responses, judgements, strict=True)
+    ]
+
+
+def has_answers(problems: pd.DataFrame) -> bool:
+    """Whether responses end in answers that may equal each other: all of it is mathematics."""
+    return bool((problems["ability"] == "math").all())

@@ -1,0 +1,104 @@
+"""`prime grade`: figures of a benchmark from responses that somebody else has sampled.
+
+In: settings with the benchmark, a file of responses to its problems (prime_core.data.responses).
+Out: the table of judged responses and, beside it as .json, the figures that `prime evaluate` gives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prime_core.config import load_yaml, merged, parse_settings
+from prime_core.data.responses import read_responses_to
+from prime_core.data.tables import DataError
+from prime_core.rollouts import EVALUATION, SCORED_EVALUATION, write_json, write_table
+from prime_core.settings import Settings
+from prime_core.stages.benchmark_rows import benchmark_named, has_answers, judge, problems_of
+from prime_core.stages.configure import parse_overrides
+from prime_core.stages.context import open_run, say
+from prime_core.stages.evaluation_figures import figures_of
+
+
+def run(
+    *,
+    benchmark: str,
+    configs: tuple[Path, ...],
+    run_dir: Path | None,
+    overrides: tuple[str, ...],
+    responses: Path,
+    columns: tuple[str, ...],
+    out: Path,
+) -> dict[str, Any]:
+    """Judge a file of responses. run_dir: a run whose settings hold, instead of files of them."""
+    if out.suffix != ".parquet":
+        raise DataError(f"--out {out}: the judged responses are a .parquet file")
+    if run_dir is not None:
+        settings, files = open_run(run_dir)
+    else:
+        settings, files = settings_of(configs, overrides), None
+    chosen = benchmark_named(settings, benchmark)
+    problems, num_malformed = problems_of(chosen, settings, files)
+    given = read_responses_to(problems, responses, column_map(columns))
+    if not given:
+        raise DataError(f"{responses}: holds no response")
+    counts: dict[str, int] = {}
+    for row in given:
+        counts[row["prompt_id"]] = counts.get(row["prompt_id"], 0) + 1
+    if len(set(counts.values())) > 1:
+        raise DataError(
+            f"{responses}: {min(counts.values())} to {max(counts.values())} responses to a problem;"
+            " expected the same number for each"
+        )
+    rows = judge(given, problems, settings, out)
+    scored = "score" in given[0]
+    if scored:
+        rows = [row | {"score": one["score"]} for row, one in zip(rows, given, strict=True)]
+    figures = {
+        "benchmark": benchmark,
+        "num_malformed": num_malformed,
+        "num_unanswered": len(problems) - len(counts),
+    }
+    figures |= figures_of(rows, max(counts.values()), has_answers(problems))
+    write_table(out, rows, SCORED_EVALUATION if scored else EVALUATION)
+    write_json(out.with_suffix(".json"), figures)
+    for line in lines_of(figures):
+        say(line)
+    return figures
+
+
+def settings_of(configs: tuple[Path, ...], overrides: tuple[str, ...]) -> Settings:
+    """Settings of several files, each laid over those before it."""
+    raw: dict[str, Any] = {}
+    for path in configs:
+        raw = merged(raw, load_yaml(path))
+    return parse_settings(raw | parse_overrides(overrides), " + ".join(map(str, configs)))
+
+
+def column_map(texts: tuple[str, ...]) -> dict[str, str]:
+    """{"response": "code"} from ("response=code",). Raises DataError for another form."""
+    columns = {}
+    for text in texts:
+        ours, sign, theirs = text.partition("=")
+        if not (ours and sign and theirs):
+            raise DataError(f"--column {text}: expected OURS=THEIRS, such as response=solution")
+        columns[ours] = theirs
+    return columns
+
+
+def lines_of(figures: dict[str, Any]) -> list[str]:
+    """The figures for people, one a line."""
+    problems = f"{figures['num_problems']} problems x {figures['n_samples_per_prompt']}"
+    without = figures["num_unanswered"]
+    first = f"grade {figures['benchmark']}: {problems}" + (
+        f"; {without} problems have no response" if without else ""
+    )
+    names = [name for name in figures if f"{name}_low" in figures]
+    return [
+        first,
+        *(
+            f"  {name:<16} {100 * figures[name]:5.1f} %  "
+            f"[{100 * figures[f'{name}_low']:.1f}, {100 * figures[f'{name}_high']:.1f}]"
+            for name in names
+        ),
+    ]

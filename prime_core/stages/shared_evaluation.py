@@ -1,0 +1,32 @@
+"""An evaluation that a branch has from its origin (init_from) instead of sampling it again.
+
+In: a run's settings and files, the origin's evaluation of the iteration that the branch begins at.
+Out: the same figures and responses as the branch's own, without the origin's seconds.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from prime_core.branching import evaluated_by_origin
+from prime_core.layout import RunFiles
+from prime_core.rollouts import atomic_path, read_json, write_json
+from prime_core.settings import Settings
+from prime_core.stages.context import place_of, say
+
+
+def take_evaluation(settings: Settings, files: RunFiles, iteration: int, benchmark: str) -> bool:
+    """Copy the origin's evaluation, where it is one by the same settings; whether it was."""
+    theirs = evaluated_by_origin(settings, files, iteration, benchmark)
+    if theirs is None:
+        return False
+    place = files.evaluation(iteration, benchmark)
+    figures = {key: value for key, value in read_json(theirs).items() if "timing_s/" not in key}
+    with atomic_path(place.with_suffix(".parquet")) as temporary:
+        shutil.copyfile(theirs.with_suffix(".parquet"), temporary)
+    write_json(place, figures)
+    say(
+        f"{place_of(iteration, settings)} evaluate {benchmark}: "
+        f"accuracy {figures['accuracy']:.3f}, taken over from {theirs}"
+    )
+    return True
