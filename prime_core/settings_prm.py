@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prime_core.settings_lora import Lora
 from prime_core.settings_optimizer import Optimizer
@@ -18,7 +18,65 @@ class PrmOptimizer(Optimizer):
     grad_clip: float = Field(10.0, gt=0, description="Largest gradient norm. Paper: 10.")
 
 
-class Prm(Section):
+class PrmLoss(Section):
+    """What the PRM learns from outcomes by: a part of the section `prm`, and of `prm.offline`."""
+
+    loss_type: Literal["ce", "dpo"] = Field(
+        "ce",
+        description="ce: cross-entropy of each response's outcome; dpo: each response against the "
+        "mean of those of its prompt that ended otherwise, detached. Paper: ce.",
+    )
+    bon_weight: Literal["none", "bon_acc", "bon_rm"] = Field(
+        "none",
+        description="Weight of dpo's losses: a response's chance to be the best of its prompt's, "
+        "by outcome (bon_acc) or by the PRM's own reward (bon_rm). Paper: none.",
+    )
+
+    @model_validator(mode="after")
+    def _weights_of_pairs(self) -> PrmLoss:
+        if self.bon_weight != "none" and self.loss_type != "dpo":
+            raise ValueError(
+                f"bon_weight '{self.bon_weight}' weighs the losses of loss_type 'dpo', and "
+                f"loss_type is '{self.loss_type}'"
+            )
+        return self
+
+
+class OfflineOptimizer(Optimizer):
+    """The offline PRM's: half a cosine after a linear warm-up."""
+
+    learning_rate: float = Field(
+        5e-7, gt=0, description="Peak rate. Free Process Rewards (arXiv 2412.01981): 5e-7."
+    )
+
+
+class Offline(PrmLoss):
+    """Training of the first PRM on labelled responses, before reinforcement learning begins."""
+
+    file: str = Field(
+        description="Labelled responses, named as data.train is: prompt, response, outcome (0 or "
+        "1) and, for dpo, prompt_id. `prime labelled` writes such a file from a run."
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Our column name -> the file's: prompt, response, outcome, prompt_id, "
+        "finished; a.b is b inside a.",
+    )
+    max_length: int = Field(
+        4096, ge=2, description="Tokens of prompt and response; longer ones are dropped."
+    )
+    mini_batch_size: int = Field(
+        64, ge=1, description="Responses an optimizer step. Free Process Rewards: 64."
+    )
+    micro_batch_size: int = Field(
+        8, ge=1, description="Responses in one pass.", json_schema_extra=CHANGEABLE
+    )
+    epochs: int = Field(1, ge=1, description="Passes over the responses. Free Process Rewards: 1.")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="Share of steps.")
+    optimizer: OfflineOptimizer = Field(default_factory=OfflineOptimizer)
+
+
+class Prm(PrmLoss):
     """The implicit process reward model. Paper: beta 0.05, rate 1e-6, clip 10, updated online."""
 
     prm_update: Literal["after", "before", "frozen", "none"] = Field(
@@ -32,6 +90,16 @@ class Prm(Section):
     )
     path: str | None = Field(
         None, description="Folder or hub id of the first PRM; null: SFT model."
+    )
+    reference_path: str | None = Field(
+        None,
+        description="Folder or hub id of the PRM's own reference, where the PRM has another size "
+        "than the policy; null: prm_reference decides.",
+    )
+    offline: Offline | None = Field(
+        None,
+        description="Train the first PRM on a file of labelled responses; null: it is taken as it "
+        "is.",
     )
     beta: float = Field(0.05, gt=0, description="Scale of the implicit reward. Paper: 0.05.")
     prime_granularity: Literal["token", "step", "whole"] = Field(
@@ -47,3 +115,12 @@ class Prm(Section):
     lora: Lora | None = Field(
         None, description="Low-rank adapters; null: all weights are trained, as in the paper."
     )
+
+    @model_validator(mode="after")
+    def _one_reference(self) -> Prm:
+        if self.reference_path is not None and self.prm_reference == "policy":
+            raise ValueError(
+                "prm.reference_path names a reference of its own, and prm.prm_reference 'policy' "
+                "asks for the sampling policy; leave one of them out"
+            )
+        return self

@@ -5,31 +5,29 @@ reference (or its log-probabilities from rewards.parquet).
 Out: iterations/<i>/prm, metrics/prm.json.
 
 The loss is the cross-entropy of outcomes, with the summed implicit reward as log-odds
-(arXiv 2412.01981, Eq. 5). Stopped inside, it goes on where it was (prime_core.stages.unfinished).
+(arXiv 2412.01981, Eq. 5), or detached DPO, whose opponents and weights come from the PRM as it was
+before the update, as in verl's PRIME recipe. Stopped inside, it goes on where it was
+(prime_core.stages.unfinished).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.layout import RunFiles
-from prime_core.prm_loss import prm_cross_entropy, prm_loss
+from prime_core.prm_files import reference_of
 from prime_core.seeds import derive_seed
 from prime_core.settings import Settings
 from prime_core.stages.context import Stopwatch, finish, only_one, open_run, place_of
-from prime_core.stages.score import logprobs_under, reference_of
+from prime_core.stages.prm_update import PrmSteps
+from prime_core.stages.score import logprobs_under
 from prime_core.stages.unfinished import Unfinished
-from prime_core.training.distributed import gather
 from prime_core.training.engine import continue_training
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.lora import adapter_of
-from prime_core.training.passes import passes_of
-from prime_core.training.scoring import response_logprobs
-from prime_core.training.updates import minibatch_plan, step_on
+from prime_core.training.updates import minibatch_plan
 
 
 def run(run_dir: Path, iteration: int) -> None:
@@ -52,6 +50,9 @@ def run(run_dir: Path, iteration: int) -> None:
             lambda state: Update(settings, files, iteration, batch, reference, state)
         )
         with unfinished.until_output():
+            if settings.prm.loss_type == "dpo" and "pairs" not in update.figures:
+                with watch.part("pairs"):
+                    update.compute_pairs()
             with watch.part("train"):
                 unfinished.take_steps(update, _plan(settings, batch, iteration), "prm")
             with watch.part("save"):
@@ -79,8 +80,8 @@ def _plan(settings: Settings, batch: LearningBatch, iteration: int) -> list[list
     )
 
 
-class Update:
-    """The optimizer steps of one PRM update; figures: each step's loss and gradient norm."""
+class Update(PrmSteps):
+    """The optimizer steps of one PRM update; figures also hold the pairs of dpo."""
 
     def __init__(
         self,
@@ -92,47 +93,27 @@ class Update:
         state: Path | None,
     ) -> None:
         """From the PRM of the iteration before, or the training state of an earlier start."""
-        self.trainer, self.tokenizer = continue_training(
+        prm = settings.prm
+        trainer, tokenizer = continue_training(
             files.prm(iteration - 1),
             settings.model.dtype,
-            settings.prm.optimizer,
+            prm.optimizer,
             settings.training,
             state,
-            adapter_of(settings.prm.lora, "prm", files.prm(0), settings.seed),
+            adapter_of(prm.lora, "prm", files.prm(0), settings.seed),
         )
         if state is None:
             torch.manual_seed(derive_seed(settings.seed, "prm", iteration))
-        self.batch, self.settings = batch, settings
-        self.reference_logprobs = reference_logprobs
-        self.passes = passes_of(
-            settings.training, settings.prm.micro_batch_size, self.tokenizer, self.trainer.packs
-        )
-        self.figures: dict[str, Any] = {"losses": [], "norms": []}
+        super().__init__(trainer, tokenizer, settings, prm, prm.micro_batch_size)
+        self.batch, self.reference_logprobs = batch, reference_logprobs
+
+    def compute_pairs(self) -> None:
+        """Opponents and weights from the PRM as it is before its first step."""
+        self.figures["pairs"] = self.pairs(self.batch, self.reference_logprobs)
 
     def step(self, rows: list[int]) -> None:
         """One optimizer step on these responses."""
-        total = 0.0
-
-        def loss_of(indices: list[int], counted: bool) -> torch.Tensor:
-            nonlocal total
-            loss = self._loss(indices, len(rows))
-            total += float(loss.detach()) * counted
-            return loss
-
-        norm = step_on(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
-        self.figures["norms"].append(norm)
-        self.figures["losses"].append(sum(gather(total)))
-
-    def _loss(self, rows: list[int], num_responses: int) -> torch.Tensor:
-        batch = self.passes.batch(self.batch.sequences.take(rows))
-        logprobs = response_logprobs(
-            self.trainer.engine, batch, chunk_tokens=self.passes.chunk_tokens
-        )
-        reference = self.reference_logprobs[rows, : logprobs.shape[1]].to(logprobs.device)
-        rewards = implicit_reward(logprobs, reference, batch.mask, self.settings.prm.beta)
-        outcome = self.batch.outcome[rows].to(logprobs.device)
-        losses = prm_cross_entropy(log_odds(rewards, batch.mask), outcome)
-        return prm_loss(losses, num_responses)
+        self.learn(self.batch, self.reference_logprobs, rows, self.figures.get("pairs"))
 
 
 def _reference_logprobs(

@@ -12,9 +12,9 @@ import torch
 
 from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
 from prime_core.layout import RunFiles
+from prime_core.prm_files import reference_of, scoring_prm
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.rollouts import REWARDS, write_table
-from prime_core.schedule import sampling_policy
 from prime_core.settings import Settings
 from prime_core.stages.context import (
     Metrics,
@@ -23,14 +23,11 @@ from prime_core.stages.context import (
     only_one,
     open_run,
     place_of,
-    progress_bar,
 )
+from prime_core.stages.rewards_of import logprobs_of
 from prime_core.steps import step_ends
 from prime_core.training.learning_batch import LearningBatch, read_batch
-from prime_core.training.logprob_model import give_logprobs
-from prime_core.training.models import load_model, load_tokenizer
-from prime_core.training.passes import passes_of
-from prime_core.training.scoring import score
+from prime_core.training.models import load_tokenizer
 
 
 class ZeroRewards(ValueError):
@@ -51,8 +48,8 @@ def run(run_dir: Path, iteration: int) -> None:
         )
         if settings.prm.prm_update == "frozen" and not bool(rewards.any()):
             raise ZeroRewards(
-                f"prm.path {settings.prm.path} equals the reference, and prm.prm_update 'frozen' "
-                "will never change it: all rewards are zero; name a PRM that was trained"
+                f"the first PRM ({_origin(settings)}) equals the reference, and prm.prm_update "
+                "'frozen' will never change it: all rewards are zero; name a PRM that was trained"
             )
         shaped = _shaped(rewards, batch, settings, files)
         write_table(
@@ -78,33 +75,16 @@ def run(run_dir: Path, iteration: int) -> None:
         )
 
 
-def scoring_prm(settings: Settings, files: RunFiles, iteration: int) -> Path:
-    """Folder of the PRM that scores an iteration's batch (prm_update)."""
-    return files.prm(
-        {"after": iteration - 1, "before": iteration, "frozen": 0}[settings.prm.prm_update]
-    )
-
-
-def reference_of(settings: Settings, files: RunFiles, iteration: int) -> Path:
-    """Folder of the reference model (prm_reference): the start model or the sampling policy."""
-    if settings.prm.prm_reference == "sft":
-        return files.reference
-    return files.policy(sampling_policy(iteration, settings.rollout.lag))
-
-
 def logprobs_under(
     folder: Path, batch: LearningBatch, settings: Settings, temperature: float = 1.0
 ) -> list[list[float]]:
     """Log-probabilities of the batch's responses under one model."""
-    model = load_model(folder, settings.model.dtype)
-    passes = passes_of(
-        settings.training,
-        settings.prm.micro_batch_size,
-        load_tokenizer(folder),
-        packs=give_logprobs(model),
-    )
-    with progress_bar(len(batch.sequences), "response", f"log-probabilities, {folder.name}") as bar:
-        return score(model, batch.sequences, passes, temperature=temperature, progress=bar.update)
+    return logprobs_of(folder, batch.sequences, settings, temperature)
+
+
+def _origin(settings: Settings) -> str:
+    offline, path = settings.prm.offline, settings.prm.path
+    return f"prm.offline.file {offline.file}" if offline else f"prm.path {path}"
 
 
 def _shaped(

@@ -2,7 +2,8 @@
 
 In: models/base, data/demonstrations.parquet.
 Out: models/policy-0000 (trained, or links to the base model), models/reference (links to it),
-models/prm-0000 (links to it, or to the folder of prm.path), metrics/sft.json.
+models/prm-0000 (links to it, or to the folder of prm.path; prm_offline makes it where prm.offline
+names labelled responses), models/prm-reference (links to prm.reference_path), metrics/sft.json.
 Stopped inside, it goes on where it was (prime_core.stages.unfinished).
 """
 
@@ -21,13 +22,13 @@ from prime_core.rollouts import DEMONSTRATIONS, TableError, atomic_folder, read_
 from prime_core.seeds import derive_seed, generator
 from prime_core.settings import Settings
 from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
+from prime_core.stages.first_prms import link_prms
 from prime_core.stages.unfinished import Unfinished
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import gather, rank, shared_folder
 from prime_core.training.engine import Trainer
 from prime_core.training.lora import adapter_of, add_adapter
 from prime_core.training.models import (
-    find_model,
     link_model,
     load_model,
     load_tokenizer,
@@ -61,11 +62,10 @@ def rate_at(step: int, num_steps: int, warmup_ratio: float) -> float:
 
 def _finish(settings: Settings, files: RunFiles, metrics: Metrics, line: str) -> None:
     """The other models that reinforcement learning starts from, and the figures."""
-    first_prm = find_model(settings.prm.path) if settings.prm.path else files.policy(0)
-    linked = {files.reference: files.policy(0), files.prm(0): first_prm}
-    for place, source in linked.items() if rank() == 0 else ():
-        with atomic_folder(place) as folder:
-            link_model(source, folder)
+    if rank() == 0:
+        with atomic_folder(files.reference) as folder:
+            link_model(files.policy(0), folder)
+        link_prms(settings, files)
     finish(files.setup_metrics("sft"), metrics, line)
 
 

@@ -1,0 +1,46 @@
+"""The PRM models that a run begins with and does not train: links beside the first policy.
+
+In: settings (prm.path, prm.reference_path), models/policy-0000. Out: models/prm-0000, unless it is
+trained (prm.offline), and models/prm-reference where the settings name one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prime_core.layout import RunFiles
+from prime_core.prm_files import linked_prms
+from prime_core.rollouts import atomic_folder
+from prime_core.settings import Settings
+from prime_core.training.models import ModelError, check_same_tokens, find_model, link_model
+
+
+def link_prms(settings: Settings, files: RunFiles) -> None:
+    """Link them all, as the settings name them; a branch does it as a run of its own."""
+    for place in linked_prms(settings, files):
+        with atomic_folder(place) as folder:
+            link_model(source_of(place, settings, files), folder)
+
+
+def source_of(place: Path, settings: Settings, files: RunFiles) -> Path:
+    """What models/prm-0000 or models/prm-reference is linked to, or trained from.
+
+    Raises ModelError naming the setting where its tokens are not the policy's.
+    """
+    is_first = place == files.prm(0)
+    key, path = (
+        ("path", settings.prm.path)
+        if is_first
+        else (
+            "reference_path",
+            settings.prm.reference_path,
+        )
+    )
+    if path is None:
+        return files.policy(0)
+    folder = find_model(path)
+    try:
+        check_same_tokens(folder, files.policy(0))
+    except ModelError as error:
+        raise ModelError(f"prm.{key}: {error}") from None
+    return folder

@@ -1,0 +1,68 @@
+"""Stage `labelled`: a run's judged responses as a file that an implicit PRM is trained on.
+
+In: rollouts and outcomes of some iterations, data/train.parquet. Out: a parquet file with the
+columns of LABELLED_TEXTS; prm.offline.file of another run can name it.
+
+Every response with a verdict is in it, those of groups that the filter dropped among them. The
+responses to one prompt are numbered through all iterations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from prime_core.layout import RunFiles
+from prime_core.rollouts import (
+    LABELLED_TEXTS,
+    OUTCOMES,
+    PROMPTS,
+    ROLLOUTS,
+    TableError,
+    read_table,
+    write_table,
+)
+from prime_core.stages.context import open_run, progress_bar, say
+
+
+def run(run_dir: Path, iterations: range, out: Path) -> None:
+    """Write the judged responses of these iterations. Raises TableError where one has none."""
+    _, files = open_run(run_dir)
+    if not iterations:
+        raise ValueError(
+            f"--iterations {iterations.start}-{iterations.stop - 1}: the last is first"
+        )
+    prompts = read_table(files.train, PROMPTS).set_index("prompt_id")["prompt"]
+    with progress_bar(len(iterations), "iteration", "reading") as bar:
+        tables = []
+        for iteration in iterations:
+            tables.append(_judged(files, iteration))
+            bar.update()
+    rows = pd.concat(tables, ignore_index=True)
+    unknown = sorted(set(rows["prompt_id"]) - set(prompts.index))
+    if unknown:
+        raise TableError(f"{files.train}: its problems are others: {unknown[0]!r} is missing")
+    rows["sample"] = rows.groupby("prompt_id").cumcount()
+    rows["prompt"] = rows["prompt_id"].map(prompts)
+    rows = rows.rename(columns={"text": "response"})
+    write_table(out, rows, LABELLED_TEXTS)
+    say(
+        f"labelled: {len(rows)} responses to {rows['prompt_id'].nunique()} prompts, "
+        f"{100 * rows['outcome'].mean():.1f} % correct: {out}"
+    )
+
+
+def _judged(files: RunFiles, iteration: int) -> pd.DataFrame:
+    """Responses of one iteration that have a verdict, in the order of its shards."""
+    shards = sorted((files.iteration(iteration) / "rollouts").glob("*.parquet"))
+    if not shards:
+        raise TableError(f"{files.iteration(iteration)}: holds no rollouts; run that iteration")
+    keys = ["prompt_id", "sample"]
+    tables = []
+    for path in shards:
+        rollouts = read_table(path, ROLLOUTS)
+        outcomes = read_table(files.outcomes(iteration, int(path.stem)), OUTCOMES)
+        tables.append(rollouts.merge(outcomes[[*keys, "outcome"]], on=keys, how="left"))
+    rows = pd.concat(tables, ignore_index=True).dropna(subset="outcome")
+    return rows.assign(finished=rows["finish_reason"] == "stop")

@@ -1,0 +1,124 @@
+"""Stage `prm_data`: labelled responses as tokens, with their log-probabilities under the reference.
+
+In: the file of prm.offline, models/policy-0000 (its tokenizer), the reference. Out:
+data/labelled.parquet, metrics/prm_data.json.
+
+A job of its own: what it computes with the reference is kept however often training is stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from prime_core.data.labelled import read_responses
+from prime_core.data.reading import DataError
+from prime_core.prm_files import first_reference
+from prime_core.rollouts import LABELLED, write_table
+from prime_core.settings_prm import Offline
+from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.stages.rewards_of import logprobs_of
+from prime_core.training.batches import Sequences
+from prime_core.training.distributed import rank, start_ranks
+from prime_core.training.models import load_tokenizer, prompt_tokens
+
+NUM_QUOTED = 5
+
+
+def run(run_dir: Path) -> None:
+    """Write the labelled responses of the run's first PRM."""
+    settings, files = open_run(run_dir)
+    offline, watch = settings.prm.offline, Stopwatch()
+    start_ranks()
+    if offline is None:
+        raise ValueError(f"{files.config}: prm.offline is null; name a file of labelled responses")
+    with only_one(files.labelled, run_dir):
+        key = "prm.offline.columns.{}"
+        rows, malformed = read_responses(offline.file, offline.columns, key, with_outcomes=True)
+        for text in malformed[:NUM_QUOTED] if rank() == 0 else ():
+            print(f"{offline.file}: left out: {text}", file=sys.stderr)
+        fitting = _fitting(rows, files.policy(0), offline)
+        num_pairs = _check_outcomes(fitting, offline)
+        sequences = sequences_of(fitting)
+        with watch.part("forward"):
+            logprobs = logprobs_of(
+                first_reference(settings, files),
+                sequences,
+                settings,
+                micro_batch_size=offline.micro_batch_size,
+            )
+        for row, reference_logprobs in zip(fitting, logprobs, strict=True):
+            row["reference_logprobs"] = reference_logprobs
+        if rank() == 0:
+            write_table(files.labelled, fitting, LABELLED)
+        metrics: Metrics = {
+            "prm_data/num_responses": len(fitting),
+            "prm_data/num_prompts": len({row["prompt_id"] for row in fitting}),
+            "prm_data/num_prompts_with_pairs": num_pairs,
+            "prm_data/num_malformed": len(malformed),
+            "prm_data/num_too_long": len(rows) - len(fitting),
+            "prm_data/outcome_mean": sum(row["outcome"] for row in fitting) / len(fitting),
+        }
+        finish(
+            files.setup_metrics("prm_data"),
+            metrics | watch.seconds,
+            f"prm_data: {len(fitting)} labelled responses to "
+            f"{metrics['prm_data/num_prompts']} prompts, "
+            f"{100 * metrics['prm_data/outcome_mean']:.1f} % correct; {len(malformed)} malformed "
+            f"and {len(rows) - len(fitting)} too long left out",
+        )
+
+
+def tokenised(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Add prompt_tokens and response_tokens; EOS ends a response that was not cut."""
+    tokenizer = load_tokenizer(folder)
+    with progress_bar(len(rows), "response", "tokenising") as bar:
+        for row in rows:
+            answer = tokenizer(row["response"], add_special_tokens=False)["input_ids"]
+            end = [tokenizer.eos_token_id] if row["finished"] else []
+            row["prompt_tokens"] = prompt_tokens(tokenizer, row["prompt"])
+            row["response_tokens"] = [*answer, *end]
+            bar.update()
+
+
+def sequences_of(rows: list[dict[str, Any]]) -> Sequences:
+    """The tokens of rows that were tokenised."""
+    return Sequences(
+        [row["prompt_tokens"] for row in rows], [row["response_tokens"] for row in rows]
+    )
+
+
+def _fitting(rows: list[dict[str, Any]], folder: Path, offline: Offline) -> list[dict[str, Any]]:
+    tokenised(rows, folder)
+    fitting = [
+        row
+        for row in rows
+        if row["response_tokens"]
+        and len(row["prompt_tokens"]) + len(row["response_tokens"]) <= offline.max_length
+    ]
+    if not fitting:
+        raise DataError(
+            f"{offline.file}: none of its {len(rows)} responses is within prm.offline.max_length "
+            f"{offline.max_length} tokens"
+        )
+    return fitting
+
+
+def _check_outcomes(rows: list[dict[str, Any]], offline: Offline) -> int:
+    """Prompts with responses of different outcomes. Raises DataError where nothing differs."""
+    outcomes: dict[str, set[float]] = {}
+    for row in rows:
+        outcomes.setdefault(row["prompt_id"], set()).add(row["outcome"])
+    if len(set().union(*outcomes.values())) == 1:
+        raise DataError(
+            f"{offline.file}: all {len(rows)} responses have the outcome {rows[0]['outcome']:g}; "
+            "expected right and wrong ones"
+        )
+    num_pairs = sum(len(found) > 1 for found in outcomes.values())
+    if offline.loss_type == "dpo" and num_pairs == 0:
+        raise DataError(
+            f"{offline.file}: no prompt has responses of different outcomes, which "
+            "prm.offline.loss_type 'dpo' compares; name the prompts in a column prompt_id"
+        )
+    return num_pairs

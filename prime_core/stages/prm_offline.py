@@ -1,0 +1,140 @@
+"""Stage `prm_offline`: the first PRM, trained on labelled responses before RL begins.
+
+In: data/labelled.parquet, models/policy-0000 or the folder of prm.path, from which training starts.
+Out: models/prm-0000, metrics/prm_offline.json.
+
+An implicit PRM is an outcome reward model: cross-entropy or detached DPO on the summed implicit
+reward (Free Process Rewards without Process Labels, arXiv 2412.01981). Each step of dpo has whole
+groups, and takes its opponents from the PRM as it is before that step. Stopped inside, it goes on
+where it was (prime_core.stages.unfinished).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
+from prime_core.rollouts import LABELLED, read_table
+from prime_core.seeds import derive_seed, generator
+from prime_core.settings import Settings
+from prime_core.settings_prm import Offline
+from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
+from prime_core.stages.first_prms import source_of
+from prime_core.stages.prm_update import PrmSteps
+from prime_core.stages.sft import rate_at
+from prime_core.stages.unfinished import Unfinished
+from prime_core.training.batches import group_minibatches, minibatches
+from prime_core.training.distributed import shared_folder
+from prime_core.training.engine import Trainer
+from prime_core.training.learning_batch import batch_of
+from prime_core.training.models import load_model, load_tokenizer
+
+
+def run(run_dir: Path) -> None:
+    """Train the run's first PRM."""
+    settings, files = open_run(run_dir)
+    offline, watch = settings.prm.offline, Stopwatch()
+    if offline is None:
+        raise ValueError(f"{files.config}: prm.offline is null; name a file of labelled responses")
+    with only_one(files.prm(0), run_dir):
+        start = source_of(files.prm(0), settings, files)
+        table = read_table(files.labelled, LABELLED)
+        plan = _plan(table, offline, settings.seed)
+        unfinished = Unfinished(files.prm(0), [files.labelled, start], settings, watch)
+        update = unfinished.resume(
+            lambda state: Update(settings, offline, start, table, len(plan), state)
+        )
+        with unfinished.until_output():
+            with watch.part("train"):
+                unfinished.take_steps(update, plan, "prm_offline")
+            with shared_folder(files.prm(0)) as folder:
+                update.trainer.save_weights(folder, update.tokenizer)
+            metrics = update.metrics()
+            losses = update.figures["losses"]
+            finish(
+                files.setup_metrics("prm_offline"),
+                metrics | watch.seconds,
+                f"prm_offline: {len(losses)} steps on {len(table)} labelled responses, loss "
+                f"{losses[0]:.4f} -> {metrics['prm_offline/loss']:.4f}, accuracy "
+                f"{metrics['prm_offline/accuracy']:.3f}, {watch.seconds['timing_s/train']:.0f} s",
+            )
+
+
+def _plan(table: pd.DataFrame, offline: Offline, seed: int) -> list[list[int]]:
+    """All epochs' minibatches; of dpo with whole groups."""
+    group = pd.factorize(table["prompt_id"])[0].tolist()
+    steps: list[list[int]] = []
+    for epoch in range(offline.epochs):
+        order = generator(seed, "prm_offline", epoch)
+        if offline.loss_type == "dpo":
+            steps += group_minibatches(group, offline.mini_batch_size, order)
+        else:
+            steps += minibatches(len(table), offline.mini_batch_size, order)
+    return steps
+
+
+class Update(PrmSteps):
+    """The optimizer steps of the training; figures also hold what the PRM knew before each step.
+
+    right, ranked_right, pairs: responses whose sign of z was right, pairs ranked rightly, pairs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        offline: Offline,
+        start: Path,
+        table: pd.DataFrame,
+        num_steps: int,
+        state: Path | None,
+    ) -> None:
+        """From the start weights, or the training state of an earlier start."""
+        torch.manual_seed(derive_seed(settings.seed, "prm_offline"))
+        trainer = Trainer(
+            load_model(start, settings.model.dtype),
+            offline.optimizer,
+            lambda step: rate_at(step, num_steps, offline.warmup_ratio),
+            settings.training,
+        )
+        if state is not None:
+            trainer.load_state(state)
+        super().__init__(
+            trainer, load_tokenizer(start), settings, offline, offline.micro_batch_size
+        )
+        self.table = table
+        self.figures |= {"right": [], "ranked_right": [], "num_pairs": []}
+
+    def step(self, rows: list[int]) -> None:
+        """One optimizer step on these responses."""
+        batch = batch_of(self.table.iloc[rows])
+        reference = batch.matrix([row.tolist() for row in batch.rows["reference_logprobs"]])
+        pairs = self.pairs(batch, reference) if self.loss.loss_type == "dpo" else None
+        z = self.learn(batch, reference, range(len(rows)), pairs)
+        ranked_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)
+        self.figures["right"].append(float(prm_accuracy(z, batch.outcome)))
+        self.figures["ranked_right"].append(ranked_right)
+        self.figures["num_pairs"].append(num_pairs)
+
+    def metrics(self) -> Metrics:
+        """Loss and accuracies of the last tenth of the steps, each before its own step."""
+        last: dict[str, Any] = {
+            name: values[-max(len(values) // 10, 1) :] for name, values in self.figures.items()
+        }
+        metrics: Metrics = {
+            "prm_offline/loss": _mean(last["losses"]),
+            "prm_offline/accuracy": _mean(last["right"]),
+            "prm_offline/grad_norm": _mean(self.figures["norms"]),
+            "prm_offline/num_steps": len(self.figures["losses"]),
+        }
+        if sum(last["num_pairs"]):
+            ranked = sum(last["ranked_right"]) / sum(last["num_pairs"])
+            metrics["prm_offline/ranking_accuracy"] = ranked
+        return metrics
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,104 @@
+"""Optimizer steps of a PRM on its outcome loss: what the online update and offline training share.
+
+In: responses with outcomes, log-probabilities under the reference. Each step's loss is a mean over
+its whole minibatch, however that is cut into passes and ranks. What detached DPO needs of a
+response's group comes from a pass without gradients before the step, so a group may lie in
+different passes, ranks and minibatches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from prime_core.implicit_reward import implicit_reward, log_odds
+from prime_core.prm_loss import pair_terms, prm_cross_entropy, prm_dpo, prm_loss
+from prime_core.settings import Settings
+from prime_core.settings_prm import PrmLoss
+from prime_core.training.distributed import gather
+from prime_core.training.engine import Trainer
+from prime_core.training.learning_batch import LearningBatch
+from prime_core.training.passes import passes_of
+from prime_core.training.scoring import response_logprobs, score
+from prime_core.training.updates import step_on
+
+# Opponents' rewards and weights of each response of a batch; None for cross-entropy.
+Pairs = tuple[Tensor, Tensor]
+
+
+class PrmSteps:
+    """A PRM under training; figures: each step's loss and gradient norm."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: Settings,
+        loss: PrmLoss,
+        micro_batch_size: int,
+    ) -> None:
+        """Nothing is computed yet. loss: of the section prm, or of prm.offline."""
+        self.trainer, self.tokenizer, self.loss = trainer, tokenizer, loss
+        self.beta = settings.prm.beta
+        self.passes = passes_of(settings.training, micro_batch_size, tokenizer, trainer.packs)
+        self.figures: dict[str, Any] = {"losses": [], "norms": []}
+
+    def pairs(self, batch: LearningBatch, reference_logprobs: Tensor) -> Pairs:
+        """What detached DPO needs, from the PRM as it is now. Takes complete groups."""
+        self.trainer.engine.eval()
+        rows = score(self.trainer.engine, batch.sequences, self.passes)
+        self.trainer.engine.train()
+        rewards = implicit_reward(batch.matrix(rows), reference_logprobs, batch.mask, self.beta)
+        z = log_odds(rewards, batch.mask)
+        return pair_terms(z, batch.outcome, batch.group, self.loss.bon_weight)
+
+    def learn(
+        self,
+        batch: LearningBatch,
+        reference_logprobs: Tensor,
+        rows: Sequence[int],
+        pairs: Pairs | None,
+    ) -> Tensor:
+        """One optimizer step on these rows; returns their log-odds z as they were before it.
+
+        pairs: of the whole batch, where the loss is dpo's.
+        """
+        total = 0.0
+        found: dict[int, float] = {}
+
+        def loss_of(indices: list[int], counted: bool) -> Tensor:
+            nonlocal total
+            z = self._log_odds(batch, reference_logprobs, indices)
+            loss = prm_loss(self._losses(z, batch, indices, pairs), len(rows))
+            total += float(loss.detach()) * counted
+            if counted:
+                found.update(zip(indices, z.detach().tolist(), strict=True))
+            return loss
+
+        norm = step_on(self.trainer, batch.sequences, list(rows), self.passes, loss_of)
+        totals, parts = zip(*gather((total, found)), strict=True)
+        self.figures["norms"].append(norm)
+        self.figures["losses"].append(sum(totals))
+        everything = {row: z for part in parts for row, z in part.items()}
+        return torch.tensor([everything[row] for row in rows])
+
+    def _log_odds(self, batch: LearningBatch, reference: Tensor, rows: list[int]) -> Tensor:
+        one = self.passes.batch(batch.sequences.take(rows))
+        logprobs = response_logprobs(
+            self.trainer.engine, one, chunk_tokens=self.passes.chunk_tokens
+        )
+        theirs = reference[rows, : logprobs.shape[1]].to(logprobs.device)
+        return log_odds(implicit_reward(logprobs, theirs, one.mask, self.beta), one.mask)
+
+    def _losses(
+        self, z: Tensor, batch: LearningBatch, rows: list[int], pairs: Pairs | None
+    ) -> Tensor:
+        outcome = batch.outcome[rows].to(z.device)
+        if pairs is None:
+            return prm_cross_entropy(z, outcome)
+        opponents, weights = (part[rows].to(z.device) for part in pairs)
+        return weights * prm_dpo(z, opponents, outcome)

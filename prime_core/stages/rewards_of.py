@@ -1,0 +1,68 @@
+"""Implicit rewards of any responses under a PRM and its reference: a folder of each.
+
+In: token ids of prompts and responses, two folders of models with the same tokens. Out: rewards of
+tokens, or of whole responses: best-of-N and weighted majority choose by these.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from prime_core.implicit_reward import implicit_reward, log_odds
+from prime_core.settings import Settings
+from prime_core.stages.context import progress_bar
+from prime_core.training.batches import Sequences
+from prime_core.training.logprob_model import give_logprobs
+from prime_core.training.models import load_model, load_tokenizer
+from prime_core.training.passes import passes_of
+from prime_core.training.scoring import score
+
+
+def logprobs_of(
+    folder: Path,
+    sequences: Sequences,
+    settings: Settings,
+    temperature: float = 1.0,
+    micro_batch_size: int | None = None,
+) -> list[list[float]]:
+    """Log-probabilities of the responses' tokens under one model.
+
+    micro_batch_size: responses of a pass; None: as the settings say for the PRM.
+    """
+    model = load_model(folder, settings.model.dtype)
+    passes = passes_of(
+        settings.training,
+        micro_batch_size or settings.prm.micro_batch_size,
+        load_tokenizer(folder),
+        packs=give_logprobs(model),
+    )
+    with progress_bar(len(sequences), "response", f"log-probabilities, {folder.name}") as bar:
+        return score(model, sequences, passes, temperature=temperature, progress=bar.update)
+
+
+def token_rewards(
+    prm: Path, reference: Path, sequences: Sequences, settings: Settings
+) -> list[list[float]]:
+    """Implicit reward of every token of the responses: r_t = beta (log pi_phi - log pi_ref)."""
+    rows = zip(
+        logprobs_of(prm, sequences, settings),
+        logprobs_of(reference, sequences, settings),
+        strict=True,
+    )
+    return [_rewards_of_one(ours, theirs, settings.prm.beta) for ours, theirs in rows]
+
+
+def whole_rewards(
+    prm: Path, reference: Path, sequences: Sequences, settings: Settings
+) -> list[float]:
+    """Implicit reward of each whole response: the PRM's log-odds that it is correct."""
+    rows = (torch.tensor([row]) for row in token_rewards(prm, reference, sequences, settings))
+    return [float(log_odds(row, torch.ones_like(row, dtype=torch.bool))) for row in rows]
+
+
+def _rewards_of_one(logprobs: list[float], reference: list[float], beta: float) -> list[float]:
+    ours, theirs = torch.tensor([logprobs]), torch.tensor([reference])
+    mask = torch.ones_like(ours, dtype=torch.bool)
+    return implicit_reward(ours, theirs, mask, beta)[0].tolist()
