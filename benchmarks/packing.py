@@ -24,6 +24,7 @@ from tqdm import tqdm
 from benchmarks.small_model import small_model
 from prime_core.layout import RunFiles
 from prime_core.settings import Settings
+from prime_core.stages.estimates import estimates
 from prime_core.stages.policy_update import Update
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import start_ranks
@@ -149,7 +150,9 @@ def main() -> None:
         files.policy(0).symlink_to(options.model.resolve())
         start_ranks()
         batch = ragged_batch(options, len(load_tokenizer(options.model)))
-        update = Update(settings_of(options), files, 1, batch, None, None, None)
+        settings = settings_of(options)
+        worth = estimates(settings, batch, rewards=None, values=None)
+        update = Update(settings, files, 1, batch, worth, None, None)
         update.compute_old_logprobs()
         print(ROW.format(*HEAD, "ratio"))
         for row in rows_of_table(update, options.steps):

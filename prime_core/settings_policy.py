@@ -22,8 +22,15 @@ class PolicyOptimizer(Optimizer):
 class Policy(MismatchCorrection):
     """Advantages and the policy update."""
 
-    adv_estimator: Literal["rloo", "grpo", "dr_grpo", "reinforce", "reinforce_pp"] = Field(
-        "rloo", description="Paper: rloo."
+    adv_estimator: Literal["rloo", "grpo", "dr_grpo", "reinforce", "reinforce_pp", "gae"] = Field(
+        "rloo", description="gae: PPO's, from values (section value). Paper: rloo."
+    )
+    gae_lambda: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="With 'gae': how much of later differences counts; 1: returns less values, 0: "
+        "one token's difference alone. Paper: 1.",
     )
     baseline: Literal["paper", "code"] = Field(
         "code", description="Leave-one-out of process rewards: Eq. 5, or the published code's."

@@ -1,6 +1,7 @@
 """Padding and cutting of batches: every row once, the same number of passes on every rank."""
 
 import math
+import random
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from prime_core.training.batches import (
     Sequences,
     cut,
+    group_minibatches,
     micro_batches,
     minibatches,
     pad,
@@ -65,6 +67,24 @@ def test_minibatches_are_a_partition_into_nearly_equal_parts(num_rows, size, see
     sizes = [len(part) for part in parts]
     assert max(sizes) <= size
     assert max(sizes) - min(sizes) <= 1
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=12),
+    size=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_minibatches_of_groups_hold_every_row_once_and_cut_no_group(sizes, size, seed):
+    group = [number for number, count in enumerate(sizes) for _ in range(count)]
+    random.Random(seed).shuffle(group)
+    parts = group_minibatches(group, size, np.random.default_rng(seed))
+    assert sorted(row for part in parts for row in part) == list(range(len(group)))
+    holders = [
+        {number for number, part in enumerate(parts) if members & set(part)}
+        for members in ({r for r, g in enumerate(group) if g == one} for one in set(group))
+    ]
+    assert all(len(held_by) == 1 for held_by in holders)
+    assert max(map(len, parts)) < size + max(sizes)
 
 
 def test_minibatches_are_random_and_repeat_with_the_seed():

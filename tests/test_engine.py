@@ -145,6 +145,22 @@ def test_a_saved_trainer_goes_on_bit_for_bit(zero_stage, tmp_path):
     assert continued.num_steps == 3
 
 
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_a_state_goes_on_with_the_optimizer_settings_of_now(zero_stage, tmp_path):
+    first = trainer_of(zero_stage)
+    run_steps(first, PLAN[:1])
+    first.save_state(tmp_path)
+    slow = usual_optimizer(learning_rate=1e-9, betas=(0.5, 0.6), weight_decay=0.0)
+    branch = trainer_of(zero_stage, optimizer=slow)
+    branch.load_state(tmp_path)
+    start = weights_of(branch)
+    assert branch.learning_rate == pytest.approx(1e-9 / 2)  # where the schedule was
+    run_steps(branch, PLAN[1:])
+    assert difference(weights_of(branch), start) < 1e-7
+    (group,) = branch.engine.optimizer.param_groups
+    assert (tuple(group["betas"]), group["weight_decay"]) == ((0.5, 0.6), 0.0)
+
+
 @pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0), (1, 2), (2, 3), (3, 1)])
 def test_a_state_goes_on_at_another_zero_stage(plain, before, after, tmp_path):
     with cut_small():

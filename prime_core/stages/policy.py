@@ -1,7 +1,8 @@
 """Stage `policy`: advantages, and one update of the policy on an iteration's batch.
 
-In: iterations/<i>/batch.parquet, rewards.parquet (unless prm_update is `none`), the policy of the
-iteration before with its training state. Out: iterations/<i>/policy, metrics/policy.json.
+In: iterations/<i>/batch.parquet, rewards.parquet (unless prm_update is `none`), values.parquet
+(with a value model), the policy of the iteration before with its training state.
+Out: iterations/<i>/policy, metrics/policy.json.
 
 Advantages are computed over the whole batch; the clipped surrogate is averaged over whole
 minibatches (PRIME, arXiv 2502.01456, Eq. 2 and 5). Stopped inside, it goes on where it was
@@ -15,8 +16,10 @@ from pathlib import Path
 from torch import Tensor
 
 from prime_core.layout import RunFiles
+from prime_core.prm_files import reference_of
 from prime_core.settings import Settings
 from prime_core.stages.context import Stopwatch, finish, only_one, open_run, place_of
+from prime_core.stages.estimates import batch_values, estimates
 from prime_core.stages.policy_update import Update
 from prime_core.stages.score import logprobs_under
 from prime_core.stages.unfinished import Unfinished
@@ -31,10 +34,12 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.policy(iteration), run_dir):
         batch = read_batch(files, iteration)
         rewards, reference = _rewards(settings, files, iteration, batch)
+        values = batch_values(settings, files, iteration, batch, rewards)
+        worth = estimates(settings, batch, rewards, values)
         inputs = _inputs(settings, files, iteration)
         unfinished = Unfinished(files.policy(iteration), inputs, settings, watch)
         update = unfinished.resume(
-            lambda state: Update(settings, files, iteration, batch, rewards, reference, state)
+            lambda state: Update(settings, files, iteration, batch, worth, reference, state)
         )
         with unfinished.until_output():
             if "old_logprobs" not in update.figures:
@@ -71,7 +76,8 @@ def _plan(settings: Settings, update: Update, iteration: int) -> list[list[int]]
 
 def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
     rewards = [] if settings.prm.prm_update == "none" else [files.rewards(iteration)]
-    return [files.batch(iteration), files.policy(iteration - 1), files.reference, *rewards]
+    values = [files.values(iteration)] if settings.has_value_model else []
+    return [files.batch(iteration), files.policy(iteration - 1), files.reference, *rewards, *values]
 
 
 def _rewards(
@@ -86,7 +92,7 @@ def _rewards(
     if settings.prm.prm_update != "none":
         table = read_rewards(files, iteration, batch)
         rewards = batch.matrix([row.tolist() for row in table["implicit_reward"]])
-        if settings.prm.prm_reference == "sft" and temperature == 1:
+        if reference_of(settings, files, iteration) == files.reference and temperature == 1:
             return rewards, batch.matrix([row.tolist() for row in table["reference_logprobs"]])
     if settings.policy.kl_coef == 0:
         return rewards, None

@@ -1,4 +1,4 @@
-"""Advantages of a batch, and the policy's optimizer steps on its minibatches."""
+"""The policy's optimizer steps on the minibatches of a batch whose advantages are known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prime_core.advantage import advantages
 from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum, masked_var, token_mean
 from prime_core.mismatch import Correction, correction
@@ -17,6 +16,7 @@ from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_esti
 from prime_core.seeds import derive_seed
 from prime_core.settings import Settings
 from prime_core.stages.context import Metrics
+from prime_core.stages.estimates import Estimates
 from prime_core.training.distributed import gather
 from prime_core.training.engine import continue_training
 from prime_core.training.learning_batch import LearningBatch
@@ -24,6 +24,7 @@ from prime_core.training.lora import adapter_of
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import logprobs_and_entropy, score
 from prime_core.training.updates import step_on
+from prime_core.value_loss import explained_variance
 
 
 class Update:
@@ -39,13 +40,13 @@ class Update:
         files: RunFiles,
         iteration: int,
         batch: LearningBatch,
-        rewards: Tensor | None,
+        worth: Estimates,
         reference_logprobs: Tensor | None,
         state: Path | None,
     ) -> None:
         """From the policy of the iteration before, or the training state of an earlier start.
 
-        rewards, reference_logprobs: [B, T], where they are asked for.
+        reference_logprobs: [B, T], where they are asked for.
         """
         policy = settings.policy
         self.trainer, self.tokenizer = continue_training(
@@ -66,20 +67,7 @@ class Update:
         self.passes = passes_of(
             settings.training, policy.micro_batch_size, self.tokenizer, self.trainer.packs
         )
-        self.advantages, self.returns = advantages(
-            adv_estimator=policy.adv_estimator,
-            outcome=batch.outcome,
-            implicit_reward=rewards,
-            mask=batch.mask,
-            group=batch.group,
-            baseline=policy.baseline,
-            gamma_outcome=policy.gamma_outcome,
-            gamma_process=policy.gamma_process,
-            outcome_coef=policy.outcome_coef,
-            process_coef=policy.process_coef,
-            combine=policy.combine,
-            whiten=policy.whiten,
-        )
+        self.worth = worth
         self.figures: dict[str, Any] = {"norms": [], "sums": {}}
 
     def compute_old_logprobs(self) -> None:
@@ -122,10 +110,18 @@ class Update:
             "actor/grad_norm": sum(norms) / len(norms),
             "actor/num_steps": self.trainer.num_steps,
             "actor/learning_rate": self.trainer.learning_rate,
-            "advantage/mean": float(token_mean(self.advantages, mask)),
-            "advantage/std": float(masked_var(self.advantages, mask)) ** 0.5,
-            "return/mean": float(token_mean(self.returns, mask)),
+            "advantage/mean": float(token_mean(self.worth.advantages, mask)),
+            "advantage/std": float(masked_var(self.worth.advantages, mask)) ** 0.5,
+            "return/mean": float(token_mean(self.worth.returns, mask)),
+            **self._explained(),
         }
+
+    def _explained(self) -> Metrics:
+        """How well the values foretold the returns, where there are values."""
+        if self.worth.values is None:
+            return {}
+        share = explained_variance(self.worth.values, self.worth.returns, self.batch.mask)
+        return {} if share is None else {"critic/explained_variance": share}
 
     def _mismatch(self) -> Metrics:
         """KL(sampler || trainer), estimated on the sampler's own tokens, and its correction."""
@@ -168,7 +164,7 @@ class Update:
         losses, clipped = clipped_surrogate(
             logprobs,
             old_logprobs,
-            self._part(self.advantages, rows, batch.mask),
+            self._part(self.worth.advantages, rows, batch.mask),
             accepted,
             policy.eps_clip,
             policy.eps_clip_high,

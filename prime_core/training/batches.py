@@ -116,6 +116,25 @@ def minibatches(num_rows: int, size: int, order: np.random.Generator) -> list[li
     return [[int(row) for row in part] for part in parts]
 
 
+def group_minibatches(
+    group: Sequence[int], size: int, order: np.random.Generator
+) -> list[list[int]]:
+    """The same with whole groups: parts differ in size by a group at most, none is cut.
+
+    group: of each row, numbers from 0 on.
+    """
+    members: list[list[int]] = [[] for _ in range(max(group) + 1)]
+    for row, number in enumerate(group):
+        members[number].append(row)
+    num_parts = math.ceil(len(group) / size)
+    parts: list[list[int]] = [[] for _ in range(num_parts)]
+    num_before = 0
+    for number in order.permutation(len(members)):
+        parts[num_before * num_parts // len(group)] += members[int(number)]
+        num_before += len(members[int(number)])
+    return [part for part in parts if part]
+
+
 def share(rows: Sequence[int], lengths: Sequence[int], num_parts: int) -> list[list[int]]:
     """The rows in parts of nearly as many tokens, each from the longest to the shortest.
 

@@ -21,6 +21,7 @@ from prime_core.settings_training import Training
 from prime_core.training import distributed, lora, universal
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.models import load_model, load_tokenizer, save_model
+from prime_core.training.value_model import give_values, gives_values
 
 TRAINING_STATE = "training_state"
 CHECKPOINT_TAG = "state"
@@ -48,7 +49,8 @@ class Trainer:
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         if training.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        self.packs = give_logprobs(model)  # whether it takes packed sequences
+        # Whether it takes packed sequences.
+        self.packs = give_values(model) if gives_values(model) else give_logprobs(model)
         adamw = torch.optim.AdamW(
             [weight for weight in model.parameters() if weight.requires_grad],
             lr=optimizer.learning_rate,
@@ -63,6 +65,7 @@ class Trainer:
         )
         self.engine.train()
         self._zero_stage = training.zero_stage
+        self._adamw, self._settings = adamw, optimizer
 
     @property
     def num_steps(self) -> int:
@@ -143,6 +146,18 @@ class Trainer:
                 "it is damaged, or of another model"
             ) from error
         torch.set_rng_state(state["torch_rng_state"])
+        self._take_settings()
+
+    def _take_settings(self) -> None:
+        """Go on with the settings of now: a state brings those of its own run (init_from)."""
+        rate = self._settings.learning_rate
+        self.schedule.base_lrs = [rate for _ in self.schedule.base_lrs]
+        factors = [rate_at(self.schedule.last_epoch) for rate_at in self.schedule.lr_lambdas]
+        for group, factor in zip(self._adamw.param_groups, factors, strict=True):
+            group["initial_lr"], group["lr"] = rate, rate * factor
+            group["betas"] = tuple(self._settings.betas)
+            group["weight_decay"] = self._settings.weight_decay
+        self.schedule._last_lr = [group["lr"] for group in self._adamw.param_groups]
 
     def _gradient_norm(self) -> float:
         gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]

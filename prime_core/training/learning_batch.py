@@ -1,16 +1,18 @@
-"""The batch table as tensors: what scoring, the PRM update and the policy update start from."""
+"""The batch table as tensors: what scoring and the updates start from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prime_core.layout import RunFiles
-from prime_core.rollouts import BATCH, REWARDS, TableError, read_table
+from prime_core.rollouts import BATCH, REWARDS, VALUES, TableError, read_table
 from prime_core.training.batches import Sequences, pad_rows
 
 
@@ -40,7 +42,11 @@ class LearningBatch:
 
 def read_batch(files: RunFiles, iteration: int) -> LearningBatch:
     """The batch of one iteration."""
-    rows = read_table(files.batch(iteration), BATCH)
+    return batch_of(read_table(files.batch(iteration), BATCH))
+
+
+def batch_of(rows: pd.DataFrame) -> LearningBatch:
+    """Rows with tokens, outcome and prompt_id as a batch."""
     lengths = torch.tensor([len(tokens) for tokens in rows["response_tokens"]])
     return LearningBatch(
         rows=rows,
@@ -56,11 +62,19 @@ def read_batch(files: RunFiles, iteration: int) -> LearningBatch:
 
 def read_rewards(files: RunFiles, iteration: int, batch: LearningBatch) -> pd.DataFrame:
     """Rewards of the batch's responses, row for row. Raises TableError when they are others'."""
-    path = files.rewards(iteration)
-    rewards = read_table(path, REWARDS)
+    return _beside(files.rewards(iteration), REWARDS, files.batch(iteration), batch)
+
+
+def read_values(files: RunFiles, iteration: int, batch: LearningBatch) -> Float[Tensor, "B T"]:
+    """Values of the states before the batch's tokens. Raises TableError when they are others'."""
+    values = _beside(files.values(iteration), VALUES, files.batch(iteration), batch)
+    return batch.matrix([row.tolist() for row in values["values"]])
+
+
+def _beside(path: Path, schema: pa.Schema, of: Path, batch: LearningBatch) -> pd.DataFrame:
+    """A table with a row for each response of the batch, in its order."""
+    table = read_table(path, schema)
     keys = ["prompt_id", "sample"]
-    if not rewards[keys].equals(batch.rows[keys]):
-        raise TableError(
-            f"{path}: its responses are not those of {files.batch(iteration)}; delete it"
-        )
-    return rewards
+    if not table[keys].equals(batch.rows[keys]):
+        raise TableError(f"{path}: its responses are not those of {of}; delete it")
+    return table

@@ -70,13 +70,16 @@ def give_logprobs(model: PreTrainedModel) -> bool:
     if model.config.model_type not in FAMILIES:
         return False
     model.set_attn_implementation(attention_for(model.device, model.dtype))
-    _add(_PredictingHead, model.get_output_embeddings())
-    _add(_GivesLogprobs, model)
+    add_to_class(_PredictingHead, model.get_output_embeddings())
+    add_to_class(_GivesLogprobs, model)
     return True
 
 
-def _add(part: type, module: Any) -> None:
-    """As torch's fully_shard does: no wrapper, so names of weights and saved folders stay."""
+def add_to_class(part: type, module: Any) -> None:
+    """Put a part before the module's class, for this module alone.
+
+    As torch's fully_shard does: no wrapper, so names of weights and saved folders stay.
+    """
     kind = type(module)
     module.__class__ = type(kind.__name__, (part, kind), {"__module__": kind.__module__})
 

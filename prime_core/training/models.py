@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,22 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def check_same_tokens(path: str | Path, other: str | Path) -> None:
+    """Raise ModelError unless two models mean the same by every token id.
+
+    Only then can both be asked about one response's tokens.
+    """
+    ours, theirs = (load_tokenizer(place).get_vocab() for place in (path, other))
+    if ours == theirs:
+        return
+    different = min(token for token, _ in ours.items() ^ theirs.items())
+    raise ModelError(
+        f"{path}: its tokenizer is not that of {other}: token {different!r} is "
+        f"{ours.get(different, 'unknown')} here and {theirs.get(different, 'unknown')} there, and "
+        "both are given the same token ids"
+    )
+
+
 def save_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -119,11 +136,26 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, s
 
     The chat template where the tokenizer has one; else the messages' texts, a line break between.
     """
-    if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    else:
-        text = "\n".join(message["content"] for message in messages)
+    text = _prompt_text(tokenizer, messages)
     return tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"]
+
+
+def prompt_lengths(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[dict[str, str]]]
+) -> list[int]:
+    """Numbers of tokens of many conversations, as `prompt_tokens` has them, several at a time."""
+    texts = [_prompt_text(tokenizer, messages) for messages in prompts]
+    if not texts:
+        return []
+    tokens = tokenizer(texts, add_special_tokens=not tokenizer.chat_template)["input_ids"]
+    return [len(ids) for ids in tokens]
+
+
+def _prompt_text(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    if not tokenizer.chat_template:
+        return "\n".join(message["content"] for message in messages)
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return str(text)
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -149,7 +181,8 @@ def _ends(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -
     return sorted({token for token in (*ids, tokenizer.eos_token_id) if token is not None})
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in short."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -157,4 +190,4 @@ def _first_line(error: Exception) -> str:
 def _reason(path: str | Path, kind: str, error: Exception) -> str:
     if not Path(path).exists():
         return f"{path}: no such folder; expected a Hugging Face {kind}"
-    return f"{path}: not loadable as a {kind}: {_first_line(error)}"
+    return f"{path}: not loadable as a {kind}: {first_line(error)}"

@@ -41,18 +41,31 @@ def score(
     temperature: float = 1.0,
     progress: Callable[[int], object] = lambda _num_rows: None,
 ) -> list[list[float]]:
-    """Log-probabilities of every response, as ragged rows in the sequences' order. No gradient.
+    """Log-probabilities of every response, as ragged rows in the sequences' order. No gradient."""
 
-    The ranks share the work, and each gets all of it.
+    def logprobs(batch: Batch) -> Tensor:
+        return response_logprobs(model, batch, temperature, passes.chunk_tokens)
+
+    return ragged_rows(logprobs, sequences, passes, progress)
+
+
+def ragged_rows(
+    numbers_of: Callable[[Batch], Tensor],
+    sequences: Sequences,
+    passes: Passes,
+    progress: Callable[[int], object] = lambda _num_rows: None,
+) -> list[list[float]]:
+    """One number for each response token, row by row in the sequences' order. No gradient.
+
+    numbers_of(batch): [B, T] of one pass. The ranks share the work, and each gets all of it.
     """
     found: dict[int, list[float]] = {}
     with torch.no_grad():
         for rows in passes.of_rank(range(len(sequences)), sequences):
             # without rows of its own a rank goes along: the others wait for it
-            batch = passes.batch(sequences.take(rows or [0]))
-            logprobs = response_logprobs(model, batch, temperature, passes.chunk_tokens).cpu()
+            numbers = numbers_of(passes.batch(sequences.take(rows or [0]))).cpu()
             for place, row in enumerate(rows):
-                found[row] = logprobs[place, : len(sequences.responses[row])].tolist()
+                found[row] = numbers[place, : len(sequences.responses[row])].tolist()
             progress(len(rows))
     everything = {row: values for part in gather(found) for row, values in part.items()}
     return [everything[row] for row in range(len(sequences))]

@@ -1,0 +1,95 @@
+"""Advantages and returns of a whole batch, as the settings say: for the policy and the value model.
+
+In: the batch, its implicit rewards and its values, where the settings ask for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from prime_core.advantage import advantages
+from prime_core.gae import gae_advantages, prefix_values
+from prime_core.layout import RunFiles
+from prime_core.settings import Settings
+from prime_core.training.learning_batch import LearningBatch, read_rewards, read_values
+
+Matrix = Float[Tensor, "B T"]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a batch is worth, token by token.
+
+    advantages: what the policy's loss weighs tokens with. returns: what their advantages were made
+    of, before whitening; with values what these are to learn. values: of the states, with `gae`.
+    """
+
+    advantages: Matrix
+    returns: Matrix
+    values: Matrix | None
+
+
+def batch_rewards(
+    settings: Settings, files: RunFiles, iteration: int, batch: LearningBatch
+) -> Matrix | None:
+    """Implicit rewards; None where only outcomes count."""
+    if settings.prm.prm_update == "none":
+        return None
+    table = read_rewards(files, iteration, batch)
+    return batch.matrix([row.tolist() for row in table["implicit_reward"]])
+
+
+def batch_values(
+    settings: Settings,
+    files: RunFiles,
+    iteration: int,
+    batch: LearningBatch,
+    rewards: Matrix | None,
+) -> Matrix | None:
+    """Values from the value model, or from the PRM's rewards; None without `gae`."""
+    if settings.policy.adv_estimator != "gae":
+        return None
+    if settings.value.source == "model":
+        return read_values(files, iteration, batch)
+    assert rewards is not None, "value.source 'prm' without a PRM is refused by the settings"
+    return prefix_values(rewards, batch.mask, settings.value.prm_value)
+
+
+def estimates(
+    settings: Settings, batch: LearningBatch, rewards: Matrix | None, values: Matrix | None
+) -> Estimates:
+    """Of the batch. values: None for estimators that compare responses."""
+    policy = settings.policy
+    if values is None:
+        found = advantages(
+            adv_estimator=policy.adv_estimator,
+            outcome=batch.outcome,
+            implicit_reward=rewards,
+            mask=batch.mask,
+            group=batch.group,
+            baseline=policy.baseline,
+            gamma_outcome=policy.gamma_outcome,
+            gamma_process=policy.gamma_process,
+            outcome_coef=policy.outcome_coef,
+            process_coef=policy.process_coef,
+            combine=policy.combine,
+            whiten=policy.whiten,
+        )
+        return Estimates(*found, None)
+    found = gae_advantages(
+        outcome=batch.outcome,
+        # a PRM that gives the values does not give rewards as well
+        implicit_reward=rewards if settings.value.source == "model" else None,
+        values=values,
+        mask=batch.mask,
+        gamma=policy.gamma_outcome,
+        gae_lambda=policy.gae_lambda,
+        outcome_coef=policy.outcome_coef,
+        process_coef=policy.process_coef,
+        combine=policy.combine,
+        whiten=policy.whiten,
+    )
+    return Estimates(*found, values)

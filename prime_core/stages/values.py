@@ -1,0 +1,95 @@
+"""Stage `values`: values of an iteration's batch under the value model as it was (PPO).
+
+In: iterations/<i>/batch.parquet, the value model of the iteration before; in the first iteration
+the model of value.path or models/policy-0000, with a head that says 0.
+Out: iterations/<i>/values.parquet, V(s_t) of the state before each response token;
+metrics/values.json.
+
+Runs only with policy.adv_estimator `gae` and value.source `model`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prime_core.layout import RunFiles
+from prime_core.masked import masked_var, token_mean
+from prime_core.rollouts import VALUES, write_table
+from prime_core.settings import Settings
+from prime_core.stages.context import (
+    Metrics,
+    Stopwatch,
+    finish,
+    only_one,
+    open_run,
+    place_of,
+    progress_bar,
+)
+from prime_core.training.learning_batch import LearningBatch, read_batch
+from prime_core.training.models import (
+    ModelError,
+    check_same_tokens,
+    find_model,
+    load_tokenizer,
+)
+from prime_core.training.passes import passes_of
+from prime_core.training.scoring import ragged_rows
+from prime_core.training.value_model import give_values, load_value_model, state_values
+
+
+def run(run_dir: Path, iteration: int) -> None:
+    """Give values to the batch of one iteration."""
+    settings, files = open_run(run_dir)
+    watch = Stopwatch()
+    with only_one(files.values(iteration), run_dir):
+        batch = read_batch(files, iteration)
+        folder = previous_value(settings, files, iteration)
+        _check_tokens(settings, files, folder)
+        with watch.part("forward"):
+            rows = _values_under(folder, batch, settings)
+        keys = zip(batch.rows["prompt_id"], batch.rows["sample"], rows, strict=True)
+        table = [dict(zip(VALUES.names, row, strict=True)) for row in keys]
+        write_table(files.values(iteration), table, VALUES)
+        values = batch.matrix(rows)
+        metrics: Metrics = {
+            "critic/values_mean": float(token_mean(values, batch.mask)),
+            "critic/values_std": float(masked_var(values, batch.mask, bessel=False)) ** 0.5,
+        }
+        finish(
+            files.metrics(iteration, "values"),
+            metrics | watch.seconds,
+            f"{place_of(iteration, settings)} values: mean {metrics['critic/values_mean']:.3f}, "
+            f"standard deviation {metrics['critic/values_std']:.3f}",
+        )
+
+
+def previous_value(settings: Settings, files: RunFiles, iteration: int) -> Path:
+    """The value model as an iteration finds it."""
+    if iteration > 1:
+        return files.value(iteration - 1)
+    path = settings.value.path
+    return find_model(path) if path else files.policy(0)
+
+
+def _check_tokens(settings: Settings, files: RunFiles, folder: Path) -> None:
+    """Raises ModelError naming the setting where the first value model reads other tokens."""
+    if settings.value.path is None or folder.is_relative_to(files.root):
+        return
+    try:
+        check_same_tokens(folder, files.policy(0))
+    except ModelError as error:
+        raise ModelError(f"value.path: {error}") from None
+
+
+def _values_under(folder: Path, batch: LearningBatch, settings: Settings) -> list[list[float]]:
+    model = load_value_model(folder, settings.model.dtype)
+    passes = passes_of(
+        settings.training,
+        settings.value.micro_batch_size,
+        load_tokenizer(folder),
+        packs=give_values(model),
+    )
+    with progress_bar(len(batch.sequences), "response", "values") as bar:
+        return ragged_rows(
+            lambda one_pass: state_values(model, one_pass), batch.sequences, passes, bar.update
+        )

@@ -1,0 +1,124 @@
+"""PPO's value model: the backbone of a causal LM with one number a token instead of logits.
+
+In: a folder of a causal LM, whose output layer is left aside, or of a value model. Out: a model of
+transformers (AutoModelForTokenClassification with one label, which also loads what is saved);
+called with a batch it returns V(s_t) of the state before each response token, packed or padded. A
+new head is zero, so that a first value model says 0 everywhere whatever the seed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
+
+from prime_core import fast_copies
+from prime_core.training.logprob_model import (
+    FAMILIES,
+    Batch,
+    add_to_class,
+    attention_for,
+    matrix,
+)
+from prime_core.training.models import ModelError, device, first_line
+
+_HEADS = ("score", "classifier")  # what families call the layer
+
+
+class _ValueHead:
+    """What `give_values` adds to the class of the head: numbers in float32.
+
+    Of a bfloat16 model too, where a value would otherwise have two digits. The weights are read
+    within the layer's own call: ZeRO-3 gathers them for it.
+    """
+
+    def forward(self: Any, hidden: Tensor) -> Tensor:
+        """One number a token."""
+        bias = None if self.bias is None else self.bias.float()
+        return linear(hidden.float(), self.weight.float(), bias).squeeze(-1)
+
+
+class _GivesValues:
+    """What `give_values` adds to a model's class."""
+
+    gives_values = True
+
+    def forward(self: Any, *arguments: Any, batch: Batch | None = None, **named: Any) -> Any:
+        """Without a batch: what the model gives. With one: values [M] of the states before its
+        response tokens.
+        """
+        if batch is None:
+            return super().forward(*arguments, **named)  # type: ignore[misc]
+        states = self.base_model(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            use_cache=False,
+            **batch.attention_arguments(self.config._attn_implementation),
+        ).last_hidden_state
+        return _head(self)(states.flatten(0, 1).index_select(0, batch.places))
+
+
+def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
+    """The value model of a folder or hub id, in evaluation mode; a head that it lacks is zero.
+
+    Raises ModelError naming the path.
+    """
+    try:
+        with fast_copies.nearest(path) as place:
+            config = AutoConfig.from_pretrained(place)
+            config.num_labels = 1
+            config.classifier_dropout = 0.0  # values are read and trained on the same network
+            loaded: Any = AutoModelForTokenClassification.from_pretrained(
+                place, config=config, dtype=getattr(torch, dtype), output_loading_info=True
+            )
+        model, loading = loaded
+        head = _head(model)
+        missing = {name for name in loading["missing_keys"] if name.split(".")[0] not in _HEADS}
+        if missing:
+            raise ValueError(f"weights {sorted(missing)[:3]} are missing")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{path}: not usable as a value model: {first_line(error)}"
+            if Path(path).exists()
+            else f"{path}: no such folder; expected a Hugging Face model"
+        ) from None
+    if loading["missing_keys"]:
+        for weights in head.parameters():
+            nn.init.zeros_(weights)
+    give_values(model)
+    return model.to(device()).eval()
+
+
+def give_values(model: PreTrainedModel) -> bool:
+    """Teach the model, in place, to give values of batches; whether these may be packed."""
+    packs = model.config.model_type in FAMILIES
+    if not gives_values(model):
+        if packs:
+            model.set_attn_implementation(attention_for(model.device, model.dtype))
+        add_to_class(_ValueHead, _head(model))
+        add_to_class(_GivesValues, model)
+    return packs
+
+
+def gives_values(model: Any) -> bool:
+    """Whether the model was taught to, and so is no language model."""
+    return bool(getattr(model, "gives_values", False))
+
+
+def state_values(model: Any, batch: Batch) -> Float[Tensor, "B T"]:
+    """V(s_t) of the state before each response token, 0 behind the response's end."""
+    return matrix(model(batch=batch), batch)
+
+
+def _head(model: Any) -> nn.Linear:
+    """Raises ValueError where the family has no such layer."""
+    for name in _HEADS:
+        if isinstance(layer := getattr(model, name, None), nn.Linear):
+            return layer
+    raise ValueError(f"{type(model).__name__} has no linear head ({', '.join(_HEADS)})")
