@@ -29,10 +29,14 @@ PACKAGES = (
 )
 
 
-def record_start(path: Path, settings: Settings) -> None:
-    """Add this start to the run's provenance file."""
-    starts = read_json(path)["starts"] if path.exists() else []
-    write_json(path, {"starts": [*starts, this_start(settings)]})
+def record_start(path: Path, settings: Settings, origin: dict[str, Any]) -> None:
+    """Add this start to the run's provenance file.
+
+    origin: of the run that this one goes on from, where it is not known yet; else empty.
+    """
+    known = read_json(path) if path.exists() else {"starts": []}
+    known |= {"origin": origin} if origin else {}
+    write_json(path, known | {"starts": [*known["starts"], this_start(settings)]})
 
 
 def this_start(settings: Settings) -> dict[str, Any]:
@@ -47,7 +51,7 @@ def this_start(settings: Settings) -> dict[str, Any]:
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "seed": settings.seed,
         "iterations": settings.iterations,
-        **_commit(),
+        **code_commit(),
     }
 
 
@@ -58,7 +62,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> dict[str, Any]:
+def code_commit() -> dict[str, Any]:
     """Commit of the code, and whether files differ from it; empty outside a git checkout."""
     here = Path(__file__).resolve().parent
 

@@ -1,0 +1,149 @@
+"""Stage `branch`: what a run takes over from the iteration of another that it goes on from.
+
+In: settings (init_from), the origin's folder.
+Out: models/, data/, of a later iteration than 0 its policy, PRM and value model in
+iterations/<i>/ (prime_core.branching says which), metrics/branch.json.
+
+Files of weights become hard links where the disk allows, else copies: the origin may then delete
+its own, and nothing is stored twice. Tables are copied: Snakemake sets the times of files that a
+job has written, and through a link those of the origin's, which would make its later work stale.
+
+Raises BranchError where the origin cannot be gone on from.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from prime_core.branching import (
+    BranchError,
+    Origin,
+    is_empty_surplus,
+    made_anew,
+    open_origin,
+    source_of,
+    taken_folders,
+    taken_tables,
+)
+from prime_core.hub import incomplete_parts
+from prime_core.layout import RunFiles
+from prime_core.rollouts import BATCH, atomic_folder, atomic_path, write_table
+from prime_core.settings import Settings
+from prime_core.stages import first_prms
+from prime_core.stages.context import finish, only_one, open_run, progress_bar
+from prime_core.training.engine import TRAINING_STATE
+from prime_core.training.models import link_model
+
+
+def run(run_dir: Path) -> None:
+    """Take over what the run's first own iteration starts from."""
+    settings, files = open_run(run_dir)
+    if settings.init_from is None:
+        raise BranchError(f"{files.config}: init_from is null: there is no run to go on from")
+    with only_one(files.setup_metrics("branch"), run_dir):
+        origin = open_origin(settings, files)
+        try:
+            linked, copied = _take_folders(settings, files, origin)
+            _take_tables(settings, files, origin)
+        except FileNotFoundError as error:
+            raise BranchError(
+                f"init_from '{settings.init_from}': {error.filename or error} went away meanwhile "
+                "(checkpoints.keep_last, save_freq of the origin)"
+            ) from error
+        finish(
+            files.setup_metrics("branch"),
+            {
+                "branch/iteration": origin.iteration,
+                "branch/bytes_linked": linked,
+                "branch/bytes_copied": copied,
+            },
+            f"branch: goes on from iteration {origin.iteration} of {origin.files.root}, "
+            f"{linked / 1e6:.1f} MB of weights linked, {copied / 1e6:.1f} MB copied",
+        )
+
+
+def _take_folders(settings: Settings, files: RunFiles, origin: Origin) -> tuple[int, int]:
+    """All folders of weights; bytes of their files that are linked, and that are copied."""
+    anew = made_anew(settings, files)
+    linked = copied = 0
+    places = taken_folders(settings, files)
+    with progress_bar(len(places), "folder", "taking over") as bar:
+        for place in places:
+            with atomic_folder(place) as folder:
+                if place in anew:
+                    link_model(first_prms.source_of(place, settings, files), folder)
+                else:
+                    source = source_of(place, files, origin)
+                    sizes = _take_folder(source, folder, files.root, origin.files.root)
+                    linked, copied = linked + sizes[0], copied + sizes[1]
+                    _refuse_part(source, folder, is_trained(place, files, origin))
+            bar.update()
+    return linked, copied
+
+
+def _take_folder(source: Path, folder: Path, root: Path, origin: Path) -> tuple[int, int]:
+    """One folder with its training state; bytes of files that are linked, and that are copied.
+
+    Links to the origin's own models become links to this run's; other links stay what they are.
+    """
+    linked = copied = 0
+    models = (origin / "models").resolve()
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        if file.name.startswith("."):  # Snakemake's
+            continue
+        place, real = folder / file.relative_to(source), file.resolve()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_symlink() and real.is_relative_to(models):
+            place.symlink_to(root.resolve() / "models" / real.relative_to(models))
+        elif file.is_symlink() and not real.is_relative_to(origin.resolve()):
+            place.symlink_to(real)
+        elif link_or_copy(real, place):
+            linked += real.stat().st_size
+        else:
+            copied += real.stat().st_size
+    return linked, copied
+
+
+def is_trained(place: Path, files: RunFiles, origin: Origin) -> bool:
+    """Whether a folder has a training state: an update wrote it."""
+    if place == files.prm(origin.iteration) and not origin.updates_prm:
+        return False
+    return place.is_relative_to(files.root / "iterations")
+
+
+def _refuse_part(source: Path, folder: Path, trained: bool) -> None:
+    """Raise FileNotFoundError where the source was being removed while it was taken over.
+
+    Without its training state a model would train on, with fresh moments.
+    """
+    names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    whole = all((source / name).exists() for name in names) and not incomplete_parts(folder)
+    if not whole or (trained and not (folder / TRAINING_STATE).is_dir()):
+        raise FileNotFoundError(f"a part of {source}")
+
+
+def link_or_copy(source: Path, place: Path, link: Callable[[Path, Path], None] = os.link) -> bool:
+    """Make `place` the same file as `source`, or a copy of it; whether it is the same.
+
+    Another disk, a disk without hard links, or another owner's protected file: a copy.
+    """
+    try:
+        link(source, place)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, place)
+        return False
+    return True
+
+
+def _take_tables(settings: Settings, files: RunFiles, origin: Origin) -> None:
+    for place in taken_tables(settings, files):
+        if is_empty_surplus(place, files, origin):
+            write_table(place, [], BATCH)
+            continue
+        with atomic_path(place) as temporary:
+            shutil.copyfile(source_of(place, files, origin), temporary)
