@@ -8,7 +8,15 @@ import yaml
 
 from prime_core.config import parse_settings
 from prime_core.layout import RunFiles
-from prime_core.rollouts import BATCH, OUTCOMES, REWARDS, write_json, write_table, write_text
+from prime_core.rollouts import (
+    BATCH,
+    OUTCOMES,
+    REWARDS,
+    read_json,
+    write_json,
+    write_table,
+    write_text,
+)
 from prime_core.training.build_model import build_tokenizer
 
 NUM_PROMPTS, NUM_SAMPLES = 12, 4
@@ -21,12 +29,18 @@ def make_run(
     planned: int = 4,
     evaluated: tuple[int, ...] = (0, 4),
     prm_update: str = "after",
+    adv_estimator: str = "rloo",
     benchmarks: bool = True,
     response: str = "",
 ) -> Path:
     """A run folder; `response` is put into every response's text."""
     files = RunFiles(root)
-    changes = {"run": root.name, "iterations": planned, "prm.prm_update": prm_update}
+    changes = {
+        "run": root.name,
+        "iterations": planned,
+        "prm.prm_update": prm_update,
+        "policy.adv_estimator": adv_estimator,
+    }
     settings = parse_settings(changes, "test").model_dump(mode="json")
     write_text(files.config, yaml.safe_dump(settings, sort_keys=False))
     start = {"git_commit": "0" * 40, "dirty": False, "versions": {"torch": "2.13"}}
@@ -37,6 +51,8 @@ def make_run(
         write_benchmark(root / "benchmarks" / "sft.tsv", 108.5)
     for iteration in range(1, iterations + 1):
         _iteration(files, iteration, iterations, prm_update, benchmarks, response)
+        if adv_estimator == "gae":
+            _values(files, iteration)
     for iteration in evaluated:
         _evaluation(files, iteration, iterations, benchmarks)
     return root
@@ -80,6 +96,15 @@ def _iteration(files, iteration, last, prm_update, benchmarks, response) -> None
             if prm_update != "none" or name not in ("score", "prm"):
                 path = files.root / "benchmarks" / "iterations" / f"{iteration:04d}"
                 write_benchmark(path / f"{name}.tsv", seconds + rng.random())
+
+
+def _values(files: RunFiles, iteration: int) -> None:
+    """Figures of PPO's value model, as if its stages had run."""
+    explained = {"critic/explained_variance": math.tanh(iteration / 4)}
+    policy = files.metrics(iteration, "policy")
+    write_json(policy, read_json(policy) | explained)
+    update = {"critic/vf_loss": 0.25 / iteration, "critic/vf_clip_fraction": 0.01 * iteration}
+    write_json(files.metrics(iteration, "value"), update | {"timing_s/train": 2.0})
 
 
 BENCHMARKS = {

@@ -26,6 +26,7 @@ from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
 from prime_core.rollouts import TableError, read_json
 from prime_core.stages import report
 from prime_core.training.build_model import build_tokenizer
+from tests.fake_benchmarks import add_benchmark
 from tests.fake_run import make_run
 from tests.fake_slurm import add_slurm_jobs
 
@@ -33,13 +34,19 @@ CAPTIONS = Path(__file__).parent.parent / "workflow" / "report" / "figures.rst"
 ATTACK = "<script>alert('no')</script><img src=http://example.org/x onerror=alert(1)>"
 
 
+def make_finished(folder: Path) -> Path:
+    """A finished run that has all there is to show, with its report."""
+    run_dir = make_run(folder, adv_estimator="gae", response=ATTACK)
+    add_slurm_jobs(run_dir, iterations=4)
+    add_benchmark(run_dir, "math500", 500, {0: 331, 4: 396})
+    report.run(run_dir)
+    return run_dir
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run with its report, and a response that tries to break out of the page."""
-    run_dir = make_run(tmp_path_factory.mktemp("runs") / "finished", response=ATTACK)
-    add_slurm_jobs(run_dir, iterations=4)
-    report.run(run_dir)
-    return run_dir
+    return make_finished(tmp_path_factory.mktemp("runs") / "finished")
 
 
 def page_of(run_dir: Path) -> str:
@@ -149,7 +156,9 @@ def test_a_run_that_has_just_begun_has_a_page_that_says_so(tmp_path):
     RunFiles(run_dir).provenance.unlink()
     report.run(run_dir)
     page = page_of(run_dir)
-    assert page.count("no figures yet") == sum(not figure.needs_slurm for figure in FIGURES)
+    assert page.count("no figures yet") == sum(
+        not (figure.needs_slurm or figure.needs_values or figure.needs_twin) for figure in FIGURES
+    )
     for words in ("provenance.json is absent", "No evaluation", "No stage has recorded"):
         assert words in page
 
@@ -172,7 +181,9 @@ def test_an_unfinished_run_without_prm_shows_what_there_is(tmp_path):
     assert "benchmark files are absent" in page
     shown = {figure.name for figure in FIGURES if f'id="figure-{figure.name}"' in page}
     assert shown == {
-        figure.name for figure in FIGURES if not (figure.needs_prm or figure.needs_slurm)
+        figure.name
+        for figure in FIGURES
+        if not (figure.needs_prm or figure.needs_values or figure.needs_slurm or figure.needs_twin)
     }
     assert len(list((run_dir / "report" / "plots").iterdir())) == len(FIGURES)
 
@@ -209,7 +220,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_settings_that_differ_from_their_defaults_are_marked(finished):
     changed = re.findall(r'<tr class="changed"><th scope="row">([^<]+)', page_of(finished))
-    assert set(changed) == {"iterations"}
+    assert set(changed) == {"iterations", "policy."}  # policy.<wbr>adv_<wbr>estimator
     assert breakable("a.b_<c>") == "a.<wbr>b_<wbr>&lt;c&gt;"
     assert describe("prm.beta").startswith("Scale of the implicit reward")
     assert describe("evaluation.benchmarks.validation.temperature") == ""
@@ -231,9 +242,7 @@ def test_captions_of_snakemakes_report_are_the_pages():
 
 
 def test_the_same_run_gives_the_same_plots(finished, tmp_path):
-    again = make_run(tmp_path / "finished", response=ATTACK)
-    add_slurm_jobs(again, iterations=4)
-    report.run(again)
+    again = make_finished(tmp_path / "finished")
     for path in (finished / "report" / "plots").iterdir():
         assert path.read_bytes() == (again / "report" / "plots" / path.name).read_bytes()
 

@@ -8,7 +8,7 @@ exists but cannot be read is an error, since a file that exists is complete.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ import pandas as pd
 import yaml
 
 from prime_core.layout import RunFiles
+from prime_core.paired import Paired
 from prime_core.report.cost import Cost, read_cost
+from prime_core.report.data_table import read_data_figures
+from prime_core.report.evaluations import paired_changes
 from prime_core.report.seconds import stage_seconds
 from prime_core.rollouts import OUTCOMES, TableError, read_json, read_table
 from prime_core.statistics import mean_interval
 
-ITERATION_STAGES = ("sample", "verify", "select", "score", "prm", "policy")
+ITERATION_STAGES = ("sample", "verify", "select", "score", "prm", "policy", "values", "value")
 EVALUATION_COLUMNS = (
     "iteration",
     "benchmark",
@@ -43,7 +46,8 @@ class RunTables:
 
     iterations: one row per iteration that has figures; evaluations: one per benchmark and
     iteration; stages: seconds (see `stage_seconds`); cost: hours in Slurm; settings, provenance:
-    dotted key -> value.
+    dotted key -> value; data: figures of how they were prepared; changes: benchmark -> its last
+    evaluation against its first, by problem.
     """
 
     name: str
@@ -53,11 +57,36 @@ class RunTables:
     cost: Cost
     settings: dict[str, Any]
     provenance: dict[str, Any]
+    data: dict[str, float] = field(default_factory=dict)
+    changes: dict[str, Paired] = field(default_factory=dict)
+
+    @property
+    def start(self) -> int:
+        """The iteration that the run's own ones come after: that of init_from, else 0."""
+        return int((self.settings.get("init_from") or "@0").rpartition("@")[2])
+
+    @property
+    def origin_note(self) -> str:
+        """Where a branch comes from, as a sentence; "" for a run of its own."""
+        if not self.settings.get("init_from"):
+            return ""
+        name = Path(self.settings["init_from"].rpartition("@")[0]).name
+        if self.start == 0:
+            return f"Data and start models are those of the run {name}."
+        return (
+            f"Goes on from iteration {self.start} of the run {name}: figures are of later "
+            "iterations, cost is without it."
+        )
+
+    @property
+    def last_iteration(self) -> int:
+        """The last one that the settings ask for."""
+        return int(self.settings["iterations"])
 
     @property
     def num_planned(self) -> int:
-        """Iterations that the settings ask for."""
-        return int(self.settings["iterations"])
+        """Iterations that the settings ask for; of a branch its own ones."""
+        return self.last_iteration - self.start
 
     @property
     def num_done(self) -> int:
@@ -69,14 +98,17 @@ def collect(run_dir: Path) -> RunTables:
     """Tables of one run. Raises TableError naming a file that cannot be read."""
     files = RunFiles(run_dir)
     provenance = read_json(files.provenance) if files.provenance.exists() else {}
+    evaluations = evaluation_table(files)
     return RunTables(
         name=run_dir.resolve().name,
         iterations=iteration_table(files),
-        evaluations=evaluation_table(files),
+        evaluations=evaluations,
+        changes=paired_changes(files, evaluations),
         stages=stage_seconds(run_dir),
         cost=read_cost(files),
         settings=flatten(_read_settings(files.config)),
         provenance=flatten(provenance),
+        data=read_data_figures(files),
     )
 
 

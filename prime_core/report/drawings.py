@@ -156,4 +156,5 @@ def _stack(axes: Axes, columns: Mapping[str, tuple[pd.Series, str]]) -> None:
 
 def stage_colours() -> dict[str, str]:
     """Colour of each stage of an iteration."""
-    return dict(zip((*ITERATION_STAGES, "evaluate"), [*SERIES[:6], SERIES[6]], strict=True))
+    names = [*ITERATION_STAGES[:6], "evaluate", *ITERATION_STAGES[6:]]
+    return dict(zip(names, SERIES, strict=True))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from prime_core.report.collect import RunTables
 from prime_core.report.drawings import draw_cost, draw_evaluations, draw_seconds, draw_shares
 from prime_core.report.plots import Panel, draw_panels, render
+from prime_core.report.reproduction_drawings import draw_hours, draw_published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 class Figure:
     """One figure: its file name, what it is called, how it is read, what is drawn.
 
-    needs_prm: it stays empty for ever in a run with outcome rewards only; needs_slurm: in a run
-    whose jobs Slurm has not accounted for.
+    needs_prm: it stays empty for ever in a run with outcome rewards only; needs_values: in one that
+    is not PPO; needs_slurm: in a run whose jobs Slurm has not accounted for; needs_twin: in a run
+    whose benchmarks have no published figure.
     """
 
     name: str
@@ -33,7 +35,9 @@ class Figure:
     draw: tuple[Panel, ...] | Callable[[Canvas, RunTables], bool]
     height: float = 2.7
     needs_prm: bool = False
+    needs_values: bool = False
     needs_slurm: bool = False
+    needs_twin: bool = False
 
 
 def figure_svg(figure: Figure, run: RunTables) -> str:
@@ -66,6 +70,25 @@ FIGURES = (
         "the 95 % interval over prompts. Each iteration draws other prompts, so neighbouring "
         "points scatter by about the width of the band.",
         (Panel("accuracy", {"accuracy": "rollout/accuracy"}, percent=True, bounds=(0, 1)),),
+    ),
+    Figure(
+        "published",
+        "Reproduction",
+        "Beside the published figures",
+        "Accuracy of each benchmark by iteration, with 95 % intervals. The line across is the "
+        "published figure and the pale band its own interval; the dotted line is the published "
+        "start, squares are published figures of earlier iterations.",
+        draw_published,
+        needs_twin=True,
+    ),
+    Figure(
+        "accuracy-hours",
+        "Reproduction",
+        "Accuracy over hours",
+        "The same accuracies over what they cost: hours of all iterations until then, without "
+        "warm-up and evaluations (GPU-hours where Slurm counted some, else hours of the jobs). Two "
+        "runs on like machines can be compared by it, whatever their iterations cost.",
+        draw_hours,
     ),
     Figure(
         "reward-mean",
@@ -174,6 +197,23 @@ FIGURES = (
             Panel("policy", {"policy": "actor/grad_norm"}, bounds=(0, None)),
             Panel("PRM", {"PRM": "prm/grad_norm"}, bounds=(0, None)),
         ),
+    ),
+    Figure(
+        "values",
+        "Policy",
+        "Values (PPO)",
+        "Above: share of the returns' variance that the values foretold; 0 is what a constant "
+        "would do, and below 0 they do harm. In the middle: loss of the value model. Below: share "
+        "of tokens whose value moved further than value.cliprange_value in one update.",
+        (
+            Panel("explained", {"explained variance": "critic/explained_variance"}, level=0),
+            Panel("loss", {"loss": "critic/vf_loss"}, bounds=(0, None)),
+            Panel(
+                "clipped", {"clipped": "critic/vf_clip_fraction"}, percent=True, bounds=(0, None)
+            ),
+        ),
+        height=3.4,
+        needs_values=True,
     ),
     Figure(
         "response-length",

@@ -26,6 +26,11 @@ def has_prm(run: RunTables) -> bool:
     return run.settings.get("prm.prm_update") != "none"
 
 
+def has_values(run: RunTables) -> bool:
+    """False for a run whose advantages come from comparing responses; true for PPO."""
+    return run.settings.get("policy.adv_estimator") == "gae"
+
+
 def _iterations(run: RunTables) -> str | None:
     planned, done = run.num_planned, run.num_done
     begun = len(run.iterations) - done
@@ -39,7 +44,7 @@ def _evaluations(run: RunTables) -> str | None:
     if run.evaluations.empty:
         return "No evaluation has finished yet: nothing is known about held-out problems."
     last = run.evaluations["iteration"].max()
-    if last < run.num_planned:
+    if last < run.last_iteration:
         return f"The last evaluation so far is that of iteration {last}."
     return None
 

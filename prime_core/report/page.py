@@ -16,9 +16,13 @@ from markupsafe import Markup, escape
 
 from prime_core.report.collect import RunTables, flatten
 from prime_core.report.cost import stage_rows, total_row
+from prime_core.report.data_table import data_rows, not_compared
+from prime_core.report.evaluations import sampled_rows
 from prime_core.report.figures import FIGURES
-from prime_core.report.missing import has_prm
+from prime_core.report.missing import has_prm, has_values
 from prime_core.report.plots import COLOURS, inline
+from prime_core.report.reproduction import compare
+from prime_core.report.reproduction_page import ReproductionSection, in_words
 from prime_core.report.tokens import Pair
 from prime_core.settings import Settings
 from prime_core.settings_section import Section
@@ -28,7 +32,13 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 NOT_A_CHOICE = ("run", "results")  # names, not settings that a reader compares
 
 
-def render_page(run: RunTables, svgs: dict[str, str], pairs: list[Pair], missing: list[str]) -> str:
+def render_page(
+    run: RunTables,
+    svgs: dict[str, str],
+    pairs: list[Pair],
+    missing: list[str],
+    reproduction: ReproductionSection,
+) -> str:
     """HTML text of the page. svgs: figure name -> SVG file's text."""
     environment = Environment(
         loader=PackageLoader("prime_core.report"),
@@ -41,6 +51,7 @@ def render_page(run: RunTables, svgs: dict[str, str], pairs: list[Pair], missing
         "percent": percent,
         "duration": duration,
         "hours": hours,
+        "points": points,
         "shown": shown,
         "breakable": breakable,
         "unbroken": lambda text: text.replace(" %", f"{NO_BREAK}%"),
@@ -56,6 +67,7 @@ def render_page(run: RunTables, svgs: dict[str, str], pairs: list[Pair], missing
         sections=sections,
         cost=cost_tables(run),
         results=evaluation_rows(run.evaluations),
+        sampled=sampled_rows(run.evaluations),
         training=training_change(run.iterations),
         job_seconds=float(run.stages["seconds"].sum()),
         stages=run.stages.groupby("stage", sort=False)[["num_jobs", "seconds", "startup_seconds"]]
@@ -64,6 +76,11 @@ def render_page(run: RunTables, svgs: dict[str, str], pairs: list[Pair], missing
         .to_dict("records"),
         pairs=pairs,
         missing=missing,
+        data=data_rows(run.data),
+        not_compared=not_compared(run.data, run.settings),
+        reproduction=reproduction,
+        in_words=in_words,
+        describe=describe,
         changed=[row for row in settings if row["changed"]],
         settings=settings,
         provenance=last_start(run.provenance),
@@ -72,12 +89,14 @@ def render_page(run: RunTables, svgs: dict[str, str], pairs: list[Pair], missing
 
 
 def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]]:
-    """The figures by section; those of a PRM or of Slurm are left out where the run has none."""
+    """The figures by section; those of what a run does not have are left out."""
     shown_figures = [
         figure
         for figure in FIGURES
         if (has_prm(run) or not figure.needs_prm)
+        and (has_values(run) or not figure.needs_values)
         and (not run.cost.table.empty or not figure.needs_slurm)
+        and (not figure.needs_twin or compare(run).comparisons)
     ]
     return [
         {
@@ -202,6 +221,12 @@ def duration(seconds: float) -> str:
 def hours(value: float) -> str:
     """Hours in three digits: '0.0125', '3.1', '1240'; what rounds to nothing is 0."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "0"
+
+
+def points(share: float) -> str:
+    """A difference of shares in points, with its sign: '+1.2'; '0.0' for what rounds to it."""
+    rounded = round(100 * share, 1)
+    return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
 
 
 def shown(value: Any) -> str:

@@ -32,6 +32,8 @@ COLOURS = {
     "series-5": ("#b23a6b", "#ec8fb4"),
     "series-6": ("#0f8290", "#5cc5d1"),
     "series-7": ("#8b7320", "#d3bd68"),
+    "series-8": ("#56606b", "#a7b1bc"),
+    "series-9": ("#7a4a2b", "#c99b78"),
 }
 SERIES = [light for name, (light, _) in COLOURS.items() if name.startswith("series")]
 WIDTH = 4.4  # inches: text stays readable when the figure shrinks to a phone's width
@@ -163,7 +165,7 @@ def legend_above(axes: Axes) -> None:
     )
 
 
-def render(name: str, height: float, draw: Callable[[Canvas], bool]) -> str:
+def render(name: str, height: float, draw: Callable[[Canvas], bool], width: float = WIDTH) -> str:
     """SVG text of one figure; `draw(canvas)` returns False where there is nothing to draw yet.
 
     The same figures give the same text: `name` seeds the element ids.
@@ -173,10 +175,10 @@ def render(name: str, height: float, draw: Callable[[Canvas], bool]) -> str:
     from matplotlib.figure import Figure as Canvas
 
     with rc_context({**STYLE, "svg.hashsalt": name}):
-        canvas = Canvas(figsize=(WIDTH, height))
+        canvas = Canvas(figsize=(width, height))
         FigureCanvasSVG(canvas)
         if not draw(canvas):
-            canvas.set_size_inches(WIDTH, 0.5)
+            canvas.set_size_inches(width, 0.5)
             canvas.text(0.5, 0.5, "no figures yet", ha="center", va="center", color=MUTED)
         text = io.StringIO()
         canvas.savefig(text, format="svg", metadata={"Date": None})

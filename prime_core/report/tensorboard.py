@@ -33,4 +33,6 @@ def scalars(run: RunTables) -> Iterator[tuple[str, float, int]]:
     for row in run.evaluations.to_dict("records"):
         for name, value in row.items():
             if name not in NOT_FIGURES and isinstance(value, int | float) and pd.notna(value):
-                yield f"evaluation/{row['benchmark']}/{name}", float(value), int(row["iteration"])
+                tag = f"evaluation/{row['benchmark']}/{name}"
+                tag = tag.replace("@", "_at_")  # which no tag may hold
+                yield tag, float(value), int(row["iteration"])

@@ -2,8 +2,9 @@
 
 In: all metrics, evaluations, benchmarks, Slurm's account, and of three iterations the batch and its
 rewards.
-Out: report/report.html, metrics.csv, evaluations.csv, stages.csv, cost.csv, plots/*.svg,
-tensorboard/. The page is written last: where it exists, the rest does too.
+Out: report/report.html, metrics.csv, evaluations.csv, stages.csv, cost.csv, reproduction.csv,
+differing_settings.csv, plots/*.svg, tensorboard/. The page is written last: where it exists, the
+rest does too. Then ro-crate.zip, which packs it all.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.config import load_yaml
 from prime_core.layout import RunFiles
-from prime_core.report.collect import collect
+from prime_core.report.collect import RunTables, collect
+from prime_core.report.crate import write_crate
 from prime_core.report.figures import FIGURES, figure_svg
 from prime_core.report.missing import missing_parts
 from prime_core.report.page import render_page
+from prime_core.report.paper_settings import differences_table, paper_config, paper_differences
+from prime_core.report.reproduction import compare, reproduction_table
+from prime_core.report.reproduction_page import PaperSettings, reproduction_section
 from prime_core.report.tensorboard import write_events
 from prime_core.report.tokens import example_pairs
 from prime_core.rollouts import TableError, atomic_folder, atomic_path, write_text
@@ -46,11 +52,23 @@ def run(run_dir: Path) -> None:
         with atomic_folder(page.with_name("tensorboard")) as folder:
             write_events(folder, tables)
         missing = missing_parts(tables, run_dir)
-        write_text(page, render_page(tables, svgs, example_pairs(run_dir), missing))
+        section = reproduction_section(tables, _paper_settings(tables, files))
+        _write_csv(page.with_name("reproduction.csv"), reproduction_table(section.found))
+        settings_table = differences_table(section.settings.differences)
+        _write_csv(page.with_name("differing_settings.csv"), settings_table)
+        write_text(page, render_page(tables, svgs, example_pairs(run_dir), missing, section))
+        write_crate(tables, files, missing)
     say(
         f"report: {tables.num_done} iterations, {len(tables.evaluations)} evaluations, "
         f"{len(missing)} parts missing: {page}"
     )
+
+
+def _paper_settings(tables: RunTables, files: RunFiles) -> PaperSettings:
+    config = paper_config(compare(tables).row)
+    if config is None:
+        return PaperSettings("", [])
+    return PaperSettings(config.name, paper_differences(load_yaml(files.config), config))
 
 
 def _write_csv(path: Path, rows: pd.DataFrame) -> None:

@@ -1,0 +1,181 @@
+"""What the runs of the ablations have written so far, and the comparisons as a table.
+
+In: the folder of the ablations, finished or not. Out: one row for each evaluation of each run, one
+for each comparison: paired differences over seeds with intervals, and the reading of them. A run
+counts in a comparison once its last evaluation is there; until then its curve is shown alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from prime_core.ablation_reading import Estimate, Reading, area, paired_difference, read
+from prime_core.ablations import BASE, Ablations, Comparison, load_ablations, run_name
+from prime_core.config import load_yaml
+from prime_core.layout import RunFiles
+from prime_core.rollouts import TableError, read_json
+
+CURVE_COLUMNS = ("variant", "seed", "iteration", "accuracy", "training_accuracy")
+# What is compared of a run -> how the table calls it. The first one is read (docs/ablations.md).
+MEASURES = {
+    "area": "held-out accuracy, mean over evaluations",
+    "last": "held-out accuracy, last iteration",
+    "training": "accuracy of rollouts, mean over iterations",
+}
+READ = "area"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. differences: measure -> first less second, as shares."""
+
+    name: str
+    comparison: Comparison
+    differences: dict[str, Estimate]
+    readings: dict[str, Reading]
+
+    @property
+    def reading(self) -> Reading:
+        """Whether the paper's finding is reproduced."""
+        return self.readings[READ]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that the report shows.
+
+    curves: CURVE_COLUMNS, in shares; planned: variant -> iterations; seconds: run -> seconds of
+    the start that finished it.
+    """
+
+    ablations: Ablations
+    curves: pd.DataFrame
+    planned: dict[str, int]
+    seconds: dict[str, float]
+
+    @property
+    def num_runs(self) -> int:
+        """Runs that are asked for, bases apart."""
+        return len(self.ablations.variants) * len(self.ablations.seeds)
+
+    @cached_property
+    def measures(self) -> dict[str, dict[str, dict[int, float]]]:
+        """Measure -> variant -> seed -> figure, of the runs that have come to their end."""
+        found: dict[str, dict[str, dict[int, float]]] = {name: {} for name in MEASURES}
+        for place, rows in self.curves.groupby(["variant", "seed"], sort=False):
+            variant, seed = cast(tuple[str, int], place)
+            held_out = _curve(rows, "accuracy")
+            if self.planned.get(variant) not in held_out:
+                continue
+            figures = {"area": area(held_out), "last": held_out[self.planned[variant]]}
+            # An iteration's rollouts are of the policy before it: the first one's are the start's.
+            sampled = {i - 1: x for i, x in _curve(rows, "training_accuracy").items()}
+            if any(iteration > 0 for iteration in sampled):
+                figures["training"] = area(sampled)
+            for name, figure in figures.items():
+                found[name].setdefault(variant, {})[seed] = figure
+        return found
+
+    @property
+    def num_finished(self) -> int:
+        """Runs that have come to their end, bases apart."""
+        return sum(map(len, self.measures[READ].values()))
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """One for each comparison, in the order of the settings."""
+        return [self._row(name, pair) for name, pair in self.ablations.comparisons.items()]
+
+    def _row(self, name: str, pair: Comparison) -> Row:
+        differences = {
+            measure: paired_difference(of.get(pair.first, {}), of.get(pair.second, {}))
+            for measure, of in self.measures.items()
+        }
+        margin = self.ablations.margin / 100
+        readings = {key: read(pair.finding, value, margin) for key, value in differences.items()}
+        return Row(name, pair, differences, readings)
+
+
+def collect(root: Path) -> Results:
+    """Results of the ablations in a folder. Raises TableError naming a file that is unreadable."""
+    source = root / "ablations.yaml"
+    if not source.exists():
+        raise TableError(f"{source}: no such file; expected the folder of `snakemake ablations`")
+    ablations = load_ablations(source)
+    rows: list[dict[str, Any]] = []
+    planned: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    for variant in ablations.variants:
+        for seed in ablations.seeds:
+            files = RunFiles(root / run_name(variant, seed))
+            if not files.config.exists():
+                continue
+            planned[variant] = int(load_yaml(files.config)["iterations"])
+            place = {"variant": variant, "seed": seed}
+            start = RunFiles(root / run_name(BASE, seed))
+            rows += [place | row for row in curve_rows(files, start, ablations.benchmark)]
+            for marker in files.root.glob("ablation-*.json"):
+                seconds[files.root.name] = float(read_json(marker)["seconds"])
+    return Results(ablations, pd.DataFrame(rows, columns=list(CURVE_COLUMNS)), planned, seconds)
+
+
+def curve_rows(files: RunFiles, start: RunFiles, benchmark: str) -> Iterator[dict[str, float]]:
+    """Accuracies of a run by iteration; those of iteration 0 are its base's."""
+    last = int(load_yaml(files.config)["iterations"])
+    for iteration in range(last + 1):
+        row: dict[str, float] = {"iteration": iteration}
+        held_out = (files if iteration else start).evaluation(iteration, benchmark)
+        if held_out.exists():
+            row["accuracy"] = read_json(held_out)["accuracy"]
+        sampled = files.metrics(iteration, "select")
+        if iteration and sampled.exists():
+            row["training_accuracy"] = read_json(sampled)["rollout/accuracy"]
+        if len(row) > 1:
+            yield row
+
+
+def comparison_table(results: Results) -> pd.DataFrame:
+    """One row for each comparison and measure; differences in percentage points."""
+    rows = []
+    for row in results.rows:
+        pair = row.comparison
+        for measure, difference in row.differences.items():
+            of = results.measures[measure]
+            rows.append(
+                {
+                    "comparison": row.name,
+                    "title": pair.title,
+                    "first": pair.first,
+                    "second": pair.second,
+                    "measure": measure,
+                    "num_seeds": difference.num_seeds,
+                    "first_mean": _points(_mean(of.get(pair.first, {}))),
+                    "second_mean": _points(_mean(of.get(pair.second, {}))),
+                    "difference": _points(difference.mean),
+                    "difference_low": _points(difference.low),
+                    "difference_high": _points(difference.high),
+                    "finding": pair.finding,
+                    "reading": row.readings[measure],
+                    "paper": pair.paper,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _points(share: float) -> float:
+    return round(100 * share, 3)
+
+
+def _mean(of_seeds: dict[int, float]) -> float:
+    return sum(of_seeds.values()) / len(of_seeds) if of_seeds else float("nan")
+
+
+def _curve(rows: pd.DataFrame, column: str) -> dict[int, float]:
+    known = rows.dropna(subset=column)
+    return {int(i): float(x) for i, x in zip(known["iteration"], known[column], strict=True)}

@@ -1,0 +1,78 @@
+"""What the page's section on reproduction shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prime_core.differences import reading
+from prime_core.report.collect import RunTables
+from prime_core.report.paper_settings import SettingDifference
+from prime_core.report.published import HARDWARE
+from prime_core.report.reached import (
+    Hours,
+    Reached,
+    hours_of,
+    iteration_costs,
+    reached,
+)
+from prime_core.report.reproduction import Comparison, Reproduction, compare
+
+READINGS = {
+    "within error": "not told apart",
+    "above": "above",
+    "below": "below",
+}
+
+
+@dataclass(frozen=True)
+class PaperSettings:
+    """Settings in which the run differs from `config`, a file's name; "": no file to compare."""
+
+    config: str
+    differences: list[SettingDifference]
+
+
+@dataclass(frozen=True)
+class ReproductionSection:
+    """Everything of the section but its figures."""
+
+    found: Reproduction
+    hours: Hours
+    reached: list[Reached]
+    costs: list[dict[str, Any]]
+    hardware: str
+    settings: PaperSettings
+
+    @property
+    def has_paper_costs(self) -> bool:
+        """Whether the published row says how long its iterations took."""
+        return self.found.row.seconds is not None
+
+    @property
+    def differing(self) -> list[SettingDifference]:
+        """Settings that a run under way could not change."""
+        return [row for row in self.settings.differences if not row.changeable]
+
+    @property
+    def changeable(self) -> list[SettingDifference]:
+        """Length, shards, sizes of a pass and the like."""
+        return [row for row in self.settings.differences if row.changeable]
+
+
+def reproduction_section(run: RunTables, settings: PaperSettings) -> ReproductionSection:
+    """The section's contents."""
+    found, hours = compare(run), hours_of(run)
+    return ReproductionSection(
+        found=found,
+        hours=hours,
+        reached=reached(run, found, hours),
+        costs=iteration_costs(run, hours, found.row.seconds),
+        hardware=HARDWARE,
+        settings=settings,
+    )
+
+
+def in_words(comparison: Comparison) -> str:
+    """How the run's figure lies to the published one."""
+    return READINGS[reading(comparison.difference)]

@@ -1,0 +1,59 @@
+"""What a run is compared with (`reproduction`), one section of `prime_core.settings`.
+
+Nothing here changes a run's results: only the report reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from prime_core.settings_section import CHANGEABLE, Section
+
+# The rows of prime_core/report/published.yaml; a test keeps the two equal.
+PublishedRow = Literal[
+    "eurus2-7b-sft",
+    "qwen2.5-math-7b-instruct",
+    "rloo-240",
+    "prime-80",
+    "prime-160",
+    "prime-240",
+    "prime-320",
+    "prime-592",
+    "reinforce-240",
+    "reinforce-prime-240",
+    "grpo-240",
+    "grpo-prime-240",
+    "ppo-240",
+    "ppo-prime-240",
+    "prm-as-value-240",
+    "prm-3b",
+    "prm-7b",
+    "prm-14b",
+    "prm-dpo-96",
+    "prm-ce-96",
+    "gsm8k-base",
+    "gsm8k-grpo",
+    "gsm8k-ppo",
+    "gsm8k-prime",
+]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Reproduction(Section):
+    """The published figures that the report puts a run's own beside."""
+
+    of: PublishedRow | None = Field(
+        None,
+        description="Published row that this run reproduces; null: none, and the report compares "
+        "with the paper's main run.",
+        json_schema_extra=CHANGEABLE,
+    )
+    accuracies: list[Share] = Field(
+        default_factory=list,
+        description="Accuracies (0 to 1) for which the report says after how many iterations and "
+        "hours they were reached; empty: every tenth between the first and the best, and the "
+        "published one.",
+        json_schema_extra=CHANGEABLE,
+    )
