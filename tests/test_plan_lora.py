@@ -58,6 +58,7 @@ def test_layers_that_no_such_model_has_are_refused_by_key():
         numbers(KNOWN["qwen2.5-7b"], target_modules=["q_pro"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_rank")
 @pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 0), ("bfloat16", 2)])
 def test_a_trainer_of_adapters_holds_and_saves_what_was_planned(dtype, zero_stage, tmp_path):

@@ -219,6 +219,18 @@ def test_a_response_without_end_is_cut_at_the_limit(tiny_model, expected):
     assert [one.tokens[:6] for one in longer] == [one.tokens for one in expected]
 
 
+def test_a_response_may_end_where_the_models_positions_do(tiny_model, expected):
+    params = changed(PARAMS, max_response_length=10_000, ends_with_positions=True)
+    positions = load_model(tiny_model, "float32").config.max_position_embeddings
+    few = draw(tiny_model, REQUESTS[:3], params)
+    assert [one.tokens[:6] for one in few] == [one.tokens for one in expected[:3]]
+    for request, one in zip(REQUESTS, few, strict=False):
+        whole = len(request.prompt_tokens) + len(one.tokens)
+        assert whole == positions if one.finish_reason == "length" else whole <= positions
+    with pytest.raises(SamplerError, match=rf"a prompt of {positions} tokens leaves no room"):
+        draw(tiny_model, [Request([10] * positions, 0)], params)
+
+
 def test_what_a_model_recommends_for_chatting_does_not_change_what_is_drawn(
     tiny_model, expected, tmp_path
 ):

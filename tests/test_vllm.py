@@ -89,6 +89,7 @@ def cases(folder, many_ends, tmp_path_factory):
         "nothing": Case(folder, [], PLAIN),
         "hot": Case(folder, REQUESTS, SamplingParams(2.5, 1.0, 0, 4)),
         "too long": Case(folder, REQUESTS, SamplingParams(1.0, 1.0, 0, POSITIONS)),
+        "to the end": Case(folder, REQUESTS, SamplingParams(1.0, 1.0, 0, POSITIONS, True)),
         "three heads": Case(folder, REQUESTS, PLAIN, Engine(64, tensor_parallel_size=3)),
         "no memory": Case(deep, [Request([10], 0)], endless, Engine(1)),
     }
@@ -200,6 +201,16 @@ def test_every_response_is_counted_and_nothing_is_printed(answered):
     assert sum(answers["many draws"].counted) == NUM_DRAWS
     assert answers["nothing"] == Answer([], [])
     assert printed == ""
+
+
+def test_a_response_may_end_where_the_models_positions_do(answers):
+    lengths = [
+        len(request.prompt_tokens) + len(response.tokens)
+        for request, response in zip(REQUESTS, answers["to the end"].responses, strict=True)
+        if response.finish_reason == "length"
+    ]
+    assert lengths == [POSITIONS] * len(lengths)
+    assert lengths
 
 
 def test_what_cannot_be_sampled_is_refused_in_one_sentence(answers):

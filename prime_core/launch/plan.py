@@ -22,12 +22,12 @@ from prime_core.gguf_files import GgufError, is_gguf, read_header
 from prime_core.launch.arguments import asked_settings
 from prime_core.launch.site import Site, load_site, site_file
 from prime_core.launch.stage_resources import StageNeeds, load_stages
+from prime_core.planning.case import Case, Machine, Shapes
 from prime_core.planning.hardware import PROCESSORS, Assumptions, Gpu, gpu_of
 from prime_core.planning.known_shapes import known_shape, shape_of_size
 from prime_core.planning.page import page
 from prime_core.planning.plan import Plan, as_dict, plan
 from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
-from prime_core.planning.stage_plans import Case, Machine
 from prime_core.planning.workload import workload
 from prime_core.settings import Settings
 
@@ -78,7 +78,7 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
     assumed = assumptions(options.assume)
     largest = max(machine.num_gpus for machine in machines.values())
     return Case(
-        shape=shape,
+        shapes=all_shapes(settings, shape),
         settings=settings,
         work=workload(settings, assumed),
         machines=machines,
@@ -112,18 +112,40 @@ def find_shape(settings: Settings, model_size: str | None) -> tuple[str, ModelSh
         return model_size, shape_of_size(model_size)
     if path is None:
         return "built from scratch", built_shape(settings.model.build)
+    return path, _shape_at(path, "model.path")
+
+
+def all_shapes(settings: Settings, policy: ModelShape) -> Shapes:
+    """The run's models; those that no setting names are of the policy's shape.
+
+    Raises PlanError naming the key of a model that is not known.
+    """
+    prm, value = settings.prm, settings.value
+
+    def named(path: str | None, key: str) -> ModelShape:
+        return policy if path is None else _shape_at(path, key)
+
+    return Shapes(
+        policy=policy,
+        prm=named(prm.path, "prm.path"),
+        prm_reference=named(prm.reference_path, "prm.reference_path"),
+        value=replace(named(value.path, "value.path"), scalar_head=True),
+    )
+
+
+def _shape_at(path: str, key: str) -> ModelShape:
     if is_gguf(path):
-        return path, _gguf_shape(path)
-    folder = _folder(path)
+        return _gguf_shape(path)
+    folder = _folder(path, key)
     if folder is not None:
-        return path, shape_from_config(_config(folder / "config.json"), str(folder))
+        return shape_from_config(_config(folder / "config.json"), str(folder))
     shape = known_shape(path)
     if shape is None:
         raise PlanError(
-            f"model.path {path}: neither a folder, nor fetched, nor of a known name: "
+            f"{key} {path}: neither a folder, nor fetched, nor of a known name: "
             "run `prime fetch`, or give its size by --model-size"
         )
-    return path, shape
+    return shape
 
 
 def choose_gpu(site: Site | None, options: Options) -> Gpu:
@@ -184,11 +206,11 @@ def _gguf_shape(path: str) -> ModelShape:
         raise PlanError(f"model.path {error}; or give its size by --model-size") from None
 
 
-def _folder(path: str) -> Path | None:
+def _folder(path: str, key: str) -> Path | None:
     """The model's folder here or in the hub's cache; None where it is not fetched."""
     if not hub.is_hub_id(path):
         if not (Path(path) / "config.json").exists():
-            raise PlanError(f"model.path {path}: no such folder, or no config.json in it")
+            raise PlanError(f"{key} {path}: no such folder, or no config.json in it")
         return Path(path)
     from huggingface_hub import try_to_load_from_cache
 

@@ -58,7 +58,8 @@ def kept_activations(shape: ModelShape, one_pass: Pass) -> int:
     layer = its_input if one_pass.checkpointing else _layer_bytes(shape, one_pass)
     mask = one_pass.num_tokens // one_pass.rows if one_pass.is_padded else 0  # a byte a pair
     layers = shape.num_layers * layer + ends + mask * one_pass.checkpointing
-    predicting = shape.hidden_size * width + INDICES  # hidden states that the output layer takes
+    # hidden states that the output layer takes; a value's does so in float32
+    predicting = shape.hidden_size * (FLOAT32 if shape.scalar_head else width) + INDICES
     return one_pass.num_tokens * layers + one_pass.num_predicted * predicting
 
 
@@ -66,16 +67,16 @@ def kept_logits(shape: ModelShape, one_pass: Pass) -> int:
     """Bytes kept of a single chunk's log-probabilities; of more chunks none are."""
     if one_pass.num_predicted > one_pass.chunk_tokens:
         return 0
-    return FLOAT32 * one_pass.num_predicted * shape.vocab_size
+    return FLOAT32 * one_pass.num_predicted * shape.num_outputs
 
 
 def logits_bytes(shape: ModelShape, one_pass: Pass) -> int:
     """Most bytes that logits take at a time, with what is made of them and their gradients."""
     width, tokens = one_pass.dtype_bytes, min(one_pass.num_predicted, one_pass.chunk_tokens)
-    logits, wide = (number * tokens * shape.vocab_size for number in (width, FLOAT32))
+    logits, wide = (number * tokens * shape.num_outputs for number in (width, FLOAT32))
     narrow = logits if width < FLOAT32 else 0  # beside their float32 copy
     chunk = (2 + one_pass.entropy) * wide + narrow
-    gradient = width * shape.vocab_size * shape.hidden_size  # of the output layer, by one chunk
+    gradient = width * shape.num_outputs * shape.hidden_size  # of the output layer, by one chunk
     earlier = gradient if one_pass.num_predicted > one_pass.chunk_tokens else 0  # chunks' sum
     return earlier + max(chunk, logits + gradient)
 
@@ -101,7 +102,7 @@ def forward_bytes(shape: ModelShape, one_pass: Pass) -> int:
     narrow = one_pass.dtype_bytes if one_pass.dtype_bytes < FLOAT32 else 0
     hidden = shape.hidden_size * one_pass.dtype_bytes
     states = one_pass.num_tokens * hidden + one_pass.num_predicted * hidden
-    return max(one_layer, states + tokens * shape.vocab_size * (2 * FLOAT32 + narrow))
+    return max(one_layer, states + tokens * shape.num_outputs * (2 * FLOAT32 + narrow))
 
 
 def _layer_bytes(shape: ModelShape, one_pass: Pass) -> int:

@@ -32,7 +32,7 @@ def adapter_width(shape: ModelShape, settings: Settings, stage: str) -> int:
 
 def _lora(settings: Settings, stage: str) -> Lora | None:
     sections = {"sft": settings.sft.lora, "prm": settings.prm.lora, "policy": settings.policy.lora}
-    return sections[stage]
+    return sections.get(stage)  # the others train all weights
 
 
 def _targets(shape: ModelShape, lora: Lora, stage: str) -> list[str]:

@@ -6,11 +6,13 @@ tables are an upper bound, since they are compressed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prime_core.gguf_files import is_gguf
 from prime_core.planning.activations import FLOAT32
 from prime_core.planning.adapters import adapter_parameters
+from prime_core.planning.case import Shapes
 from prime_core.planning.memory import MOMENTS
 from prime_core.planning.shapes import ModelShape
 from prime_core.planning.workload import Workload
@@ -18,11 +20,11 @@ from prime_core.settings import Settings
 
 # transformers begins another file of weights there.
 SHARD_BYTES = 50e9
-MODEL_FILES = 6  # weights, two configurations, tokenizer, its configuration, chat template
+MODEL_FILES = 6  # weights, configuration, that of generation, tokenizer and its, chat template
 TIMESTAMP = 1  # Snakemake's, in each folder that is an output
 ADAPTER_FILES = 2  # LoRA's weights and their configuration
 JOB_FILES = 3  # log, benchmark, lock
-REPORT_FILES = 25  # page, tables, plots, TensorBoard's events; about
+REPORT_FILES = 27  # page, tables, plots, TensorBoard's events; about
 TABLE_BYTES = 5_000  # of a parquet file without rows, about
 
 
@@ -31,12 +33,14 @@ class Disk:
     """Bytes and files.
 
     model: weights of one; states: training states, folders: all that lies in a folder of weights,
-    by the stage that writes it. kept: iterations whose weights stay; at_end, most: of the run.
+    by the stage that writes it. conversion: beside the largest state, while it is made ready for
+    other ranks. kept: iterations whose weights stay; at_end, most: of the run.
     """
 
     model: float
     states: dict[str, float]
     folders: dict[str, float]
+    conversion: float
     kept: tuple[int, ...]
     tables: float
     at_end: float
@@ -67,49 +71,52 @@ def state_files(zero_stage: int, num_ranks: int) -> int:
 
 
 def disk_of(
-    shape: ModelShape,
+    shapes: Shapes,
     settings: Settings,
     work: Workload,
     dtype_bytes: int,
     ranks: dict[str, int],
-    unfinished: int,
+    unfinished: Sequence[str],
 ) -> Disk:
-    """ranks: of `policy` and `prm`; unfinished: stages that may stop inside at the same time."""
-    stage = settings.training.zero_stage
-    model = model_bytes(shape, dtype_bytes)
+    """ranks: of the stages that train; unfinished: those that may stop inside at the same time."""
+    model = model_bytes(shapes.policy, dtype_bytes)
     kept = kept_iterations(settings)
-    numbers = {name: adapter_parameters(shape, settings, name) for name in trained_models(settings)}
-    states = {
-        name: state_bytes(number or shape.num_parameters, dtype_bytes, stage)
-        for name, number in numbers.items()
-    }
-    folders = {
-        name: model + states[name] + dtype_bytes * number for name, number in numbers.items()
-    }
+    states, folders = {}, {}
+    for stage in settings.trained:
+        shape = shapes.of_stage(stage)
+        adapters = adapter_parameters(shape, settings, stage)
+        states[stage] = state_bytes(
+            adapters or shape.num_parameters, dtype_bytes, settings.training.zero_stage
+        )
+        weights = model_bytes(shape, dtype_bytes)
+        folders[stage] = weights + states[stage] + dtype_bytes * adapters
     iteration = sum(folders.values())
-    path = settings.model.path
-    start = model * (settings.sft.enabled + (path is None or is_gguf(path)))
     tables = table_bytes(settings, work)
-    at_end = start + tables + len(kept) * iteration
+    at_end = _start_bytes(shapes, settings, dtype_bytes) + tables + len(kept) * iteration
     last = settings.iterations
     # The weights that the last update started from go away when it is done.
-    before = iteration if last > 1 and last - 1 not in kept else 0.0
-    most = at_end + before + unfinished * max(states.values())
+    before = iteration if last - 1 in settings.own_iterations and last - 1 not in kept else 0.0
+    most = at_end + before + sum(states[stage] for stage in unfinished)
     return Disk(
         model=model,
         states=states,
         folders=folders,
+        conversion=2 * max(states.values()),  # pieces and whole tensors lie side by side
         kept=kept,
         tables=tables,
         at_end=at_end,
         most=most,
-        num_files=num_files(shape, settings, work, dtype_bytes, ranks),
+        num_files=num_files(shapes, settings, work, dtype_bytes, ranks),
     )
 
 
-def trained_models(settings: Settings) -> tuple[str, ...]:
-    """Stages that leave weights in each iteration."""
-    return ("policy", "prm") if settings.prm.prm_update in ("after", "before") else ("policy",)
+def _start_bytes(shapes: Shapes, settings: Settings, dtype_bytes: int) -> float:
+    """Models that the run makes once; a model of the hub is linked."""
+    path = settings.model.path
+    made = settings.sft.enabled + (path is None or is_gguf(path))
+    size = made * model_bytes(shapes.policy, dtype_bytes) if settings.init_from is None else 0.0
+    trains_prm = settings.prm.offline is not None and settings.start == 0
+    return size + trains_prm * model_bytes(shapes.prm, dtype_bytes)
 
 
 def kept_iterations(settings: Settings) -> tuple[int, ...]:
@@ -117,7 +124,7 @@ def kept_iterations(settings: Settings) -> tuple[int, ...]:
     last, save_freq = settings.iterations, settings.checkpoints.save_freq
     return tuple(
         iteration
-        for iteration in range(1, last + 1)
+        for iteration in settings.own_iterations
         if iteration > last - settings.num_last_kept or (save_freq and iteration % save_freq == 0)
     )
 
@@ -127,38 +134,48 @@ def table_bytes(settings: Settings, work: Workload) -> float:
     prompt, response = 4 * work.prompt_tokens, work.response_tokens
     ids_logprobs_text = response * (4 + 4 + work.text_bytes)
     sampled = work.sampled_responses * (prompt + ids_logprobs_text + 200)
-    learned = work.trained_responses * (prompt + ids_logprobs_text + 8 * response + 200)
+    estimates = 8 + 4 * settings.has_value_model  # of a token: rewards, values
+    learned = work.trained_responses * (prompt + ids_logprobs_text + estimates * response + 200)
     surplus = max(sampled - learned, 0.0) * settings.rollout.keeps_surplus
-    files = 2 * work.num_shards + 2 + settings.rollout.keeps_surplus
-    iterations = settings.iterations * (sampled + learned + surplus + files * TABLE_BYTES)
+    files = 2 * work.num_shards + 2 + settings.rollout.keeps_surplus + settings.has_value_model
+    one_iteration = sampled + learned + surplus + files * TABLE_BYTES
     evaluations = len(work.evaluated_iterations) * sum(
         one.num_responses * (one.response_tokens * work.text_bytes + 200) + TABLE_BYTES
         for one in work.benchmarks.values()
     )
-    return iterations + evaluations
+    return len(settings.own_iterations) * one_iteration + evaluations
 
 
 def num_files(
-    shape: ModelShape, settings: Settings, work: Workload, dtype_bytes: int, ranks: dict[str, int]
+    shapes: Shapes, settings: Settings, work: Workload, dtype_bytes: int, ranks: dict[str, int]
 ) -> int:
     """Files of a finished run's folder; what Slurm and Snakemake write elsewhere is left out."""
-    shards = -(-model_bytes(shape, dtype_bytes) // SHARD_BYTES)
-    model = MODEL_FILES + TIMESTAMP + int(shards if shards > 1 else 0)  # an index beside shards
-    has_rewards = settings.prm.prm_update != "none"
-    trained = trained_models(settings)
-    jobs = 2 * work.num_shards + 1 + has_rewards + len(trained)
+    trained, trains_prm = settings.trained, bool(settings.prm.offline and not settings.start)
+    jobs = 2 * work.num_shards + 1 + (settings.prm.prm_update != "none")
+    jobs += settings.has_value_model + len(trained)
     # outputs: tables and figures of each job; an update's tables are its weights
     outputs = 2 * jobs - len(trained) + 2  # and the iteration's two notes
     outputs += settings.rollout.keeps_surplus
     iteration = jobs * JOB_FILES + outputs + 1  # the lock of one of the notes
     evaluations = len(work.evaluated_iterations) * len(work.benchmarks) * (JOB_FILES + 2)
-    start = 4 * model + 3 * JOB_FILES + 3 + 3 + 2 + 1  # metrics, data, notes of the run, its lock
+    model = _model_files(shapes.policy, dtype_bytes)
+    start = 4 * model + 3 * JOB_FILES + 3 + 4 + 2 + 1  # metrics, data, notes of the run, its lock
     start += ADAPTER_FILES * (settings.sft.enabled and settings.sft.lora is not None)
+    start += (settings.prm.reference_path is not None) * model
+    start += trains_prm * 2 * (JOB_FILES + 1) + trains_prm  # two jobs with figures, a table
+    if difficulty := settings.data.difficulty:  # each job's table and figures, the candidates
+        start += (difficulty.num_shards + 1) * (JOB_FILES + 2)  # the last job has the data's lock
     kept = len(kept_iterations(settings)) * sum(
-        model
+        _model_files(shapes.of_stage(stage), dtype_bytes)
         + state_files(settings.training.zero_stage, ranks[stage])
-        + ADAPTER_FILES * (adapter_parameters(shape, settings, stage) > 0)
+        + ADAPTER_FILES * (adapter_parameters(shapes.of_stage(stage), settings, stage) > 0)
         for stage in trained
     )
-    report = REPORT_FILES + JOB_FILES
-    return start + settings.iterations * iteration + evaluations + kept + report
+    report = REPORT_FILES + JOB_FILES + 1  # the crate
+    return start + len(settings.own_iterations) * iteration + evaluations + kept + report
+
+
+def _model_files(shape: ModelShape, dtype_bytes: int) -> int:
+    """Weights beyond the first file bring an index along; a value model generates nothing."""
+    shards = -(-model_bytes(shape, dtype_bytes) // SHARD_BYTES)
+    return MODEL_FILES - shape.scalar_head + TIMESTAMP + int(shards if shards > 1 else 0)

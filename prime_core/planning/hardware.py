@@ -69,6 +69,7 @@ class Assumptions(Section):
     response_share: float = Field(
         0.3, gt=0, le=1, description="mean response, of max_response_length"
     )
+    sft_share: float = Field(0.4, gt=0, le=1, description="mean demonstration, of sft.max_length")
     pass_share: float = Field(
         0.31, gt=0, le=1, description="groups within the filter's bounds; the paper's run: 0.31"
     )
@@ -82,13 +83,20 @@ class Assumptions(Section):
     start_s: float = Field(30.0, ge=0, description="start of a stage: queue poll, imports, ranks")
     engine_s: float = Field(60.0, ge=0, description="start of vLLM: compiling, CUDA graphs")
     verify_s: float = Field(0.5, ge=0, description="one verdict on one processor, mean")
-    problems: int = Field(1000, ge=1, description="of a benchmark, validation included")
+    problems: int = Field(1000, ge=1, description="of a benchmark whose num_problems is null")
+    train_problems: int = Field(
+        480_000, ge=1, description="training problems that data.difficulty tries"
+    )
+    labelled: int = Field(500_000, ge=1, description="labelled responses of prm.offline")
     sampler_gib: float = Field(4.0, ge=0, description="vLLM beside weights and key-value cache")
     reserve_share: float = Field(
         0.08, ge=0, lt=1, description="of a GPU: CUDA context, NCCL, fragmentation"
     )
     host_gib: float = Field(5.0, ge=0, description="host memory of a rank beside tensors")
     host_gbs: float = Field(2.0, gt=0, description="GB/s at which a rank reads and writes tensors")
+    offload_ns: float = Field(
+        7.5, ge=0, description="of an off-loaded optimizer's step for each parameter of a rank"
+    )
     text_bytes: float = Field(4.5, gt=0, description="of a token's text")
     warning_s: float = Field(
         120.0, ge=0, description="a job is told so long before its time ends (profile: --signal)"

@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from prime_core.planning.adapters import adapter_parameters
+from prime_core.planning.case import StagePlan
 from prime_core.planning.disk import Disk
 from prime_core.planning.hardware import GIB, PROCESSORS, Assumptions
 from prime_core.planning.memory import PARTS
 from prime_core.planning.plan import Plan, checkpointing_choices
-from prime_core.planning.stage_plans import STOPPABLE, StagePlan
+from prime_core.planning.training_plans import STOPPABLE
 from prime_core.settings_training import Training
 
 WIDTH = 96
@@ -60,7 +61,7 @@ def _training_text(training: Training) -> str:
 def _adapters(found: Plan) -> Iterator[str]:
     case = found.case
     numbers = {
-        stage: adapter_parameters(case.shape, case.settings, stage)
+        stage: adapter_parameters(case.shapes.of_stage(stage), case.settings, stage)
         for stage in STOPPABLE
         if stage in found.stages
     }
@@ -80,7 +81,7 @@ def _memory(found: Plan) -> Iterator[str]:
     rows.append(["in all", *(_gib(stage.gpu_bytes) for stage in stages)])
     rows.append(["GPUs of a job", *(_gpus(stage) for stage in stages)])
     yield from table(rows)
-    choices = checkpointing_choices(found.case)
+    choices = checkpointing_choices(found)
     if choices:
         texts = [
             f"{name} {with_:.1f} ({without:.1f})" for name, (without, with_) in choices.items()
@@ -109,10 +110,11 @@ def _disk(found: Plan) -> Iterator[str]:
         (
             "the finished run",
             disk.at_end,
-            f"weights of {len(disk.kept)} iterations (keep_last "
+            f"weights of {_counted(len(disk.kept), 'iteration')} (keep_last "
             f"{settings.checkpoints.keep_last}, save_freq {settings.checkpoints.save_freq})",
         ),
         ("at most while it runs", disk.most, f"{disk.num_files:,} files at the end"),
+        ("to go on with other ranks", disk.conversion, "beside a training state, for minutes"),
     ):
         yield f"  {name:<28} {bytes_text(number):>9}   {note}"
 
@@ -225,6 +227,10 @@ def _time(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _hours(hours: float) -> str:

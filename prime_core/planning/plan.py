@@ -10,16 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prime_core.planning import memory
+from prime_core.planning.case import Case, StagePlan
 from prime_core.planning.disk import Disk, disk_of
 from prime_core.planning.memory import in_gib
 from prime_core.planning.refusals import refusals
-from prime_core.planning.stage_plans import (
-    STOPPABLE,
-    Case,
-    StagePlan,
-    stage_plans,
-    training_of,
-)
+from prime_core.planning.stage_plans import stage_plans
+from prime_core.planning.training_plans import STOPPABLE, training_of
 
 
 @dataclass(frozen=True)
@@ -53,17 +49,18 @@ def plan(case: Case, disk_tb: float | None = None) -> Plan:
     return Plan(case, stages, disk, total, problems)
 
 
-def checkpointing_choices(case: Case) -> dict[str, tuple[float, float]]:
+def checkpointing_choices(found: Plan) -> dict[str, tuple[float, float]]:
     """GiB of a GPU of each training stage without and with gradient checkpointing."""
-    found = {}
+    case, choices = found.case, {}
     for stage in STOPPABLE:
-        if stage in case.machines and (stage != "sft" or case.settings.sft.enabled):
+        if stage in found.stages:
+            shape = case.shapes.of_stage(stage)
             totals = [
-                sum(memory.training_memory(case.shape, training_of(variant, stage)).values())
+                sum(memory.training_memory(shape, training_of(variant, stage)).values())
                 for variant in (_variant(case, False), _variant(case, True))
             ]
-            found[stage] = (_gib(totals[0] + case.reserve), _gib(totals[1] + case.reserve))
-    return found
+            choices[stage] = (_gib(totals[0] + case.reserve), _gib(totals[1] + case.reserve))
+    return choices
 
 
 def as_dict(found: Plan) -> dict[str, Any]:
@@ -78,6 +75,7 @@ def as_dict(found: Plan) -> dict[str, Any]:
         "disk_gb": {
             "model": found.disk.model / 1e9,
             "training_state": {name: size / 1e9 for name, size in found.disk.states.items()},
+            "conversion": found.disk.conversion / 1e9,
             "tables": found.disk.tables / 1e9,
             "at_end": found.disk.at_end / 1e9,
             "most": found.disk.most / 1e9,
@@ -116,35 +114,49 @@ def _stage_dict(stage: StagePlan) -> dict[str, Any]:
 def _disk(case: Case, stages: dict[str, StagePlan]) -> Disk:
     minutes = case.settings.training.checkpoint_minutes
     stopped = [
-        stage
-        for name, stage in stages.items()
-        if name in ("policy", "prm") and 0 < minutes * 60 < stage.seconds.total
+        name
+        for name in case.settings.trained
+        if name in stages and 0 < minutes * 60 < stages[name].seconds.total
     ]
-    ranks = {name: case.machines[name].num_ranks for name in ("policy", "prm")}
-    return disk_of(case.shape, case.settings, case.work, case.dtype_bytes, ranks, len(stopped))
+    ranks = {name: case.machines[name].num_ranks for name in case.settings.trained}
+    return disk_of(case.shapes, case.settings, case.work, case.dtype_bytes, ranks, stopped)
 
 
 def _total(case: Case, stages: dict[str, StagePlan]) -> Total:
+    settings = case.settings
     iteration, evaluation = _iteration_seconds(case, stages), _evaluation_seconds(case, stages)
-    setup = sum(stage.seconds.total for stage in stages.values() if stage.each == "run")
     times = {
         "run": 1,
-        "iteration": case.settings.iterations,
+        "iteration": len(settings.own_iterations),
         "evaluation": len(case.work.evaluated_iterations),
     }
-    seconds = setup + iteration * times["iteration"] + evaluation * times["evaluation"]
+    seconds = _setup_seconds(case, stages)
+    seconds += iteration * times["iteration"] + evaluation * times["evaluation"]
     gpu_seconds = sum(
         times[stage.each] * _gpu_seconds(case, stage, stages) for stage in stages.values()
     )
-    # Beside the stages planned here: data, selection, report, and start models without SFT.
-    others = 3 + case.settings.iterations - case.settings.sft.enabled
+    # Beside the stages planned here: selection, report, data and start models without SFT, or all
+    # of that from another run.
+    others = times["iteration"] + 1
+    if settings.init_from:
+        others += 1
+    else:  # and the choice among the problems that were tried
+        others += 2 - settings.sft.enabled + bool(settings.data.difficulty)
     jobs = sum(times[stage.each] * stage.jobs for stage in stages.values()) + others
     return Total(iteration, evaluation, seconds / 3600, gpu_seconds / 3600, jobs)
 
 
+def _setup_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
+    return sum(
+        _waves(case.num_gpus, stage, stage.jobs) * stage.seconds.total
+        for stage in stages.values()
+        if stage.each == "run"
+    )
+
+
 def _gpu_seconds(case: Case, stage: StagePlan, stages: dict[str, StagePlan]) -> float:
     if stage.stage != "sample":
-        return stage.jobs * stage.machine.num_gpus * stage.seconds.total
+        return stage.machine.num_gpus * stage.total_seconds
     first = case.settings.rollout.num_shards
     later = (stage.jobs - first) * _refill(case, stages)
     return stage.machine.num_gpus * (first * stage.seconds.total + later)
@@ -156,6 +168,8 @@ def _iteration_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
     in turn:        rollout(all GPUs) + learning
     side by side:   max(rollout(the GPUs that learning leaves), learning)
     """
+    if "policy" not in stages:
+        return 0.0
     rollout, ways = _rollout_seconds(case, stages, case.num_gpus), _learning(case, stages)
     seconds = [rollout + learning for _, learning in ways]
     for gpus, learning in ways if case.settings.rollout.lag else ():
@@ -176,18 +190,17 @@ def _rollout_seconds(case: Case, stages: dict[str, StagePlan], num_gpus: int) ->
 
 
 def _learning(case: Case, stages: dict[str, StagePlan]) -> list[tuple[int, float]]:
-    """GPUs and seconds of the ways from a batch to new weights: PRM and policy one after the
-    other, or side by side where there are GPUs for both.
+    """GPUs and seconds of the ways from a batch to new weights: one stage after the other, or the
+    updates of PRM, value model and policy side by side where there are GPUs for all of them.
     """
-    policy, prm = stages["policy"], stages.get("prm")
-    scoring = stages["score"].seconds.total if "score" in stages else 0.0
-    if prm is None:
-        return [(policy.machine.num_gpus, scoring + policy.seconds.total)]
-    gpus = policy.machine.num_gpus, prm.machine.num_gpus
-    seconds = policy.seconds.total, prm.seconds.total
-    ways = [(max(gpus), scoring + sum(seconds))]
-    if case.settings.prm.prm_update == "after" and case.num_gpus >= sum(gpus):
-        ways.append((sum(gpus), scoring + max(seconds)))
+    estimates = [stages[name] for name in ("score", "values") if name in stages]
+    updates = [stages[name] for name in ("prm", "value", "policy") if name in stages]
+    gpus = [stage.machine.num_gpus for stage in updates]
+    seconds = [stage.seconds.total for stage in updates]
+    before = sum(stage.seconds.total for stage in estimates)
+    ways = [(max(gpus), before + sum(seconds))]
+    if case.settings.prm.prm_update != "before" and case.num_gpus >= sum(gpus) > max(gpus):
+        ways.append((sum(gpus), before + max(seconds)))
     return ways
 
 
@@ -211,7 +224,8 @@ def _evaluation_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
     evaluate = stages.get("evaluate")
     if evaluate is None:
         return 0.0
-    return _waves(case.num_gpus, evaluate, evaluate.jobs) * evaluate.seconds.total
+    at_once = max(case.num_gpus // max(evaluate.machine.num_gpus, 1), 1)
+    return max(evaluate.seconds.total, evaluate.total_seconds / at_once)
 
 
 def _waves(num_gpus: int, stage: StagePlan, jobs: int) -> int:

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from prime_core.planning.case import Case, StagePlan
 from prime_core.planning.hardware import GIB
 from prime_core.planning.memory import cache_bytes
 from prime_core.planning.shapes import ModelShape
-from prime_core.planning.stage_plans import STOPPABLE, Case, StagePlan, largest_pass
+from prime_core.planning.training_plans import FORWARD_ONLY, STOPPABLE, largest_pass
 
-_SAMPLING = ("sample", "evaluate")
+_SAMPLING = ("sample", "evaluate", "difficulty")
+_SECTIONS = {  # of the settings, where a stage is not called like its own
+    "score": "prm",
+    "values": "value",
+    "prm_data": "prm.offline",
+    "prm_offline": "prm.offline",
+}
 
 
 def refusals(
@@ -54,9 +61,8 @@ def _impossible(case: Case) -> Iterator[str]:
             f"to one of {ways}"
         )
     longest = {"rollout.max_response_length": rollout.max_response_length}
-    for name, benchmark in case.settings.evaluation.benchmarks.items():
-        key = f"evaluation.benchmarks.{name}.max_response_length"
-        longest[key] = benchmark.max_response_length
+    if difficulty := case.settings.data.difficulty:
+        longest["data.difficulty.max_response_length"] = difficulty.max_response_length
     prompt = case.settings.data.max_prompt_length
     for key, response in longest.items():
         if prompt + response > shape.max_position:
@@ -64,7 +70,7 @@ def _impossible(case: Case) -> Iterator[str]:
                 f"{key} {response} with data.max_prompt_length {prompt} exceeds the model's "
                 f"{shape.max_position} positions: lower one of them to {shape.max_position} in all"
             )
-    for stage in _SAMPLING:
+    for stage in _SAMPLING if case.settings.data.difficulty else _SAMPLING[:2]:
         gpus = case.machines[stage].gpus_per_node
         if case.uses_vllm and parallel > max(gpus, 1):
             yield (
@@ -83,7 +89,7 @@ def _gpu_memory(case: Case, stage: StagePlan) -> Iterator[str]:
         advice = "lower rollout.gpu_memory_utilization, or raise rollout.tensor_parallel_size"
         if not case.uses_vllm:
             advice = "lower rollout.sampler_batch_size, or set rollout.sampler to vllm"
-    elif stage.stage == "score":
+    elif stage.stage in FORWARD_ONLY:
         smaller = _smaller_passes(case, stage.stage)
         advice = " or ".join([*smaller, "lower rollout.max_response_length"])
     else:
@@ -108,7 +114,7 @@ def _smaller_passes(case: Case, stage: str) -> Iterator[str]:
         if budget := case.settings.training.max_token_len_per_gpu:
             yield f"lower training.max_token_len_per_gpu {budget}"
         else:
-            yield f"lower {'prm' if stage == 'score' else stage}.micro_batch_size {rows}"
+            yield f"lower {_SECTIONS.get(stage, stage)}.micro_batch_size {rows}"
 
 
 def _memory_settings(case: Case) -> Iterator[str]:
@@ -125,6 +131,7 @@ def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
         return
     parallel = case.settings.rollout.tensor_parallel_size
     longest = case.settings.data.max_prompt_length + _longest(case, stage.stage)
+    longest = min(longest, case.shape.max_position)
     needed = longest * cache_bytes(case.shape, case.dtype_bytes, parallel)
     room = stage.gpu["key-value cache"]
     if 0 < room < needed:  # without any the weights are too large, which is said elsewhere
@@ -138,6 +145,8 @@ def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
 def _longest(case: Case, stage: str) -> int:
     if stage == "sample":
         return case.settings.rollout.max_response_length
+    if stage == "difficulty" and (difficulty := case.settings.data.difficulty):
+        return difficulty.max_response_length
     return max(work.longest for work in case.work.benchmarks.values())
 
 

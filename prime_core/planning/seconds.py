@@ -36,7 +36,7 @@ def forward_flops(shape: ModelShape, prompt_tokens: float, response_tokens: floa
     tokens = prompt_tokens + response_tokens
     layers = 2.0 * shape.num_layers * shape.layer_parameters * tokens
     attention = 2.0 * shape.num_layers * shape.query_width * tokens**2
-    return layers + attention + 2.0 * shape.vocabulary_parameters * (response_tokens + 1)
+    return layers + attention + 2.0 * shape.output_parameters * (response_tokens + 1)
 
 
 def passes_seconds(flops: float, num_gpus: int, gpu: Gpu, assumed: Assumptions) -> float:

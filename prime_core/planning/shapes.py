@@ -26,7 +26,7 @@ class ModelShape:
     """Sizes of a decoder. Widths in numbers, lengths in tokens.
 
     qkv_bias, output_bias, mlp_bias: which linear layers add a vector. qk_norm: norms of each
-    head's query and key.
+    head's query and key. scalar_head: one number a token in place of logits (a value model).
     """
 
     vocab_size: int
@@ -42,6 +42,7 @@ class ModelShape:
     output_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    scalar_head: bool = False
 
     @property
     def query_width(self) -> int:
@@ -57,6 +58,16 @@ class ModelShape:
     def vocabulary_parameters(self) -> int:
         """Parameters of the embedding; as many again of the output layer, unless it is tied."""
         return self.vocab_size * self.hidden_size
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that the model gives for each token: logits, or a value."""
+        return 1 if self.scalar_head else self.vocab_size
+
+    @property
+    def output_parameters(self) -> int:
+        """Parameters of the layer that gives them, tied or not; a value has a bias."""
+        return self.num_outputs * self.hidden_size + self.scalar_head
 
     @property
     def layer_parameters(self) -> int:
@@ -75,7 +86,8 @@ class ModelShape:
     @property
     def num_parameters(self) -> int:
         """All parameters, tied ones once."""
-        ends = self.vocabulary_parameters * (1 if self.tied else 2) + self.hidden_size
+        own = 0 if self.tied and not self.scalar_head else self.output_parameters
+        ends = self.vocabulary_parameters + own + self.hidden_size
         return self.num_layers * self.layer_parameters + ends
 
     @property

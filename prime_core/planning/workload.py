@@ -16,11 +16,16 @@ from prime_core.settings_evaluation import Benchmark
 
 @dataclass(frozen=True)
 class BenchmarkWork:
-    """One evaluation: responses in all, mean and longest response in tokens."""
+    """One evaluation: responses in all and of each problem, mean and longest response in tokens.
+
+    scored: by the PRM, too.
+    """
 
     num_responses: int
+    n_samples_per_prompt: int
     response_tokens: float
     longest: int
+    scored: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,10 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
     rollout = settings.rollout
     samples = rollout.n_samples_per_prompt
     passing = assumed.pass_share if settings.filter.filter_accuracy else 1.0
-    first = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
+    first: float = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
+    if rollout.keeps_surplus and passing * first > rollout.rollout_batch_size:
+        # What one batch leaves over the next need not ask for: as many pass as are trained on.
+        first = rollout.rollout_batch_size / passing
     asked, missing = float(first), max(rollout.rollout_batch_size - passing * first, 0.0)
     for _ in range(rollout.refill_rounds):
         more = missing * rollout.oversample_factor
@@ -66,20 +74,23 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
         sampled_responses=asked * samples,
         trained_responses=(rollout.rollout_batch_size - missing) * samples,
         benchmarks={
-            name: _benchmark(benchmark, assumed)
+            name: _benchmark(benchmark, settings.rollout.max_response_length, assumed)
             for name, benchmark in settings.evaluation.benchmarks.items()
         },
         evaluated_iterations=tuple(
             iteration
-            for iteration in range(settings.iterations + 1)
+            for iteration in range(settings.start, settings.iterations + 1)
             if iteration % settings.evaluation.every == 0 or iteration == settings.iterations
         ),
     )
 
 
-def _benchmark(benchmark: Benchmark, assumed: Assumptions) -> BenchmarkWork:
+def _benchmark(benchmark: Benchmark, usual: int, assumed: Assumptions) -> BenchmarkWork:
+    """A limit above the usual one makes few responses longer."""
     return BenchmarkWork(
         num_responses=(benchmark.num_problems or assumed.problems) * benchmark.n_samples_per_prompt,
-        response_tokens=assumed.response_share * benchmark.max_response_length,
+        n_samples_per_prompt=benchmark.n_samples_per_prompt,
+        response_tokens=assumed.response_share * min(benchmark.max_response_length, usual),
         longest=benchmark.max_response_length,
+        scored=benchmark.scorer is not None,
     )

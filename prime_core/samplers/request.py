@@ -20,12 +20,17 @@ class Request:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How responses are drawn. top_k 0 and top_p 1: off. temperature 0: greedy, without them."""
+    """How responses are drawn. top_k 0 and top_p 1: off. temperature 0: greedy, without them.
+
+    ends_with_positions: a response is cut where prompt and response fill the model's positions, as
+    in evaluations that allow more tokens than it has; else that is refused.
+    """
 
     temperature: float
     top_p: float
     top_k: int
     max_response_length: int
+    ends_with_positions: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,23 @@ class Engine:
 
 class SamplerError(ValueError):
     """A sampler cannot be used here, or for this model."""
+
+
+def room_for_response(
+    positions: int | None, prompt_length: int, params: SamplingParams, model: object
+) -> int:
+    """Tokens that a response to such a prompt may have. positions: of the model; None: no limit.
+
+    Raises SamplerError where the prompt alone fills them.
+    """
+    if not params.ends_with_positions or positions is None:
+        return params.max_response_length
+    if prompt_length >= positions:
+        raise SamplerError(
+            f"{model}: a prompt of {prompt_length} tokens leaves no room for a response in the "
+            f"model's {positions} positions; leave its problem out of the benchmark's table"
+        )
+    return min(params.max_response_length, positions - prompt_length)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,13 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from prime_core.samplers.request import Engine, Request, Sampled, SamplingParams
+from prime_core.samplers.request import (
+    Engine,
+    Request,
+    Sampled,
+    SamplingParams,
+    room_for_response,
+)
 from prime_core.training.models import eos_token_ids, load_model, load_tokenizer
 
 
@@ -94,6 +100,11 @@ def _generate(
     pad: int,
 ) -> list[Sampled]:
     width = max(len(request.prompt_tokens) for request in batch)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    rooms = [
+        room_for_response(positions, len(request.prompt_tokens), params, model.name_or_path)
+        for request in batch
+    ]
     ids = torch.full((len(batch), width), pad)
     mask = torch.zeros_like(ids)
     for row, request in enumerate(batch):
@@ -107,13 +118,14 @@ def _generate(
             attention_mask=mask.to(model.device),
             logits_processor=LogitsProcessorList([*_warpers(params), draw]),
             do_sample=False,
-            max_new_tokens=params.max_response_length,
+            max_new_tokens=max(rooms),
             eos_token_id=eos,
             pad_token_id=pad,
         )
     tokens = output[:, width:].tolist()
     logprobs = torch.stack(draw.logprobs, 1).tolist()
-    return [_until_eos(t, p, set(eos)) for t, p in zip(tokens, logprobs, strict=True)]
+    rows = zip(tokens, logprobs, rooms, strict=True)
+    return [_until_eos(t[:room], p[:room], set(eos)) for t, p, room in rows]
 
 
 def _uniforms(batch: list[Request], params: SamplingParams) -> Float[Tensor, "B T"] | None:

@@ -20,7 +20,14 @@ from tqdm import tqdm
 from transformers import AutoConfig
 
 from prime_core import fast_copies
-from prime_core.samplers.request import Engine, Request, Sampled, SamplerError, SamplingParams
+from prime_core.samplers.request import (
+    Engine,
+    Request,
+    Sampled,
+    SamplerError,
+    SamplingParams,
+    room_for_response,
+)
 from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
 from prime_core.training.models import load_tokenizer, saved_eos_token_ids
 
@@ -72,7 +79,7 @@ def engine_arguments(
 
     config = AutoConfig.from_pretrained(model_path).get_text_config()
     longest = max(len(request.prompt_tokens) for request in requests)
-    max_model_len = _max_model_len(config, longest, params, engine)
+    max_model_len = _max_model_len(model_path, config, longest, params, engine)
     arguments: dict[str, Any] = {
         "model": str(model_path.resolve()),
         "dtype": dtype,
@@ -99,12 +106,19 @@ def engine_arguments(
     return arguments
 
 
-def _max_model_len(config: Any, longest: int, params: SamplingParams, engine: Engine) -> int:
+def _max_model_len(
+    model_path: Path, config: Any, longest: int, params: SamplingParams, engine: Engine
+) -> int:
     """Tokens of prompt and response. Where the model has so many positions it is the same for
-    every shard, since what vLLM compiles is kept for one length."""
+    every shard, since what vLLM compiles is kept for one length. vLLM ends a response there."""
     usual = max(longest, engine.max_prompt_length) + params.max_response_length
     positions = getattr(config, "max_position_embeddings", None) or usual
-    return usual if usual <= positions else longest + params.max_response_length
+    if usual <= positions:
+        return usual
+    if params.ends_with_positions:
+        room_for_response(positions, longest, params, model_path)
+        return positions
+    return longest + params.max_response_length
 
 
 def _refuse_temperature(temperature: float) -> None:

@@ -1,0 +1,146 @@
+"""Everything that a plan starts from, and what it says of one stage.
+
+In: settings, shapes of the run's models, what the stages ask for, a GPU, assumptions. Out: a Case;
+a StagePlan is what the plans of the stages give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from prime_core.planning.hardware import GIB, Assumptions, Gpu
+from prime_core.planning.memory import Memory
+from prime_core.planning.seconds import Seconds
+from prime_core.planning.shapes import ModelShape
+from prime_core.planning.workload import Workload
+from prime_core.settings import Settings
+
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one job of a stage asks for: GPUs and ranks a node, MB a node, minutes."""
+
+    nodes: int
+    gpus_per_node: int
+    ranks_per_node: int
+    cpus_per_task: int
+    mem_mb: int
+    runtime: int
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs of the job."""
+        return self.nodes * self.gpus_per_node
+
+    @property
+    def num_ranks(self) -> int:
+        """Ranks of the job."""
+        return self.nodes * self.ranks_per_node
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The run's models: policy, PRM, the PRM's reference, value model (no layer of logits)."""
+
+    policy: ModelShape
+    prm: ModelShape
+    prm_reference: ModelShape
+    value: ModelShape
+
+    def of_stage(self, stage: str) -> ModelShape:
+        """The model that a stage trains, or computes with."""
+        if stage in ("prm", "prm_offline"):
+            return self.prm
+        return self.value if stage in ("value", "values") else self.policy
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is planned. machines: by stage; num_gpus: that the run may use at a time.
+
+    disk_gb_per_s: of one job.
+    """
+
+    shapes: Shapes
+    settings: Settings
+    work: Workload
+    machines: Mapping[str, Machine]
+    gpu: Gpu
+    num_gpus: int
+    assumed: Assumptions
+    disk_gb_per_s: float
+
+    @property
+    def shape(self) -> ModelShape:
+        """The policy's."""
+        return self.shapes.policy
+
+    @cached_property
+    def dtype_bytes(self) -> int:
+        """Of a number in training and sampling."""
+        return DTYPE_BYTES[self.settings.model.dtype]
+
+    @property
+    def reserve(self) -> float:
+        """Bytes of a GPU that tensors do not get."""
+        return self.assumed.reserve_share * self.gpu.memory_gib * GIB
+
+    @property
+    def uses_vllm(self) -> bool:
+        """Whether responses come from vLLM; `auto` takes it where the jobs have GPUs."""
+        wanted = self.settings.rollout.sampler in ("vllm", "auto")
+        return wanted and self.machines["sample"].gpus_per_node > 0
+
+    @property
+    def allowed(self) -> float:
+        """Bytes of a GPU that vLLM takes."""
+        return self.settings.rollout.gpu_memory_utilization * self.gpu.memory_gib * GIB
+
+    def with_reserve(self, parts: Memory) -> Memory:
+        """Parts of a GPU's memory, and what tensors do not get."""
+        return parts | {"reserve": self.reserve}
+
+    def disk_seconds(self, on_disk: float, of_a_rank: float) -> float:
+        """The disk's time for all bytes, or one rank's for its own, whichever is longer."""
+        own = of_a_rank / (self.assumed.host_gbs * 1e9)
+        return max(on_disk / (self.disk_gb_per_s * 1e9), own)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage. gpu: bytes by part of one GPU (without GPUs: of one rank); host: bytes of a node
+    beside them; seconds: of one job, the longest where they differ.
+
+    jobs: of a run, an iteration or an evaluation, as `each` says. all_seconds: of all these jobs
+    one after the other, where they differ.
+    """
+
+    stage: str
+    each: str
+    jobs: int
+    machine: Machine
+    gpu: Memory
+    host: float
+    seconds: Seconds
+    all_seconds: float | None = None
+
+    @property
+    def total_seconds(self) -> float:
+        """Of all jobs, one after the other."""
+        return self.jobs * self.seconds.total if self.all_seconds is None else self.all_seconds
+
+    @property
+    def gpu_bytes(self) -> float:
+        """All parts together."""
+        return sum(self.gpu.values())
+
+    @property
+    def node_bytes(self) -> float:
+        """Of a node's own memory; where it has no GPUs, the models lie there."""
+        if self.machine.gpus_per_node:
+            return self.host
+        return self.host + self.machine.ranks_per_node * self.gpu_bytes

@@ -1,0 +1,172 @@
+"""Stages that sample responses or judge them: memory and seconds.
+
+In: a Case. Out: a StagePlan for the difficulty pass, sampling, verification and evaluation.
+"""
+
+from __future__ import annotations
+
+from prime_core.planning import memory
+from prime_core.planning.case import Case, StagePlan
+from prime_core.planning.disk import model_bytes
+from prime_core.planning.hardware import GIB
+from prime_core.planning.memory import Memory
+from prime_core.planning.seconds import (
+    Sampling,
+    Seconds,
+    forward_flops,
+    passes_seconds,
+    sampling_seconds,
+)
+from prime_core.planning.workload import BenchmarkWork
+
+
+def sample_plan(case: Case) -> StagePlan:
+    """The first round's jobs, the largest."""
+    rollout, work = case.settings.rollout, case.work
+    sampling = BenchmarkWork(
+        num_responses=round(work.first_responses / rollout.num_shards),
+        n_samples_per_prompt=rollout.n_samples_per_prompt,
+        response_tokens=work.response_tokens,
+        longest=rollout.max_response_length,
+    )
+    return StagePlan(
+        stage="sample",
+        each="iteration",
+        jobs=work.num_shards,
+        machine=case.machines["sample"],
+        gpu=sampler_memory(case, _longest(case, sampling)),
+        host=_host(case),
+        seconds=_seconds(case, sampling),
+    )
+
+
+def evaluate_plan(case: Case) -> StagePlan:
+    """All benchmarks, each a job that samples and judges; the longest stands for them."""
+    works = case.work.benchmarks.values()
+    seconds = [_with_verdicts(case, "evaluate", work) for work in works]
+    return StagePlan(
+        stage="evaluate",
+        each="evaluation",
+        jobs=len(seconds),
+        machine=case.machines["evaluate"],
+        gpu=sampler_memory(case, max(_longest(case, work) for work in works)),
+        host=_host(case),
+        seconds=max(seconds, key=lambda one: one.total),
+        all_seconds=sum(one.total for one in seconds),
+    )
+
+
+def difficulty_plan(case: Case) -> StagePlan:
+    """All training problems, tried by the start model and judged, in as many jobs as shards."""
+    difficulty = case.settings.data.difficulty
+    assert difficulty is not None  # the stage is planned for such settings alone
+    responses = case.assumed.train_problems * difficulty.n_samples_per_prompt
+    work = BenchmarkWork(
+        num_responses=round(responses / difficulty.num_shards),
+        n_samples_per_prompt=difficulty.n_samples_per_prompt,
+        response_tokens=case.assumed.response_share * difficulty.max_response_length,
+        longest=difficulty.max_response_length,
+    )
+    return StagePlan(
+        stage="difficulty",
+        each="run",
+        jobs=difficulty.num_shards,
+        machine=case.machines["difficulty"],
+        gpu=sampler_memory(case, _longest(case, work)),
+        host=_host(case),
+        seconds=_with_verdicts(case, "difficulty", work),
+    )
+
+
+def verify_plan(case: Case) -> StagePlan:
+    """Verdicts of one round's shards, on processors alone."""
+    machine, rollout = case.machines["verify"], case.settings.rollout
+    responses = case.work.first_responses / rollout.num_shards
+    programs = machine.cpus_per_task * case.settings.verification.memory_mb * 1e6
+    return StagePlan(
+        stage="verify",
+        each="iteration",
+        jobs=case.work.num_shards,
+        machine=machine,
+        gpu={},
+        host=programs + GIB,
+        seconds=Seconds(
+            start=case.assumed.start_s,
+            read=0.0,
+            compute=_verdicts(case, "verify", responses),
+            write=0.0,
+        ),
+    )
+
+
+def sampler_memory(case: Case, longest: int) -> Memory:
+    """Bytes of a GPU that samples sequences of so many tokens."""
+    rollout = case.settings.rollout
+    if not case.uses_vllm:
+        parts = memory.transformers_memory(
+            case.shape, case.dtype_bytes, rollout.sampler_batch_size, longest
+        )
+        return case.with_reserve(parts)
+    own = case.assumed.sampler_gib * GIB
+    parts = memory.vllm_memory(
+        case.shape, case.dtype_bytes, rollout.tensor_parallel_size, case.allowed, own
+    )
+    return parts | {"reserve": case.gpu.memory_gib * GIB - case.allowed}
+
+
+def _longest(case: Case, work: BenchmarkWork) -> int:
+    """Tokens of prompt and response; an evaluation's end with the model's positions."""
+    return min(case.settings.data.max_prompt_length + work.longest, case.shape.max_position)
+
+
+def _gpus(case: Case) -> int:
+    """GPUs that share one copy of the model."""
+    return case.settings.rollout.tensor_parallel_size if case.uses_vllm else 1
+
+
+def _host(case: Case) -> float:
+    model = model_bytes(case.shape, case.dtype_bytes)
+    return model + _gpus(case) * case.assumed.host_gib * GIB
+
+
+def _seconds(case: Case, work: BenchmarkWork) -> Seconds:
+    rollout, gpus = case.settings.rollout, _gpus(case)
+    parts = sampler_memory(case, _longest(case, work))
+    tokens = case.work.prompt_tokens + work.response_tokens
+    room = parts["key-value cache"] / (
+        memory.cache_bytes(case.shape, case.dtype_bytes, gpus) * tokens
+    )
+    model = model_bytes(case.shape, case.dtype_bytes)
+    sampling = Sampling(
+        num_responses=work.num_responses,
+        num_prompts=work.num_responses / work.n_samples_per_prompt,
+        prompt_tokens=case.work.prompt_tokens,
+        response_tokens=work.response_tokens,
+        longest=min(work.longest, case.shape.max_position),
+        at_once=max(1, min(rollout.sampler_batch_size, int(room))),
+        num_gpus=gpus,
+        continuous=case.uses_vllm,
+    )
+    return Seconds(
+        start=case.assumed.start_s + (case.assumed.engine_s if case.uses_vllm else 0.0),
+        read=case.disk_seconds(model, model / gpus),
+        compute=sampling_seconds(case.shape, case.dtype_bytes, sampling, case.gpu, case.assumed),
+        write=0.0,
+    )
+
+
+def _with_verdicts(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
+    """Of a job that judges its responses itself, and has the PRM score them where that is asked."""
+    sampled = _seconds(case, work)
+    compute = sampled.compute + _verdicts(case, stage, work.num_responses)
+    read = sampled.read
+    for shape in (case.shapes.prm, case.shapes.prm_reference) if work.scored else ():
+        one = forward_flops(shape, case.work.prompt_tokens, work.response_tokens)
+        compute += passes_seconds(work.num_responses * one, 1, case.gpu, case.assumed)
+        model = model_bytes(shape, case.dtype_bytes)
+        read += case.disk_seconds(model, model)
+    return Seconds(sampled.start, read, compute, sampled.write)
+
+
+def _verdicts(case: Case, stage: str, num_responses: float) -> float:
+    return num_responses * case.assumed.verify_s / case.machines[stage].cpus_per_task

@@ -1,0 +1,226 @@
+"""Stages that train a model, or take log-probabilities or values: memory and seconds.
+
+In: a Case. Out: a StagePlan for SFT, offline PRM, PRM, policy, value model, scoring and values.
+"""
+
+from __future__ import annotations
+
+from prime_core.planning import memory
+from prime_core.planning.activations import Pass
+from prime_core.planning.adapters import adapter_parameters, adapter_width
+from prime_core.planning.case import Case, StagePlan
+from prime_core.planning.disk import model_bytes, state_bytes
+from prime_core.planning.hardware import GIB
+from prime_core.planning.memory import Training
+from prime_core.planning.seconds import Seconds, forward_flops, passes_seconds
+from prime_core.planning.shapes import ModelShape
+from prime_core.settings_prm import Offline
+
+# They save a checkpoint when they are told to stop.
+STOPPABLE = ("sft", "prm_offline", "prm", "value", "policy")
+ONCE = ("sft", "prm_offline")
+FORWARD_ONLY = ("score", "values", "prm_data")
+
+
+def largest_pass(case: Case, stage: str) -> Pass:
+    """The most tokens that one rank of a training stage, or of scoring, takes at a time."""
+    settings = case.settings
+    rows, prompt, response = _longest_rows(case, stage)
+    training, trains = settings.training, stage not in FORWARD_ONLY
+    if training.max_token_len_per_gpu:
+        rows = max(training.max_token_len_per_gpu // (prompt + response), 1)
+    return Pass(
+        rows,
+        prompt,
+        response,
+        case.dtype_bytes,
+        checkpointing=trains and training.gradient_checkpointing,
+        entropy=stage == "policy",
+        adapter_width=adapter_width(case.shape, settings, stage) if trains else 0,
+        packed=training.packing,
+        chunk_tokens=training.logprobs_chunk_size,
+    )
+
+
+def training_of(case: Case, stage: str) -> Training:
+    """How a training stage runs."""
+    training = case.settings.training
+    return Training(
+        training.zero_stage,
+        case.machines[stage].num_ranks,
+        largest_pass(case, stage),
+        training.offload_optimizer == "cpu",
+        adapter_parameters(case.shapes.of_stage(stage), case.settings, stage),
+    )
+
+
+def training_plan(case: Case, stage: str) -> StagePlan:
+    """A stage that takes optimizer steps."""
+    machine, how, shape = case.machines[stage], training_of(case, stage), _shape(case, stage)
+    own = case.assumed.host_gib * GIB
+    return StagePlan(
+        stage=stage,
+        each="run" if stage in ONCE else "iteration",
+        jobs=1,
+        machine=machine,
+        gpu=case.with_reserve(memory.training_memory(shape, how)),
+        host=memory.training_host_memory(shape, how, machine.ranks_per_node, own),
+        seconds=_training_seconds(case, stage, how),
+    )
+
+
+def training_flops(case: Case, stage: str) -> float:
+    """FLOPs of a whole update: a backward pass is two forward ones, recomputing one more."""
+    settings, work, shape = case.settings, case.work, _shape(case, stage)
+    frozen = adapter_parameters(shape, settings, stage) > 0  # no gradients of its weights
+    train = 3 - frozen + settings.training.gradient_checkpointing
+    if stage == "sft":
+        tokens = case.assumed.sft_share * settings.sft.max_length
+        demonstrations = settings.sft.num_steps * settings.sft.batch_size
+        return train * demonstrations * forward_flops(shape, 0, tokens)
+    one = forward_flops(shape, work.prompt_tokens, work.response_tokens)
+    if stage == "policy":  # and the log-probabilities before the first step
+        return work.trained_responses * one * (1 + train * settings.policy.ppo_epochs)
+    if stage == "value":
+        return work.trained_responses * one * train * settings.value.epochs
+    return _prm_flops(case, stage, one, train)
+
+
+def num_steps(case: Case, stage: str) -> float:
+    """Optimizer steps of one update."""
+    settings, responses = case.settings, case.work.trained_responses
+    if stage == "sft":
+        return settings.sft.num_steps
+    if stage == "prm_offline":
+        offline = _offline(case)
+        return offline.epochs * case.assumed.labelled / offline.mini_batch_size
+    if stage == "policy":
+        return settings.policy.ppo_epochs * responses / settings.policy.ppo_mini_batch_size
+    section = settings.prm if stage == "prm" else settings.value
+    return section.epochs * responses / section.mini_batch_size
+
+
+def score_plan(case: Case) -> StagePlan:
+    """PRM and reference, one after the other, on one GPU."""
+    one_pass, models = largest_pass(case, "score"), (case.shapes.prm, case.shapes.prm_reference)
+    each = [memory.scoring_memory(shape, one_pass) for shape in models]
+    sizes = [model_bytes(shape, case.dtype_bytes) for shape in models]
+    flops = sum(_batch_flops(case, shape) for shape in models)
+    return StagePlan(
+        stage="score",
+        each="iteration",
+        jobs=1,
+        machine=case.machines["score"],
+        gpu=case.with_reserve(max(each, key=lambda parts: sum(parts.values()))),
+        host=max(sizes) + case.assumed.host_gib * GIB,
+        seconds=Seconds(
+            start=case.assumed.start_s,
+            read=case.disk_seconds(sum(sizes), sum(sizes)),
+            compute=passes_seconds(flops, 1, case.gpu, case.assumed),
+            write=0.0,
+        ),
+    )
+
+
+def prm_data_plan(case: Case) -> StagePlan:
+    """The PRM's reference on the labelled responses; its ranks share them, each has all weights."""
+    shape, work = case.shapes.prm_reference, case.work
+    one = forward_flops(shape, work.prompt_tokens, work.response_tokens)
+    ranks = case.machines["prm_data"].num_ranks
+    return _forward_plan(case, "prm_data", shape, case.assumed.labelled * one, ranks)
+
+
+def values_plan(case: Case) -> StagePlan:
+    """The value model of the iteration before, on one GPU."""
+    shape = case.shapes.value
+    return _forward_plan(case, "values", shape, _batch_flops(case, shape), num_ranks=1)
+
+
+def _forward_plan(
+    case: Case, stage: str, shape: ModelShape, flops: float, num_ranks: int
+) -> StagePlan:
+    machine, model = case.machines[stage], model_bytes(shape, case.dtype_bytes)
+    return StagePlan(
+        stage=stage,
+        each="run" if stage == "prm_data" else "iteration",
+        jobs=1,
+        machine=machine,
+        gpu=case.with_reserve(memory.scoring_memory(shape, largest_pass(case, stage))),
+        host=-(-num_ranks // machine.nodes) * (model + case.assumed.host_gib * GIB),
+        seconds=Seconds(
+            start=case.assumed.start_s,
+            read=case.disk_seconds(model, model),
+            compute=passes_seconds(flops, num_ranks, case.gpu, case.assumed),
+            write=0.0,
+        ),
+    )
+
+
+def _longest_rows(case: Case, stage: str) -> tuple[int, int, int]:
+    """Sequences of a pass where nothing else is said, and the longest prompt and response."""
+    settings = case.settings
+    prompt, response = settings.data.max_prompt_length, settings.rollout.max_response_length
+    if stage == "sft":  # demonstrations: all of it may be response
+        return settings.sft.micro_batch_size, 0, settings.sft.max_length
+    if stage in ("prm_data", "prm_offline"):
+        offline = _offline(case)
+        return offline.micro_batch_size, 0, offline.max_length
+    if stage in ("value", "values"):
+        return settings.value.micro_batch_size, prompt, response
+    section = settings.policy if stage == "policy" else settings.prm
+    return section.micro_batch_size, prompt, response
+
+
+def _prm_flops(case: Case, stage: str, one: float, train: int) -> float:
+    """Of a PRM's training, online or offline.
+
+    DPO computes the opponents' rewards first; `before` has the reference's passes to do.
+    """
+    prm = case.settings.prm
+    if stage == "prm_offline":
+        offline = _offline(case)
+        passes = offline.epochs * (train + (offline.loss_type == "dpo"))
+        return case.assumed.labelled * one * passes
+    passes = prm.epochs * (train + (prm.loss_type == "dpo"))
+    before = prm.prm_update == "before"
+    return case.work.trained_responses * one * passes + before * _batch_flops(
+        case, case.shapes.prm_reference
+    )
+
+
+def _training_seconds(case: Case, stage: str, how: Training) -> Seconds:
+    shape = _shape(case, stage)
+    model, trained = model_bytes(shape, case.dtype_bytes), how.trained_of(shape)
+    state = state_bytes(trained, case.dtype_bytes, how.zero_stage)
+    whole = case.dtype_bytes * trained if how.zero_stage in (1, 2) else 0.0
+    own = model + (state - whole) / how.num_ranks + whole  # what one rank handles
+    saved = 0.0 if stage in ONCE else state
+    compute = passes_seconds(
+        training_flops(case, stage), max(how.num_ranks, 1), case.gpu, case.assumed
+    )
+    if how.offload_optimizer:
+        each = case.assumed.offload_ns * 1e-9 * trained / how.num_ranks
+        compute += num_steps(case, stage) * each
+    return Seconds(
+        start=case.assumed.start_s,
+        read=case.disk_seconds(model + saved, own),
+        compute=compute,
+        write=case.disk_seconds(model + saved, own),
+    )
+
+
+def _batch_flops(case: Case, shape: ModelShape) -> float:
+    """FLOPs of one pass over the batch."""
+    work = case.work
+    one = forward_flops(shape, work.prompt_tokens, work.response_tokens)
+    return work.trained_responses * one
+
+
+def _shape(case: Case, stage: str) -> ModelShape:
+    return case.shapes.of_stage(stage)
+
+
+def _offline(case: Case) -> Offline:
+    offline = case.settings.prm.offline
+    assert offline is not None  # the stage is planned for such settings alone
+    return offline
