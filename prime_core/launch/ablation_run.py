@@ -1,0 +1,133 @@
+"""`prime ablation`: one run of the ablations, from its start or from where it stopped.
+
+In: the run's settings file, and Snakemake's options. Out: the finished run, and beside its report a
+small file that says so. What Snakemake prints goes to standard error, the rule's log.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from prime_core.config import load_settings
+from prime_core.launch.holder import alive_holder
+from prime_core.layout import RunFiles
+from prime_core.rollouts import read_json, write_json
+from prime_core.settings import Settings
+
+SECONDS_BETWEEN_LOOKS = 2.0
+
+
+class RunFailed(ValueError):
+    """A run of the ablations did not come to its end."""
+
+
+def run(settings_file: Path, out: Path, options: Sequence[str]) -> None:
+    """Bring the run to its end and write `out`.
+
+    Raises RunFailed when it failed or was told to stop; the same command goes on.
+    """
+    settings = load_settings(settings_file)
+    files = RunFiles(settings.run_dir)
+    wait_for_holder(files)
+    say(f"{settings.run} begins")
+    begun = time.time()
+    stopped, status = follow(
+        [sys.executable, "-m", "snakemake", "--configfile", str(settings_file), *options]
+    )
+    if status:
+        what = "was stopped" if stopped else f"ended with status {status}"
+        raise RunFailed(f"{settings.run} {what}; `snakemake ablations` goes on with it")
+    seconds = time.time() - begun
+    for older in out.parent.glob("ablation-*.json"):
+        older.unlink()
+    write_json(out, {"run": settings.run, "seconds": round(seconds, 1), "finished": time.time()})
+    figures, others = outcome(settings, files), left(files.root.parent)
+    say(f"{settings.run}: {figures}in {minutes(seconds)}; {others}")
+
+
+def wait_for_holder(files: RunFiles) -> None:
+    """Wait while an earlier start, whose controller was killed, is still at work on the run."""
+    said = False
+    while (holder := alive_holder(files)) is not None:
+        if not said:
+            say(f"{files.root.name} is at work since an earlier start ({holder}); waiting for it")
+            said = True
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def follow(command: Sequence[str]) -> tuple[bool, int]:
+    """Run Snakemake to its end; whether it was told to stop, and its exit status.
+
+    Ctrl-C reaches it by itself, with all that a terminal started; this process only waits for its
+    end. SIGTERM is handed on: Snakemake then ends after its running stages.
+    """
+    with _told_to_stop() as signals:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
+        handed_on = False
+        while child.poll() is None:
+            if signal.SIGTERM in signals and not handed_on:
+                os.kill(child.pid, signal.SIGTERM)
+                handed_on = True
+            time.sleep(0.2)
+    return bool(signals), child.returncode
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[set[int]]:
+    """The signals that came meanwhile; a child that is started gets their usual meaning back."""
+    came: set[int] = set()
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        came.add(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def outcome(settings: Settings, files: RunFiles) -> str:
+    """The last evaluations in a few words; '' where there are none."""
+    words = []
+    for benchmark in settings.evaluation.benchmarks:
+        path = files.evaluation(settings.iterations, benchmark)
+        if path.exists():
+            words.append(f"{benchmark} {100 * read_json(path)['accuracy']:.1f} %")
+    return f"{', '.join(words)}, " if words else ""
+
+
+def left(root: Path) -> str:
+    """How many runs have finished, and for how long the others will take at this start's pace."""
+    total = len(list((root / "settings").glob("*.yaml")))
+    finished = [path.stat().st_mtime for path in root.glob("*/ablation-*.json")]
+    text = f"{len(finished)} of {total} runs finished"
+    begun = (root / "ablations.yaml").stat().st_mtime
+    lately = sum(when > begun for when in finished)
+    if lately == 0 or len(finished) >= total:
+        return text
+    seconds = (time.time() - begun) / lately * (total - len(finished))
+    return f"{text}, about {minutes(seconds)} left"
+
+
+def minutes(seconds: float) -> str:
+    """Seconds in units that fit: '40 s', '12 min', '2 h 05 min'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    whole = round(seconds / 60)
+    return f"{whole} min" if whole < 90 else f"{whole // 60} h {whole % 60:02d} min"
+
+
+def say(line: str) -> None:
+    """A line for the terminal, and for the log."""
+    print(line, flush=True)
+    print(line, file=sys.stderr, flush=True)

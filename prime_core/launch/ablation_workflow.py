@@ -1,0 +1,99 @@
+"""`snakemake ablations` seen as a workflow: how its runs are started, and how many at a time.
+
+In: Snakemake's command line and the plan of runs. Out: options for the Snakemake that each run is
+started by, places for runs at the same time, and on disk the settings of every run.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prime_core.ablations import Plan, dump_ablations
+from prime_core.config import SettingsError
+from prime_core.launch.arguments import ABLATIONS, as_snakemake_reads
+from prime_core.lease import Lease
+from prime_core.rollouts import write_text
+
+# Each is a Snakemake that asks Slurm every few seconds, and none works itself.
+CONTROLLERS_AT_ONCE = 4
+
+
+class Workflow:
+    """One start of the ablations. What the rules ask for."""
+
+    def __init__(self, plan: Plan, snakefile: Path, arguments: Sequence[str]) -> None:
+        """arguments: Snakemake's command line; snakefile: the runs use the same.
+
+        Raises SettingsError where other targets were given as well.
+        """
+        self.plan, self._snakefile = plan, snakefile
+        self._given = as_snakemake_reads(arguments)
+        others = sorted(set(self._given.targets) - {ABLATIONS})
+        if others:
+            raise SettingsError(
+                f"'{ABLATIONS}' is a workflow of its own; leave out {', '.join(others)}"
+            )
+        self._lease = Lease(plan.root / ".locks" / "workflow", plan.root)
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether stages are jobs elsewhere: the runs here are only their controllers."""
+        return self._given.executor not in (None, "local", "dryrun", "touch")
+
+    @property
+    def cores(self) -> int:
+        """Of each run; as many runs are at work as there are such shares."""
+        here = len(os.sched_getaffinity(0))
+        asked = self._given.local_cores if self.on_cluster else self._given.cores
+        all_cores = asked if isinstance(asked, int) else here
+        at_once = self.plan.ablations.at_once
+        if at_once is None:
+            at_once = CONTROLLERS_AT_ONCE if self.on_cluster else all_cores
+        return max(1, -(-all_cores // at_once))
+
+    @property
+    def options(self) -> str:
+        """Snakemake's options of each run, as a shell reads them."""
+        words = ["--snakefile", str(self._snakefile)]
+        for profile in self._given.profile or []:
+            beside = self._snakefile.parent / profile
+            words += ["--profile", str(beside) if beside.is_dir() else profile]
+        return shlex.join(words if self.on_cluster else [*words, "--cores", str(self.cores)])
+
+    def needed(self, wildcards: Any) -> list[str]:
+        """What a run waits for."""
+        return self.plan.needed(wildcards.run)
+
+    def answering(self, wildcards: Any) -> str:
+        """What stands once the run has finished whose responses are labelled."""
+        return self.plan.runs[wildcards.run].marker
+
+    def preview(self) -> None:
+        """In a dry run: name the runs that are not finished."""
+        if not self._given.dryrun:
+            return
+        left = [run.name for run in self.plan.runs.values() if not Path(run.marker).exists()]
+        print(f"{len(left)} of {len(self.plan.runs)} runs to do", *left, sep="\n  ")
+
+    def begin(self) -> None:
+        """Hold the ablations for this process, and write the settings of every run.
+
+        Raises RunBusy when another workflow holds them.
+        """
+        self._lease.take()
+        write_text(self.plan.resolved, dump_ablations(self.plan.ablations))
+        for name, run in self.plan.runs.items():
+            write_text(self.plan.settings_file(name), run.text)
+        folder = self.plan.settings_file("x").parent
+        for path in folder.glob("*.yaml"):
+            if path.stem not in self.plan.runs:
+                path.unlink()
+
+    def end(self, page: str) -> None:
+        """Say where to look."""
+        print(f"finished: {page}", file=sys.stderr)

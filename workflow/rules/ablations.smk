@@ -1,0 +1,120 @@
+"""The paper's comparisons in miniature: each variant with each seed is a run of its own.
+
+A run is started by a Snakemake of its own, with this Snakefile and a settings file written for it;
+so it has its own lease, resume and report. Runs that have finished with the same settings are not
+started again: their marker bears a digest of them.
+
+REQUIRED INPUTS: settings of ablations (configs/ablations/*.yaml, overridden by --config).
+OUTPUTS: <results>/<variant>-seed<n>/, <results>/report/.
+"""
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from prime_core.ablations import Plan, parse_ablations
+from prime_core.config import SettingsError
+from prime_core.launch.ablation_workflow import Workflow as AblationWorkflow
+from prime_core.lease import RunBusy
+from prime_core.run_state import find_own_commands, show_stages_only
+
+find_own_commands()
+show_stages_only()
+try:
+    PLAN = Plan(parse_ablations(config, "ablations"), Path(workflow.basedir))
+    ABLATIONS = AblationWorkflow(PLAN, Path(workflow.main_snakefile), sys.argv[1:])
+except SettingsError as error:
+    raise WorkflowError(str(error)) from None
+
+ABLATIONS.preview()
+RESULTS = PLAN.root
+REPORT = f"{RESULTS}/report"
+SHOWN = f"{REPORT}/ablations-{PLAN.digest}.yaml"
+
+
+wildcard_constraints:
+    run=r"[A-Za-z0-9][A-Za-z0-9._-]*-seed\d+",
+    digest=r"[0-9a-f]{12}",
+    first=r"\d+",
+    last=r"\d+",
+
+
+localrules:
+    ablations,
+    ablation,
+    ablation_labelled,
+    ablations_report,
+
+
+rule ablations:
+    """All runs, and what they say of the paper's findings."""
+    default_target: True
+    input:
+        PLAN.markers,  # each: what is missing behind a finished report is not looked for
+        f"{REPORT}/report.html",
+        SHOWN,
+
+
+rule ablation:
+    """One run, from its start or from where it stopped."""
+    input:
+        ABLATIONS.needed,
+    output:
+        f"{RESULTS}/{{run}}/ablation-{{digest}}.json",
+    log:
+        f"{RESULTS}/logs/{{run}}.{{digest}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{run}}.{{digest}}.tsv"
+    threads: ABLATIONS.cores
+    params:
+        options=ABLATIONS.options,
+    shell:
+        "prime ablation {RESULTS}/settings/{wildcards.run}.yaml --out {output} {params.options} 2>> {log}"
+
+
+rule ablation_labelled:
+    """Judged responses of one run, for the PRM of another to learn from.
+
+    A finished iteration never changes, so the file stays when the run goes on.
+    """
+    input:
+        ancient(ABLATIONS.answering),
+    output:
+        f"{RESULTS}/labelled/{{run}}.{{first}}-{{last}}.parquet",
+    log:
+        f"{RESULTS}/logs/labelled-{{run}}.{{first}}-{{last}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/labelled-{{run}}.{{first}}-{{last}}.tsv"
+    shell:
+        "prime labelled --run {RESULTS}/{wildcards.run} --iterations {wildcards.first}-{wildcards.last} "
+        "--out {output} 2> {log}"
+
+
+rule ablations_report:
+    """Table, figures and the reading of them."""
+    input:
+        PLAN.markers,
+    output:
+        page=f"{REPORT}/report.html",
+        comparisons=f"{REPORT}/comparisons.csv",
+        curves=f"{REPORT}/curves.csv",
+        figures=multiext(f"{REPORT}/", "curves.svg", "differences.svg"),
+        settings=SHOWN,
+    log:
+        f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
+    shell:
+        "prime ablations-report --results {RESULTS} --settings {output.settings} 2> {log}"
+
+
+onstart:
+    try:
+        ABLATIONS.begin()
+    except RunBusy as error:
+        raise WorkflowError(str(error)) from None
+
+
+onsuccess:
+    ABLATIONS.end(f"{REPORT}/report.html")
