@@ -1,42 +1,54 @@
 """PRIME as a workflow: `snakemake` runs the quickstart; `--configfile` names another run.
 
+`snakemake ablations` runs the paper's comparisons in miniature: many runs, each with this Snakefile.
+
 REQUIRED INPUTS: settings (configs/*.yaml, overridden by --config).
 OUTPUTS: results/<run>/, and its report in results/<run>/report/report.html.
 """
 
+import sys
+
 from snakemake.utils import min_version
+
+from prime_core.launch.arguments import asks_for_ablations
 
 min_version("9.10")
 
+MANY_RUNS = asks_for_ablations(sys.argv[1:])
 if not workflow.overwrite_configfiles:
 
-    configfile: "configs/quickstart.yaml"
+    configfile: "configs/ablations/ablations.yaml" if MANY_RUNS else "configs/quickstart.yaml"
 
 
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/common.smk"
-include: "workflow/rules/start.smk"
-include: "workflow/rules/rollout.smk"
-include: "workflow/rules/learning.smk"
-include: "workflow/rules/evaluation.smk"
+if MANY_RUNS:
 
+    include: "workflow/rules/ablations.smk"
 
-localrules:
-    all,
+else:
 
+    include: "workflow/rules/common.smk"
+    include: "workflow/rules/start.smk"
+    include: "workflow/rules/difficulty.smk"
+    include: "workflow/rules/branch.smk"
+    include: "workflow/rules/offline.smk"
+    include: "workflow/rules/rollout.smk"
+    include: "workflow/rules/learning.smk"
+    include: "workflow/rules/evaluation.smk"
 
-rule all:
-    """The run's tables, final weights, evaluations and report."""
-    default_target: True
-    input:
-        TARGETS.all,
+    localrules:
+        all,
 
+    rule all:
+        """The run's tables, final weights, evaluations and report."""
+        default_target: True
+        input:
+            TARGETS.all,
 
-onstart:
-    begin_run()
+    onstart:
+        begin_run()
 
-
-onsuccess:
-    end_run()
+    onsuccess:
+        end_run()

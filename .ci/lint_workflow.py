@@ -15,17 +15,25 @@ DECLINED = (
 )
 
 
+# A run, and the workflow of many runs.
+WORKFLOWS = (["--config", "run=lint"], ["--config", "results=results/lint", "--", "ablations"])
+
+
 def main() -> int:
-    """Print the lints that count; 1 if there are any, or if the linter did not run."""
-    done = subprocess.run(
-        ["snakemake", "--lint", "--config", "run=lint"], capture_output=True, text=True
-    )
+    """1 if there are lints that count in any workflow, or if the linter did not run."""
+    return max([lint(arguments) for arguments in WORKFLOWS])
+
+
+def lint(arguments: list[str]) -> int:
+    """Print the lints of one workflow that count; 1 if there are any."""
+    done = subprocess.run(["snakemake", "--lint", *arguments], capture_output=True, text=True)
     text = done.stdout + done.stderr
     lints = re.findall(r"^    \* (.+?):?$", text, flags=re.MULTILINE)
     counted = [title for title in lints if not title.startswith(DECLINED)]
     if counted or not lints:
         print(text)
-    print(f"snakemake --lint: {len(counted)} lints, {len(lints) - len(counted)} declined")
+    declined = len(lints) - len(counted)
+    print(f"snakemake --lint {' '.join(arguments)}: {len(counted)} lints, {declined} declined")
     return 1 if counted or not lints else 0
 
 

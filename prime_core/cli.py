@@ -15,7 +15,13 @@ from types import ModuleType
 
 import click
 
-from prime_core import cluster_commands, interruption
+from prime_core import (
+    ablation_commands,
+    cluster_commands,
+    evaluation_commands,
+    interruption,
+    prm_commands,
+)
 
 RUN = click.option(
     "--run",
@@ -103,6 +109,21 @@ def sft(run_dir: Path) -> None:
 
 @main.command()
 @RUN
+@SHARD
+def difficulty(run_dir: Path, shard: int) -> None:
+    """Let the start model try one shard of the training problems (data.difficulty)."""
+    stage("difficulty").run(run_dir, shard)
+
+
+@main.command()
+@RUN
+def band(run_dir: Path) -> None:
+    """Keep the training problems that are neither too easy nor too hard (data.difficulty)."""
+    stage("band").run(run_dir)
+
+
+@main.command()
+@RUN
 @ITERATION
 @SHARD
 def sample(run_dir: Path, iteration: int, shard: int) -> None:
@@ -180,6 +201,22 @@ def prm(run_dir: Path, iteration: int) -> None:
 @main.command()
 @RUN
 @ITERATION
+def values(run_dir: Path, iteration: int) -> None:
+    """Compute the values of the batch's states under the value model (PPO)."""
+    stage("values").run(run_dir, iteration)
+
+
+@main.command()
+@RUN
+@ITERATION
+def value(run_dir: Path, iteration: int) -> None:
+    """Update the value model on the batch (PPO)."""
+    stage("value").run(run_dir, iteration)
+
+
+@main.command()
+@RUN
+@ITERATION
 def policy(run_dir: Path, iteration: int) -> None:
     """Compute advantages and update the policy on the batch."""
     stage("policy").run(run_dir, iteration)
@@ -197,9 +234,23 @@ def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
 @main.command()
 @RUN
 def report(run_dir: Path) -> None:
-    """Write the report: HTML page, CSV tables, TensorBoard events."""
+    """Write the report: HTML page, CSV tables, TensorBoard events, RO-Crate."""
     import_module("prime_core.launch.accounting").refresh(run_dir)
     stage("report").run(run_dir)
+
+
+@main.command()
+@RUN
+def crate(run_dir: Path) -> None:
+    """Pack settings, versions, figures and report as an RO-Crate (the report does it, too)."""
+    stage("crate").run(run_dir)
+
+
+@main.command()
+@RUN
+def branch(run_dir: Path) -> None:
+    """Take over what a run goes on from: an iteration of another (init_from)."""
+    stage("branch").run(run_dir)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -256,6 +307,11 @@ def begin_in_time(name: str) -> None:
         part = benchmark or ("" if shard is None else f"{shard:02d}")
         deadline = import_module("prime_core.deadline")
         deadline.leave_if_too_late(given["run_dir"], name, given.get("iteration") or 0, part)
+
+
+prm_commands.add_to(main, stage)
+evaluation_commands.add_to(main, stage)
+ablation_commands.add_to(main, stage)
 
 
 if __name__ == "__main__":

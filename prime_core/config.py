@@ -61,7 +61,8 @@ def checked(expected: type[T], values: Any, source: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{source}: {key}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(": ".join(filter(None, (source, key, message)))) from None
 
 
 def dump_settings(settings: Settings) -> str:
@@ -83,6 +84,16 @@ def expand_dotted(raw: dict[str, Any]) -> dict[str, Any]:
             target[parent] = target = dict(inner) if isinstance(inner, dict) else {}
         target[last] = value
     return nested
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, mapping by mapping, as Snakemake merges its settings."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        result[key] = merged(below, value) if both and below is not None else value
+    return result
 
 
 def _with_nulls(values: Any) -> Any:

@@ -21,7 +21,7 @@ BEGINNING = "PRIME_ALLOCATION_BEGAN"
 LEFT_FOR_LATER = 75  # EX_TEMPFAIL: nothing is wrong, the same command goes on later
 # Stages that save a checkpoint when they are told to stop: they may begin whenever there is time
 # to load, take some steps and save.
-STOPPABLE = ("sft", "prm", "policy")
+STOPPABLE = ("sft", "prm_offline", "prm", "policy", "value")
 SECONDS_TO_BE_WORTH_IT = 120.0
 # For a stage that has never run in this run.
 UNKNOWN_SECONDS = 60.0

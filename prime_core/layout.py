@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,25 @@ class RunFiles:
         return self.root / "data" / "demonstrations.parquet"
 
     @property
+    def dropped(self) -> Path:
+        """Rows that the run's own data do not have: malformed, too long, a duplicate, ..."""
+        return self.root / "data" / "dropped.parquet"
+
+    @property
+    def candidates(self) -> Path:
+        """Training problems before their difficulty is known (data.difficulty)."""
+        return self.root / "data" / "candidates.parquet"
+
+    def difficulty(self, shard: int) -> Path:
+        """How the start model does on one shard of the candidates."""
+        return self.root / "data" / "difficulty" / f"{shard:02d}.parquet"
+
+    @property
+    def too_easy_or_hard(self) -> Path:
+        """Candidates outside the band of data.difficulty, with their accuracy."""
+        return self.root / "data" / "too_easy_or_hard.parquet"
+
+    @property
     def base_model(self) -> Path:
         """The model that the run starts from."""
         return self.root / "models" / "base"
@@ -50,6 +70,16 @@ class RunFiles:
     def reference(self) -> Path:
         """The frozen reference of the implicit reward and of the KL."""
         return self.root / "models" / "reference"
+
+    @property
+    def prm_reference(self) -> Path:
+        """The PRM's own reference, where prm.reference_path names one."""
+        return self.root / "models" / "prm-reference"
+
+    @property
+    def labelled(self) -> Path:
+        """Labelled responses that the first PRM is trained on, where prm.offline names some."""
+        return self.root / "data" / "labelled.parquet"
 
     def iteration(self, iteration: int) -> Path:
         """Folder of one iteration."""
@@ -91,6 +121,14 @@ class RunFiles:
         """Implicit rewards of the batch."""
         return self.iteration(iteration) / "rewards.parquet"
 
+    def values(self, iteration: int) -> Path:
+        """Values of the states of the batch's responses (PPO with a value model)."""
+        return self.iteration(iteration) / "values.parquet"
+
+    def value(self, iteration: int) -> Path:
+        """Value model after an iteration, from 1 on (PPO with a value model)."""
+        return self.iteration(iteration) / "value"
+
     def policy(self, iteration: int) -> Path:
         """Policy after an iteration; 0: the start."""
         if iteration == 0:
@@ -104,6 +142,11 @@ class RunFiles:
             if iteration == 0
             else self.iteration(iteration) / "prm"
         )
+
+    def trained(self, iteration: int, stages: Iterable[str]) -> list[Path]:
+        """Weights after an iteration, of the models that these stages train."""
+        places = {"policy": self.policy, "prm": self.prm, "value": self.value}
+        return [places[stage](iteration) for stage in stages]
 
     def metrics(self, iteration: int, stage: str) -> Path:
         """Figures of one stage, flat numbers."""
@@ -146,6 +189,11 @@ class RunFiles:
     def report(self) -> Path:
         """The report's page."""
         return self.root / "report" / "report.html"
+
+    @property
+    def crate(self) -> Path:
+        """The run's record as a Workflow Run RO-Crate."""
+        return self.root / "ro-crate.zip"
 
 
 def unfinished_of(output: Path) -> Path:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,25 @@ PROMPTS = pa.schema(
         ("data_source", pa.string()),
     ]
 )
+DROPPED = pa.schema(
+    [
+        ("split", pa.string()),  # "train", "validation" or "demonstrations"
+        ("source", pa.string()),
+        ("row", pa.int64()),  # in its table, from 0 on
+        ("prompt_id", pa.string()),  # "" for a malformed row
+        ("reason", pa.string()),  # malformed, duplicate, in_benchmark, too_long, too_easy, ...
+        ("detail", pa.string()),  # what is wrong, or the problem and the words that it matched
+        ("quote", pa.string()),  # how the row, or the problem, begins
+    ]
+)
+DIFFICULTY = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("num_judged", pa.int32()),
+        ("num_correct", pa.int32()),
+        ("response_length", pa.float64()),  # mean, in tokens
+    ]
+)
 DEMONSTRATIONS = pa.schema([("prompt", pa.list_(_MESSAGE)), ("response", pa.string())])
 ROLLOUTS = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32())])
 OUTCOMES = pa.schema([*_KEY, *_VERDICT, ("seconds", pa.float64())])
@@ -52,6 +71,26 @@ REWARDS = pa.schema(
     [
         *_KEY,
         ("implicit_reward", pa.list_(pa.float32())),
+        ("reference_logprobs", pa.list_(pa.float32())),
+    ]
+)
+VALUES = pa.schema([*_KEY, ("values", pa.list_(pa.float32()))])
+# Responses with outcomes, as people exchange them (`prime labelled`, prm.offline.file).
+LABELLED_TEXTS = pa.schema(
+    [
+        *_KEY,
+        ("prompt", pa.list_(_MESSAGE)),
+        ("response", pa.string()),
+        ("outcome", pa.float64()),
+        ("finished", pa.bool_()),  # false: cut, without EOS
+    ]
+)
+LABELLED = pa.schema(
+    [
+        *_KEY,
+        ("prompt_tokens", pa.list_(pa.int32())),
+        ("response_tokens", pa.list_(pa.int32())),
+        ("outcome", pa.float64()),
         ("reference_logprobs", pa.list_(pa.float32())),
     ]
 )
@@ -64,6 +103,23 @@ EVALUATION = pa.schema(
         *_VERDICT,
     ]
 )
+# Where the responses are scored as well: the PRM's log-odds that the response is right.
+SCORED_EVALUATION = pa.schema([*EVALUATION, ("score", pa.float64())])
+
+
+_RATED = {
+    "whole": [("log_odds", pa.float64())],
+    "step": [("steps", pa.list_(pa.string())), ("step_rewards", pa.list_(pa.float32()))],
+    "token": [("tokens", pa.list_(pa.string())), ("token_rewards", pa.list_(pa.float32()))],
+}
+
+
+def rated(granularity: str) -> pa.Schema:
+    """Columns of responses that a PRM has rated: whole, step or token, the coarser ones too."""
+    kinds = list(_RATED)
+    wanted = kinds[: kinds.index(granularity) + 1]
+    rewards = [column for kind in wanted for column in _RATED[kind]]
+    return pa.schema([*_KEY, ("response", pa.string()), ("outcome", pa.float64()), *rewards])
 
 
 class TableError(ValueError):
@@ -101,6 +157,40 @@ def write_table(path: Path, rows: pd.DataFrame | list[dict[str, Any]], schema: p
     table = table.replace_schema_metadata(None)  # pandas' note of its own version is not data
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+@contextmanager
+def table_writer(
+    path: Path, schema: pa.Schema
+) -> Iterator[Callable[[Sequence[dict[str, Any]]], None]]:
+    """Write a table too large for memory: some rows a call; whole in the end, or not at all."""
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+
+        def write(rows: Sequence[dict[str, Any]]) -> None:
+            if rows:
+                writer.write_table(pa.Table.from_pylist(list(rows), schema))
+
+        yield write
+
+
+def stream_table(path: Path, schema: pa.Schema) -> Iterator[list[dict[str, Any]]]:
+    """Rows of a table of this schema, some at a time. Raises TableError naming the file."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.schema_arrow.names != schema.names:
+                raise TableError(f"{path}: columns {file.schema_arrow.names}, not {schema.names}")
+            for batch in file.iter_batches(1024):
+                yield batch.to_pylist()
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such table; run the stage that writes it") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TableError(
+            f"{path}: not a complete parquet file ({reason}); delete it and run again"
+        ) from None
 
 
 def write_json(path: Path, values: Any) -> None:

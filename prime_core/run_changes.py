@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -47,38 +48,61 @@ def is_changeable(key: str) -> bool:
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("changeable"):
             return True
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            section = field.annotation
-        else:
+        sections = [kind for kind in _kinds(field.annotation) if issubclass(kind, BaseModel)]
+        if not sections:
             return False
+        section = sections[0]
     return False
+
+
+def _kinds(annotation: Any) -> list[type]:
+    """The types that a field may have: of `Offline | None` both."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    return [kind for kind in kinds if isinstance(kind, type)]
 
 
 def affected(key: str, files: RunFiles, old: Settings, new: Settings) -> list[Path]:
     """The first files that a setting enters."""
+    first = new.start + 1
     if key.startswith("evaluation.benchmarks."):
-        name = key.removeprefix("evaluation.benchmarks.").rpartition(".")[0]
-        return _evaluations(name, files, old, new)
-    if key.startswith("model."):
+        return _evaluations(key.removeprefix("evaluation.benchmarks."), files, old, new)
+    if key.startswith("model.") or key == "init_from":
         return [files.base_model]
     if key == "seed":
-        return [files.base_model, files.train]
-    if key.startswith("data."):
+        return [files.base_model, files.train, files.candidates]
+    tried = sorted(files.difficulty(0).parent.glob("*.parquet"))
+    if key.startswith("data.difficulty.accuracy_"):
         return [files.train]
+    if key.startswith("data.difficulty"):
+        return [files.train, *tried]
+    if key.startswith("data."):
+        return [files.train, files.candidates]
     if key.startswith("sft."):
         return [files.policy(0)]
     if key == "prm.path":
         return [files.prm(0)]
+    if key == "prm.reference_path":
+        return [files.prm_reference, files.labelled, files.shard_count(first)]
+    if key.startswith("prm.offline"):
+        return [files.prm(0), files.labelled]
     if key.startswith("verification."):
         judged = (files.root / "evaluations").glob("*/*.json")
-        return [files.iteration(1) / "outcomes", *judged]
+        return [files.iteration(first) / "outcomes", *judged, *tried]
+    if key == "rollout.sampler":
+        return [files.shard_count(first), *tried]
+    if key.startswith("value.") and old.policy.adv_estimator != "gae":
+        return []  # nothing has read it
     if key in ("run", "results", "evaluation.benchmarks"):
         return []
-    return [files.shard_count(1)]
+    return [files.shard_count(first)]
 
 
-def _evaluations(name: str, files: RunFiles, old: Settings, new: Settings) -> list[Path]:
-    """Finished evaluations of a benchmark whose own settings change; none where it is new."""
-    if name not in old.evaluation.benchmarks or name not in new.evaluation.benchmarks:
-        return []
-    return sorted((files.root / "evaluations").glob(f"*/{name}.json"))
+def _evaluations(key: str, files: RunFiles, old: Settings, new: Settings) -> list[Path]:
+    """Finished evaluations of a benchmark whose own settings change; none where it is new.
+
+    key: such as math-500.temperature or math-500.columns.prompt; names may hold dots, too.
+    """
+    both = old.evaluation.benchmarks.keys() & new.evaluation.benchmarks.keys()
+    names = [name for name in both if key.startswith(f"{name}.")]
+    folder = files.root / "evaluations"
+    return sorted(path for name in names for path in folder.glob(f"*/{name}.json"))

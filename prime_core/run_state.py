@@ -11,11 +11,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from prime_core.branching import describe
 from prime_core.config import SettingsError, dump_settings, load_settings
 from prime_core.layout import RunFiles, unfinished_of
 from prime_core.lease import Lease
 from prime_core.lease import RunBusy as RunBusy
+from prime_core.prm_files import scorers
 from prime_core.provenance import record_start
 from prime_core.rollouts import write_text
 from prime_core.run_changes import refused_changes
@@ -30,6 +33,7 @@ class RunState:
         self.settings, self.files = settings, RunFiles(settings.run_dir)
         self._lease = Lease(self.files.root / ".locks" / "workflow", self.files.root)
         self._refuse_changes()
+        self._refuse_origin()
 
     def is_last(self, iteration: int) -> bool:
         """Whether an iteration's weights are among the newest that are kept."""
@@ -53,7 +57,7 @@ class RunState:
         """
         wanted = [
             (iteration, benchmark)
-            for iteration in range(self.settings.iterations + 1)
+            for iteration in range(self.settings.start, self.settings.iterations + 1)
             for benchmark in self.settings.evaluation.benchmarks
             if iteration % self.settings.evaluation.every == 0
             or iteration == self.settings.iterations
@@ -75,16 +79,17 @@ class RunState:
         """
         self.hold()
         self._refuse_changes()
+        origin = self._refuse_origin()
         write_text(self.files.config, dump_settings(self.settings))
-        record_start(self.files.provenance, self.settings)
+        record_start(self.files.provenance, self.settings, origin)
 
     def end(self) -> None:
         """Remove what killed workflows leave: weights no longer needed, unfinished folders."""
         last_user = 1 + self.settings.rollout.lag
-        for iteration in range(1, self.settings.iterations):
+        for iteration in self.settings.own_iterations[:-1]:  # a branch keeps what it started from
             used = self.files.metrics(iteration + last_user, "policy").exists()
             if used and not self.is_kept(iteration):
-                for folder in (self.files.policy(iteration), self.files.prm(iteration)):
+                for folder in self.files.trained(iteration, self.settings.trained):
                     shutil.rmtree(folder, ignore_errors=True)
         for pattern in (".*.tmp", ".*.old"):
             for leftover in list(self.files.root.rglob(pattern)):
@@ -99,14 +104,19 @@ class RunState:
     def _made_in_steps(self) -> Iterator[tuple[Path, Path]]:
         """Output and figures of each stage that may be stopped inside."""
         yield self.files.policy(0), self.files.setup_metrics("sft")
-        for iteration in range(1, self.settings.iterations + 1):
-            yield self.files.policy(iteration), self.files.metrics(iteration, "policy")
-            yield self.files.prm(iteration), self.files.metrics(iteration, "prm")
+        yield self.files.prm(0), self.files.setup_metrics("prm_offline")
+        for iteration in self.settings.own_iterations:
+            for stage in self.settings.trained:
+                (folder,) = self.files.trained(iteration, [stage])
+                yield folder, self.files.metrics(iteration, stage)
 
     def _can_evaluate(self, iteration: int, benchmark: str) -> bool:
         done = self.files.evaluation(iteration, benchmark).exists()
         finished = iteration > 0 and self.files.metrics(iteration, "policy").exists()
-        gone = finished and not self.files.policy(iteration).exists()
+        needed = [self.files.policy(iteration)]
+        if self.settings.evaluation.benchmarks[benchmark].scorer:
+            needed += scorers(self.settings, self.files, iteration)
+        gone = finished and not all(path.exists() for path in needed)
         if gone and not done:
             print(
                 f"no evaluation of '{benchmark}' at iteration {iteration}: its weights are gone "
@@ -115,6 +125,12 @@ class RunState:
             )
         return done or not gone
 
+    def _refuse_origin(self) -> dict[str, Any]:
+        """What is to be recorded of the run that this one goes on from, until it is taken over."""
+        if not self.settings.init_from or self.files.setup_metrics("branch").exists():
+            return {}
+        return describe(self.settings, self.files)
+
     def _refuse_changes(self) -> None:
         if not self.files.config.exists():
             return
@@ -122,7 +138,8 @@ class RunState:
         if changes:
             raise SettingsError(
                 f"{self.files.root} holds finished work that these settings would change: "
-                f"{'; '.join(changes)}. Give the run another name (--config run=NAME), set the "
+                f"{'; '.join(changes)}. Give the run another name (--config run=NAME; with "
+                f"init_from={self.settings.run}@ITERATION it goes on from one of these), set the "
                 f"keys back, or delete {self.files.root}"
             )
 

@@ -8,10 +8,11 @@ Reading settings from files and the command line is `prime_core.config`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from prime_core.settings_data import Data
 from prime_core.settings_evaluation import Evaluation
@@ -19,9 +20,11 @@ from prime_core.settings_lora import Lora
 from prime_core.settings_optimizer import Optimizer
 from prime_core.settings_policy import Policy
 from prime_core.settings_prm import Prm
+from prime_core.settings_reproduction import Reproduction
 from prime_core.settings_rollout import Rollout
 from prime_core.settings_section import CHANGEABLE, NAME_PATTERN, Section
 from prime_core.settings_training import Training
+from prime_core.settings_value import Value
 
 
 class BuildModel(Section):
@@ -142,6 +145,12 @@ class Settings(Section):
     iterations: int = Field(
         16, ge=0, description="RL iterations. Paper: 592.", json_schema_extra=CHANGEABLE
     )
+    init_from: str | None = Field(
+        None,
+        description="RUN@ITERATION: go on from an iteration of another run, a name in the same "
+        "results folder or a path; 0: share its data and its models alone. Iterations count on: "
+        "the first own one is ITERATION + 1. null: a run of its own.",
+    )
     max_gpu_hours: float | None = Field(
         None,
         gt=0,
@@ -163,20 +172,43 @@ class Settings(Section):
     filter: Filter = Field(default_factory=Filter)
     prm: Prm = Field(default_factory=Prm)
     policy: Policy = Field(default_factory=Policy)
+    value: Value = Field(default_factory=Value)
     training: Training = Field(default_factory=Training)
     evaluation: Evaluation = Field(default_factory=Evaluation)
     checkpoints: Checkpoints = Field(default_factory=Checkpoints)
+    reproduction: Reproduction = Field(default_factory=Reproduction)
+
+    @field_validator("init_from")
+    @classmethod
+    def _names_run_and_iteration(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r".+@[0-9]+", value):
+            raise ValueError(f"expected RUN@ITERATION, such as quickstart@8, got '{value}'")
+        return value
 
     @model_validator(mode="after")
     def _combinations(self) -> Settings:
         prm = self.prm
-        if prm.prm_update == "frozen" and prm.path is None:
+        untrained = prm.path is None and prm.offline is None and self.start == 0
+        if prm.prm_update == "frozen" and untrained:
             raise ValueError(
-                "prm.prm_update 'frozen' needs prm.path: a PRM equal to its reference gives zero "
-                "rewards for ever; name a PRM that was trained before"
+                "prm.prm_update 'frozen' needs prm.path or prm.offline: a PRM equal to its "
+                "reference gives zero rewards for ever; name a PRM that was trained before, or "
+                "responses to train it on"
+            )
+        if self.iterations < self.start:
+            raise ValueError(
+                f"iterations {self.iterations} is less than init_from's: '{self.init_from}' counts "
+                "on from there"
             )
         if prm.prm_update == "none" and self.policy.outcome_coef == 0:
             raise ValueError("prm.prm_update 'none' with policy.outcome_coef 0 leaves no reward")
+        for name, benchmark in self.evaluation.benchmarks.items():
+            if benchmark.scorer and prm.prm_update == "none":
+                raise ValueError(
+                    f"evaluation.benchmarks.{name}.scorer 'prm' needs a PRM, and prm.prm_update "
+                    "'none' has none"
+                )
+        self.value.check_with(self.policy, prm)
         if self.sft.enabled and self.data.source == "files" and self.data.sft is None:
             raise ValueError(
                 "sft.enabled needs data.sft, a file of demonstrations, or set it false"
@@ -199,6 +231,27 @@ class Settings(Section):
                 "float32 copy of the weights and loses small updates"
             )
         return self
+
+    @property
+    def has_value_model(self) -> bool:
+        """Whether a value model is trained beside the policy (PPO)."""
+        return self.policy.adv_estimator == "gae" and self.value.source == "model"
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Stages that train a model in each iteration, the policy first."""
+        prm = ("prm",) if self.prm.prm_update in ("after", "before") else ()
+        return ("policy", *prm, *(("value",) if self.has_value_model else ()))
+
+    @property
+    def start(self) -> int:
+        """The iteration that the run's own ones come after: 0, or that of init_from."""
+        return int(self.init_from.rpartition("@")[2]) if self.init_from else 0
+
+    @property
+    def own_iterations(self) -> range:
+        """Numbers of the run's own iterations: a branch counts on from its origin's."""
+        return range(self.start + 1, self.iterations + 1)
 
     @property
     def num_last_kept(self) -> int:

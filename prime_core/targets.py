@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
+from prime_core.branching import taken_folders, taken_tables
 from prime_core.layout import RunFiles
+from prime_core.prm_files import first_reference, linked_prms, scorers, trains_first_prm
 from prime_core.run_state import RunState
 from prime_core.schedule import sampling_policy
 from prime_core.settings import Settings
@@ -17,8 +21,7 @@ class Targets:
         """Shard numbers are read once an iteration: each is asked for many times."""
         self.settings, self.files, self.state = settings, files, state
         self._shards_a_round: dict[int, int] = {}
-        update = settings.prm.prm_update
-        self.has_rewards, self.has_updates = update != "none", update in ("after", "before")
+        self.has_rewards = settings.prm.prm_update != "none"
 
     def shards_a_round(self, iteration: int) -> int:
         """Shards of each round of an iteration."""
@@ -60,6 +63,22 @@ class Targets:
             "carried": self.carried(iteration),
         }
 
+    def values(self, wildcards: Any) -> list[str]:
+        """What PPO's policy update waits for: values of the batch; nothing without a value model.
+
+        Takes wildcards, as rules give them.
+        """
+        values = self.files.values(int(wildcards.iteration))
+        return [str(values)] if self.settings.has_value_model else []
+
+    def previous_value(self, wildcards: Any) -> str:
+        """The value model that an iteration trains, or the first policy, which it is made of.
+
+        Takes wildcards, as rules give them.
+        """
+        iteration = int(wildcards.iteration)
+        return str(self.files.value(iteration - 1) if iteration > 1 else self.files.policy(0))
+
     @property
     def frozen_policy(self) -> list[str]:
         """The first policy, where adapters are trained beside its weights."""
@@ -70,36 +89,72 @@ class Targets:
         """The first PRM, where adapters are trained beside its weights."""
         return [str(self.files.prm(0))] if self.settings.prm.lora else []
 
+    @property
+    def trains_first_prm(self) -> bool:
+        """Whether the run trains its first PRM itself (prm.offline)."""
+        return trains_first_prm(self.settings)
+
+    def linked_prms(self, root: str) -> list[str]:
+        """PRM models that are linked beside the first policy; root may hold wildcards."""
+        return [str(path) for path in linked_prms(self.settings, RunFiles(Path(root)))]
+
+    def first_reference(self, root: str) -> str:
+        """The frozen reference of the first PRM; root may hold wildcards."""
+        return str(first_reference(self.settings, RunFiles(Path(root))))
+
     def earlier_rounds(self, iteration: int, shard: int) -> list[str]:
         """What sampling looks at first: rollouts and outcomes of the rounds before it."""
         a_round = self.shards_a_round(iteration)
         earlier = shard // a_round * a_round
         return self.rollouts(iteration)[:earlier] + self.outcomes(iteration)[:earlier]
 
+    def scorers(self, wildcards: Any) -> list[str]:
+        """The PRM and its reference that score an evaluation's responses; nothing without scorer.
+
+        Takes wildcards, as rules give them.
+        """
+        chosen = self.settings.evaluation.benchmarks.get(wildcards.benchmark)
+        if chosen is None or chosen.scorer is None:
+            return []
+        return [str(path) for path in scorers(self.settings, self.files, int(wildcards.iteration))]
+
+    def tried(self, root: str) -> list[str]:
+        """Shards of the trial that training problems are chosen by; root may hold wildcards."""
+        difficulty = self.settings.data.difficulty
+        shards = range(difficulty.num_shards if difficulty else 0)
+        return [str(RunFiles(Path(root)).difficulty(shard)) for shard in shards]
+
     def setup(self) -> list[str]:
         """What is made once."""
         return [str(path) for path in (self.files.train, self.files.policy(0), self.files.prm(0))]
 
     def learned(self, iteration: int) -> list[str]:
-        """What stands at the end of an iteration: figures of its policy and of its PRM."""
-        stages = ("policy", "prm") if self.has_updates else ("policy",)
-        return [str(self.files.metrics(iteration, stage)) for stage in stages]
+        """What stands at the end of an iteration: figures of the models that it trained."""
+        return [str(self.files.metrics(iteration, stage)) for stage in self.settings.trained]
 
     def iteration(self, iteration: int) -> list[str]:
         """Tables of an iteration, and its weights where it is among the last."""
         targets = [*self.rollouts(iteration), *self.outcomes(iteration)]
         targets += [str(self.files.batch(iteration)), *self.rewards(iteration)]
+        targets += [str(self.files.values(iteration))] if self.settings.has_value_model else []
         targets += self.learned(iteration)
         if self.state.is_last(iteration):
-            targets += [str(self.files.policy(iteration))]
-            targets += [str(self.files.prm(iteration))] if self.has_updates else []
+            targets += [str(path) for path in self.files.trained(iteration, self.settings.trained)]
         return targets
 
     @cached_property
     def iterations(self) -> list[str]:
         """Of all iterations, ascending: Snakemake's recursion is then one iteration deep."""
-        numbers = range(1, self.settings.iterations + 1)
+        numbers = self.settings.own_iterations
         return [target for number in numbers for target in self.iteration(number)]
+
+    def branch_folders(self, root: str) -> list[str]:
+        """Weights that a branch has from its origin; root may hold wildcards."""
+        return [str(path) for path in taken_folders(self.settings, RunFiles(Path(root)))]
+
+    def branch_tables(self, root: str) -> list[str]:
+        """Tables that a branch has from its origin; root may hold wildcards."""
+        return [str(path) for path in taken_tables(self.settings, RunFiles(Path(root)))]
 
     @cached_property
     def evaluations(self) -> list[str]:
@@ -109,4 +164,5 @@ class Targets:
     @cached_property
     def all(self) -> list[str]:
         """Everything."""
-        return [*self.setup(), *self.iterations, *self.evaluations, str(self.files.report)]
+        report = [str(self.files.report), str(self.files.crate)]
+        return [*self.setup(), *self.iterations, *self.evaluations, *report]

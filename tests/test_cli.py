@@ -16,7 +16,11 @@ from prime_core import cli
 from prime_core.cli import main, sentence
 from prime_core.stages.configure import schema_text
 
-STAGES = ["build", "prepare", "sft", "sample", "verify", "select", "score", "prm", "policy"]
+STAGES = [
+    *("build", "prepare", "sft", "difficulty", "band"),
+    *("sample", "verify", "select", "score", "prm"),
+    *("values", "value", "policy"),
+]
 
 
 def prime(*words: str, debug: bool = False) -> subprocess.CompletedProcess[str]:
@@ -54,11 +58,12 @@ def test_every_command_has_help_and_so_has_every_option(name):
         assert isinstance(option, click.Argument) or getattr(option, "help", None), option.name
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [*STAGES, "branch"])
 def test_every_stage_refuses_a_folder_that_is_no_run_in_one_sentence(name, tmp_path):
     words = [name, "--run", str(tmp_path / "nowhere")]
-    words += [] if name in ("build", "prepare", "sft") else ["--iteration", "1"]
-    words += ["--shard", "0"] if name in ("sample", "verify") else []
+    once = ("build", "prepare", "sft", "branch", "difficulty", "band")
+    words += [] if name in once else ["--iteration", "1"]
+    words += ["--shard", "0"] if name in ("sample", "verify", "difficulty") else []
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 1
     assert done.stderr == (

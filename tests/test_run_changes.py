@@ -23,6 +23,7 @@ CHANGEABLE = {
     "sft.micro_batch_size": 1,
     "prm.micro_batch_size": 1,
     "policy.micro_batch_size": 1,
+    "value.micro_batch_size": 1,
     "training.zero_stage": 1,
     "training.gradient_checkpointing": True,
     "training.offload_optimizer": "cpu",
@@ -33,6 +34,8 @@ CHANGEABLE = {
     "evaluation.every": 5,
     "checkpoints.keep_last": 5,
     "checkpoints.save_freq": 3,
+    "reproduction.of": "rloo-240",
+    "reproduction.accuracies": [0.5],
 }
 # A setting, and what it is refused for once it exists.
 FIXED = [
@@ -115,6 +118,17 @@ def test_a_setting_may_change_while_only_earlier_files_are_there(key, value, ear
     assert refused_changes(settings_with({}), changed, finished(tmp_path, earlier)) == []
 
 
+@pytest.mark.parametrize(("key", "value"), [("path", "other"), ("optimizer.learning_rate", 0.5)])
+def test_settings_of_values_are_fixed_where_they_were_read(key, value, tmp_path):
+    files, change = everything(tmp_path), {f"value.{key}": value}
+    assert refused_changes(settings_with({}), settings_with(change), files) == []
+    ppo = {"policy.adv_estimator": "gae"}
+    (refusal,) = refused_changes(settings_with(ppo), settings_with(ppo | change), files)
+    assert refusal.startswith(f"value.{key}: ")
+    both = refused_changes(settings_with({}), settings_with(ppo | change), files)
+    assert both == ["policy.adv_estimator: 'rloo' -> 'gae'"]
+
+
 def test_all_refused_changes_are_named_in_order(tmp_path):
     new = settings_with({"seed": 1, "prm.beta": 0.5, "iterations": 9})
     refused = refused_changes(settings_with({}), new, everything(tmp_path))
@@ -142,6 +156,19 @@ def test_a_benchmark_that_was_evaluated_keeps_its_own_settings(name, tmp_path):
     finish_evaluation(files, name)
     key = f"evaluation.benchmarks.{name}.temperature"
     assert refused_changes(old, new, files) == [f"{key}: 0.0 -> 1.0"]
+
+
+def test_so_do_the_columns_of_its_table(tmp_path):
+    files = everything(tmp_path)
+    finish_evaluation(files, "gpqa-1.1")
+    finish_evaluation(files, "gpqa-1")
+    keys = {"file": "gpqa.jsonl", "columns": {"prompt": "a"}}
+    old, new = (
+        settings_with({"evaluation": {"benchmarks": {"gpqa-1.1": keys | {"columns": columns}}}})
+        for columns in ({"prompt": "a"}, {"prompt": "b"})
+    )
+    key = "evaluation.benchmarks.gpqa-1.1.columns.prompt"
+    assert refused_changes(old, new, files) == [f"{key}: 'a' -> 'b'"]
 
 
 def test_verification_settings_are_fixed_once_an_evaluation_was_judged_by_them(tmp_path):

@@ -1,6 +1,7 @@
 """A run between its starts: who holds it, which weights stay, what is still to be evaluated."""
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +175,24 @@ def test_an_evaluation_is_left_out_where_the_weights_are_gone(tmp_path, capsys):
     assert capsys.readouterr().err == (
         "no evaluation of 'b' at iteration 1: its weights are gone (checkpoints.save_freq)\n"
     )
+
+
+def test_an_evaluation_that_the_prm_scores_needs_its_weights_too(tmp_path):
+    scored = {"n_samples_per_prompt": 2, "scorer": "prm"}
+    settings = settings_of(
+        tmp_path,
+        iterations=2,
+        evaluation__every=1,
+        evaluation__benchmarks={"plain": {}, "scored": scored},
+    )
+    files = RunFiles(settings.run_dir)
+    finish_iteration(files, 1)
+    files.reference.mkdir(parents=True)
+    assert (1, "scored") in RunState(settings).evaluations()
+    shutil.rmtree(files.prm(1))
+    due = RunState(settings).evaluations()
+    assert (1, "plain") in due
+    assert (1, "scored") not in due
 
 
 def test_the_end_removes_weights_that_are_neither_kept_nor_needed(tmp_path):

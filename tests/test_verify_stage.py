@@ -92,6 +92,7 @@ def test_a_shard_without_rollouts_has_an_empty_table(tmp_path: Path) -> None:
     assert len(read_table(files.outcomes(1, 0), OUTCOMES)) == 0
 
 
+@pytest.mark.slow
 def test_a_stage_killed_five_times_gives_the_table_of_an_undisturbed_one(tmp_path: Path) -> None:
     num_rows = 12_000
     calm, killed = (make_run(tmp_path / name, num_rows) for name in ("calm", "killed"))

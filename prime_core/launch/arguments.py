@@ -6,15 +6,19 @@ that the workflow will see, refused with the same sentences.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from prime_core.config import SettingsError, expand_dotted, load_yaml, parse_settings
+from prime_core.config import SettingsError, expand_dotted, load_yaml, merged, parse_settings
 from prime_core.settings import Settings
 
+# The target that is a workflow of many runs (prime_core.ablations).
+ABLATIONS = "ablations"
 DEFAULT_CONFIG = Path("configs/quickstart.yaml")
 _CONFIGFILES = ("--configfile", "--configfiles")
 _OVERRIDES = ("--config", "-C")
@@ -38,11 +42,24 @@ def asked_settings(arguments: Sequence[str]) -> Settings:
             folder = Path(value)
     raw: dict[str, Any] = {}
     for path in configfiles or [DEFAULT_CONFIG]:
-        raw = _merged(raw, expand_dotted(load_yaml(path)))
+        raw = merged(raw, expand_dotted(load_yaml(path)))
     source = ", ".join(map(str, configfiles or [DEFAULT_CONFIG]))
-    raw = _merged(raw, expand_dotted(overrides))
+    raw = merged(raw, expand_dotted(overrides))
     settings = parse_settings(raw, f"{source} and --config" if overrides else source)
     return settings.model_copy(update={"results": str(folder / settings.results)})
+
+
+def asks_for_ablations(arguments: Sequence[str]) -> bool:
+    """Whether `ablations` is among Snakemake's targets, and not an option's value alone."""
+    return ABLATIONS in arguments and ABLATIONS in as_snakemake_reads(arguments).targets
+
+
+def as_snakemake_reads(arguments: Sequence[str]) -> Any:
+    """Snakemake's command line as it reads it itself, profiles included."""
+    from snakemake.cli import parse_args  # a tenth of a second that an ordinary run need not spend
+
+    with redirect_stderr(io.StringIO()):  # it has said before which profile it uses
+        return parse_args(list(arguments))[1]
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -69,13 +86,3 @@ def _override(text: str) -> dict[str, Any]:
         return {key: yaml.safe_load(value)}
     except yaml.YAMLError as error:
         raise SettingsError(f"--config {text}: not readable as YAML: {error}") from None
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`, mapping by mapping, as Snakemake merges its settings."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        merged[key] = _merged(below, value) if both and below is not None else value
-    return merged

@@ -16,9 +16,10 @@ from typing import Literal
 
 import click
 
-from prime_core import hub
+from prime_core import hub, table_files
 from prime_core.gguf_files import GgufError, is_gguf, read_header
 from prime_core.launch.arguments import asked_settings
+from prime_core.prm_files import trains_first_prm
 from prime_core.settings import Settings
 
 _LFS = b"version https://git-lfs"
@@ -30,16 +31,19 @@ class FetchError(ValueError):
 
 @dataclass(frozen=True)
 class Need:
-    """A model or a table that the settings name. key: where they name it."""
+    """A model or a table that the settings name. key: where they name it; split: a table's use."""
 
     key: str
     path: str
     kind: Literal["model", "table"]
+    split: str = "benchmark"
 
     @property
     def is_on_hub(self) -> bool:
         """Whether it is an id of the hub and no folder."""
-        return self.kind == "model" and hub.is_hub_id(self.path)
+        if self.kind == "table":
+            return table_files.is_on_hub(self.path)
+        return hub.is_hub_id(self.path)
 
 
 @dataclass(frozen=True)
@@ -80,27 +84,42 @@ def missing(settings: Settings, to: Path | None = None) -> list[str]:
 
 
 def needs(settings: Settings) -> Iterator[Need]:
-    """Models and tables that the settings name."""
-    if settings.model.path is not None:
+    """Models and tables that the settings name; a branch has its start from its origin."""
+    if settings.model.path is not None and not settings.init_from:
         yield Need("model.path", settings.model.path, "model")
-    if settings.prm.path is not None and settings.prm.prm_update != "none":
-        yield Need("prm.path", settings.prm.path, "model")
-    if settings.data.source == "files":
+    yield from _prm_needs(settings)
+    if settings.value.path is not None and settings.has_value_model and settings.start == 0:
+        yield Need("value.path", settings.value.path, "model")
+    if settings.data.source == "files" and not settings.init_from:
         for name in ("train", "validation", *(["sft"] if settings.sft.enabled else [])):
             path = getattr(settings.data, name)
             if path is not None:
-                yield Need(f"data.{name}", path, "table")
+                yield Need(f"data.{name}", path, "table", name)
+        for name, source in settings.data.sources.items():
+            yield Need(f"data.sources.{name}.file", source.file, "table", "train")
+        for place in settings.data.contamination.files:
+            yield Need("data.contamination.files", place, "table")
     for name, benchmark in settings.evaluation.benchmarks.items():
         if benchmark.file != "validation":
             yield Need(f"evaluation.benchmarks.{name}.file", benchmark.file, "table")
 
 
+def _prm_needs(settings: Settings) -> Iterator[Need]:
+    """What the process reward model comes from, where there is one."""
+    prm, trains = settings.prm, trains_first_prm(settings)
+    has_prm = prm.prm_update != "none" or trains
+    if prm.path is not None and has_prm and settings.start == 0:
+        yield Need("prm.path", prm.path, "model")
+    if prm.reference_path is not None and has_prm:
+        yield Need("prm.reference_path", prm.reference_path, "model")
+    if prm.offline is not None and trains:
+        yield Need("prm.offline.file", prm.offline.file, "table", "train")
+
+
 def look(need: Need, to: Path | None, fetch: bool) -> Found:
     """Where it is and how large; a model of the hub is fetched first where `fetch` says so."""
     if need.kind == "table":
-        problem = _table_problem(Path(need.path))
-        size = 0 if problem else Path(need.path).stat().st_size
-        return Found(need, size, "" if problem else need.path, problem)
+        return _look_at_table(need, to, fetch)
     if is_gguf(need.path):
         return _look_at_gguf(need)
     folder = Path(need.path)
@@ -111,10 +130,23 @@ def look(need: Need, to: Path | None, fetch: bool) -> Found:
             return Found(need, problem=str(error))
     elif not folder.is_dir():
         return Found(need, problem=f"{need.path}: no such folder; expected a Hugging Face model")
-    parts = hub.incomplete_parts(folder, needs_tokenizer=need.key == "model.path")
+    with_tokenizer = need.key in ("model.path", "value.path")
+    parts = hub.incomplete_parts(folder, needs_tokenizer=with_tokenizer)
     if parts:
         return Found(need, problem=f"{need.path}: {parts[0]}")
     return Found(need, hub.model_size(folder), str(folder))
+
+
+def _look_at_table(need: Need, to: Path | None, fetch: bool) -> Found:
+    try:
+        paths = table_files.find_tables(need.path, need.split, to, local_only=not fetch)
+    except (hub.HubError, table_files.TableFilesError) as error:
+        return Found(need, problem=str(error))
+    for path in paths:
+        if problem := _table_problem(path):
+            return Found(need, problem=problem)
+    place = str(paths[0] if len(paths) == 1 else paths[0].parent)
+    return Found(need, sum(path.stat().st_size for path in paths), place)
 
 
 def _look_at_gguf(need: Need) -> Found:
@@ -174,7 +206,7 @@ def _first_line_problem(path: Path) -> str:
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
             first = next((line for line in lines if line.strip()), "")
-        if isinstance(json.loads(first), dict):
+        if first.lstrip().startswith("[") or isinstance(json.loads(first), dict):
             return ""
     except (ValueError, EOFError, gzip.BadGzipFile, RecursionError):
         pass

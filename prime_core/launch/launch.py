@@ -17,7 +17,7 @@ from typing import Any
 from prime_core.config import SettingsError
 from prime_core.launch import slurm
 from prime_core.launch.allocation import ALLOCATION_FILE, load_allocation
-from prime_core.launch.arguments import asked_settings
+from prime_core.launch.arguments import asked_settings, asks_for_ablations
 from prime_core.launch.controller import Controller
 from prime_core.launch.fetch import missing
 from prime_core.launch.holder import alive_holder
@@ -55,6 +55,11 @@ def run(options: Options, arguments: Sequence[str]) -> None:
     SlurmError when Slurm refuses.
     """
     passed = translated(arguments)
+    if asks_for_ablations(passed):
+        raise SettingsError(
+            "prime launch starts one run; `snakemake ablations --profile slurm` starts those of "
+            "the ablations, each with a controller of its own (docs/ablations.md)"
+        )
     settings = asked_settings(passed)
     RunState(settings)  # refuses what would change finished work
     refuse_missing(settings, passed)

@@ -33,7 +33,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Progress:
-    """done of `iterations`; ended_at: when each of the done ones ended, seconds since 1970."""
+    """done of `iterations`, an origin's included; ended_at: when each own one that is done ended,
+    seconds since 1970.
+    """
 
     iterations: int
     done: int
@@ -57,12 +59,12 @@ def read_progress(files: RunFiles) -> Progress:
     """Raises SettingsError when the folder is not a run's."""
     settings = load_settings(files.config)
     ends = []
-    for iteration in range(1, settings.iterations + 1):
+    for iteration in settings.own_iterations:
         results = _results(files, settings, iteration)
         if not all(path.exists() for path in results):
             break
         ends.append(max(path.stat().st_mtime for path in results))
-    done = len(ends)
+    done = settings.start + len(ends)
     return Progress(
         iterations=settings.iterations,
         done=done,
@@ -102,9 +104,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _results(files: RunFiles, settings: Settings, iteration: int) -> list[Path]:
-    updates = settings.prm.prm_update in ("after", "before")
-    stages = ("policy", "prm") if updates else ("policy",)
-    return [files.metrics(iteration, stage) for stage in stages]
+    return [files.metrics(iteration, stage) for stage in settings.trained]
 
 
 def _current(files: RunFiles, settings: Settings, iteration: int) -> dict[str, str]:
@@ -116,6 +116,7 @@ def _current(files: RunFiles, settings: Settings, iteration: int) -> dict[str, s
         "verify": [files.outcomes(iteration, shard) for shard in shards],
         "select": [files.batch(iteration)],
         "score": [files.rewards(iteration)] if settings.prm.prm_update != "none" else [],
+        "values": [files.values(iteration)] if settings.has_value_model else [],
         **{path.stem: [path] for path in reversed(_results(files, settings, iteration))},
     }
     return {

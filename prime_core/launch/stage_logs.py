@@ -47,9 +47,9 @@ def result_of(files: RunFiles, stage: Stage) -> Path:
         return files.report
     if stage.name == "evaluate":
         return files.evaluation(stage.iteration, stage.part)
-    if stage.iteration == 0:
-        return files.setup_metrics(stage.name)
     name = f"{stage.name}-{stage.part}" if stage.part else stage.name
+    if stage.iteration == 0:
+        return files.setup_metrics(name)
     return files.metrics(stage.iteration, name)
 
 

@@ -84,4 +84,5 @@ def _stage(words: Sequence[str]) -> Stage:
     shard = value("--shard")
     part = f"{int(shard):02d}" if shard.isdigit() else value("--benchmark")
     iteration = value("--iteration")
-    return Stage(int(iteration) if iteration.isdigit() else 0, words[0], part)
+    name = words[0].replace("-", "_")  # a command prm-offline is the stage prm_offline
+    return Stage(int(iteration) if iteration.isdigit() else 0, name, part)

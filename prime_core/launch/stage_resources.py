@@ -18,9 +18,11 @@ from prime_core.launch.site import Pool, Site
 
 STAGES = (
     *("build", "prepare", "sft", "sample", "verify", "select", "score", "prm", "policy"),
-    *("evaluate", "report"),
+    *("evaluate", "report", "branch", "prm_data", "prm_offline", "values", "value"),
+    *("difficulty", "band"),
 )
-TRAINING = ("sft", "prm", "policy")  # those that may have several ranks
+# Those that may have several ranks.
+TRAINING = ("sft", "prm", "policy", "prm_data", "prm_offline", "value")
 
 
 class StageNeeds(BaseModel):

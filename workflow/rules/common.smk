@@ -12,6 +12,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
+from prime_core import prm_files
 from prime_core.config import SettingsError, parse_settings
 from prime_core.launch.budget import budget_refusal
 from prime_core.launch.orphans import StoppedWaiting, start_anew, wait_for_orphans
@@ -105,16 +106,12 @@ def carried_groups(wildcards):
 
 def scoring_prm(wildcards):
     """The PRM that scores: before or after this iteration's update, or the first (frozen)."""
-    iteration = int(wildcards.iteration)
-    which = {"after": iteration - 1, "before": iteration, "frozen": 0}
-    return str(FILES.prm(which[SETTINGS.prm.prm_update]))
+    return str(prm_files.scoring_prm(SETTINGS, FILES, int(wildcards.iteration)))
 
 
 def reference(wildcards):
     """The model that implicit rewards are relative to."""
-    if SETTINGS.prm.prm_reference == "policy":
-        return sampled_policy(wildcards)
-    return str(FILES.reference)
+    return str(prm_files.reference_of(SETTINGS, FILES, int(wildcards.iteration)))
 
 
 def rewards_before_update(wildcards):

@@ -1,7 +1,8 @@
 """Evaluations of the policy, and the report.
 
-REQUIRED INPUTS: a policy, data/validation.parquet or a benchmark's own file; all figures.
-OUTPUTS: evaluations/<i>/<benchmark>.{json,parquet}, report/.
+REQUIRED INPUTS: a policy, data/validation.parquet or a benchmark's own file; for a benchmark with
+scorer 'prm' the PRM of the same iteration and its reference; all figures.
+OUTPUTS: evaluations/<i>/<benchmark>.{json,parquet}, report/, ro-crate.zip.
 """
 
 
@@ -10,6 +11,7 @@ rule evaluate:
     input:
         policy=policy_of,
         problems=str(FILES.validation),
+        scorers=TARGETS.scorers,
     output:
         figures=f"{ROOT}/evaluations/{{iteration}}/{{benchmark}}.json",
         responses=f"{ROOT}/evaluations/{{iteration}}/{{benchmark}}.parquet",
@@ -27,13 +29,9 @@ rule evaluate:
 
 
 rule report:
-    """The run as a page, tables and TensorBoard events."""
+    """The run as a page, tables and TensorBoard events, and all of it as an RO-Crate."""
     input:
-        [
-            figures
-            for i in range(1, SETTINGS.iterations + 1)
-            for figures in TARGETS.learned(i)
-        ],
+        [figures for i in SETTINGS.own_iterations for figures in TARGETS.learned(i)],
         TARGETS.evaluations,
     output:
         page=report(
@@ -57,6 +55,16 @@ rule report:
         cost=report(
             f"{ROOT}/report/cost.csv", category="Run", caption="../report/cost.rst"
         ),
+        reproduction=report(
+            f"{ROOT}/report/reproduction.csv",
+            category="Run",
+            caption="../report/reproduction.rst",
+        ),
+        differing_settings=report(
+            f"{ROOT}/report/differing_settings.csv",
+            category="Run",
+            caption="../report/differing_settings.rst",
+        ),
         plots=report(
             directory(f"{ROOT}/report/plots"),
             patterns=["{figure}.svg"],
@@ -66,6 +74,7 @@ rule report:
             caption="../report/figures.rst",
         ),
         tensorboard=directory(f"{ROOT}/report/tensorboard"),
+        crate=f"{ROOT}/ro-crate.zip",
     log:
         f"{ROOT}/logs/report.log",
     benchmark:

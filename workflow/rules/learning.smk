@@ -1,11 +1,11 @@
-"""From a batch to new weights: implicit rewards, PRM update, policy update.
+"""From a batch to new weights: implicit rewards, PRM update, policy update; PPO's value model.
 
 The order of scoring and PRM update (prm.prm_update) is an edge of the graph: `scoring_prm`.
 Weights that are not kept are temporary: they go away when nothing waits for them.
 
-REQUIRED INPUTS: iterations/<i>/batch.parquet, policy and PRM of the iteration before, reference;
-where adapters are trained the first policy or PRM, whose weights they stand beside.
-OUTPUTS: iterations/<i>/rewards.parquet, prm/, policy/.
+REQUIRED INPUTS: iterations/<i>/batch.parquet, policy, PRM and value model of the iteration before,
+reference; where adapters are trained the first policy or PRM, whose weights they stand beside.
+OUTPUTS: iterations/<i>/rewards.parquet, prm/, policy/; values.parquet, value/ with a value model.
 """
 
 
@@ -62,11 +62,64 @@ use rule prm as kept_prm with:
         iteration=KEPT,
 
 
+rule values:
+    """Value of every state of the batch, under PPO's value model as it was."""
+    input:
+        batch=BATCH,
+        value=TARGETS.previous_value,
+    output:
+        values=f"{ITERATION}/values.parquet",
+        metrics=f"{ITERATION}/metrics/values.json",
+    log:
+        f"{ROOT}/logs/iterations/{{iteration}}/values.log",
+    benchmark:
+        f"{ROOT}/benchmarks/iterations/{{iteration}}/values.tsv"
+    resources:
+        **RESOURCES["values"],
+    params:
+        ranks=start_ranks,
+    shell:
+        "{params.ranks}prime values --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+
+
+rule value:
+    """PPO's value model after one more batch."""
+    input:
+        batch=BATCH,
+        rewards=rewards_for_policy,
+        values=TARGETS.values,
+        value=TARGETS.previous_value,
+    output:
+        value=temp(directory(f"{ITERATION}/value")),
+        metrics=f"{ITERATION}/metrics/value.json",
+    log:
+        f"{ROOT}/logs/iterations/{{iteration}}/value.log",
+    benchmark:
+        f"{ROOT}/benchmarks/iterations/{{iteration}}/value.tsv"
+    wildcard_constraints:
+        iteration=f"(?!{KEPT})\\d+",
+    resources:
+        **RESOURCES["value"],
+    params:
+        ranks=start_ranks,
+    shell:
+        "{params.ranks}prime value --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+
+
+use rule value as kept_value with:
+    output:
+        value=directory(f"{ITERATION}/value"),
+        metrics=f"{ITERATION}/metrics/value.json",
+    wildcard_constraints:
+        iteration=KEPT,
+
+
 rule policy:
     """The policy after one more batch."""
     input:
         batch=BATCH,
         rewards=rewards_for_policy,
+        values=TARGETS.values,
         policy=previous_policy,
         frozen=TARGETS.frozen_policy,
     output:

@@ -1,7 +1,9 @@
 """The start of a run: model, data, supervised warm-up.
 
 REQUIRED INPUTS: settings (model, data, sft, prm.path).
-OUTPUTS: models/{base,policy-0000,reference,prm-0000}, data/*.parquet.
+OUTPUTS: models/{base,policy-0000,reference,prm-0000}, data/*.parquet; with prm.reference_path
+models/prm-reference. With prm.offline models/prm-0000 comes from offline.smk, with data.difficulty
+data/train.parquet from difficulty.smk.
 """
 
 
@@ -21,11 +23,12 @@ rule build:
 
 
 rule prepare:
-    """Problems to train on, held-out problems, demonstrations."""
+    """Problems to train on, held-out problems, demonstrations, and what was left out."""
     input:
         tokenizer=rules.build.output.model,
     output:
-        train=f"{ROOT}/data/train.parquet",
+        train=f"{ROOT}/data/{'candidates' if SETTINGS.data.difficulty else 'train'}.parquet",
+        dropped=f"{ROOT}/data/dropped.parquet",
         validation=f"{ROOT}/data/validation.parquet",
         demonstrations=f"{ROOT}/data/demonstrations.parquet",
         metrics=f"{ROOT}/metrics/prepare.json",
@@ -40,14 +43,14 @@ rule prepare:
 
 
 rule sft:
-    """Supervised warm-up; policy, reference and PRM as reinforcement learning finds them."""
+    """Supervised warm-up; policy, references and PRM as reinforcement learning finds them."""
     input:
         model=rules.build.output.model,
         demonstrations=rules.prepare.output.demonstrations,
     output:
         policy=directory(f"{ROOT}/models/policy-0000"),
         reference=directory(f"{ROOT}/models/reference"),
-        prm=directory(f"{ROOT}/models/prm-0000"),
+        prms=directory(TARGETS.linked_prms(ROOT)),
         metrics=f"{ROOT}/metrics/sft.json",
     log:
         f"{ROOT}/logs/sft.log",
