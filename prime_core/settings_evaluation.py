@@ -44,7 +44,9 @@ class Benchmark(Section):
         "ability.",
     )
     ground_truth_after: str | None = Field(
-        None, description="As data.ground_truth_after; null: data.ground_truth_after."
+        None,
+        description="As data.ground_truth_after; null: that of data, but nothing where columns are "
+        "the benchmark's own.",
     )
     num_problems: int | None = Field(
         None, ge=1, description="The first of the table's problems; null: all."

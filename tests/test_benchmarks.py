@@ -222,6 +222,14 @@ def test_a_benchmarks_own_words_take_the_place_of_the_runs_files():
     assert data_of(Benchmark(file="x.jsonl"), run) == run
 
 
+def test_a_benchmark_with_columns_of_its_own_is_read_without_the_runs_mark():
+    run = Data(columns={"prompt": "question"}, ground_truth_after="####")
+    assert data_of(Benchmark(file="x.jsonl"), run).ground_truth_after == "####"
+    assert data_of(Benchmark(file="x.jsonl", columns={}), run).ground_truth_after == ""
+    own = Benchmark(file="x.jsonl", columns={}, ground_truth_after="=")
+    assert data_of(own, run).ground_truth_after == "="
+
+
 def test_the_ability_that_is_stated_wins_over_the_tables_column(tmp_path):
     row = {"prompt": "?", "ground_truth": "2", "ability": "code"}
     assert [one.row["ability"] for one in well_formed(tmp_path, [row])] == ["code"]

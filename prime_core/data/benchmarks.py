@@ -42,13 +42,16 @@ def stream_benchmark(chosen: Benchmark, data: Data) -> Iterator[Problem | Droppe
 def data_of(chosen: Benchmark, data: Data) -> Data:
     """The run's settings of data with what the benchmark says of its own table.
 
-    A benchmark's own suffix or system message takes the place of the run's files of the same.
+    A benchmark's own suffix or system message takes the place of the run's files of the same. Its
+    own columns are those of another table, of whose answers the run's mark says nothing.
     """
     update = {
         key: value
         for key in ("columns", "ground_truth_after", "system_prompt", "prompt_suffix")
         if (value := getattr(chosen, key)) is not None
     }
+    if chosen.columns is not None:
+        update.setdefault("ground_truth_after", "")
     if chosen.ability is not None:  # not the file's word, whatever its columns are
         update["columns"] = {**update.get("columns", data.columns), "ability": ""}
     if chosen.system_prompt is not None:
