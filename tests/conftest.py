@@ -12,7 +12,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 # Files whose tests share what takes long to make, or what only one may use at a time.
 TOGETHER = re.compile(
-    r"tests/(slurm/\w+|test_(engine|interruption|lora|sandbox_hostile|vllm|vllm_workflow))\.py"
+    r"tests/(slurm/\w+|test_(engine|interruption|lora|sandbox_hostile|vllm|vllm_workflow|workflow))\.py"
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -34,21 +34,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Together(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests come first: at the end all workers have short ones to share."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a Qwen2 of 2 layers and width 16, with its tokenizer."""
     from tests.tiny_model import save_tiny_model
 
     return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """Folder of a finished run of tests/workflow_runs.py, and its seconds after the warm-up."""
-    from tests.workflow_runs import finished_run
-
-    own = tmp_path_factory.getbasetemp()
-    return finished_run(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ WIDE = TINY | {
     "model": {"build": TINY["model"]["build"] | {"hidden_size": 64}},
     "sft": TINY["sft"] | {"num_steps": 20},
     "rollout": TINY["rollout"] | {"sampler": "auto"},
+    "prm": {"prm_update": "none"},
 }
 
 

@@ -4,13 +4,11 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
-from filelock import FileLock
 
 from tests.shared_data import ROOT
 
@@ -99,21 +97,6 @@ def run_well(folder: Path, *options: str, settings: dict | None = None) -> str:
     done = run(folder, *options, settings=settings)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
-
-
-def finished_run(shared: Path) -> tuple[Path, float]:
-    """A finished run of TINY below a folder of all test processes: the first one makes it.
-
-    Returns the folder that it was run in, and its seconds after the supervised warm-up.
-    """
-    folder, seconds = shared / "finished", shared / "finished.seconds"
-    with FileLock(shared / "finished.lock"):
-        if not seconds.exists():
-            run_well(folder, "--until", "sft")
-            start = time.monotonic()
-            run_well(folder)
-            seconds.write_text(str(time.monotonic() - start))
-    return folder, float(seconds.read_text())
 
 
 def digests(run_dir: Path) -> dict[str, str]:
