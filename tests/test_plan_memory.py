@@ -156,7 +156,10 @@ def measured_pass(model, one_pass):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize(
+    "checkpointing",
+    [pytest.param(False, id="kept"), pytest.param(True, id="recomputed", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     ("rows", "packed"), [(1, True), (2, True), (2, False)], ids=["alone", "packed", "padded"]
 )

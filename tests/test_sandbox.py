@@ -133,7 +133,7 @@ ATTACKS = {
 @pytest.mark.parametrize("kind", WALLS)
 def test_known_ways_out_are_closed(kind: str) -> None:
     needs(kind)
-    with CodeJudge(sandbox=kind, limits=Limits(seconds=0.6, total_seconds=5, memory_mb=200)) as one:
+    with CodeJudge(sandbox=kind, limits=Limits(seconds=1.5, total_seconds=5, memory_mb=200)) as one:
         verdicts = {}
         for name, attack in ATTACKS.items():
             verdicts[name] = one(attack + SUM, SUM_TESTS, is_program=True).verdict

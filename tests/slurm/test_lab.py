@@ -15,6 +15,8 @@ import pytest
 from tests.slurm.lab import LabError, SlurmLab, missing
 from tests.slurm.mounts import laid_over
 
+pytestmark = pytest.mark.slow
+
 
 def output(lab: SlurmLab, *command: str) -> str:
     done = subprocess.run(command, env=lab.env, capture_output=True, text=True, timeout=60)
@@ -82,7 +84,6 @@ def test_a_job_above_its_memory_is_killed(slurm, tmp_path):
     assert "memory" in (tmp_path / f"{job}.out").read_text()
 
 
-@pytest.mark.slow
 def test_a_requeued_job_starts_again_within_seconds(slurm, tmp_path):
     job = submit(slurm, f"echo start >> {tmp_path}/starts; sleep 60", tmp_path)
     starts = tmp_path / "starts"
@@ -93,7 +94,6 @@ def test_a_requeued_job_starts_again_within_seconds(slurm, tmp_path):
     assert time.monotonic() - begin < 100, "Slurm's own pause before a requeued job is 120 s"
 
 
-@pytest.mark.slow
 def test_the_job_of_a_node_that_dies_runs_again_when_it_is_back(slurm, tmp_path):
     ticking = f"echo start >> {tmp_path}/starts; while sleep 0.2; do date >> {tmp_path}/ticks; done"
     job = submit(slurm, ticking, tmp_path)
@@ -108,7 +108,6 @@ def test_the_job_of_a_node_that_dies_runs_again_when_it_is_back(slurm, tmp_path)
     assert state(slurm, job) == "RUNNING"
 
 
-@pytest.mark.slow
 def test_a_job_of_lower_priority_gives_way_and_returns(slurm, tmp_path):
     (tmp_path / "step").write_text(
         f"trap 'echo warned >> {tmp_path}/story' TERM\n"
@@ -126,7 +125,6 @@ def test_a_job_of_lower_priority_gives_way_and_returns(slurm, tmp_path):
     assert state(slurm, job) == "RUNNING"
 
 
-@pytest.mark.slow
 def test_slurmctld_dies_and_jobs_go_on(slurm, tmp_path):
     job = submit(slurm, "sleep 9", tmp_path)
     wait_until(lambda: state(slurm, job) == "RUNNING")

@@ -9,6 +9,8 @@ from prime_core.launch.site import load_site
 from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab
 
+pytestmark = pytest.mark.slow
+
 
 def prime_site(lab: SlurmLab, *options: str) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, "-m", "prime_core.cli", "site", *options)
