@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.small_model import small_model
 from prime_core.layout import RunFiles
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.estimates import estimates
 from prime_core.stages.policy_update import Update
 from prime_core.training.batches import Sequences

@@ -27,8 +27,8 @@ from transformers import PreTrainedModel
 
 from prime_core.masked import masked_sum
 from prime_core.policy_loss import clipped_surrogate
-from prime_core.settings_optimizer import Optimizer
-from prime_core.settings_training import Training
+from prime_core.settings.optimizer import Optimizer
+from prime_core.settings.training import Training
 from prime_core.training import distributed
 from prime_core.training.batches import Sequences, pad_rows
 from prime_core.training.build_model import build_model, build_tokenizer

@@ -22,7 +22,7 @@ from prime_core.prm_files import linked_prms
 from prime_core.rollouts import read_json
 from prime_core.run_changes import flat, is_changeable
 from prime_core.schedule import sampling_policy
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 # What data, start model and warm-up come from: they are the origin's.
 _TAKEN = ("model.", "data.", "sft.")

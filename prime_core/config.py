@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 T = TypeVar("T")
 

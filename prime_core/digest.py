@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prime_core.run_changes import flat, is_changeable
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 _BLOCK = 1 << 20
 # Of a larger file, weights above all, as many blocks are read: training changes every number.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prime_core.layout import RunFiles
 from prime_core.schedule import sampling_policy
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 
 def scoring_prm(settings: Settings, files: RunFiles, iteration: int) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.rollouts import read_json, write_json
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 PACKAGES = (
     "prime-on-slurm",

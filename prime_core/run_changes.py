@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from prime_core.layout import RunFiles
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 
 def refused_changes(old: Settings, new: Settings, files: RunFiles) -> list[str]:

@@ -22,7 +22,7 @@ from prime_core.prm_files import scorers
 from prime_core.provenance import record_start
 from prime_core.rollouts import write_text
 from prime_core.run_changes import refused_changes
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 
 class RunState:

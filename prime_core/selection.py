@@ -14,8 +14,8 @@ import torch
 from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.layout import RunFiles
 from prime_core.rollouts import BATCH, OUTCOMES, ROLLOUTS, TableError, read_table
-from prime_core.settings import Filter
-from prime_core.settings_rollout import Rollout
+from prime_core.settings.rollout import Rollout
+from prime_core.settings.run import Filter
 
 
 def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from prime_core.layout import RunFiles
 from prime_core.prm_files import first_reference, linked_prms, scorers, trains_first_prm
 from prime_core.run_state import RunState
 from prime_core.schedule import sampling_policy
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 
 class Targets:

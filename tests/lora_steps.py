@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prime_core.settings_lora import Lora
-from prime_core.settings_training import Training
+from prime_core.settings.lora import Lora
+from prime_core.settings.training import Training
 from prime_core.training import distributed
 from prime_core.training.engine import Trainer, continue_training
 from prime_core.training.lora import Adapter

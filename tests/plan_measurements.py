@@ -15,12 +15,12 @@ from unittest.mock import patch
 import torch
 from transformers import Qwen2ForCausalLM
 
-from prime_core import settings_training
 from prime_core.planning import memory
 from prime_core.planning.activations import Pass
 from prime_core.planning.memory import Training
 from prime_core.planning.shapes import ModelShape, shape_from_config
-from prime_core.settings_optimizer import Optimizer
+from prime_core.settings import training as settings_training
+from prime_core.settings.optimizer import Optimizer
 from prime_core.training import distributed, engine
 from prime_core.training.batches import Sequences, pad
 from prime_core.training.build_model import build_model, build_tokenizer

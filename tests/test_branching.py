@@ -25,7 +25,7 @@ from prime_core.report.cost import Cost
 from prime_core.rollouts import write_json, write_text
 from prime_core.run_changes import refused_changes
 from prime_core.run_state import RunState
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.targets import Targets
 
 LAG: dict[str, Any] = {"rollout.max_staleness": 1}

@@ -13,7 +13,7 @@ from prime_core.config import (
     load_settings,
     parse_settings,
 )
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.configure import parse_overrides, schema_text
 from tests.shared_data import ROOT
 

@@ -21,7 +21,7 @@ from prime_core.rollouts import (
 )
 from prime_core.run_changes import refused_changes
 from prime_core.run_state import RunState
-from prime_core.settings_data import Difficulty
+from prime_core.settings.data import Difficulty
 from prime_core.stages import band, difficulty
 from tests.workflow_runs import TINY, run_well
 

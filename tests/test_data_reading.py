@@ -23,7 +23,7 @@ from prime_core.rollouts import (
     table_writer,
     write_table,
 )
-from prime_core.settings_data import Data
+from prime_core.settings.data import Data
 from prime_core.training.models import load_tokenizer, prompt_lengths, prompt_tokens
 from tests.shared_data import shared
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prime_core.data.tables import DataError, as_messages, read_demonstrations, read_problems
-from prime_core.settings_data import Data
+from prime_core.settings.data import Data
 from tests.shared_data import read_jsonl, shared
 
 QUESTION = [{"role": "user", "content": "1+2=?"}]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from prime_core.settings_training import Training
+from prime_core.settings.training import Training
 from prime_core.training import universal
 from prime_core.training.build_model import build_model, build_tokenizer
 from prime_core.training.engine import continue_training

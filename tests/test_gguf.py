@@ -21,7 +21,7 @@ from prime_core.launch.plan import find_shape
 from prime_core.planning.shapes import PlanError
 from prime_core.rollouts import read_json
 from prime_core.run_state import RunState
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages import build
 from prime_core.training.gguf_models import load_gguf
 from prime_core.training.models import (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prime_core.masked import masked_sum
-from prime_core.settings_training import Training
+from prime_core.settings.training import Training
 from prime_core.training.batches import Padded
 from prime_core.training.packing import Packed
 from prime_core.training.passes import Passes, passes_of

@@ -22,7 +22,7 @@ from prime_core.planning.shapes import (
     built_shape,
     shape_from_config,
 )
-from prime_core.settings import BuildModel
+from prime_core.settings.run import BuildModel
 from prime_core.training.build_model import build_tokenizer
 
 SIZES: dict[str, Any] = {

@@ -20,7 +20,7 @@ from prime_core.planning.disk import REPORT_FILES
 from prime_core.planning.known_shapes import KNOWN
 from prime_core.planning.plan import plan
 from prime_core.planning.shapes import PlanError, shape_from_config
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.training.value_model import load_value_model, state_values
 from tests.live_memory import LiveMemory
 from tests.paper_plan import planned

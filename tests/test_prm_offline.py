@@ -18,7 +18,7 @@ from prime_core.layout import RunFiles, unfinished_of
 from prime_core.prm_loss import opponent_reward
 from prime_core.rollouts import LABELLED, read_json, read_table
 from prime_core.run_changes import refused_changes
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages import policy, prm, prm_data, prm_offline, score, unfinished
 from prime_core.stages.first_prms import link_prms
 from prime_core.training.models import ModelError, load_tokenizer

@@ -17,7 +17,7 @@ from prime_core.report.published import PAPER_CONFIGS, published
 from prime_core.report.reached import SAMPLED, hours_of, iteration_costs, reached
 from prime_core.report.reproduction import compare, reproduction_table
 from prime_core.report.reproduction_drawings import published_points
-from prime_core.settings_reproduction import PublishedRow
+from prime_core.settings.reproduction import PublishedRow
 from prime_core.stages import report
 from tests.fake_benchmarks import MOVED, add_benchmark, add_moved
 from tests.fake_run import make_run

@@ -13,7 +13,7 @@ from prime_core.config import SettingsError, load_settings, parse_settings
 from prime_core.layout import RunFiles, unfinished_of
 from prime_core.rollouts import read_json
 from prime_core.run_state import RunBusy, RunState
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 HOLDER = """
 import sys, time

@@ -17,7 +17,7 @@ from prime_core.samplers import (
     request_seed,
 )
 from prime_core.samplers.ask import ask
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.training.batches import Sequences
 from prime_core.training.models import load_model, save_model
 from prime_core.training.passes import Passes

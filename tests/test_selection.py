@@ -15,7 +15,7 @@ from prime_core.selection import (
     num_groups,
     read_judged,
 )
-from prime_core.settings import Filter
+from prime_core.settings.run import Filter
 
 NO_VERDICT = None
 

@@ -21,8 +21,8 @@ from prime_core.rollouts import (
 from prime_core.run_changes import refused_changes
 from prime_core.run_state import RunState
 from prime_core.schedule import sampling_policy
-from prime_core.settings import Settings
-from prime_core.settings_rollout import Rollout
+from prime_core.settings.rollout import Rollout
+from prime_core.settings.run import Settings
 from prime_core.stages import select
 from prime_core.stages.sample import rows_asked
 from tests.workflow_runs import TINY, run_well

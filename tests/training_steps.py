@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from prime_core.masked import masked_sum
-from prime_core.settings_optimizer import Optimizer
-from prime_core.settings_training import Training
+from prime_core.settings.optimizer import Optimizer
+from prime_core.settings.training import Training
 from prime_core.training import distributed, engine
 from prime_core.training.batches import micro_batches, pad
 from prime_core.training.engine import Trainer

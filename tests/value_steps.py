@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from prime_core.masked import masked_sum
-from prime_core.settings_training import Training
+from prime_core.settings.training import Training
 from prime_core.training import distributed
 from prime_core.training.batches import Padded, micro_batches, pad
 from prime_core.training.engine import Trainer

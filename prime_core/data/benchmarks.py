@@ -19,8 +19,8 @@ from prime_core.data.tables import (
     quotation,
     stream_problems,
 )
-from prime_core.settings_data import Data
-from prime_core.settings_evaluation import Benchmark
+from prime_core.settings.data import Data
+from prime_core.settings.evaluation import Benchmark
 from prime_core.table_files import find_tables
 
 SPLIT = "benchmark"

@@ -2,7 +2,7 @@
 
 In: a row as a benchmark publishes it. Out: prompt (the problem's text), ground_truth (what a
 verifier takes) and prompt_id. To add a benchmark of another form: a function, a line in FORMS, its
-name in prime_core.settings_evaluation.
+name in prime_core.settings.evaluation.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 
 from prime_core.data.prompts import ability_of, as_messages, conversation, problem_text
 from prime_core.data.reading import BadLine, DataError, Row, read_rows, stream_rows, value_of
-from prime_core.settings_data import Data
+from prime_core.settings.data import Data
 from prime_core.table_files import find_tables
 
 __all__ = [

@@ -20,7 +20,7 @@ from prime_core.config import load_settings
 from prime_core.launch.holder import alive_holder
 from prime_core.layout import RunFiles
 from prime_core.rollouts import read_json, write_json
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 SECONDS_BETWEEN_LOOKS = 2.0
 

@@ -14,7 +14,7 @@ from prime_core.costs import Accounts, gpu_hours
 from prime_core.launch import accounting
 from prime_core.layout import RunFiles
 from prime_core.ledger import submitted_jobs
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 MAX_AGE = 30.0  # seconds between looks at Slurm
 TIMEOUT = 10.0  # seconds for a command: whoever asks is about to submit

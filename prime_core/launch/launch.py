@@ -28,7 +28,7 @@ from prime_core.launch.workflow_job import WorkflowJob, log_of, submit
 from prime_core.layout import RunFiles
 from prime_core.ledger import controller_name
 from prime_core.run_state import RunBusy, RunState
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 CONTROLLER_MINUTES = 1440
 CONTROLLER_MEM_GB = 2

@@ -29,7 +29,7 @@ from prime_core.planning.page import page
 from prime_core.planning.plan import Plan, as_dict, plan
 from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
 from prime_core.planning.workload import workload
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prime_core.config import load_settings
 from prime_core.layout import RunFiles
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 # Of so many of the newest iterations: runs get slower as responses get longer.
 _ITERATIONS_TO_JUDGE_BY = 20

@@ -7,8 +7,8 @@ Llama kind, as in `prime_core.planning.shapes`.
 from __future__ import annotations
 
 from prime_core.planning.shapes import ModelShape, PlanError
-from prime_core.settings import Settings
-from prime_core.settings_lora import ALL_LINEAR, Lora
+from prime_core.settings.lora import ALL_LINEAR, Lora
+from prime_core.settings.run import Settings
 
 
 def adapter_parameters(shape: ModelShape, settings: Settings, stage: str) -> int:

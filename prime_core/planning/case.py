@@ -15,7 +15,7 @@ from prime_core.planning.memory import Memory
 from prime_core.planning.seconds import Seconds
 from prime_core.planning.shapes import ModelShape
 from prime_core.planning.workload import Workload
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 

@@ -16,7 +16,7 @@ from prime_core.planning.case import Shapes
 from prime_core.planning.memory import MOMENTS
 from prime_core.planning.shapes import ModelShape
 from prime_core.planning.workload import Workload
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 # transformers begins another file of weights there.
 SHARD_BYTES = 50e9

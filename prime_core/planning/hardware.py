@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from prime_core.settings_section import Section
+from prime_core.settings.section import Section
 
 GIB = 2**30
 

@@ -12,7 +12,7 @@ from prime_core.planning.hardware import GIB, PROCESSORS, Assumptions
 from prime_core.planning.memory import PARTS
 from prime_core.planning.plan import Plan, checkpointing_choices
 from prime_core.planning.training_plans import STOPPABLE
-from prime_core.settings_training import Training
+from prime_core.settings.training import Training
 
 WIDTH = 96
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prime_core.settings import BuildModel
+from prime_core.settings.run import BuildModel
 
 # Tokens of a model built from scratch: one a byte, and those of build_tokenizer.
 BUILT_VOCABULARY = 263

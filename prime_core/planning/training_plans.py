@@ -14,7 +14,7 @@ from prime_core.planning.hardware import GIB
 from prime_core.planning.memory import Training
 from prime_core.planning.seconds import Seconds, forward_flops, passes_seconds
 from prime_core.planning.shapes import ModelShape
-from prime_core.settings_prm import Offline
+from prime_core.settings.prm import Offline
 
 # They save a checkpoint when they are told to stop.
 STOPPABLE = ("sft", "prm_offline", "prm", "value", "policy")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from prime_core.planning.hardware import Assumptions
 from prime_core.schedule import num_first_round
-from prime_core.settings import Settings
-from prime_core.settings_evaluation import Benchmark
+from prime_core.settings.evaluation import Benchmark
+from prime_core.settings.run import Settings
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from prime_core.report.plots import COLOURS, inline
 from prime_core.report.reproduction import compare
 from prime_core.report.reproduction_page import ReproductionSection, in_words
 from prime_core.report.tokens import Pair
-from prime_core.settings import Settings
-from prime_core.settings_section import Section
+from prime_core.settings.run import Settings
+from prime_core.settings.section import Section
 
 NO_DEFAULT = "–"
 NO_BREAK = "\N{NO-BREAK SPACE}"

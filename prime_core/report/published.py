@@ -17,7 +17,7 @@ from pydantic import Field
 
 from prime_core.config import checked, load_yaml
 from prime_core.differences import Estimate
-from prime_core.settings_section import Section
+from prime_core.settings.section import Section
 from prime_core.statistics import mean_interval
 
 FILE = Path(__file__).with_name("published.yaml")

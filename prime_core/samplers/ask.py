@@ -17,7 +17,7 @@ from prime_core.samplers import (
     load_sampler,
     request_seed,
 )
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.training.models import load_tokenizer, prompt_tokens
 
 

@@ -24,7 +24,7 @@ from prime_core.rollouts import (
     stream_table,
     table_writer,
 )
-from prime_core.settings_data import Difficulty
+from prime_core.settings.data import Difficulty
 from prime_core.stages.context import Metrics, finish, only_one, open_run
 from prime_core.stages.difficulty import difficulty_of
 

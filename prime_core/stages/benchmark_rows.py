@@ -13,8 +13,8 @@ from prime_core.data.prompts import problem_text
 from prime_core.data.tables import DataError, Dropped
 from prime_core.layout import RunFiles
 from prime_core.rollouts import PROMPTS, read_table
-from prime_core.settings import Settings
-from prime_core.settings_evaluation import Benchmark
+from prime_core.settings.evaluation import Benchmark
+from prime_core.settings.run import Settings
 from prime_core.stages.verified_rows import judge_all
 from prime_core.stages.verify import refuse_broken, rules_of
 from prime_core.verifiers.pool import Row

@@ -31,7 +31,7 @@ from prime_core.branching import (
 from prime_core.hub import incomplete_parts
 from prime_core.layout import RunFiles
 from prime_core.rollouts import BATCH, atomic_folder, atomic_path, write_table
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages import first_prms
 from prime_core.stages.context import finish, only_one, open_run, progress_bar
 from prime_core.training.engine import TRAINING_STATE

@@ -15,7 +15,7 @@ from pathlib import Path
 from prime_core.gguf_files import is_gguf
 from prime_core.rollouts import atomic_folder
 from prime_core.seeds import derive_seed
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import finish, only_one, open_run
 from prime_core.training.build_model import build_model, build_tokenizer
 from prime_core.training.gguf_models import load_gguf

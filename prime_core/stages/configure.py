@@ -10,7 +10,7 @@ import yaml
 
 from prime_core.config import SettingsError, load_yaml, parse_settings
 from prime_core.run_state import RunState
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 
 def run(config: Path, overrides: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from prime_core.config import load_settings
 from prime_core.layout import RunFiles
 from prime_core.rollouts import write_json
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 
 Metrics = dict[str, float | int]
 

@@ -19,8 +19,8 @@ from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose
 from prime_core.schedule import shard_of
-from prime_core.settings import Settings
-from prime_core.settings_data import Difficulty
+from prime_core.settings.data import Difficulty
+from prime_core.settings.run import Settings
 from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
 from prime_core.stages.verified_rows import judge_all
 from prime_core.stages.verify import refuse_broken, rules_of

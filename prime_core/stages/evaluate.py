@@ -18,8 +18,8 @@ from prime_core.rollouts import EVALUATION, SCORED_EVALUATION, write_json, write
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose
-from prime_core.settings import Settings
-from prime_core.settings_evaluation import Benchmark
+from prime_core.settings.evaluation import Benchmark
+from prime_core.settings.run import Settings
 from prime_core.stages.benchmark_rows import benchmark_named, has_answers, judge, problems_of
 from prime_core.stages.context import Stopwatch, only_one, open_run, place_of, progress_bar, say
 from prime_core.stages.evaluation_figures import figures_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from prime_core.layout import RunFiles
 from prime_core.prm_files import linked_prms
 from prime_core.rollouts import atomic_folder
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.training.models import ModelError, check_same_tokens, find_model, link_model
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from prime_core.layout import RunFiles
 from prime_core.prm_files import reference_of
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import Stopwatch, finish, only_one, open_run, place_of
 from prime_core.stages.estimates import batch_values, estimates
 from prime_core.stages.policy_update import Update

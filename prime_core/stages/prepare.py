@@ -22,7 +22,7 @@ from prime_core.data.screening import Screen
 from prime_core.data.tables import DataError, Dropped, Problem
 from prime_core.layout import RunFiles
 from prime_core.rollouts import DEMONSTRATIONS, DROPPED, PROMPTS, table_writer
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.benchmark_texts import benchmark_texts
 from prime_core.stages.context import Metrics, finish, only_one, open_run
 from prime_core.stages.problem_sources import demonstrations, held_out_problems, training_problems

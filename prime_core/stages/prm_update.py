@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.prm_loss import pair_terms, prm_cross_entropy, prm_dpo, prm_loss
-from prime_core.settings import Settings
-from prime_core.settings_prm import PrmLoss
+from prime_core.settings.prm import PrmLoss
+from prime_core.settings.run import Settings
 from prime_core.training.distributed import gather
 from prime_core.training.engine import Trainer
 from prime_core.training.learning_batch import LearningBatch

@@ -21,7 +21,7 @@ from prime_core.data.tables import (
     stream_problems,
 )
 from prime_core.seeds import derive_seed
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import progress_bar
 from prime_core.table_files import find_tables, is_on_hub
 

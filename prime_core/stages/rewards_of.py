@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from prime_core.implicit_reward import implicit_reward, log_odds
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import progress_bar
 from prime_core.training.batches import Sequences
 from prime_core.training.logprob_model import give_logprobs

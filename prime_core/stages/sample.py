@@ -22,7 +22,7 @@ from prime_core.schedule import (
     shard_of,
 )
 from prime_core.selection import filter_groups, num_groups, read_carried, read_judged, rows_of
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import (
     Metrics,
     Stopwatch,

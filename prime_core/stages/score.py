@@ -15,7 +15,7 @@ from prime_core.layout import RunFiles
 from prime_core.prm_files import reference_of, scoring_prm
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.rollouts import REWARDS, write_table
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import (
     Metrics,
     Stopwatch,

@@ -25,7 +25,7 @@ from prime_core.selection import (
     staleness,
     usable,
 )
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import Metrics, finish, only_one, open_run, place_of
 
 

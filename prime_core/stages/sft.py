@@ -20,7 +20,7 @@ from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum
 from prime_core.rollouts import DEMONSTRATIONS, TableError, atomic_folder, read_table
 from prime_core.seeds import derive_seed, generator
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.stages.first_prms import link_prms
 from prime_core.stages.unfinished import Unfinished

@@ -11,7 +11,7 @@ import shutil
 from prime_core.branching import evaluated_by_origin
 from prime_core.layout import RunFiles
 from prime_core.rollouts import atomic_path, read_json, write_json
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import place_of, say
 
 

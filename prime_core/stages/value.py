@@ -21,7 +21,7 @@ from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum
 from prime_core.policy_loss import token_mean_loss
 from prime_core.seeds import derive_seed
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, place_of
 from prime_core.stages.estimates import batch_rewards, batch_values, estimates
 from prime_core.stages.unfinished import Unfinished

@@ -15,7 +15,7 @@ from pathlib import Path
 from prime_core.layout import RunFiles
 from prime_core.masked import masked_var, token_mean
 from prime_core.rollouts import VALUES, write_table
-from prime_core.settings import Settings
+from prime_core.settings.run import Settings
 from prime_core.stages.context import (
     Metrics,
     Stopwatch,

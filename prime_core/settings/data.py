@@ -1,4 +1,4 @@
-"""Settings of problems and demonstrations (`data`), one section of `prime_core.settings`."""
+"""Settings of problems and demonstrations (`data`), one section of `prime_core.settings.run`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from prime_core.settings_section import NAME_PATTERN, Section
+from prime_core.settings.section import NAME_PATTERN, Section
 
 PLACE = (
     "a parquet or JSON-lines file, a pattern such as data/train-*.parquet, a folder of them, a "

@@ -14,17 +14,17 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from prime_core.settings_data import Data
-from prime_core.settings_evaluation import Evaluation
-from prime_core.settings_lora import Lora
-from prime_core.settings_optimizer import Optimizer
-from prime_core.settings_policy import Policy
-from prime_core.settings_prm import Prm
-from prime_core.settings_reproduction import Reproduction
-from prime_core.settings_rollout import Rollout
-from prime_core.settings_section import CHANGEABLE, NAME_PATTERN, Section
-from prime_core.settings_training import Training
-from prime_core.settings_value import Value
+from prime_core.settings.data import Data
+from prime_core.settings.evaluation import Evaluation
+from prime_core.settings.lora import Lora
+from prime_core.settings.optimizer import Optimizer
+from prime_core.settings.policy import Policy
+from prime_core.settings.prm import Prm
+from prime_core.settings.reproduction import Reproduction
+from prime_core.settings.rollout import Rollout
+from prime_core.settings.section import CHANGEABLE, NAME_PATTERN, Section
+from prime_core.settings.training import Training
+from prime_core.settings.value import Value
 
 
 class BuildModel(Section):

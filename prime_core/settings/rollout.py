@@ -1,4 +1,4 @@
-"""Settings of sampling (`rollout`), one section of `prime_core.settings`."""
+"""Settings of sampling (`rollout`), one section of `prime_core.settings.run`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from prime_core.settings_section import CHANGEABLE, Section
+from prime_core.settings.section import CHANGEABLE, Section
 
 
 class Rollout(Section):

@@ -1,4 +1,4 @@
-"""Settings of advantages and the policy update (`policy`), one section of `prime_core.settings`."""
+"""Settings of advantages and the policy update: section `policy` of `prime_core.settings.run`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from prime_core.settings_lora import Lora
-from prime_core.settings_mismatch import MismatchCorrection
-from prime_core.settings_optimizer import Optimizer
-from prime_core.settings_section import CHANGEABLE
+from prime_core.settings.lora import Lora
+from prime_core.settings.mismatch import MismatchCorrection
+from prime_core.settings.optimizer import Optimizer
+from prime_core.settings.section import CHANGEABLE
 
 
 class PolicyOptimizer(Optimizer):

@@ -1,4 +1,4 @@
-"""What a run is compared with (`reproduction`), one section of `prime_core.settings`.
+"""What a run is compared with (`reproduction`), one section of `prime_core.settings.run`.
 
 Nothing here changes a run's results: only the report reads it.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from prime_core.settings_section import CHANGEABLE, Section
+from prime_core.settings.section import CHANGEABLE, Section
 
 # The rows of prime_core/report/published.yaml; a test keeps the two equal.
 PublishedRow = Literal[

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from prime_core.settings_optimizer import Optimizer
-from prime_core.settings_policy import Policy
-from prime_core.settings_prm import Prm
-from prime_core.settings_section import CHANGEABLE, Section
+from prime_core.settings.optimizer import Optimizer
+from prime_core.settings.policy import Policy
+from prime_core.settings.prm import Prm
+from prime_core.settings.section import CHANGEABLE, Section
 
 
 class ValueOptimizer(Optimizer):

@@ -1,4 +1,4 @@
-"""Settings of evaluations (`evaluation`), one section of `prime_core.settings`."""
+"""Settings of evaluations (`evaluation`), one section of `prime_core.settings.run`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from prime_core.settings_section import CHANGEABLE, NAME_PATTERN, Section
+from prime_core.settings.section import CHANGEABLE, NAME_PATTERN, Section
 
 # What says how the rows of a table of its own are read; the run's own problems are read already.
 _OF_A_TABLE = ("columns", "ability", "system_prompt", "prompt_suffix", "ground_truth_after")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from prime_core.settings_section import Section
+from prime_core.settings.section import Section
 
 
 class MismatchCorrection(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from prime_core.settings_section import Section
+from prime_core.settings.section import Section
 
 
 class Optimizer(Section):

@@ -1,4 +1,4 @@
-"""Settings of the process reward model (`prm`), one section of `prime_core.settings`."""
+"""Settings of the process reward model (`prm`), one section of `prime_core.settings.run`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from prime_core.settings_lora import Lora
-from prime_core.settings_optimizer import Optimizer
-from prime_core.settings_section import CHANGEABLE, Section
+from prime_core.settings.lora import Lora
+from prime_core.settings.optimizer import Optimizer
+from prime_core.settings.section import CHANGEABLE, Section
 
 
 class PrmOptimizer(Optimizer):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from prime_core.settings_section import Section
+from prime_core.settings.section import Section
 
 ALL_LINEAR = "all-linear"
 
