@@ -55,7 +55,8 @@ OFFLINE = """
       learning_rate: 5.0e-7  # peak. The released model's card: 5e-7
       weight_decay: 0.0  # paper: not given
       betas: [0.9, 0.999]  # paper: not given; AdamW's own
-      grad_clip: 10.0  # norm. Paper: not given; as the PRM's"""
+      grad_clip: 10.0  # norm. Paper: not given; as the PRM's
+    lora: null  # null: all weights are trained"""
 NOT_THE_START = {
     "prm.path": "null  # null: what prm.offline makes of the SFT model",
     "max_gpu_hours": "null  # GPU-hours. Paper: not given",

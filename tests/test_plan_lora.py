@@ -51,6 +51,9 @@ def test_adapters_have_as_many_numbers_as_planned():
     assert numbers(qwen, rank=32) == 28 * 32 * (2 * 7168 + 2 * 4096 + 3 * 22528) == 80_740_352
     assert numbers(qwen, target_modules=["q_proj", "self_attn.v_proj"]) == 28 * 4 * (7168 + 4096)
     assert adapter_parameters(qwen, parse_settings(LORA, "test"), "prm") == 0
+    offline = {"prm": {"offline": {"file": "rows.jsonl", "lora": {"rank": 32}}}}
+    settings = parse_settings(LORA | offline, "test")
+    assert adapter_parameters(qwen, settings, "prm_offline") == 80_740_352
 
 
 def test_layers_that_no_such_model_has_are_refused_by_key():

@@ -1,6 +1,7 @@
 """The first PRM, trained on labelled responses: what it learns, refuses, and how it goes on."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from prime_core.run_changes import refused_changes
 from prime_core.settings.run import Settings
 from prime_core.stages import policy, prm, prm_data, prm_offline, score, unfinished
 from prime_core.stages.first_prms import link_prms
+from prime_core.training.lora import ADAPTER
 from prime_core.training.models import ModelError, load_tokenizer
 from tests.made_up_batch import made_up_batch
 from tests.tiny_model import save_tiny_model
@@ -118,8 +120,9 @@ def test_steps_of_dpo_have_whole_groups_and_opponents_of_their_own_time(tmp_path
     assert seen[-1][1] > 0.1
 
 
-def test_interrupted_training_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch):
-    dpo = {"loss_type": "dpo", "bon_weight": "bon_rm", "micro_batch_size": 4}
+@pytest.mark.parametrize("lora", [None, {"rank": 4}], ids=["all", "lora"])
+def test_interrupted_training_goes_on_and_ends_with_the_same_bits(lora, tmp_path, monkeypatch):
+    dpo = {"loss_type": "dpo", "bon_weight": "bon_rm", "micro_batch_size": 4, "lora": lora}
     calm = train(labelled_run(tmp_path / "calm", offline=dpo))
     files = labelled_run(tmp_path / "stopped", offline=dpo)
     # the same file by another name is the same input
@@ -141,8 +144,28 @@ def test_interrupted_training_goes_on_and_ends_with_the_same_bits(tmp_path, monk
     assert not unfinished_of(files.prm(0)).exists()
 
 
-def test_the_online_update_goes_on_from_the_trained_one(tmp_path):
-    files = train(labelled_run(tmp_path, **{"prm.prm_update": "after"}))
+def test_adapters_train_what_they_stand_beside_and_leave_the_rest(tmp_path):
+    lora = {"rank": 4, "target_modules": ["q_proj"]}
+    files = train(labelled_run(tmp_path, offline={"lora": lora}))
+    start = load_file(files.policy(0) / "model.safetensors")
+    moved = {
+        name for name, weight in weights(files).items() if not torch.equal(weight, start[name])
+    }
+    assert moved == {name for name in start if name.endswith("q_proj.weight")}
+    assert (files.prm(0) / ADAPTER / "adapter_config.json").exists()
+    assert read_json(files.setup_metrics("prm_offline"))["prm_offline/loss"] < math.log(2)
+
+
+def test_layers_that_the_first_prm_has_not_are_refused_by_key(tmp_path):
+    files = labelled_run(tmp_path, offline={"lora": {"target_modules": ["q_pro"]}})
+    with pytest.raises(ModelError, match=r"prm\.offline\.lora\.target_modules: .* q_pro"):
+        train(files)
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 4}], ids=["all", "lora"])
+def test_the_online_update_goes_on_from_the_trained_one(lora, tmp_path):
+    changes = {"prm.prm_update": "after", "prm.lora": lora}
+    files = train(labelled_run(tmp_path, offline={"lora": lora}, **changes))
     score.run(files.root, 1)
     prm.run(files.root, 1)
     assert read_json(files.metrics(1, "prm"))["prm/num_steps"] == 1

@@ -16,26 +16,33 @@ def adapter_parameters(shape: ModelShape, settings: Settings, stage: str) -> int
 
     Raises PlanError naming the key and a layer that such a model does not have.
     """
-    lora = _lora(settings, stage)
+    key, lora = _section(settings, stage)
     if lora is None:
         return 0
     layers = _linear_layers(shape)
-    widths = sum(sum(layers[name]) for name in _targets(shape, lora, stage))
+    widths = sum(sum(layers[name]) for name in _targets(shape, lora, key))
     return shape.num_layers * lora.rank * widths
 
 
 def adapter_width(shape: ModelShape, settings: Settings, stage: str) -> int:
     """Inner widths of one layer's adapters, added up. Raises PlanError as above."""
-    lora = _lora(settings, stage)
-    return lora.rank * len(_targets(shape, lora, stage)) if lora else 0
+    key, lora = _section(settings, stage)
+    return lora.rank * len(_targets(shape, lora, key)) if lora else 0
 
 
-def _lora(settings: Settings, stage: str) -> Lora | None:
-    sections = {"sft": settings.sft.lora, "prm": settings.prm.lora, "policy": settings.policy.lora}
-    return sections.get(stage)  # the others train all weights
+def _section(settings: Settings, stage: str) -> tuple[str, Lora | None]:
+    """Key and value of the stage's `lora`; None where it trains all weights."""
+    offline = settings.prm.offline
+    sections = {
+        "sft": ("sft.lora", settings.sft.lora),
+        "prm_offline": ("prm.offline.lora", offline.lora if offline else None),
+        "prm": ("prm.lora", settings.prm.lora),
+        "policy": ("policy.lora", settings.policy.lora),
+    }
+    return sections.get(stage, (f"{stage}.lora", None))
 
 
-def _targets(shape: ModelShape, lora: Lora, stage: str) -> list[str]:
+def _targets(shape: ModelShape, lora: Lora, key: str) -> list[str]:
     """The matrices of a layer that get an adapter."""
     layers = _linear_layers(shape)
     if lora.target_modules == ALL_LINEAR:
@@ -44,7 +51,7 @@ def _targets(shape: ModelShape, lora: Lora, stage: str) -> list[str]:
     for name in names:
         if name not in layers:
             raise PlanError(
-                f"{stage}.lora.target_modules: {name} is no linear layer of the model; expected "
+                f"{key}.target_modules: {name} is no linear layer of the model; expected "
                 f"'{ALL_LINEAR}' or some of {', '.join(layers)}"
             )
     return names

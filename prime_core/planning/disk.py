@@ -163,6 +163,8 @@ def num_files(
     start += ADAPTER_FILES * (settings.sft.enabled and settings.sft.lora is not None)
     start += (settings.prm.reference_path is not None) * model
     start += trains_prm * 2 * (JOB_FILES + 1) + trains_prm  # two jobs with figures, a table
+    if trains_prm and settings.prm.offline and settings.prm.offline.lora:
+        start += ADAPTER_FILES
     if difficulty := settings.data.difficulty:  # each job's table and figures, the candidates
         start += (difficulty.num_shards + 1) * (JOB_FILES + 2)  # the last job has the data's lock
     kept = len(kept_iterations(settings)) * sum(

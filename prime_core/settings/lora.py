@@ -1,4 +1,4 @@
-"""Settings of low-rank adapters (`sft.lora`, `prm.lora`, `policy.lora`)."""
+"""Settings of low-rank adapters (`sft.lora`, `prm.offline.lora`, `prm.lora`, `policy.lora`)."""
 
 from __future__ import annotations
 

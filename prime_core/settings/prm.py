@@ -74,6 +74,11 @@ class Offline(PrmLoss):
     epochs: int = Field(1, ge=1, description="Passes over the responses. Free Process Rewards: 1.")
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="Share of steps.")
     optimizer: OfflineOptimizer = Field(default_factory=OfflineOptimizer)
+    lora: Lora | None = Field(
+        None,
+        description="Low-rank adapters; null: all weights are trained. prm.lora goes on "
+        "from what comes of them, merged.",
+    )
 
 
 class Prm(PrmLoss):

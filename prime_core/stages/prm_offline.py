@@ -29,9 +29,10 @@ from prime_core.stages.sft import rate_at
 from prime_core.stages.unfinished import Unfinished
 from prime_core.training.batches import group_minibatches, minibatches
 from prime_core.training.distributed import shared_folder
-from prime_core.training.engine import Trainer
+from prime_core.training.engine import begin_training
 from prime_core.training.learning_batch import batch_of
-from prime_core.training.models import load_model, load_tokenizer
+from prime_core.training.lora import adapter_of
+from prime_core.training.models import load_tokenizer
 
 
 def run(run_dir: Path) -> None:
@@ -94,14 +95,15 @@ class Update(PrmSteps):
     ) -> None:
         """From the start weights, or the training state of an earlier start."""
         torch.manual_seed(derive_seed(settings.seed, "prm_offline"))
-        trainer = Trainer(
-            load_model(start, settings.model.dtype),
+        trainer = begin_training(
+            start,
+            settings.model.dtype,
             offline.optimizer,
             lambda step: rate_at(step, num_steps, offline.warmup_ratio),
             settings.training,
+            state,
+            adapter_of(offline.lora, "prm.offline", start, settings.seed),
         )
-        if state is not None:
-            trainer.load_state(state)
         super().__init__(
             trainer, load_tokenizer(start), settings, offline, offline.micro_batch_size
         )

@@ -26,11 +26,10 @@ from prime_core.stages.first_prms import link_prms
 from prime_core.stages.unfinished import Unfinished
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import gather, rank, shared_folder
-from prime_core.training.engine import Trainer
-from prime_core.training.lora import adapter_of, add_adapter
+from prime_core.training.engine import Trainer, begin_training
+from prime_core.training.lora import adapter_of
 from prime_core.training.models import (
     link_model,
-    load_model,
     load_tokenizer,
     prompt_tokens,
 )
@@ -104,19 +103,15 @@ def _train(settings: Settings, files: RunFiles) -> None:
 def _trainer(settings: Settings, files: RunFiles, state: Path | None) -> Trainer:
     sft = settings.sft
     torch.manual_seed(derive_seed(settings.seed, "sft"))
-    model = load_model(files.base_model, settings.model.dtype)
-    adapter = adapter_of(sft.lora, "sft", files.base_model, settings.seed)
-    if adapter:
-        add_adapter(model, adapter)
-    trainer = Trainer(
-        model,
+    return begin_training(
+        files.base_model,
+        settings.model.dtype,
         sft.optimizer,
         lambda step: rate_at(step, sft.num_steps, sft.warmup_ratio),
         settings.training,
+        state,
+        adapter_of(sft.lora, "sft", files.base_model, settings.seed),
     )
-    if state is not None:
-        trainer.load_state(state)
-    return trainer
 
 
 class Update:

@@ -176,6 +176,29 @@ def naming_a_full_disk(path: Path) -> Iterator[None]:
         ) from error
 
 
+def begin_training(
+    start: Path,
+    dtype: str,
+    optimizer: Optimizer,
+    rate_at: Callable[[int], float],
+    training: Training,
+    state: Path | None = None,
+    adapter: lora.Adapter | None = None,
+) -> Trainer:
+    """A trainer that trains a folder's model once, by a schedule of its own.
+
+    state: a folder with the training state of an earlier start. adapter: what is trained, where it
+    is not all weights.
+    """
+    model = load_model(start, dtype)
+    if adapter:
+        lora.add_adapter(model, adapter)
+    trainer = Trainer(model, optimizer, rate_at, training)
+    if state is not None:
+        trainer.load_state(state)
+    return trainer
+
+
 def continue_training(
     folder: Path,
     dtype: str,

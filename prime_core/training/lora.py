@@ -100,14 +100,14 @@ def target_modules(model: PreTrainedModel, lora: Lora, key: str) -> list[str]:
 
 def check_targets(model: PreTrainedModel, settings: Settings) -> None:
     """Raise ModelError, naming the key, where a section `lora` does not suit the start model."""
-    first_prm = settings.prm.lora if settings.prm.path is None else None  # else another model's
-    for stage, lora in (
-        ("sft", settings.sft.lora),
-        ("prm", first_prm),
-        ("policy", settings.policy.lora),
-    ):
+    prm = settings.prm
+    sections = {"sft.lora": settings.sft.lora, "policy.lora": settings.policy.lora}
+    if prm.path is None:  # else it is another model
+        sections["prm.lora"] = prm.lora
+        sections["prm.offline.lora"] = prm.offline.lora if prm.offline else None
+    for key, lora in sections.items():
         if lora is not None:
-            target_modules(model, lora, f"{stage}.lora")
+            target_modules(model, lora, key)
 
 
 def has_adapter(model: nn.Module) -> bool:
