@@ -92,6 +92,9 @@ def test_all_wrong_keys_are_named_at_once():
     [
         ({"model.build.num_heads": 5}, ["hidden_size 96", "num_heads (5)"]),
         ({"data.source": "files"}, ["data.train", "data.validation"]),
+        ({"data.train": "a.parquet"}, ["data.train", "'arithmetic'", "data.source: files"]),
+        ({"data": {"num_validation": 9}}, ["data.num_validation", "data.source: files"]),
+        ({"data": {"sft": "b.jsonl"}}, ["data.sft", "data.source: files"]),
         ({"data": {"source": "files", "train": "a.parquet"}}, ["data.train", "data.validation"]),
         (
             {"filter.accuracy_lower_bound": 0.9},

@@ -261,7 +261,7 @@ def test_dry_run_touches_nothing(tmp_path):
 def test_a_misspelt_key_is_refused_by_name(tmp_path):
     done = run(tmp_path, settings=TINY | {"iteratons": 3})
     assert done.returncode != 0
-    assert "unknown key 'iteratons'; did you mean 'iterations'?" in done.stdout + done.stderr
+    assert ".yaml: unknown key 'iteratons'; did you mean 'iterations'?" in done.stdout + done.stderr
 
 
 def test_an_absent_model_folder_is_refused_by_name(tmp_path):

@@ -163,6 +163,12 @@ class Data(Section):
     @model_validator(mode="after")
     def _files_are_named(self) -> Data:
         if self.source != "files":
+            for key in ("train", "sources", "validation", "num_validation", "sft"):
+                if getattr(self, key):
+                    raise ValueError(
+                        f"data.{key} is set, and data.source '{self.source}' reads no files; "
+                        "expected data.source: files"
+                    )
             return self
         no_train = self.train is None and not self.sources
         if no_train or (self.validation is None and not self.num_validation):

@@ -28,8 +28,11 @@ find_own_commands()
 show_stages_only()
 # Slurm tells every process of a job to stop; only the stage itself shall take it, at a checkpoint.
 shell.prefix("set -euo pipefail; trap '' TERM USR2; ")
+SETTINGS_ARE_FROM = ", ".join(map(str, workflow.configfiles))
+if workflow.config_settings.config:
+    SETTINGS_ARE_FROM += " and --config"
 try:
-    SETTINGS = parse_settings(config, "settings")
+    SETTINGS = parse_settings(config, SETTINGS_ARE_FROM)
     RUN_STATE = RunState(SETTINGS)
     SITE = load_site(site_file(Path(workflow.basedir)))
     NEEDS = load_stages(Path(workflow.basedir) / SETTINGS.stage_resources)
