@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from click.testing import CliRunner
 from rocrate.rocrate import ROCrate
 
@@ -206,9 +207,47 @@ def test_the_standards_validator_misses_nothing_required_and_little_recommended(
     assert {finding.partition(":")[0] for finding in found} == {
         "process-run-crate-0.5_3.2",  # a URL of the code: it is not known
         "process-run-crate-0.5_5.1",  # of the types of the workflow, not of an entity of ours
-        "process-run-crate-0.5_8.6",  # who ran it, the author and the publisher: not recorded
+        "process-run-crate-0.5_8.6",  # who ran it, the author and the publisher: not said
         "ro-crate-1.1_22.2",
         "ro-crate-1.1_22.3",
+    }
+
+
+def people() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": "Jo Doe",
+            "orcid": "0000-0002-1825-0097",
+            "affiliation": "University of Somewhere",
+        },
+        {"name": "Ann Other", "affiliation": "University of Somewhere"},
+        {"name": "Third Hand"},
+    ]
+
+
+@pytest.mark.slow
+def test_authors_of_the_settings_are_its_people(finished, tmp_path, monkeypatch):
+    from tests.crate_validator import findings
+
+    run_dir = shutil.copytree(finished, tmp_path / "run", symlinks=True)
+    config = yaml.safe_load(RunFiles(run_dir).config.read_text())
+    config["reproduction"]["authors"] = people()
+    write_text(RunFiles(run_dir).config, yaml.safe_dump(config))
+    crate.run(run_dir)
+    entities = graph(RunFiles(run_dir).crate)
+    first, place = "https://orcid.org/0000-0002-1825-0097", {"@id": "#organization-1"}
+    assert [one["@id"] for one in entities["./"]["author"]] == [first, "#author-2", "#author-3"]
+    assert entities["#run"]["agent"] == {"@id": first}
+    assert entities["./"]["publisher"] == place
+    assert entities["#author-2"]["affiliation"] == place
+    assert entities["#organization-1"]["name"] == "University of Somewhere"
+    found = findings(RunFiles(run_dir).crate, monkeypatch, "RECOMMENDED")
+    assert {finding.partition(":")[0] for finding in found} == {
+        "process-run-crate-0.5_3.2",
+        "process-run-crate-0.5_5.1",
+        "ro-crate-1.1_30.2",  # the third author has no affiliation
+        "ro-crate-1.1_30.3",
+        "ro-crate-1.1_31.2",  # a URL of the affiliation
     }
 
 

@@ -36,6 +36,7 @@ CHANGEABLE = {
     "checkpoints.save_freq": 3,
     "reproduction.of": "rloo-240",
     "reproduction.accuracies": [0.5],
+    "reproduction.authors": [{"name": "A. Author", "orcid": None, "affiliation": None}],
 }
 # A setting, and what it is refused for once it exists.
 FIXED = [

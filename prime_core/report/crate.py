@@ -20,6 +20,7 @@ from prime_core.layout import RunFiles
 from prime_core.provenance import code_commit
 from prime_core.report.collect import RunTables
 from prime_core.report.crate_files import Packed, sort_files
+from prime_core.report.crate_people import add_people
 from prime_core.report.crate_readme import left_out_line, readme
 from prime_core.rollouts import atomic_path, read_json
 
@@ -204,6 +205,7 @@ def _add_action(
         },
     )
     crate.root_dataset["mentions"] = action
+    add_people(crate, run.settings, action)
 
 
 def _input_file(crate: ROCrate, workflow: Any, entity: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a run is compared with (`reproduction`), one section of `prime_core.settings.run`.
+"""What a run is compared with, and whose it is: section `reproduction` of a run's settings.
 
 Nothing here changes a run's results: only the report reads it.
 """
@@ -41,8 +41,18 @@ PublishedRow = Literal[
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
+class Author(Section):
+    """Somebody who made a run."""
+
+    name: str = Field(min_length=1, description="As in a list of authors.")
+    orcid: str | None = Field(
+        None, pattern=r"^\d{4}-\d{4}-\d{4}-\d{3}[\dX]$", description="0000-0000-0000-0000."
+    )
+    affiliation: str | None = Field(None, min_length=1, description="Name of a place of work.")
+
+
 class Reproduction(Section):
-    """The published figures that the report puts a run's own beside."""
+    """The published figures that the report puts a run's own beside, and who made the run."""
 
     of: PublishedRow | None = Field(
         None,
@@ -55,5 +65,10 @@ class Reproduction(Section):
         description="Accuracies (0 to 1) for which the report says after how many iterations and "
         "hours they were reached; empty: every tenth between the first and the best, and the "
         "published one.",
+        json_schema_extra=CHANGEABLE,
+    )
+    authors: list[Author] = Field(
+        default_factory=list,
+        description="Who made the run, for ro-crate.zip; empty: it does not say.",
         json_schema_extra=CHANGEABLE,
     )
