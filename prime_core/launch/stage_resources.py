@@ -46,7 +46,10 @@ def load_stages(path: Path) -> dict[str, StageNeeds]:
     table = checked(dict[str, StageNeeds], load_yaml(path), str(path))
     for name in STAGES:
         if name not in table:
-            raise SettingsError(f"{path}: the stage '{name}' is missing")
+            raise SettingsError(
+                f"{path}: the stage '{name}' is missing; cluster_profiles/stages.yaml has a row "
+                "to begin with"
+            )
     for name, needs in table.items():
         _check(path, name, needs)
     return table
