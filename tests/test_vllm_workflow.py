@@ -19,7 +19,7 @@ WIDE = TINY | {
     # Heads of width 32, the narrowest that the CPU build of vLLM knows.
     "model": {"build": TINY["model"]["build"] | {"hidden_size": 64}},
     "sft": TINY["sft"] | {"num_steps": 20},
-    "rollout": TINY["rollout"] | {"sampler": "auto", "num_shards": 1},
+    "rollout": TINY["rollout"] | {"sampler": "auto"},
     "prm": {"prm_update": "none"},
 }
 
@@ -34,7 +34,7 @@ def finished(tmp_path_factory) -> tuple[RunFiles, str]:
 
 def test_auto_samples_and_evaluates_with_vllm_and_says_so(finished):
     files, output = finished
-    assert "iteration 1/1 sample 0: 36 responses to 6 prompts by vllm, mean length" in output
+    assert "iteration 1/1 sample 0: 18 responses to 3 prompts by vllm, mean length" in output
     assert "2 problems x 2 by vllm" in output
     assert read_json(files.sampler(1)) == {"sampler": "vllm"}
     for iteration in (0, 1):
@@ -43,7 +43,7 @@ def test_auto_samples_and_evaluates_with_vllm_and_says_so(finished):
 
 def test_its_tables_are_those_of_any_sampler(finished):
     files, _ = finished
-    rollouts = read_table(files.rollouts(1, 0), ROLLOUTS)
+    rollouts = pd.concat([read_table(files.rollouts(1, shard), ROLLOUTS) for shard in (0, 1)])
     assert len(rollouts) == 36
     columns = rollouts["response_tokens"], rollouts["sampler_logprobs"]
     for tokens, logprobs in zip(*columns, strict=True):
@@ -55,14 +55,14 @@ def test_its_tables_are_those_of_any_sampler(finished):
 
 def test_a_shard_sampled_again_keeps_its_iterations_sampler_and_its_tokens(finished):
     files, _ = finished
-    before = read_table(files.rollouts(1, 0), ROLLOUTS)
-    files.rollouts(1, 0).unlink()
+    before = read_table(files.rollouts(1, 1), ROLLOUTS)
+    files.rollouts(1, 1).unlink()
     settings = files.config.read_text()
     files.config.write_text(settings.replace("sampler: auto", "sampler: transformers"))
     done = subprocess.run(
         [
             *(sys.executable, "-m", "prime_core.cli", "sample", "--run", str(files.root)),
-            *("--iteration", "1", "--shard", "0"),
+            *("--iteration", "1", "--shard", "1"),
         ],
         env=environment(),
         capture_output=True,
@@ -71,5 +71,5 @@ def test_a_shard_sampled_again_keeps_its_iterations_sampler_and_its_tokens(finis
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (line,) = done.stdout.splitlines()
-    assert line.startswith("iteration 1/1 sample 0: 36 responses to 6 prompts by vllm")
-    pd.testing.assert_frame_equal(read_table(files.rollouts(1, 0), ROLLOUTS), before)
+    assert line.startswith("iteration 1/1 sample 1: 18 responses to 3 prompts by vllm")
+    pd.testing.assert_frame_equal(read_table(files.rollouts(1, 1), ROLLOUTS), before)
