@@ -41,7 +41,7 @@ test: install  ## Run all tests: three at once, since those on Slurm mostly wait
 slurm-shell: install  ## Open a shell in a throw-away Slurm (root, Debian's packages).
 	python -m tests.slurm.lab
 
-check: lint  ## Format, lint, types, workflow lint, fast tests; under two minutes.
+check: lint  ## Format, lint, types, workflow lint, fast tests: some four minutes.
 	python -m pytest -n 2 -m "not slow" -q
 
 lint: install  ## All of check but the tests.
