@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from prime_core.launch.ablation_run import left, minutes
-from prime_core.report.ablation_figures import curve_band, points
+from prime_core.report.ablation_figures import curve_band, grid_of, points
 from prime_core.report.ablation_page import render_page, summary
 from prime_core.report.ablations import collect, comparison_table
 from prime_core.rollouts import TableError
@@ -135,3 +135,11 @@ def test_differences_are_written_with_sign_and_interval(folder):
     results = collect(folder)
     assert points(results.rows[0].differences["last"]) == "+25.0 [−38.5, 88.5]"
     assert points(results.rows[1].differences["last"]) == "–"
+
+
+@pytest.mark.parametrize(
+    ("num_panels", "rows_and_columns"),
+    [(0, (0, 1)), (1, (1, 1)), (2, (1, 2)), (3, (1, 3)), (4, (2, 3)), (12, (4, 3))],
+)
+def test_panels_fill_the_page_however_few(num_panels, rows_and_columns):
+    assert grid_of(num_panels) == rows_and_columns

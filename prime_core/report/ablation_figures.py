@@ -29,10 +29,17 @@ _STYLES: tuple[dict[str, Any], ...] = (
 
 def curves_svg(results: Results) -> str:
     """Held-out accuracy over iterations, one panel a comparison."""
-    height = 2.1 * math.ceil(len(results.rows) / COLUMNS)
+    num_rows, num_columns = grid_of(len(results.rows))
+    height = num_rows * (2.1 if num_columns == COLUMNS else 3.0)
     return render(
         "ablation-curves", height, lambda canvas: draw_curves(canvas, results), width=WIDTH
     )
+
+
+def grid_of(num_panels: int) -> tuple[int, int]:
+    """Rows and columns of panels: few of them fill the page, too."""
+    num_columns = max(min(COLUMNS, num_panels), 1)
+    return math.ceil(num_panels / num_columns), num_columns
 
 
 def differences_svg(results: Results) -> str:
@@ -51,15 +58,15 @@ def draw_curves(canvas: Canvas, results: Results) -> bool:
     if results.curves["accuracy"].isna().all():
         return False
     shown = results.rows
-    num_rows = math.ceil(len(shown) / COLUMNS)
-    grid = canvas.subplots(num_rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    num_rows, num_columns = grid_of(len(shown))
+    grid = canvas.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     for place, (axes, row) in enumerate(zip(grid.flat, shown, strict=False)):
         _draw_pair(axes, row, results)
-        if place % COLUMNS == 0:
+        if place % num_columns == 0:
             axes.set_ylabel("held-out accuracy")
-        if place + COLUMNS >= len(shown):
+        if place + num_columns >= len(shown):
             axes.set_xlabel("iteration")
             axes.tick_params(axis="x", labelbottom=True)
     return True
