@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prime_core.ablations import Plan, dump_ablations, parse_ablations
+from prime_core.ablations.plan import Plan, dump_ablations, parse_ablations
 from prime_core.config import dump_settings, expand_dotted, merged
 
 SETTINGS: dict[str, Any] = {

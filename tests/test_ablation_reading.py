@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.ablation_reading import (
+from prime_core.ablations.findings import (
     Estimate,
     area,
     mean_over_seeds,

@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.ablations import Ablations, Plan, dump_ablations, load_ablations, parse_ablations
+from prime_core.ablations.plan import (
+    Ablations,
+    Plan,
+    dump_ablations,
+    load_ablations,
+    parse_ablations,
+)
+from prime_core.ablations.workflow import Workflow
 from prime_core.cli import main
 from prime_core.config import SettingsError, load_settings, load_yaml
-from prime_core.launch.ablation_workflow import Workflow
 from prime_core.launch.arguments import asks_for_ablations
 from tests.made_up_ablations import SETTINGS, plan
 from tests.shared_data import ROOT

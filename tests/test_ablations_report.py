@@ -5,12 +5,12 @@ import json
 import pandas as pd
 import pytest
 
-from prime_core.launch.ablation_run import left, minutes
-from prime_core.report.ablation_figures import curve_band, grid_of, points
-from prime_core.report.ablation_page import render_page, summary
-from prime_core.report.ablations import collect, comparison_table
+from prime_core.ablations.figures import curve_band, grid_of, points
+from prime_core.ablations.page import render_page, summary
+from prime_core.ablations.report import run as write_report
+from prime_core.ablations.results import collect, comparison_table
+from prime_core.ablations.run import left, minutes
 from prime_core.rollouts import TableError
-from prime_core.stages.ablations_report import run as write_report
 from tests.made_up_ablations import plan, write_results
 
 ACCURACIES = {

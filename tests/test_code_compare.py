@@ -11,8 +11,7 @@ from prime_core.verifiers.code.compare import same_output, same_value
 from prime_core.verifiers.code.extract import extract_program
 from prime_core.verifiers.code.formats import AssertTests, CallTests, StdinTests, parse_tests
 from prime_core.verifiers.code.inside import codec
-
-from .shared_data import read_jsonl
+from tests.shared_data import read_jsonl
 
 
 @pytest.mark.parametrize(

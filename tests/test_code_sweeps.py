@@ -8,8 +8,7 @@ import pytest
 
 from prime_core.verifiers.code import CodeJudge, Limits
 from prime_core.verifiers.verdict import Verdict
-
-from .shared_data import read_jsonl
+from tests.shared_data import read_jsonl
 
 pytestmark = pytest.mark.slow
 

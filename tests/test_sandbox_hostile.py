@@ -19,17 +19,8 @@ from typing import Any
 import pytest
 
 from prime_core.verifiers.verdict import Verdict
-
-from .shared_data import ROOT, read_jsonl
-from .test_sandbox import (
-    SMALL,
-    SUM,
-    SUM_TESTS,
-    WALLS,
-    is_running,
-    needs,
-    wait_for_family,
-)
+from tests.shared_data import ROOT, read_jsonl
+from tests.test_sandbox import SMALL, SUM, SUM_TESTS, WALLS, is_running, needs, wait_for_family
 
 NOBODY = 65534
 

@@ -24,7 +24,7 @@ def add_to(main: click.Group, stage: Callable[[str], ModuleType]) -> None:
     @click.argument("options", nargs=-1, type=click.UNPROCESSED)
     def ablation(settings: Path, out: Path, options: tuple[str, ...]) -> None:
         """Bring one run of `snakemake ablations` to its end; all other options are Snakemake's."""
-        import_module("prime_core.launch.ablation_run").run(settings, out, options)
+        import_module("prime_core.ablations.run").run(settings, out, options)
 
     @main.command()
     @click.option(

@@ -17,7 +17,7 @@ import yaml
 from prime_core.config import SettingsError, expand_dotted, load_yaml, merged, parse_settings
 from prime_core.settings.run import Settings
 
-# The target that is a workflow of many runs (prime_core.ablations).
+# The target that is a workflow of many runs (prime_core.ablations.plan).
 ABLATIONS = "ablations"
 DEFAULT_CONFIG = Path("configs/quickstart.yaml")
 _CONFIGFILES = ("--configfile", "--configfiles")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from prime_core.ablations import Plan, parse_ablations
+from prime_core.ablations.plan import Plan, parse_ablations
 from prime_core.config import SettingsError
-from prime_core.launch.ablation_workflow import Workflow as AblationWorkflow
+from prime_core.ablations.workflow import Workflow as AblationWorkflow
 from prime_core.lease import RunBusy
 from prime_core.run_state import find_own_commands, show_stages_only
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from prime_core.ablation_reading import Estimate
-from prime_core.report.ablations import READ, Results, Row
+from prime_core.ablations.findings import Estimate
+from prime_core.ablations.results import READ, Results, Row
 from prime_core.report.plots import GRID, INK, MUTED, PAPER, SERIES, render
 
 if TYPE_CHECKING:  # imported when something is drawn

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import pandas as pd
 
-from prime_core.ablation_reading import Estimate, Reading, area, paired_difference, read
-from prime_core.ablations import BASE, Ablations, Comparison, load_ablations, run_name
+from prime_core.ablations.findings import Estimate, Reading, area, paired_difference, read
+from prime_core.ablations.plan import BASE, Ablations, Comparison, load_ablations, run_name
 from prime_core.config import load_yaml
 from prime_core.layout import RunFiles
 from prime_core.rollouts import TableError, read_json

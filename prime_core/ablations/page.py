@@ -11,10 +11,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from prime_core.ablation_reading import Reading
-from prime_core.ablations import run_name
-from prime_core.report.ablation_figures import points
-from prime_core.report.ablations import MEASURES, READ, Results
+from prime_core.ablations.figures import points
+from prime_core.ablations.findings import Reading
+from prime_core.ablations.plan import run_name
+from prime_core.ablations.results import MEASURES, READ, Results
 from prime_core.report.collect import flatten
 from prime_core.report.page import duration, shown
 from prime_core.report.plots import COLOURS, inline

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prime_core.ablations import Plan, dump_ablations
+from prime_core.ablations.plan import Plan, dump_ablations
 from prime_core.config import SettingsError
 from prime_core.launch.arguments import ABLATIONS, as_snakemake_reads
 from prime_core.lease import Lease

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.ablations import dump_ablations
-from prime_core.report.ablation_figures import curves_svg, differences_svg
-from prime_core.report.ablation_page import render_page, summary
-from prime_core.report.ablations import collect, comparison_table
+from prime_core.ablations.figures import curves_svg, differences_svg
+from prime_core.ablations.page import render_page, summary
+from prime_core.ablations.plan import dump_ablations
+from prime_core.ablations.results import collect, comparison_table
 from prime_core.rollouts import atomic_path, write_text
 from prime_core.stages.context import only_one, progress_bar, say
 

@@ -1,0 +1,1 @@
+"""Many runs: what differs between them, starting, comparing, one page of results."""
