@@ -47,7 +47,7 @@ verify.run(run, 1, 0)
 for stage in (select, score, prm, policy):
     stage.run(run, 1)
 """
-ONE_RANK = [sys.executable, "-m", "prime_core.cli"]
+ONE_RANK = [sys.executable, "-m", "prime_core.cli.main"]
 TWO_RANKS = [*TORCHRUN, "--no-python", "--", *ONE_RANK]
 
 
@@ -161,7 +161,7 @@ def stopped_at(stdout: str, stage: str) -> tuple[int, int]:
 def ranks_of(process: subprocess.Popen) -> list[psutil.Process]:
     """The processes of the ranks below a launcher, in their order."""
     return sorted(
-        (p for p in psutil.Process(process.pid).children() if "prime_core.cli" in p.cmdline()),
+        (p for p in psutil.Process(process.pid).children() if "prime_core.cli.main" in p.cmdline()),
         key=lambda p: int(p.environ()["RANK"]),
     )
 

@@ -16,7 +16,7 @@ SETTINGS = TINY | {"iterations": 0, "sft": TINY["sft"] | {"num_steps": 12000}}
 
 
 def cancel(run: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "prime_core.cli", "cancel", "--run", str(run)]
+    words = [sys.executable, "-m", "prime_core.cli.main", "cancel", "--run", str(run)]
     return subprocess.run(words, capture_output=True, text=True)
 
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from prime_core import cli
-from prime_core.cli import main, sentence
+from prime_core.cli import main
+from prime_core.cli.main import main, sentence
 from prime_core.stages.configure import schema_text
 
 STAGES = [
@@ -25,7 +25,7 @@ STAGES = [
 
 def prime(*words: str, debug: bool = False) -> subprocess.CompletedProcess[str]:
     """Run `prime` as a person does."""
-    command = [sys.executable, "-m", "prime_core.cli", *(["--debug"] if debug else []), *words]
+    command = [sys.executable, "-m", "prime_core.cli.main", *(["--debug"] if debug else []), *words]
     environment = {key: value for key, value in os.environ.items() if key != "RANK"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
@@ -100,7 +100,7 @@ def test_an_error_of_ours_shows_its_traceback_and_a_sentence(monkeypatch):
     def broken(_run_dir):
         raise RuntimeError("a rank is lost")
 
-    monkeypatch.setattr(cli, "stage", lambda _name: SimpleNamespace(run=broken))
+    monkeypatch.setattr(main, "stage", lambda _name: SimpleNamespace(run=broken))
     done = CliRunner().invoke(main, ["build", "--run", "x"])
     assert done.exit_code == 1
     assert done.stderr.startswith("Traceback (most recent call last)")

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 from rocrate.rocrate import ROCrate
 
-from prime_core.cli import main
+from prime_core.cli.main import main
 from prime_core.layout import RunFiles
 from prime_core.report.crate_files import MAX_TABLE_BYTES, sort_files
 from prime_core.rollouts import EVALUATION, TableError, write_json, write_table, write_text

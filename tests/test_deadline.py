@@ -108,7 +108,7 @@ def test_durations_are_told_in_seconds_minutes_or_hours():
 def test_a_stage_of_the_command_line_ends_with_status_75(tmp_path):
     run = make_run(tmp_path / "run", benchmarks=False)
     late = environment() | {deadline.DEADLINE: str(time.time() + 5)}
-    command = [sys.executable, "-m", "prime_core.cli", "select", "--run", str(run)]
+    command = [sys.executable, "-m", "prime_core.cli.main", "select", "--run", str(run)]
     done = subprocess.run([*command, "--iteration", "3"], env=late, capture_output=True, text=True)
     assert done.returncode == 75, done.stderr
     assert re.search(r"select 3 needs about 60 s, \d s are left", done.stderr)

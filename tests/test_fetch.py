@@ -66,7 +66,15 @@ def command(folder: Path, *options: str, path: str = NAME) -> list[str]:
     """`prime fetch` of a run that begins with this model."""
     config = folder / "settings.yaml"
     config.write_text(yaml.safe_dump({"model": {"path": path}}))
-    return [sys.executable, "-m", "prime_core.cli", "fetch", "--configfile", str(config), *options]
+    return [
+        sys.executable,
+        "-m",
+        "prime_core.cli.main",
+        "fetch",
+        "--configfile",
+        str(config),
+        *options,
+    ]
 
 
 def fetch(
@@ -127,7 +135,7 @@ def test_a_job_without_internet_says_at_once_that_nothing_was_fetched(tmp_path):
     config = tmp_path / "settings.yaml"
     config.write_text(yaml.safe_dump({"model": {"path": NAME}, "results": str(tmp_path)}))
     env = environment("http://127.0.0.1:9", tmp_path / "home", offline=True)
-    prime = [sys.executable, "-m", "prime_core.cli"]
+    prime = [sys.executable, "-m", "prime_core.cli.main"]
     subprocess.run([*prime, "configure", str(config)], env=env, check=True, capture_output=True)
     build = [*prime, "build", "--run", str(tmp_path / "quickstart")]
     done = subprocess.run(build, env=env, capture_output=True, text=True, timeout=60)
@@ -259,7 +267,7 @@ def test_a_model_without_safetensors_is_fetched_as_it_is(tiny_model, tmp_path):
 
 def test_the_quickstart_needs_nothing():
     done = subprocess.run(
-        [sys.executable, "-m", "prime_core.cli", "fetch", "--check"],
+        [sys.executable, "-m", "prime_core.cli.main", "fetch", "--check"],
         capture_output=True,
         text=True,
         check=True,

@@ -12,7 +12,7 @@ import pytest
 from prime_core.launch.gpus import taker, visible_devices
 from tests.workflow_runs import command
 
-PRIME = [sys.executable, "-m", "prime_core.cli", "gpus"]
+PRIME = [sys.executable, "-m", "prime_core.cli.main", "gpus"]
 
 
 def environment(tmp_path: Path, devices: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from prime_core.cli import main
+from prime_core.cli.main import main
 from prime_core.data.tables import DataError
 from prime_core.rollouts import EVALUATION, SCORED_EVALUATION, read_json, read_table
 from prime_core.stages import grade

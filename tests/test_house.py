@@ -141,7 +141,7 @@ def test_the_conda_environment_has_the_ranges_of_the_project():
 @pytest.mark.parametrize("words", [["--help"], ["sample", "--help"], ["policy", "--help"]])
 def test_help_imports_nothing_heavy(words):
     program = (
-        "import sys; from prime_core.cli import main;"
+        "import sys; from prime_core.cli.main import main;"
         "main(sys.argv[1:], standalone_mode=False);"
         "print(*(name for name in sys.modules if '.' not in name), file=sys.stderr)"
     )

@@ -42,7 +42,7 @@ def settings_file(tmp_path: Path) -> Path:
 
 def launch(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "prime_core.cli", "launch", "--dry-run", *words],
+        [sys.executable, "-m", "prime_core.cli.main", "launch", "--dry-run", *words],
         cwd=ROOT,
         env=os.environ | variables,
         capture_output=True,

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from prime_core.cli import main
+from prime_core.cli.main import main
 from prime_core.config import parse_settings
 from prime_core.launch import plan as command
 from prime_core.launch.allocation import load_allocation

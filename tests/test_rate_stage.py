@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from prime_core.cli import main
+from prime_core.cli.main import main
 from prime_core.implicit_reward import implicit_reward, per_step
 from prime_core.steps import step_ends
 from prime_core.training.batches import Sequences, pad

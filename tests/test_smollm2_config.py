@@ -6,7 +6,7 @@ import shlex
 import pytest
 import yaml
 
-from prime_core.cli import main
+from prime_core.cli.main import main
 from prime_core.launch.arguments import asked_settings
 from prime_core.run_changes import flat
 from tests.shared_data import ROOT

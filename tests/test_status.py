@@ -137,7 +137,7 @@ def test_the_page_is_80_columns_wide(tmp_path):
 
 def test_json_holds_the_same(tmp_path):
     run = made(tmp_path, iterations=2, planned=4)
-    command = [sys.executable, "-m", "prime_core.cli", "status", "--json", "--run", str(run)]
+    command = [sys.executable, "-m", "prime_core.cli.main", "status", "--json", "--run", str(run)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     values = json.loads(done.stdout)
     assert values["progress"]["done"] == 2
@@ -231,7 +231,7 @@ def test_without_a_controllers_log_the_reader_is_told_where_else_to_look(tmp_pat
 def test_a_log_is_followed_also_when_it_begins_anew(tmp_path):
     run = made(tmp_path)
     path = log(run, "sft.log", "one\n")
-    command = [sys.executable, "-m", "prime_core.cli", "logs", "-f", "sft", "--run", str(run)]
+    command = [sys.executable, "-m", "prime_core.cli.main", "logs", "-f", "sft", "--run", str(run)]
     reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert reader.stdout is not None

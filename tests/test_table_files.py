@@ -168,7 +168,7 @@ def test_prime_fetch_fetches_data_sets_and_shows_them(hub, tmp_path):
     data: dict[str, Any] = {"source": "files", "train": "lab/sums", "validation": "lab/sums"}
     data |= {"sources": {"more": {"file": "lab/sums"}}}
     config.write_text(yaml.safe_dump({"data": data, "sft": {"enabled": False}}))
-    command = [sys.executable, "-m", "prime_core.cli", "fetch", "--configfile", str(config)]
+    command = [sys.executable, "-m", "prime_core.cli.main", "fetch", "--configfile", str(config)]
     given: dict[str, Any] = {
         "env": environment(hub.url, tmp_path / "home"),
         "capture_output": True,

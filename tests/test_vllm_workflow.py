@@ -61,7 +61,7 @@ def test_a_shard_sampled_again_keeps_its_iterations_sampler_and_its_tokens(finis
     files.config.write_text(settings.replace("sampler: auto", "sampler: transformers"))
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "prime_core.cli", "sample", "--run", str(files.root)),
+            *(sys.executable, "-m", "prime_core.cli.main", "sample", "--run", str(files.root)),
             *("--iteration", "1", "--shard", "1"),
         ],
         env=environment(),

@@ -1,1 +1,1 @@
-"""Groups of commands of `prime`, beside those in `prime_core.cli`."""
+"""Groups of commands of `prime`, beside those in `prime_core.cli.main`."""

@@ -55,7 +55,7 @@ class Launched:
 
     def prime(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command, as a user would in the repository."""
-        command = [sys.executable, "-m", "prime_core.cli", *words]
+        command = [sys.executable, "-m", "prime_core.cli.main", *words]
         return subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True)
 
     def launch(self, *options: str) -> str:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 def prime_site(lab: SlurmLab, *options: str) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "prime_core.cli", "site", *options)
+    command = (sys.executable, "-m", "prime_core.cli.main", "site", *options)
     return subprocess.run(
         command, env=lab.env, cwd=ROOT, capture_output=True, text=True, timeout=100
     )
@@ -127,7 +127,7 @@ def test_a_slurm_that_does_not_answer_is_one_sentence(slurm, tmp_path):
 
 def test_without_slurm_it_is_one_sentence(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "prime_core.cli", "site", "--out", str(tmp_path / "site.yaml")],
+        [sys.executable, "-m", "prime_core.cli.main", "site", "--out", str(tmp_path / "site.yaml")],
         env={"PATH": str(tmp_path)},
         cwd=ROOT,
         capture_output=True,
@@ -141,7 +141,7 @@ def test_without_slurm_it_is_one_sentence(tmp_path):
 
 def test_outside_of_the_repository_a_file_must_be_named(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "prime_core.cli", "site"],
+        [sys.executable, "-m", "prime_core.cli.main", "site"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
