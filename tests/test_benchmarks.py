@@ -11,7 +11,7 @@ import pytest
 from prime_core.config import load_settings
 from prime_core.data.benchmarks import data_of, stream_benchmark
 from prime_core.data.forms import FORMS
-from prime_core.data.tables import DataError, Dropped, Problem
+from prime_core.data.problems import DataError, Dropped, Problem
 from prime_core.settings.data import Data
 from prime_core.settings.evaluation import Benchmark
 from prime_core.verifiers import VERIFIERS, Rules

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from prime_core.config import parse_settings
-from prime_core.data.tables import DataError
+from prime_core.data.problems import DataError
 from prime_core.layout import RunFiles
 from prime_core.rollouts import (
     DIFFICULTY,

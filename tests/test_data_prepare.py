@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from prime_core.config import parse_settings
-from prime_core.data.tables import DataError
+from prime_core.data.problems import DataError
 from prime_core.rollouts import DEMONSTRATIONS, DROPPED, PROMPTS, read_json, read_table
 from prime_core.run_state import RunState
 from prime_core.stages import build, prepare

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from prime_core.data.problems import Problem, stream_problems
 from prime_core.data.prompts import ability_of, conversation
 from prime_core.data.reading import BadLine, DataError, read_rows, stream_rows
-from prime_core.data.tables import Problem, stream_problems
 from prime_core.prompt_files import apply_template, without_template
 from prime_core.rollouts import (
     DEMONSTRATIONS,

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prime_core.data.tables import DataError, as_messages, read_demonstrations, read_problems
+from prime_core.data.problems import DataError, as_messages, read_demonstrations, read_problems
 from prime_core.settings.data import Data
 from tests.shared_data import read_jsonl, shared
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from prime_core.cli.main import main
-from prime_core.data.tables import DataError
+from prime_core.data.problems import DataError
 from prime_core.rollouts import EVALUATION, SCORED_EVALUATION, read_json, read_table
 from prime_core.stages import grade
 from prime_core.voting import best_of, group_answers, majority

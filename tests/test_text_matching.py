@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from prime_core.text_matching import (
+from prime_core.data.text_matching import (
     MAX_PROBLEMS_SHARING,
     BenchmarkTexts,
     HeldOut,

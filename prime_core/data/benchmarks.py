@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prime_core.data.forms import FORMS, Fields, MalformedRow
-from prime_core.data.prompts import problem_text
-from prime_core.data.reading import BadLine, stream_rows
-from prime_core.data.tables import (
+from prime_core.data.problems import (
     DataError,
     Dropped,
     Problem,
@@ -19,6 +17,8 @@ from prime_core.data.tables import (
     quotation,
     stream_problems,
 )
+from prime_core.data.prompts import problem_text
+from prime_core.data.reading import BadLine, stream_rows
 from prime_core.settings.data import Data
 from prime_core.settings.evaluation import Benchmark
 from prime_core.table_files import find_tables

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from prime_core.data.tables import Dropped, Problem
-from prime_core.text_matching import BenchmarkTexts, text_key
+from prime_core.data.problems import Dropped, Problem
+from prime_core.data.text_matching import BenchmarkTexts, text_key
 
 
 class Screen:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from prime_core.data.benchmarks import stream_benchmark
+from prime_core.data.problems import DataError, Dropped
 from prime_core.data.prompts import problem_text
-from prime_core.data.tables import DataError, Dropped
 from prime_core.layout import RunFiles
 from prime_core.rollouts import PROMPTS, read_table
 from prime_core.settings.evaluation import Benchmark

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prime_core.data.tables import DataError
+from prime_core.data.problems import DataError
 from prime_core.layout import RunFiles
 from prime_core.paired import compare_paired
 from prime_core.report.evaluations import problem_means

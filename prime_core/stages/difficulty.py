@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.data.tables import DataError
+from prime_core.data.problems import DataError
 from prime_core.layout import RunFiles
 from prime_core.rollouts import DIFFICULTY, PROMPTS, read_table, write_table
 from prime_core.samplers import SamplingParams

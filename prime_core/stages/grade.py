@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.config import load_yaml, merged, parse_settings
+from prime_core.data.problems import DataError
 from prime_core.data.responses import read_responses_to
-from prime_core.data.tables import DataError
 from prime_core.rollouts import EVALUATION, SCORED_EVALUATION, write_json, write_table
 from prime_core.settings.run import Settings
 from prime_core.stages.benchmark_rows import benchmark_named, has_answers, judge, problems_of

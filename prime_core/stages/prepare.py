@@ -18,15 +18,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prime_core.data.contamination import benchmark_texts
+from prime_core.data.problems import DataError, Dropped, Problem
 from prime_core.data.screening import Screen
-from prime_core.data.tables import DataError, Dropped, Problem
+from prime_core.data.sources import demonstrations, held_out_problems, training_problems
+from prime_core.data.text_matching import HeldOut
 from prime_core.layout import RunFiles
 from prime_core.rollouts import DEMONSTRATIONS, DROPPED, PROMPTS, table_writer
 from prime_core.settings.run import Settings
-from prime_core.stages.benchmark_texts import benchmark_texts
 from prime_core.stages.context import Metrics, finish, only_one, open_run
-from prime_core.stages.problem_sources import demonstrations, held_out_problems, training_problems
-from prime_core.text_matching import HeldOut
 from prime_core.training.models import load_tokenizer, prompt_lengths
 
 Row = dict[str, Any]

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prime_core.data.benchmarks import stream_benchmark
+from prime_core.data.problems import Dropped, Problem, stream_problems
 from prime_core.data.prompts import ability_of, conversation, problem_text
 from prime_core.data.reading import BadLine, DataError, Row, stream_rows, value_of
-from prime_core.data.tables import Dropped, Problem, stream_problems
+from prime_core.data.text_matching import BenchmarkTexts
 from prime_core.settings.data import Data
 from prime_core.settings.run import Settings
 from prime_core.table_files import find_tables
-from prime_core.text_matching import BenchmarkTexts
 
 Text = tuple[str, str, str]  # benchmark, prompt_id, the problem's text
 # Where a table of data.contamination.files has its problems: the first of these that a row has.

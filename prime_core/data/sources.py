@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 from prime_core.data import arithmetic
 from prime_core.data.benchmarks import ABILITIES
-from prime_core.data.reading import num_rows
-from prime_core.data.tables import (
+from prime_core.data.problems import (
     Dropped,
     Problem,
     as_messages,
     stream_demonstrations,
     stream_problems,
 )
+from prime_core.data.reading import num_rows
 from prime_core.seeds import derive_seed
 from prime_core.settings.run import Settings
 from prime_core.stages.context import progress_bar
