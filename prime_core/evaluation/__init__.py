@@ -1,0 +1,1 @@
+"""Judged responses become figures with intervals."""
