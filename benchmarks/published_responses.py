@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prime_core.paired import compare_paired
+from prime_core.evaluation.statistics.paired import compare_paired
+from prime_core.evaluation.statistics.voting import best_of, group_answers, majority
 from prime_core.rollouts import EVALUATION, read_table
 from prime_core.stages import grade
-from prime_core.voting import best_of, group_answers, majority
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "benchmarks.yaml"
 COLUMNS = {"problem": "prompt", "texts": "response", "scores": "score"}

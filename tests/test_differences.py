@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from prime_core.differences import Estimate, difference, mean_of, reading
-from prime_core.statistics import mean_interval
+from prime_core.evaluation.statistics.differences import Estimate, difference, mean_of, reading
+from prime_core.evaluation.statistics.intervals import mean_interval
 
 
 def share(right: int, num_problems: int) -> Estimate:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.paired import compare_paired, sign_test, tango_interval
-from prime_core.statistics import Z_95
+from prime_core.evaluation.statistics.intervals import Z_95
+from prime_core.evaluation.statistics.paired import compare_paired, sign_test, tango_interval
 
 
 def pairs(both: int, better: int, worse: int, neither: int) -> tuple[list[float], list[float]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.statistics import Z_95, mean_interval, pass_at_k
+from prime_core.evaluation.statistics.intervals import Z_95, mean_interval, pass_at_k
 
 
 def score_bound(mean: float, count: float, side: float) -> float:

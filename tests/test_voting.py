@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.voting import best_of, group_answers, majority, vote_weight
+from prime_core.evaluation.statistics.voting import best_of, group_answers, majority, vote_weight
 
 
 def same_number(one: str, other: str) -> bool:

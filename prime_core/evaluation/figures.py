@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prime_core.statistics import mean_interval, pass_at_k
-from prime_core.voting import best_of, group_answers, majority, vote_weight
+from prime_core.evaluation.statistics.intervals import mean_interval, pass_at_k
+from prime_core.evaluation.statistics.voting import best_of, group_answers, majority, vote_weight
 
 Figures = dict[str, Any]
 

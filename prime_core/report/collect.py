@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from prime_core.evaluation.statistics.intervals import mean_interval
+from prime_core.evaluation.statistics.paired import Paired
 from prime_core.layout import RunFiles
-from prime_core.paired import Paired
 from prime_core.report.cost import Cost, read_cost
 from prime_core.report.data_table import read_data_figures
 from prime_core.report.evaluations import paired_changes
 from prime_core.report.seconds import stage_seconds
 from prime_core.rollouts import OUTCOMES, TableError, read_json, read_table
-from prime_core.statistics import mean_interval
 
 ITERATION_STAGES = ("sample", "verify", "select", "score", "prm", "policy", "values", "value")
 EVALUATION_COLUMNS = (

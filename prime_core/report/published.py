@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import Field
 
 from prime_core.config import checked, load_yaml
-from prime_core.differences import Estimate
+from prime_core.evaluation.statistics.differences import Estimate
+from prime_core.evaluation.statistics.intervals import mean_interval
 from prime_core.settings.section import Section
-from prime_core.statistics import mean_interval
 
 FILE = Path(__file__).with_name("published.yaml")
 PAPER_CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "paper"

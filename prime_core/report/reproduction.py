@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.differences import Estimate, difference, mean_of, reading
+from prime_core.evaluation.statistics.differences import Estimate, difference, mean_of, reading
 from prime_core.report.collect import RunTables
 from prime_core.report.published import MAIN_ROW, Figure, Published, Row, published
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from prime_core.differences import reading
+from prime_core.evaluation.statistics.differences import reading
 from prime_core.report.collect import RunTables
 from prime_core.report.paper_settings import SettingDifference
 from prime_core.report.published import HARDWARE

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from prime_core.statistics import Z_95
+from prime_core.evaluation.statistics.intervals import Z_95
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Intervals and tests for proportions, means and votes; imports nothing of ours."""
