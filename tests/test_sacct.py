@@ -6,7 +6,13 @@ from itertools import starmap
 
 import pytest
 
-from prime_core.launch.sacct import _SQUEUE, gres_gpus, parse_sacct, parse_squeue, tres_count
+from prime_core.launch.accounting.sacct import (
+    _SQUEUE,
+    gres_gpus,
+    parse_sacct,
+    parse_squeue,
+    tres_count,
+)
 
 # Two GPUs done; exit 1; exit 75; requeued, then running; cancelled; cancelled in the queue; two
 # nodes done; waiting for another job.

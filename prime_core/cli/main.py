@@ -233,7 +233,7 @@ def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
 @RUN
 def report(run_dir: Path) -> None:
     """Write the report: HTML page, CSV tables, TensorBoard events, RO-Crate."""
-    import_module("prime_core.launch.accounting").refresh(run_dir)
+    import_module("prime_core.launch.accounting.accounts").refresh(run_dir)
     stage("report").run(run_dir)
 
 

@@ -12,7 +12,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from prime_core.launch import accounting, slurm
+from prime_core.launch import slurm
+from prime_core.launch.accounting import accounts as accounting
 from prime_core.launch.holder import alive_holder
 from prime_core.launch.progress import Estimate, Progress, estimate, read_progress
 from prime_core.launch.slurm import NoCluster, QueuedJob, SlurmError

@@ -19,8 +19,8 @@ from typing import NoReturn
 from prime_core import fast_copies
 from prime_core.deadline import BEGINNING, DEADLINE, minutes
 from prime_core.launch import slurm
+from prime_core.launch.accounting.budget import spent_gpu_hours
 from prime_core.launch.allocation import Allocation
-from prime_core.launch.budget import spent_gpu_hours
 from prime_core.launch.controller import Controller, say
 from prime_core.launch.slurm import SlurmError
 from prime_core.launch.stage_logs import Stage

@@ -14,7 +14,7 @@ from snakemake.utils import validate
 
 from prime_core import prm_files
 from prime_core.config import SettingsError, parse_settings
-from prime_core.launch.budget import budget_refusal
+from prime_core.launch.accounting.budget import budget_refusal
 from prime_core.launch.orphans import StoppedWaiting, start_anew, wait_for_orphans
 from prime_core.launch.ranks import launcher
 from prime_core.launch.site import load_site, site_file

@@ -11,7 +11,7 @@ import sys
 import time
 
 from prime_core.costs import Accounts, gpu_hours
-from prime_core.launch import accounting
+from prime_core.launch.accounting import accounts as accounting
 from prime_core.layout import RunFiles
 from prime_core.ledger import submitted_jobs
 from prime_core.settings.run import Settings

@@ -1,0 +1,1 @@
+"""What a run costs on Slurm: its jobs as Slurm counts them, and the budget."""
