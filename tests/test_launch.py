@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from prime_core.config import SettingsError
-from prime_core.launch.allocation import (
+from prime_core.launch.arguments import asked_settings
+from prime_core.launch.site.allocation import (
     ALLOCATION_FILE,
     Allocation,
     load_allocation,
 )
-from prime_core.launch.arguments import asked_settings
-from prime_core.launch.site import Pool, Site
+from prime_core.launch.site.site import Pool, Site
 from prime_core.layout import RunFiles
 from prime_core.ledger import controller_name, slurm_name
 from prime_core.rollouts import write_json

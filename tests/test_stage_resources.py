@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from prime_core.config import SettingsError
-from prime_core.launch.site import Pool, Site
-from prime_core.launch.stage_resources import (
+from prime_core.launch.site.site import Pool, Site
+from prime_core.launch.site.stage_resources import (
     STAGES,
     StageNeeds,
     load_stages,

@@ -12,7 +12,7 @@ from snakemake_executor_plugin_slurm import Executor
 from snakemake_interface_common.exceptions import WorkflowError
 
 from prime_core.launch import plugin_checks, slurm, submission
-from prime_core.launch.site import Pool, Site
+from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.submission import Patience
 from tests.shared_data import ROOT
 

@@ -20,8 +20,8 @@ from prime_core import hub
 from prime_core.config import SettingsError
 from prime_core.gguf_files import GgufError, is_gguf, read_header
 from prime_core.launch.arguments import asked_settings
-from prime_core.launch.site import Site, load_site, site_file
-from prime_core.launch.stage_resources import StageNeeds, load_stages
+from prime_core.launch.site.site import Site, load_site, site_file
+from prime_core.launch.site.stage_resources import StageNeeds, load_stages
 from prime_core.planning.case import Case, Machine, Shapes
 from prime_core.planning.hardware import PROCESSORS, Assumptions, Gpu, gpu_of
 from prime_core.planning.known_shapes import known_shape, shape_of_size

@@ -30,7 +30,7 @@ from prime_core.launch import plugin_checks, slurm, submission
 from prime_core.launch.held_jobs import HeldJobs
 from prime_core.launch.job_verdicts import Verdicts
 from prime_core.launch.output_watch import OutputWatch
-from prime_core.launch.site import Site
+from prime_core.launch.site.site import Site
 from prime_core.layout import RunFiles
 from prime_core.ledger import ControllerStart, record_controller, record_job, slurm_name
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.launch import slurm
-from prime_core.launch.site import Pool, Site
+from prime_core.launch.site.site import Pool, Site
 from prime_core.layout import RunFiles
 from prime_core.ledger import SubmittedJob, submitted_jobs
 

@@ -20,8 +20,8 @@ from prime_core import fast_copies
 from prime_core.deadline import BEGINNING, DEADLINE, minutes
 from prime_core.launch import slurm
 from prime_core.launch.accounting.budget import spent_gpu_hours
-from prime_core.launch.allocation import Allocation
 from prime_core.launch.controller import Controller, say
+from prime_core.launch.site.allocation import Allocation
 from prime_core.launch.slurm import SlurmError
 from prime_core.launch.stage_logs import Stage
 from prime_core.launch.stage_processes import kill_all, running_stages

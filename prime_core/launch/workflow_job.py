@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.launch import slurm
-from prime_core.launch.site import Pool
+from prime_core.launch.site.site import Pool
 from prime_core.launch.slurm import SlurmError
 
 # submitit counts requeues at the wall time, and gives up after so many.

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from prime_core.launch.site import load_site
+from prime_core.launch.site.site import load_site
 from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from prime_core.config import SettingsError, checked, load_yaml
-from prime_core.launch.site import Pool, Site
+from prime_core.launch.site.site import Pool, Site
 
 ALLOCATION_FILE = Path("cluster_profiles/allocation/allocation.yaml")
 # Where the site's file does not say what its nodes have.
