@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.launch import slurm
+from prime_core.launch.slurm import commands as slurm
 from prime_core.layout import RunFiles
 from prime_core.ledger import submitted_jobs
 from tests.slurm.faults import KINDS, Trial

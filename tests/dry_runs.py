@@ -26,7 +26,7 @@ def main(folder: Path, configs: list[Path], overrides: list[str]) -> None:
     """All dry runs; results on standard output."""
     import snakemake.cli
 
-    import prime_core.launch.slurm_executor
+    import prime_core.launch.slurm.executor
     import prime_core.targets  # noqa: F401  both for the children: imported once
 
     found: dict[str, int | str] = {}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from prime_core.costs import Accounts, write_accounts
-from prime_core.launch import slurm
 from prime_core.launch.accounting import accounts as accounting
+from prime_core.launch.slurm import commands as slurm
 from prime_core.layout import RunFiles
 from prime_core.ledger import record_job
 from tests.fake_slurm import job

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.launch.gpus import taker, visible_devices
+from prime_core.launch.slurm.gpus import taker, visible_devices
 from tests.workflow_runs import command
 
 PRIME = [sys.executable, "-m", "prime_core.cli.main", "gpus"]

@@ -2,9 +2,10 @@
 
 import pytest
 
-from prime_core.launch import held_jobs, slurm
-from prime_core.launch.held_jobs import MAX_RELEASES, HeldJobs
-from prime_core.launch.slurm import QueuedJob, SlurmError
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm import held_jobs
+from prime_core.launch.slurm.commands import QueuedJob, SlurmError
+from prime_core.launch.slurm.held_jobs import MAX_RELEASES, HeldJobs
 
 
 def job(reason: str, state: str = "PENDING") -> QueuedJob:

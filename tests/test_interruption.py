@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from prime_core.launch import own_job
+from prime_core.launch.slurm import this_job
 from prime_core.layout import unfinished_of
 from prime_core.rollouts import read_json
 from tests.interrupted_stages import (
@@ -230,5 +230,5 @@ def test_no_job_is_put_back_outside_of_one_and_in_an_allocation(monkeypatch, way
     monkeypatch.setenv("SLURM_JOB_ID", "1") if way else monkeypatch.delenv(
         "SLURM_JOB_ID", raising=False
     )
-    assert own_job.put_back() == ""
-    assert own_job.is_only_warned() == (way == "allocation")
+    assert this_job.put_back() == ""
+    assert this_job.is_only_warned() == (way == "allocation")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prime_core.launch.job_verdicts import DONE, FAILED, WAIT, Verdicts
+from prime_core.launch.slurm.verdicts import DONE, FAILED, WAIT, Verdicts
 
 
 class Clock:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from prime_core.launch import orphans, slurm
-from prime_core.launch.slurm import QueuedJob
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm import orphans
+from prime_core.launch.slurm.commands import QueuedJob
 from prime_core.layout import RunFiles
 from prime_core.ledger import SubmittedJob, record_job, submitted_jobs
 

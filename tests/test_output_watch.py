@@ -1,6 +1,6 @@
 """Outputs that a job has written, as against those that lay there before."""
 
-from prime_core.launch.output_watch import MAX_EARLY_LOOKS, OutputWatch
+from prime_core.launch.slurm.output_watch import MAX_EARLY_LOOKS, OutputWatch
 
 
 def test_all_outputs_have_to_be_there(tmp_path):

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from prime_core.launch.ranks import launcher
+from prime_core.launch.slurm.ranks import launcher
 
 IN_JOB = {"SLURM_JOB_ID": "7"}
 

@@ -11,9 +11,10 @@ from snakemake.iocontainers import ResourceList
 from snakemake_executor_plugin_slurm import Executor
 from snakemake_interface_common.exceptions import WorkflowError
 
-from prime_core.launch import plugin_checks, slurm, submission
 from prime_core.launch.site.site import Pool, Site
-from prime_core.launch.submission import Patience
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm import plugin_checks, submission
+from prime_core.launch.slurm.submission import Patience
 from tests.shared_data import ROOT
 
 SITE = Site(

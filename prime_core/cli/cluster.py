@@ -122,7 +122,7 @@ def logs(
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def gpus(count: int, command: tuple[str, ...]) -> None:
     """Run a command with so many of the visible GPUs that nobody else has (one allocation)."""
-    import_module("prime_core.launch.gpus").become(count, command)
+    import_module("prime_core.launch.slurm.gpus").become(count, command)
 
 
 def which_run(run_dir: Path | None, configfile: Path) -> Path:

@@ -282,7 +282,7 @@ def end_for_now(line: str) -> None:
     """Say where a stage stopped and put its Slurm job back into the queue; once for all ranks."""
     interruption.ignore_signals()
     if os.environ.get("RANK", "0") == "0":
-        told = import_module("prime_core.launch.own_job").put_back()
+        told = import_module("prime_core.launch.slurm.this_job").put_back()
         print("; ".join(filter(None, (line, told))), flush=True)
     if os.environ.get("WORLD_SIZE", "1") != "1":  # the first rank that ends takes the others along
         import_module("prime_core.training.distributed").meet()
@@ -290,8 +290,8 @@ def end_for_now(line: str) -> None:
 
 def stage(name: str) -> ModuleType:
     """The module of one stage, in a process that knows its rank and how it is told to stop."""
-    interruption.listen(import_module("prime_core.launch.own_job").is_only_warned)
-    import_module("prime_core.launch.ranks").set_up_rank()
+    interruption.listen(import_module("prime_core.launch.slurm.this_job").is_only_warned)
+    import_module("prime_core.launch.slurm.ranks").set_up_rank()
     if "PRIME_DEADLINE" in os.environ:
         begin_in_time(name)
     return import_module(f"prime_core.stages.{name}")

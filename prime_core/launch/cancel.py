@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
-from prime_core.launch import slurm
 from prime_core.launch.holder import alive_holder
-from prime_core.launch.slurm import NoCluster, QueuedJob
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm.commands import NoCluster, QueuedJob
 from prime_core.launch.stage_processes import below, kill_all
 from prime_core.layout import RunFiles
 from prime_core.lease import Holder

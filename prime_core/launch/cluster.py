@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from prime_core.launch import slurm
+from prime_core.launch.slurm import commands as slurm
 
 _TIMEOUT = 30.0  # seconds for one question
 _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "INVAL", "UNKNOWN"}

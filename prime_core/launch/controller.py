@@ -21,8 +21,8 @@ from typing import NoReturn
 
 from submitit.helpers import Checkpointable
 
-from prime_core.launch import slurm
-from prime_core.launch.slurm import SlurmError
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm.commands import SlurmError
 from prime_core.layout import RunFiles
 from prime_core.ledger import Way
 

@@ -12,11 +12,12 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from prime_core.launch import slurm
 from prime_core.launch.accounting import accounts as accounting
 from prime_core.launch.holder import alive_holder
 from prime_core.launch.progress import Estimate, Progress, estimate, read_progress
-from prime_core.launch.slurm import NoCluster, QueuedJob, SlurmError
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm.commands import NoCluster, QueuedJob, SlurmError
+from prime_core.launch.slurm.workflow_job import log_of
 from prime_core.launch.stage_logs import (
     Stage,
     last_error,
@@ -25,7 +26,6 @@ from prime_core.launch.stage_logs import (
     unfinished,
 )
 from prime_core.launch.stage_processes import running_stages
-from prime_core.launch.workflow_job import log_of
 from prime_core.layout import RunFiles
 from prime_core.ledger import (
     SubmittedJob,

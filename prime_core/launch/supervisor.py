@@ -18,14 +18,14 @@ from typing import NoReturn
 
 from prime_core import fast_copies
 from prime_core.deadline import BEGINNING, DEADLINE, minutes
-from prime_core.launch import slurm
 from prime_core.launch.accounting.budget import spent_gpu_hours
 from prime_core.launch.controller import Controller, say
 from prime_core.launch.site.allocation import Allocation
-from prime_core.launch.slurm import SlurmError
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm.commands import SlurmError
+from prime_core.launch.slurm.workflow_job import log_of
 from prime_core.launch.stage_logs import Stage
 from prime_core.launch.stage_processes import kill_all, running_stages
-from prime_core.launch.workflow_job import log_of
 from prime_core.ledger import (
     ControllerStart,
     StageStop,

@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from prime_core.launch import slurm
-from prime_core.launch.slurm import QueuedJob
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm.commands import QueuedJob
 from prime_core.ledger import slurm_name
 from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab

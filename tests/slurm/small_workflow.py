@@ -25,9 +25,9 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from prime_core.launch.orphans import StoppedWaiting, start_anew, wait_for_orphans
+from prime_core.launch.slurm.orphans import StoppedWaiting, start_anew, wait_for_orphans
 from prime_core.launch.site.site import Pool, Site
-from prime_core.launch.slurm_executor import adapt
+from prime_core.launch.slurm.executor import adapt
 from prime_core.layout import RunFiles
 from prime_core.lease import Lease, RunBusy
 

@@ -10,9 +10,9 @@ import pytest
 
 from prime_core.config import parse_settings
 from prime_core.costs import GONE, Accounts, charges, gpu_hours, write_accounts
-from prime_core.launch import slurm
 from prime_core.launch.accounting import accounts as accounting
 from prime_core.launch.accounting import budget
+from prime_core.launch.slurm import commands as slurm
 from prime_core.layout import RunFiles
 from prime_core.ledger import (
     ControllerStart,

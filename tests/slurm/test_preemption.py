@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from prime_core.launch import slurm as queue
+from prime_core.launch.slurm import commands as queue
 from prime_core.layout import RunFiles, unfinished_of
 from prime_core.ledger import submitted_jobs
 from prime_core.rollouts import read_json

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prime_core.launch import slurm
+from prime_core.launch.slurm import commands as slurm
 from prime_core.layout import RunFiles
 from prime_core.ledger import submitted_jobs
 from tests.slurm.faults import KINDS, RUN, Trial

@@ -15,10 +15,10 @@ from snakemake.utils import validate
 from prime_core import prm_files
 from prime_core.config import SettingsError, parse_settings
 from prime_core.launch.accounting.budget import budget_refusal
-from prime_core.launch.orphans import StoppedWaiting, start_anew, wait_for_orphans
-from prime_core.launch.ranks import launcher
+from prime_core.launch.slurm.orphans import StoppedWaiting, start_anew, wait_for_orphans
+from prime_core.launch.slurm.ranks import launcher
 from prime_core.launch.site.site import load_site, site_file
-from prime_core.launch.slurm_executor import adapt
+from prime_core.launch.slurm.executor import adapt
 from prime_core.launch.site.stage_resources import load_stages, stage_resources
 from prime_core.layout import RunFiles
 from prime_core.run_state import RunBusy, RunState, find_own_commands, show_stages_only

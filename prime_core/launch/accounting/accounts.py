@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from prime_core.costs import GONE, Accounts, JobStart, read_accounts, write_accounts
-from prime_core.launch import slurm
 from prime_core.launch.accounting import sacct
+from prime_core.launch.slurm import commands as slurm
 from prime_core.layout import RunFiles
 from prime_core.ledger import controller_name, controller_starts, slurm_name, submitted_jobs
 from prime_core.rollouts import TableError

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from prime_core.costs import JobStart
-from prime_core.launch import slurm
+from prime_core.launch.slurm import commands as slurm
 
 TIMEOUT = 30.0  # seconds; sacct may wait for ever where there is no accounting
 _NUM_ASKED = 500  # numbers in one command: some kilobytes

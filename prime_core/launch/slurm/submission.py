@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prime_core.launch import slurm
 from prime_core.launch.site.site import Pool, Site
+from prime_core.launch.slurm import commands as slurm
 from prime_core.layout import RunFiles
 from prime_core.ledger import SubmittedJob, submitted_jobs
 

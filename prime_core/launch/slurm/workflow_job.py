@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prime_core.launch import slurm
 from prime_core.launch.site.site import Pool
-from prime_core.launch.slurm import SlurmError
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm.commands import SlurmError
 
 # submitit counts requeues at the wall time, and gives up after so many.
 NO_END = 100_000

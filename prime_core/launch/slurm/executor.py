@@ -26,11 +26,12 @@ from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-from prime_core.launch import plugin_checks, slurm, submission
-from prime_core.launch.held_jobs import HeldJobs
-from prime_core.launch.job_verdicts import Verdicts
-from prime_core.launch.output_watch import OutputWatch
 from prime_core.launch.site.site import Site
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm import plugin_checks, submission
+from prime_core.launch.slurm.held_jobs import HeldJobs
+from prime_core.launch.slurm.output_watch import OutputWatch
+from prime_core.launch.slurm.verdicts import Verdicts
 from prime_core.layout import RunFiles
 from prime_core.ledger import ControllerStart, record_controller, record_job, slurm_name
 

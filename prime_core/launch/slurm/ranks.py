@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from prime_core.launch.gpus import taker
+from prime_core.launch.slurm.gpus import taker
 
 # Set for what `launcher` starts under srun: a stage inside some other Slurm job has one rank.
 LAUNCHER = "PRIME_LAUNCHER"

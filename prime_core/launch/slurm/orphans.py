@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from snakemake.common.workdir_handler import WorkdirHandler
 
-from prime_core.launch import slurm
+from prime_core.launch.slurm import commands as slurm
 from prime_core.layout import RunFiles
 from prime_core.ledger import SubmittedJob, slurm_name, submitted_jobs
 

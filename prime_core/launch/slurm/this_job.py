@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 
-from prime_core.launch import slurm
-from prime_core.launch.slurm import SlurmError
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm.commands import SlurmError
 
 
 def is_only_warned() -> bool:

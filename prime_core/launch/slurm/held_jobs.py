@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from prime_core.launch import slurm
-from prime_core.launch.slurm import QueuedJob, SlurmError
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm.commands import QueuedJob, SlurmError
 
 MAX_RELEASES = 3
 # Reasons of pending jobs that only a person can remove.

@@ -1,0 +1,1 @@
+"""Slurm: its commands, the executor's adaptation, jobs held, lost and found again."""
