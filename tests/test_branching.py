@@ -18,7 +18,7 @@ from prime_core.branching import (
 )
 from prime_core.config import SettingsError, dump_settings, parse_settings
 from prime_core.launch.fetch import needs
-from prime_core.launch.progress import read_progress
+from prime_core.launch.status.progress import read_progress
 from prime_core.layout import RunFiles
 from prime_core.report.collect import RunTables
 from prime_core.report.cost import Cost

@@ -13,8 +13,8 @@ from prime_core.config import SettingsError, load_settings, parse_settings
 from prime_core.data.reading import DataError
 from prime_core.deadline import STOPPABLE
 from prime_core.interruption import Interrupted
-from prime_core.launch import stage_processes
 from prime_core.launch.fetch import needs
+from prime_core.launch.status import stage_processes
 from prime_core.layout import RunFiles, unfinished_of
 from prime_core.prm_loss import opponent_reward
 from prime_core.rollouts import LABELLED, read_json, read_table

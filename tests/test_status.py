@@ -12,11 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.launch.logs import NoLog, find_log
-from prime_core.launch.progress import Progress, estimate, quartiles, read_progress
-from prime_core.launch.stage_logs import Stage, last_error, logs_of_stages, result_of, stage_of
-from prime_core.launch.status import NoRun, read_status
-from prime_core.launch.status_page import WIDTH, page
+from prime_core.launch.status.logs import NoLog, find_log
+from prime_core.launch.status.page import WIDTH, page
+from prime_core.launch.status.progress import Progress, estimate, quartiles, read_progress
+from prime_core.launch.status.stage_logs import (
+    Stage,
+    last_error,
+    logs_of_stages,
+    result_of,
+    stage_of,
+)
+from prime_core.launch.status.status import NoRun, read_status
 from prime_core.layout import RunFiles
 from prime_core.lease import Holder
 from prime_core.ledger import SubmittedJob, record_job

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from prime_core.config import load_settings
-from prime_core.launch.holder import alive_holder
+from prime_core.launch.status.holder import alive_holder
 from prime_core.layout import RunFiles
 from prime_core.rollouts import read_json, write_json
 from prime_core.settings.run import Settings

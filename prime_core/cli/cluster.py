@@ -82,7 +82,7 @@ def status(
 ) -> None:
     """Show what of a run is done, at work and failed, and when it will end."""
     place = which_run(run_dir, configfile)
-    import_module("prime_core.launch.status_page").show(place, json, watch, interval)
+    import_module("prime_core.launch.status.page").show(place, json, watch, interval)
 
 
 @click.command()
@@ -91,7 +91,7 @@ def status(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def cancel(run_dir: Path | None, configfile: Path, yes: bool) -> None:
     """End a run's controller and all of its Slurm jobs; what is finished stays."""
-    module = import_module("prime_core.launch.cancel")
+    module = import_module("prime_core.launch.status.cancel")
     place = which_run(run_dir, configfile)
     found = module.at_work(place)
     if not found:
@@ -114,7 +114,7 @@ def logs(
 ) -> None:
     """Show the newest log of a stage (prime logs 12 policy); alone, of the run's controller."""
     place = which_run(run_dir, configfile)
-    import_module("prime_core.launch.logs").show(place, words, part, follow)
+    import_module("prime_core.launch.status.logs").show(place, words, part, follow)
 
 
 @click.command(hidden=True, context_settings={"ignore_unknown_options": True})

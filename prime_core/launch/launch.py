@@ -18,12 +18,12 @@ from prime_core.config import SettingsError
 from prime_core.launch.arguments import asked_settings, asks_for_ablations
 from prime_core.launch.controller import Controller
 from prime_core.launch.fetch import missing
-from prime_core.launch.holder import alive_holder
 from prime_core.launch.site.allocation import ALLOCATION_FILE, load_allocation
 from prime_core.launch.site.site import Site, load_site, site_file
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.workflow_job import WorkflowJob, log_of, submit
 from prime_core.launch.snakemake_command import translated
+from prime_core.launch.status.holder import alive_holder
 from prime_core.launch.supervisor import Supervisor
 from prime_core.layout import RunFiles
 from prime_core.ledger import controller_name

@@ -24,8 +24,8 @@ from prime_core.launch.site.allocation import Allocation
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import SlurmError
 from prime_core.launch.slurm.workflow_job import log_of
-from prime_core.launch.stage_logs import Stage
-from prime_core.launch.stage_processes import kill_all, running_stages
+from prime_core.launch.status.stage_logs import Stage
+from prime_core.launch.status.stage_processes import kill_all, running_stages
 from prime_core.ledger import (
     ControllerStart,
     StageStop,

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prime_core.deadline import minutes
-from prime_core.launch.progress import Estimate, Progress
-from prime_core.launch.stage_logs import last_error, last_line
-from prime_core.launch.status import (
+from prime_core.launch.status.progress import Estimate, Progress
+from prime_core.launch.status.stage_logs import last_error, last_line
+from prime_core.launch.status.status import (
     ControllerState,
     RunStatus,
     StageAtWork,

@@ -13,19 +13,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from prime_core.launch.accounting import accounts as accounting
-from prime_core.launch.holder import alive_holder
-from prime_core.launch.progress import Estimate, Progress, estimate, read_progress
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import NoCluster, QueuedJob, SlurmError
 from prime_core.launch.slurm.workflow_job import log_of
-from prime_core.launch.stage_logs import (
+from prime_core.launch.status.holder import alive_holder
+from prime_core.launch.status.progress import Estimate, Progress, estimate, read_progress
+from prime_core.launch.status.stage_logs import (
     Stage,
     last_error,
     last_line,
     logs_of_stages,
     unfinished,
 )
-from prime_core.launch.stage_processes import running_stages
+from prime_core.launch.status.stage_processes import running_stages
 from prime_core.layout import RunFiles
 from prime_core.ledger import (
     SubmittedJob,

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from prime_core.deadline import STOPPABLE
-from prime_core.launch.stage_logs import Stage
+from prime_core.launch.status.stage_logs import Stage
 
 
 class StageProcess:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import psutil
 
-from prime_core.launch.holder import alive_holder
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import NoCluster, QueuedJob
-from prime_core.launch.stage_processes import below, kill_all
+from prime_core.launch.status.holder import alive_holder
+from prime_core.launch.status.stage_processes import below, kill_all
 from prime_core.layout import RunFiles
 from prime_core.lease import Holder
 from prime_core.ledger import controller_name, slurm_name

@@ -1,0 +1,1 @@
+"""How a run stands: progress, logs, its processes; ending them."""
