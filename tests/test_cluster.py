@@ -2,7 +2,7 @@
 
 import pytest
 
-from prime_core.launch.cluster import (
+from prime_core.launch.survey.cluster import (
     minutes,
     parse_associations,
     parse_config,

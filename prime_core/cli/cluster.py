@@ -152,10 +152,10 @@ def site(
     force: bool,
 ) -> None:
     """Ask Slurm for partitions, GPUs and limits; choose; write the site's file."""
-    wanted = import_module("prime_core.launch.site_choice").Wanted(
+    wanted = import_module("prime_core.launch.survey.choice").Wanted(
         cpu_partition, gpu_partition, account
     )
-    import_module("prime_core.launch.site_survey").survey(wanted, out, dry_run, force)
+    import_module("prime_core.launch.survey.survey").survey(wanted, out, dry_run, force)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

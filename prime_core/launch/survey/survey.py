@@ -14,11 +14,11 @@ import yaml
 from pydantic import BaseModel
 
 from prime_core.config import SettingsError
-from prime_core.launch import cluster as slurm_cluster
-from prime_core.launch.cluster import Cluster, Partition
 from prime_core.launch.site.site import SITE_FILE, Pool, Site, site_file
 from prime_core.launch.site.stage_resources import load_stages
-from prime_core.launch.site_choice import Choice, Wanted, choose, duration
+from prime_core.launch.survey import cluster as slurm_cluster
+from prime_core.launch.survey.choice import Choice, Wanted, choose, duration
+from prime_core.launch.survey.cluster import Cluster, Partition
 from prime_core.rollouts import write_text
 
 STAGES_FILE = Path("cluster_profiles/stages.yaml")
