@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.small_model import small_model
+from prime_core.models.load import load_model, load_tokenizer
 from prime_core.samplers import Engine, Request, Sampled, SamplingParams, load_sampler, request_seed
 from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
 from prime_core.settings.training import Training
 from prime_core.training.batches import Sequences
 from prime_core.training.logprob_model import give_logprobs
-from prime_core.training.models import load_model, load_tokenizer
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import score
 

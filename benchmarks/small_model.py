@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from prime_core.training.build_model import build_model, build_tokenizer
-from prime_core.training.models import save_model
+from prime_core.models.build import build_model, build_tokenizer
+from prime_core.models.load import save_model
 
 
 def small_model(folder: Path) -> Path:

@@ -26,14 +26,14 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from prime_core.masked import masked_sum
+from prime_core.models.build import build_model, build_tokenizer
+from prime_core.models.load import device
 from prime_core.policy_loss import clipped_surrogate
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.training import distributed
 from prime_core.training.batches import Sequences, pad_rows
-from prime_core.training.build_model import build_model, build_tokenizer
 from prime_core.training.engine import Trainer
-from prime_core.training.models import device
 from prime_core.training.passes import Passes, passes_of
 from prime_core.training.scoring import response_logprobs, score
 from prime_core.training.updates import minibatch_plan, step_on

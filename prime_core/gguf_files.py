@@ -1,7 +1,7 @@
 """Models in one GGUF file: whether it is whole, and what it says of itself.
 
 In: the path of a .gguf file, as llama.cpp's tools write it. Out: its header. Nothing here loads a
-model; `prime_core.training.gguf_models` does.
+model; `prime_core.models.gguf` does.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import yaml
 
 from prime_core.config import parse_settings
 from prime_core.layout import RunFiles
+from prime_core.models.build import build_tokenizer
 from prime_core.rollouts import (
     BATCH,
     OUTCOMES,
@@ -17,7 +18,6 @@ from prime_core.rollouts import (
     write_table,
     write_text,
 )
-from prime_core.training.build_model import build_tokenizer
 
 NUM_PROMPTS, NUM_SAMPLES = 12, 4
 

@@ -15,6 +15,7 @@ from unittest.mock import patch
 import torch
 from transformers import Qwen2ForCausalLM
 
+from prime_core.models.build import build_model, build_tokenizer
 from prime_core.planning import memory
 from prime_core.planning.activations import Pass
 from prime_core.planning.memory import Training
@@ -23,7 +24,6 @@ from prime_core.settings import training as settings_training
 from prime_core.settings.optimizer import Optimizer
 from prime_core.training import distributed, engine
 from prime_core.training.batches import Sequences, pad
-from prime_core.training.build_model import build_model, build_tokenizer
 from prime_core.training.scoring import response_logprobs
 from tests.live_memory import LiveMemory, live_bytes
 

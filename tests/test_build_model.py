@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from prime_core.training.build_model import BOXED, build_model, build_tokenizer
+from prime_core.models.build import BOXED, build_model, build_tokenizer
 
 SIZES: dict[str, Any] = {
     "num_layers": 2,

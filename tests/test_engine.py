@@ -13,11 +13,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from prime_core.models.build import build_model, build_tokenizer
+from prime_core.models.load import load_model
 from prime_core.settings.training import Training
 from prime_core.training import universal
-from prime_core.training.build_model import build_model, build_tokenizer
 from prime_core.training.engine import continue_training
-from prime_core.training.models import load_model
 from tests.one_rank import as_one_rank
 from tests.shared_data import ROOT
 from tests.tiny_model import save_tiny_model, tiny
@@ -343,7 +343,7 @@ def test_a_new_process_goes_on_bit_for_bit(tmp_path):
     through.save(tmp_path / "policy", tiny()[1])
     run_steps(through, PLAN[1:])
     program = (
-        "import sys, torch; from prime_core.training.models import load_model;"
+        "import sys, torch; from prime_core.models.load import load_model;"
         "from tests.training_steps import *; distributed.start_ranks();"
         "trainer = trainer_of(0, load_model(sys.argv[1], 'float32'));"
         "trainer.load_state(Path(sys.argv[1])); run_steps(trainer, PLAN[1:]);"

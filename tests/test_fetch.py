@@ -119,7 +119,7 @@ def test_a_job_without_internet_finds_what_was_fetched(hub, tmp_path):
     away = "http://127.0.0.1:9"
     checked = fetch(tmp_path, away, "--check", offline=True)
     assert checked.returncode == 0, checked.stderr
-    program = f"from prime_core.training.models import find_model; print(find_model('{NAME}'))"
+    program = f"from prime_core.models.load import find_model; print(find_model('{NAME}'))"
     found = subprocess.run(
         [sys.executable, "-c", program],
         env=environment(away, tmp_path / "home", offline=True),

@@ -18,13 +18,8 @@ from prime_core import gguf_files
 from prime_core.config import parse_settings
 from prime_core.launch.fetch import Need, look, missing, needs
 from prime_core.launch.plan import find_shape
-from prime_core.planning.shapes import PlanError
-from prime_core.rollouts import read_json
-from prime_core.run_state import RunState
-from prime_core.settings.run import Settings
-from prime_core.stages import build
-from prime_core.training.gguf_models import load_gguf
-from prime_core.training.models import (
+from prime_core.models.gguf import load_gguf
+from prime_core.models.load import (
     ModelError,
     eos_token_ids,
     load_model,
@@ -32,6 +27,11 @@ from prime_core.training.models import (
     prompt_tokens,
     save_model,
 )
+from prime_core.planning.shapes import PlanError
+from prime_core.rollouts import read_json
+from prime_core.run_state import RunState
+from prime_core.settings.run import Settings
+from prime_core.stages import build
 from tests.gguf_writer import END, MERGES, SPECIAL, TOKENS, small_model, write_gguf
 
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from prime_core.config import SettingsError, parse_settings
 from prime_core.layout import RunFiles
+from prime_core.models.build import build_tokenizer
+from prime_core.models.load import ModelError, load_model, save_model
 from prime_core.run_changes import refused_changes
 from prime_core.stages import build
-from prime_core.training.build_model import build_tokenizer
 from prime_core.training.engine import TRAINING_STATE, Trainer
 from prime_core.training.lora import ADAPTER, add_adapter, target_modules
-from prime_core.training.models import ModelError, load_model, save_model
 from tests.lora_steps import STAGES, adapter, step_and_save, trainer_on
 from tests.tiny_model import save_tiny_model
 from tests.training_steps import PLAN, SEQUENCES, cut_small, difference, run_steps

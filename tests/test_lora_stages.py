@@ -7,6 +7,7 @@ import torch
 
 from prime_core.interruption import Interrupted
 from prime_core.layout import RunFiles
+from prime_core.models.load import load_model
 from prime_core.rollouts import read_json
 from prime_core.stages import (
     build,
@@ -20,7 +21,6 @@ from prime_core.stages import (
     unfinished,
     verify,
 )
-from prime_core.training.models import load_model
 from tests.interrupted_stages import open_run
 from tests.workflow_runs import TINY, digests
 

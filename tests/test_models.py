@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from prime_core.training.models import (
+from prime_core.models.load import (
     ModelError,
     eos_token_ids,
     find_model,

@@ -14,6 +14,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from prime_core.models.build import build_tokenizer
 from prime_core.planning.known_shapes import ALIASES, KNOWN, known_shape, shape_of_size
 from prime_core.planning.shapes import (
     BUILT_VOCABULARY,
@@ -23,7 +24,6 @@ from prime_core.planning.shapes import (
     shape_from_config,
 )
 from prime_core.settings.run import BuildModel
-from prime_core.training.build_model import build_tokenizer
 
 SIZES: dict[str, Any] = {
     "vocab_size": 1003,

@@ -16,14 +16,14 @@ from prime_core.interruption import Interrupted
 from prime_core.launch.fetch import needs
 from prime_core.launch.status import stage_processes
 from prime_core.layout import RunFiles, unfinished_of
+from prime_core.models.load import ModelError, load_tokenizer
+from prime_core.models.start_models import link_prms
 from prime_core.prm_loss import opponent_reward
 from prime_core.rollouts import LABELLED, read_json, read_table
 from prime_core.run_changes import refused_changes
 from prime_core.settings.run import Settings
 from prime_core.stages import policy, prm, prm_data, prm_offline, score, unfinished
-from prime_core.stages.first_prms import link_prms
 from prime_core.training.lora import ADAPTER
-from prime_core.training.models import ModelError, load_tokenizer
 from tests.made_up_batch import made_up_batch
 from tests.tiny_model import save_tiny_model
 

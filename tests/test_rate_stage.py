@@ -9,15 +9,15 @@ from click.testing import CliRunner
 
 from prime_core.cli.main import main
 from prime_core.implicit_reward import implicit_reward, per_step
-from prime_core.steps import step_ends
-from prime_core.training.batches import Sequences, pad
-from prime_core.training.models import (
+from prime_core.models.load import (
     ModelError,
     check_same_tokens,
     load_model,
     load_tokenizer,
     prompt_tokens,
 )
+from prime_core.steps import step_ends
+from prime_core.training.batches import Sequences, pad
 from prime_core.training.scoring import response_logprobs
 from tests.tiny_model import save_tiny_model
 

@@ -12,6 +12,7 @@ import pytest
 from jinja2 import Environment
 
 from prime_core.layout import RunFiles
+from prime_core.models.build import build_tokenizer
 from prime_core.report.collect import flatten
 from prime_core.report.figures import FIGURES
 from prime_core.report.page import (
@@ -25,7 +26,6 @@ from prime_core.report.page import (
 from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
 from prime_core.rollouts import TableError, read_json
 from prime_core.stages import report
-from prime_core.training.build_model import build_tokenizer
 from tests.fake_benchmarks import add_benchmark
 from tests.fake_run import make_run
 from tests.fake_slurm import add_slurm_jobs

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from prime_core.models.load import load_model, save_model
 from prime_core.samplers import (
     Engine,
     Request,
@@ -19,7 +20,6 @@ from prime_core.samplers import (
 from prime_core.samplers.ask import ask
 from prime_core.settings.run import Settings
 from prime_core.training.batches import Sequences
-from prime_core.training.models import load_model, save_model
 from prime_core.training.passes import Passes
 from prime_core.training.scoring import score
 from tests.tiny_model import ragged_sequences, save_tiny_model, tiny

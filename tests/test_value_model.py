@@ -13,8 +13,8 @@ from transformers import (
     Qwen2ForTokenClassification,
 )
 
+from prime_core.models.load import ModelError, save_model
 from prime_core.training.batches import Sequences, pad
-from prime_core.training.models import ModelError, save_model
 from prime_core.training.packing import pack
 from prime_core.training.value_model import give_values, load_value_model, state_values
 from tests.tiny_model import FIRST_BYTE, ragged_sequences, tiny

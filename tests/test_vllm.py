@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from prime_core.models.load import load_model
 from prime_core.samplers import Engine, Request, SamplingParams, request_seed
 from prime_core.training.batches import Sequences
-from prime_core.training.models import load_model
 from prime_core.training.passes import Passes
 from prime_core.training.scoring import score
 from tests.test_sampler import chi_square, next_logprobs

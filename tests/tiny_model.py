@@ -5,9 +5,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
+from prime_core.models.build import build_model, build_tokenizer
+from prime_core.models.load import save_model
 from prime_core.training.batches import Sequences
-from prime_core.training.build_model import build_model, build_tokenizer
-from prime_core.training.models import save_model
 
 FIRST_BYTE, NUM_TOKENS = 6, 262  # tokens before these are special
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from prime_core.masked import masked_sum
+from prime_core.models.load import load_model
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.training import distributed, engine
 from prime_core.training.batches import micro_batches, pad
 from prime_core.training.engine import Trainer
-from prime_core.training.models import load_model
 from prime_core.training.packing import pack
 from prime_core.training.scoring import response_logprobs
 from tests.tiny_model import ragged_sequences, tiny

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from prime_core.masked import masked_sum
+from prime_core.models.load import load_tokenizer
 from prime_core.settings.training import Training
 from prime_core.training import distributed
 from prime_core.training.batches import Padded, micro_batches, pad
 from prime_core.training.engine import Trainer
-from prime_core.training.models import load_tokenizer
 from prime_core.training.packing import pack
 from prime_core.training.value_model import load_value_model, state_values
 from prime_core.value_loss import clipped_value_loss

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from prime_core.models.build import build_model, build_tokenizer
+from prime_core.models.load import save_model
 from prime_core.samplers import Engine, Request, Sampled, SamplerError, SamplingParams, load_sampler
-from prime_core.training.build_model import build_model, build_tokenizer
-from prime_core.training.models import save_model
 from tests.shared_data import ROOT
 from tests.vllm_installed import need_vllm
 

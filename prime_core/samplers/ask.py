@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from prime_core.models.load import load_tokenizer, prompt_tokens
 from prime_core.samplers import (
     Engine,
     Request,
@@ -18,7 +19,6 @@ from prime_core.samplers import (
     request_seed,
 )
 from prime_core.settings.run import Settings
-from prime_core.training.models import load_tokenizer, prompt_tokens
 
 
 def ask(

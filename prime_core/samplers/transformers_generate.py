@@ -24,6 +24,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from prime_core.models.load import eos_token_ids, load_model, load_tokenizer
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -31,7 +32,6 @@ from prime_core.samplers.request import (
     SamplingParams,
     room_for_response,
 )
-from prime_core.training.models import eos_token_ids, load_model, load_tokenizer
 
 
 def sample(

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from transformers import AutoConfig
 
 from prime_core import fast_copies
+from prime_core.models.load import load_tokenizer, saved_eos_token_ids
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -29,7 +30,6 @@ from prime_core.samplers.request import (
     room_for_response,
 )
 from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
-from prime_core.training.models import load_tokenizer, saved_eos_token_ids
 
 if TYPE_CHECKING:
     from vllm import LLM

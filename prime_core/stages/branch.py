@@ -30,12 +30,12 @@ from prime_core.branching import (
 )
 from prime_core.hub import incomplete_parts
 from prime_core.layout import RunFiles
+from prime_core.models import start_models
+from prime_core.models.load import link_model
 from prime_core.rollouts import BATCH, atomic_folder, atomic_path, write_table
 from prime_core.settings.run import Settings
-from prime_core.stages import first_prms
 from prime_core.stages.context import finish, only_one, open_run, progress_bar
 from prime_core.training.engine import TRAINING_STATE
-from prime_core.training.models import link_model
 
 
 def run(run_dir: Path) -> None:
@@ -74,7 +74,7 @@ def _take_folders(settings: Settings, files: RunFiles, origin: Origin) -> tuple[
         for place in places:
             with atomic_folder(place) as folder:
                 if place in anew:
-                    link_model(first_prms.source_of(place, settings, files), folder)
+                    link_model(start_models.source_of(place, settings, files), folder)
                 else:
                     source = source_of(place, files, origin)
                     sizes = _take_folder(source, folder, files.root, origin.files.root)

@@ -13,20 +13,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from prime_core.gguf_files import is_gguf
-from prime_core.rollouts import atomic_folder
-from prime_core.seeds import derive_seed
-from prime_core.settings.run import Settings
-from prime_core.stages.context import finish, only_one, open_run
-from prime_core.training.build_model import build_model, build_tokenizer
-from prime_core.training.gguf_models import load_gguf
-from prime_core.training.lora import check_targets
-from prime_core.training.models import (
+from prime_core.models.build import build_model, build_tokenizer
+from prime_core.models.gguf import load_gguf
+from prime_core.models.load import (
     find_model,
     link_model,
     load_model,
     load_tokenizer,
     save_model,
 )
+from prime_core.rollouts import atomic_folder
+from prime_core.seeds import derive_seed
+from prime_core.settings.run import Settings
+from prime_core.stages.context import finish, only_one, open_run
+from prime_core.training.lora import check_targets
 
 
 def run(run_dir: Path) -> None:

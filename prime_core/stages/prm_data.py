@@ -14,6 +14,7 @@ from typing import Any
 
 from prime_core.data.labelled import read_responses
 from prime_core.data.reading import DataError
+from prime_core.models.load import load_tokenizer, prompt_tokens
 from prime_core.prm_files import first_reference
 from prime_core.rollouts import LABELLED, write_table
 from prime_core.settings.prm import Offline
@@ -21,7 +22,6 @@ from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open
 from prime_core.stages.rewards_of import logprobs_of
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import rank, start_ranks
-from prime_core.training.models import load_tokenizer, prompt_tokens
 
 NUM_QUOTED = 5
 

@@ -17,13 +17,14 @@ from typing import Any
 import pandas as pd
 import torch
 
+from prime_core.models.load import load_tokenizer
+from prime_core.models.start_models import source_of
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.rollouts import LABELLED, read_table
 from prime_core.seeds import derive_seed, generator
 from prime_core.settings.prm import Offline
 from prime_core.settings.run import Settings
 from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
-from prime_core.stages.first_prms import source_of
 from prime_core.stages.prm_update import PrmSteps
 from prime_core.stages.sft import rate_at
 from prime_core.stages.unfinished import Unfinished
@@ -32,7 +33,6 @@ from prime_core.training.distributed import shared_folder
 from prime_core.training.engine import begin_training
 from prime_core.training.learning_batch import batch_of
 from prime_core.training.lora import adapter_of
-from prime_core.training.models import load_tokenizer
 
 
 def run(run_dir: Path) -> None:

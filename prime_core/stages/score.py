@@ -12,6 +12,7 @@ import torch
 
 from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
 from prime_core.layout import RunFiles
+from prime_core.models.load import load_tokenizer
 from prime_core.prm_files import reference_of, scoring_prm
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.rollouts import REWARDS, write_table
@@ -27,7 +28,6 @@ from prime_core.stages.context import (
 from prime_core.stages.rewards_of import logprobs_of
 from prime_core.steps import step_ends
 from prime_core.training.learning_batch import LearningBatch, read_batch
-from prime_core.training.models import load_tokenizer
 
 
 class ZeroRewards(ValueError):

@@ -18,21 +18,21 @@ from transformers import PreTrainedTokenizerBase
 
 from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum
+from prime_core.models.load import (
+    link_model,
+    load_tokenizer,
+    prompt_tokens,
+)
+from prime_core.models.start_models import link_prms
 from prime_core.rollouts import DEMONSTRATIONS, TableError, atomic_folder, read_table
 from prime_core.seeds import derive_seed, generator
 from prime_core.settings.run import Settings
 from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
-from prime_core.stages.first_prms import link_prms
 from prime_core.stages.unfinished import Unfinished
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import gather, rank, shared_folder
 from prime_core.training.engine import Trainer, begin_training
 from prime_core.training.lora import adapter_of
-from prime_core.training.models import (
-    link_model,
-    load_tokenizer,
-    prompt_tokens,
-)
 from prime_core.training.passes import Passes, passes_of
 from prime_core.training.scoring import response_logprobs
 from prime_core.training.updates import step_on

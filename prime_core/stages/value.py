@@ -19,6 +19,7 @@ from torch import Tensor
 
 from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum
+from prime_core.models.load import load_tokenizer
 from prime_core.policy_loss import token_mean_loss
 from prime_core.seeds import derive_seed
 from prime_core.settings.run import Settings
@@ -29,7 +30,6 @@ from prime_core.stages.values import previous_value
 from prime_core.training.distributed import gather
 from prime_core.training.engine import Trainer
 from prime_core.training.learning_batch import LearningBatch, read_batch
-from prime_core.training.models import load_tokenizer
 from prime_core.training.passes import passes_of
 from prime_core.training.updates import minibatch_plan, step_on
 from prime_core.training.value_model import load_value_model, state_values

@@ -14,6 +14,12 @@ from pathlib import Path
 
 from prime_core.layout import RunFiles
 from prime_core.masked import masked_var, token_mean
+from prime_core.models.load import (
+    ModelError,
+    check_same_tokens,
+    find_model,
+    load_tokenizer,
+)
 from prime_core.rollouts import VALUES, write_table
 from prime_core.settings.run import Settings
 from prime_core.stages.context import (
@@ -26,12 +32,6 @@ from prime_core.stages.context import (
     progress_bar,
 )
 from prime_core.training.learning_batch import LearningBatch, read_batch
-from prime_core.training.models import (
-    ModelError,
-    check_same_tokens,
-    find_model,
-    load_tokenizer,
-)
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import ragged_rows
 from prime_core.training.value_model import give_values, load_value_model, state_values

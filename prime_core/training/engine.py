@@ -16,11 +16,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prime_core import fast_copies
+from prime_core.models.load import load_model, load_tokenizer, save_model
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.training import distributed, lora, universal
 from prime_core.training.logprob_model import give_logprobs
-from prime_core.training.models import load_model, load_tokenizer, save_model
 from prime_core.training.value_model import give_values, gives_values
 
 TRAINING_STATE = "training_state"

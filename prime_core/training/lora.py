@@ -22,10 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from prime_core.models.load import ModelError
 from prime_core.seeds import derive_seed
 from prime_core.settings.lora import ALL_LINEAR, Lora
 from prime_core.settings.run import Settings
-from prime_core.training.models import ModelError
 
 # In the folder of the merged weights. Beside them transformers would add the adapter once more.
 ADAPTER = "adapter"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from prime_core.models.load import device
 from prime_core.settings.training import Training
 from prime_core.training.batches import Sequences, micro_batches, pad
 from prime_core.training.distributed import rank, world_size
 from prime_core.training.logprob_model import Batch
-from prime_core.training.models import device
 from prime_core.training.packing import pack
 
 

@@ -19,6 +19,7 @@ from torch.nn.functional import linear
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
 
 from prime_core import fast_copies
+from prime_core.models.load import ModelError, device, first_line
 from prime_core.training.logprob_model import (
     FAMILIES,
     Batch,
@@ -26,7 +27,6 @@ from prime_core.training.logprob_model import (
     attention_for,
     matrix,
 )
-from prime_core.training.models import ModelError, device, first_line
 
 _HEADS = ("score", "classifier")  # what families call the layer
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from prime_core.layout import RunFiles
+from prime_core.models.load import ModelError, check_same_tokens, find_model, link_model
 from prime_core.prm_files import linked_prms
 from prime_core.rollouts import atomic_folder
 from prime_core.settings.run import Settings
-from prime_core.training.models import ModelError, check_same_tokens, find_model, link_model
 
 
 def link_prms(settings: Settings, files: RunFiles) -> None:

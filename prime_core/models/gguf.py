@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from prime_core.gguf_files import GgufError, GgufHeader, read_header
-from prime_core.training.models import ModelError
+from prime_core.models.load import ModelError
 
 # Those that are known to come back from a folder: AutoTokenizer rebuilds Qwen's in its own way.
 PRE_TOKENIZERS = {"llama": "smollm", "qwen2": "qwen2", "qwen3": "qwen2"}
