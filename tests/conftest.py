@@ -59,10 +59,10 @@ def one_rank() -> Iterator[None]:
 @pytest.fixture
 def without_site(monkeypatch: pytest.MonkeyPatch) -> None:
     """`prime plan` in the repository, without a site and what was fetched on this machine."""
-    from prime_core.launch import plan
+    from prime_core.planning import command
 
     monkeypatch.chdir(Path(__file__).parents[1])
     monkeypatch.setenv("PRIME_SITE", "no-such-site.yaml")
     monkeypatch.setattr(
-        plan, "_folder", lambda path, _key: Path(path) if Path(path).is_dir() else None
+        command, "_folder", lambda path, _key: Path(path) if Path(path).is_dir() else None
     )

@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from prime_core.config import parse_settings
-from prime_core.launch.plan import Options, find_shape, make_case
+from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.plan import Plan, plan
 from tests.shared_data import ROOT
 

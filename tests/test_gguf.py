@@ -17,7 +17,6 @@ from transformers import Qwen2Tokenizer
 from prime_core import gguf_files
 from prime_core.config import parse_settings
 from prime_core.launch.fetch import Need, look, missing, needs
-from prime_core.launch.plan import find_shape
 from prime_core.models.gguf import load_gguf
 from prime_core.models.load import (
     ModelError,
@@ -27,6 +26,7 @@ from prime_core.models.load import (
     prompt_tokens,
     save_model,
 )
+from prime_core.planning.command import find_shape
 from prime_core.planning.shapes import PlanError
 from prime_core.rollouts import read_json
 from prime_core.run_state import RunState

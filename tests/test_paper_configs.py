@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from benchmarks.paper_plans import table
 from prime_core.config import load_settings, load_yaml
-from prime_core.launch.plan import Options, find_shape, make_case
+from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.plan import Plan, plan
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.prm import Offline

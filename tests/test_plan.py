@@ -7,10 +7,10 @@ import pytest
 
 from prime_core.cli.main import main
 from prime_core.config import parse_settings
-from prime_core.launch import plan as command
-from prime_core.launch.plan import Options, find_shape
 from prime_core.launch.site.allocation import load_allocation
 from prime_core.launch.site.site import Pool, Site
+from prime_core.planning import command
+from prime_core.planning.command import Options, find_shape
 from prime_core.planning.disk import kept_iterations, model_bytes
 from prime_core.planning.hardware import GPUS, Assumptions, gpu_of
 from prime_core.planning.known_shapes import KNOWN

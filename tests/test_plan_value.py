@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from prime_core.launch.plan import Options, find_shape, make_case
 from prime_core.planning.activations import (
     Pass,
     forward_bytes,
@@ -16,6 +15,7 @@ from prime_core.planning.activations import (
     work_bytes,
 )
 from prime_core.planning.case import Shapes
+from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.disk import REPORT_FILES
 from prime_core.planning.known_shapes import KNOWN
 from prime_core.planning.plan import plan

@@ -198,7 +198,7 @@ def plan(context: click.Context, json: bool, arguments: tuple[str, ...], **optio
     Needs no GPU and loads no model. All other options are Snakemake's own: --configfile,
     --config training.zero_stage=3, ...
     """
-    module = import_module("prime_core.launch.plan")
+    module = import_module("prime_core.planning.command")
     context.exit(module.run(module.Options(**options), arguments, json))
 
 
