@@ -16,7 +16,7 @@ import pandas as pd
 from prime_core.config import load_yaml
 from prime_core.layout import RunFiles
 from prime_core.report.collect import RunTables, collect
-from prime_core.report.crate import write_crate
+from prime_core.report.crate.crate import write_crate
 from prime_core.report.figures import FIGURES, figure_svg
 from prime_core.report.missing import missing_parts
 from prime_core.report.page import render_page

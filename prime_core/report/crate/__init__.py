@@ -1,0 +1,1 @@
+"""A run packed as an RO-Crate."""
