@@ -14,7 +14,7 @@ from prime_core.costs import Accounts, write_accounts
 from prime_core.layout import RunFiles
 from prime_core.ledger import StageStop, record_controller, record_job, record_stop
 from prime_core.report.cost import COST_COLUMNS, read_cost, stage_rows, total_row
-from prime_core.report.drawings import time_unit
+from prime_core.report.drawing.drawings import time_unit
 from prime_core.report.page import hours
 from prime_core.stages import report
 from tests.fake_run import make_run, write_benchmark

@@ -13,7 +13,7 @@ import pandas as pd
 
 from prime_core.ablations.findings import Estimate
 from prime_core.ablations.results import READ, Results, Row
-from prime_core.report.plots import GRID, INK, MUTED, PAPER, SERIES, render
+from prime_core.report.drawing.plots import GRID, INK, MUTED, PAPER, SERIES, render
 
 if TYPE_CHECKING:  # imported when something is drawn
     from matplotlib.axes import Axes

@@ -16,8 +16,8 @@ from prime_core.ablations.findings import Reading
 from prime_core.ablations.plan import run_name
 from prime_core.ablations.results import MEASURES, READ, Results
 from prime_core.report.collect import flatten
+from prime_core.report.drawing.plots import COLOURS, inline
 from prime_core.report.page import duration, shown
-from prime_core.report.plots import COLOURS, inline
 
 FIGURES = {
     "curves": (

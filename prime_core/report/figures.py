@@ -11,8 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prime_core.report.collect import RunTables
-from prime_core.report.drawings import draw_cost, draw_evaluations, draw_seconds, draw_shares
-from prime_core.report.plots import Panel, draw_panels, render
+from prime_core.report.drawing.drawings import (
+    draw_cost,
+    draw_evaluations,
+    draw_seconds,
+    draw_shares,
+)
+from prime_core.report.drawing.plots import Panel, draw_panels, render
 from prime_core.report.reproduction_drawings import draw_hours, draw_published
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from markupsafe import Markup, escape
 from prime_core.report.collect import RunTables, flatten
 from prime_core.report.cost import stage_rows, total_row
 from prime_core.report.data_table import data_rows, not_compared
+from prime_core.report.drawing.plots import COLOURS, inline
 from prime_core.report.evaluations import sampled_rows
 from prime_core.report.figures import FIGURES
 from prime_core.report.missing import has_prm, has_values
-from prime_core.report.plots import COLOURS, inline
 from prime_core.report.reproduction import compare
 from prime_core.report.reproduction_page import ReproductionSection, in_words
 from prime_core.report.tokens import Pair

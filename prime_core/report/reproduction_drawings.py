@@ -11,8 +11,15 @@ import numpy as np
 import pandas as pd
 
 from prime_core.report.collect import RunTables
-from prime_core.report.drawings import time_unit
-from prime_core.report.plots import MUTED, SERIES, WIDTH, iteration_axis, legend_above, value_axis
+from prime_core.report.drawing.drawings import time_unit
+from prime_core.report.drawing.plots import (
+    MUTED,
+    SERIES,
+    WIDTH,
+    iteration_axis,
+    legend_above,
+    value_axis,
+)
 from prime_core.report.published import published
 from prime_core.report.reached import SAMPLED, curves, hours_of
 from prime_core.report.reproduction import Comparison, Reproduction, compare
