@@ -12,11 +12,21 @@ import yaml
 from prime_core.config import load_yaml, parse_settings
 from prime_core.layout import RunFiles
 from prime_core.report.collect import collect
-from prime_core.report.paper_settings import ABSENT, differing, paper_config, paper_differences
-from prime_core.report.published import PAPER_CONFIGS, published
-from prime_core.report.reached import SAMPLED, hours_of, iteration_costs, reached
-from prime_core.report.reproduction import compare, reproduction_table
-from prime_core.report.reproduction_drawings import published_points
+from prime_core.report.reproduction.comparison import compare, reproduction_table
+from prime_core.report.reproduction.drawings import published_points
+from prime_core.report.reproduction.paper_settings import (
+    ABSENT,
+    differing,
+    paper_config,
+    paper_differences,
+)
+from prime_core.report.reproduction.published import PAPER_CONFIGS, published
+from prime_core.report.reproduction.time_to_accuracy import (
+    SAMPLED,
+    hours_of,
+    iteration_costs,
+    reached,
+)
 from prime_core.settings.reproduction import PublishedRow
 from prime_core.stages import report
 from tests.fake_benchmarks import MOVED, add_benchmark, add_moved

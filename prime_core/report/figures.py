@@ -18,7 +18,7 @@ from prime_core.report.drawing.drawings import (
     draw_shares,
 )
 from prime_core.report.drawing.plots import Panel, draw_panels, render
-from prime_core.report.reproduction_drawings import draw_hours, draw_published
+from prime_core.report.reproduction.drawings import draw_hours, draw_published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -21,8 +21,8 @@ from prime_core.report.drawing.plots import COLOURS, inline
 from prime_core.report.evaluations import sampled_rows
 from prime_core.report.figures import FIGURES
 from prime_core.report.missing import has_prm, has_values
-from prime_core.report.reproduction import compare
-from prime_core.report.reproduction_page import ReproductionSection, in_words
+from prime_core.report.reproduction.comparison import compare
+from prime_core.report.reproduction.page import ReproductionSection, in_words
 from prime_core.report.tokens import Pair
 from prime_core.settings.run import Settings
 from prime_core.settings.section import Section

@@ -20,9 +20,13 @@ from prime_core.report.crate.crate import write_crate
 from prime_core.report.figures import FIGURES, figure_svg
 from prime_core.report.missing import missing_parts
 from prime_core.report.page import render_page
-from prime_core.report.paper_settings import differences_table, paper_config, paper_differences
-from prime_core.report.reproduction import compare, reproduction_table
-from prime_core.report.reproduction_page import PaperSettings, reproduction_section
+from prime_core.report.reproduction.comparison import compare, reproduction_table
+from prime_core.report.reproduction.page import PaperSettings, reproduction_section
+from prime_core.report.reproduction.paper_settings import (
+    differences_table,
+    paper_config,
+    paper_differences,
+)
 from prime_core.report.tensorboard import write_events
 from prime_core.report.tokens import example_pairs
 from prime_core.rollouts import TableError, atomic_folder, atomic_path, write_text

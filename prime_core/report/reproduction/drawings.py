@@ -20,9 +20,9 @@ from prime_core.report.drawing.plots import (
     legend_above,
     value_axis,
 )
-from prime_core.report.published import published
-from prime_core.report.reached import SAMPLED, curves, hours_of
-from prime_core.report.reproduction import Comparison, Reproduction, compare
+from prime_core.report.reproduction.comparison import Comparison, Reproduction, compare
+from prime_core.report.reproduction.published import published
+from prime_core.report.reproduction.time_to_accuracy import SAMPLED, curves, hours_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,16 +7,16 @@ from typing import Any
 
 from prime_core.evaluation.statistics.differences import reading
 from prime_core.report.collect import RunTables
-from prime_core.report.paper_settings import SettingDifference
-from prime_core.report.published import HARDWARE
-from prime_core.report.reached import (
+from prime_core.report.reproduction.comparison import Comparison, Reproduction, compare
+from prime_core.report.reproduction.paper_settings import SettingDifference
+from prime_core.report.reproduction.published import HARDWARE
+from prime_core.report.reproduction.time_to_accuracy import (
     Hours,
     Reached,
     hours_of,
     iteration_costs,
     reached,
 )
-from prime_core.report.reproduction import Comparison, Reproduction, compare
 
 READINGS = {
     "within error": "not told apart",

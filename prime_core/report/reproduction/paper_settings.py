@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from prime_core.config import load_settings
-from prime_core.report.published import MAIN_ROW, PAPER_CONFIGS, Row, published
+from prime_core.report.reproduction.published import MAIN_ROW, PAPER_CONFIGS, Row, published
 from prime_core.run_changes import is_changeable
 
 ABSENT = "(absent)"

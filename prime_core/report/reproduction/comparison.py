@@ -13,7 +13,7 @@ import pandas as pd
 
 from prime_core.evaluation.statistics.differences import Estimate, difference, mean_of, reading
 from prime_core.report.collect import RunTables
-from prime_core.report.published import MAIN_ROW, Figure, Published, Row, published
+from prime_core.report.reproduction.published import MAIN_ROW, Figure, Published, Row, published
 
 COLUMNS = (
     "benchmark",

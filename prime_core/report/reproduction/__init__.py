@@ -1,0 +1,1 @@
+"""A run beside a published one."""
