@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from prime_core.config import load_settings
-from prime_core.report.seconds import stage_seconds
+from prime_core.report.tables.seconds import stage_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/smollm2_gsm8k.yaml"

@@ -20,8 +20,8 @@ from prime_core.config import SettingsError, dump_settings, parse_settings
 from prime_core.launch.fetch import needs
 from prime_core.launch.status.progress import read_progress
 from prime_core.layout import RunFiles
-from prime_core.report.collect import RunTables
-from prime_core.report.cost import Cost
+from prime_core.report.tables.collect import RunTables
+from prime_core.report.tables.cost import Cost
 from prime_core.rollouts import write_json, write_text
 from prime_core.run_changes import refused_changes
 from prime_core.run_state import RunState

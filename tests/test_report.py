@@ -13,7 +13,6 @@ from jinja2 import Environment
 
 from prime_core.layout import RunFiles
 from prime_core.models.build import build_tokenizer
-from prime_core.report.collect import flatten
 from prime_core.report.figures import FIGURES
 from prime_core.report.page import (
     breakable,
@@ -23,6 +22,7 @@ from prime_core.report.page import (
     last_start,
     percent,
 )
+from prime_core.report.tables.collect import flatten
 from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
 from prime_core.rollouts import TableError, read_json
 from prime_core.stages import report

@@ -15,9 +15,9 @@ from prime_core.ablations.figures import points
 from prime_core.ablations.findings import Reading
 from prime_core.ablations.plan import run_name
 from prime_core.ablations.results import MEASURES, READ, Results
-from prime_core.report.collect import flatten
 from prime_core.report.drawing.plots import COLOURS, inline
 from prime_core.report.page import duration, shown
+from prime_core.report.tables.collect import flatten
 
 FIGURES = {
     "curves": (

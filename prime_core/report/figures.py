@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prime_core.report.collect import RunTables
 from prime_core.report.drawing.drawings import (
     draw_cost,
     draw_evaluations,
@@ -19,6 +18,7 @@ from prime_core.report.drawing.drawings import (
 )
 from prime_core.report.drawing.plots import Panel, draw_panels, render
 from prime_core.report.reproduction.drawings import draw_hours, draw_published
+from prime_core.report.tables.collect import RunTables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

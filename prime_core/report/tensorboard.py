@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.report.collect import RunTables
+from prime_core.report.tables.collect import RunTables
 
 NOT_FIGURES = frozenset({"iteration", "finished"})
 

@@ -13,7 +13,7 @@ from typing import Any
 from prime_core.data.problems import DataError
 from prime_core.evaluation.statistics.paired import compare_paired
 from prime_core.layout import RunFiles
-from prime_core.report.evaluations import problem_means
+from prime_core.report.tables.evaluations import problem_means
 from prime_core.rollouts import EVALUATION, read_json, read_table, write_json
 from prime_core.stages.context import say
 

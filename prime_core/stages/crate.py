@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prime_core.layout import RunFiles
-from prime_core.report.collect import collect
 from prime_core.report.crate.crate import write_crate
-from prime_core.report.missing import missing_parts
+from prime_core.report.tables.collect import collect
+from prime_core.report.tables.missing import missing_parts
 from prime_core.rollouts import TableError
 from prime_core.stages.context import only_one, say
 

@@ -15,10 +15,8 @@ import pandas as pd
 
 from prime_core.config import load_yaml
 from prime_core.layout import RunFiles
-from prime_core.report.collect import RunTables, collect
 from prime_core.report.crate.crate import write_crate
 from prime_core.report.figures import FIGURES, figure_svg
-from prime_core.report.missing import missing_parts
 from prime_core.report.page import render_page
 from prime_core.report.reproduction.comparison import compare, reproduction_table
 from prime_core.report.reproduction.page import PaperSettings, reproduction_section
@@ -27,6 +25,8 @@ from prime_core.report.reproduction.paper_settings import (
     paper_config,
     paper_differences,
 )
+from prime_core.report.tables.collect import RunTables, collect
+from prime_core.report.tables.missing import missing_parts
 from prime_core.report.tensorboard import write_events
 from prime_core.report.tokens import example_pairs
 from prime_core.rollouts import TableError, atomic_folder, atomic_path, write_text

@@ -23,7 +23,7 @@ from prime_core.ledger import (
     slurm_name,
     submitted_jobs,
 )
-from prime_core.report.cost import read_cost
+from prime_core.report.tables.cost import read_cost
 from tests.fake_run import make_run
 from tests.fake_slurm import job_start
 from tests.slurm.lab import SlurmLab

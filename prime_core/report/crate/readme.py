@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.report.collect import RunTables
+from prime_core.report.tables.collect import RunTables
 
 
 def readme(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from prime_core.report.collect import ITERATION_STAGES, RunTables
 from prime_core.report.drawing.plots import MUTED, SERIES, iteration_axis, legend_above, value_axis
+from prime_core.report.tables.collect import ITERATION_STAGES, RunTables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

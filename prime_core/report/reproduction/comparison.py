@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from prime_core.evaluation.statistics.differences import Estimate, difference, mean_of, reading
-from prime_core.report.collect import RunTables
 from prime_core.report.reproduction.published import MAIN_ROW, Figure, Published, Row, published
+from prime_core.report.tables.collect import RunTables
 
 COLUMNS = (
     "benchmark",

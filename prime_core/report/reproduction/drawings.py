@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from prime_core.report.collect import RunTables
 from prime_core.report.drawing.drawings import time_unit
 from prime_core.report.drawing.plots import (
     MUTED,
@@ -23,6 +22,7 @@ from prime_core.report.drawing.plots import (
 from prime_core.report.reproduction.comparison import Comparison, Reproduction, compare
 from prime_core.report.reproduction.published import published
 from prime_core.report.reproduction.time_to_accuracy import SAMPLED, curves, hours_of
+from prime_core.report.tables.collect import RunTables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

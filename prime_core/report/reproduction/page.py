@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from prime_core.evaluation.statistics.differences import reading
-from prime_core.report.collect import RunTables
 from prime_core.report.reproduction.comparison import Comparison, Reproduction, compare
 from prime_core.report.reproduction.paper_settings import SettingDifference
 from prime_core.report.reproduction.published import HARDWARE
@@ -17,6 +16,7 @@ from prime_core.report.reproduction.time_to_accuracy import (
     iteration_costs,
     reached,
 )
+from prime_core.report.tables.collect import RunTables
 
 READINGS = {
     "within error": "not told apart",

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.report.collect import RunTables
 from prime_core.report.reproduction.comparison import Reproduction
 from prime_core.report.reproduction.published import NUM_GPUS, Seconds
+from prime_core.report.tables.collect import RunTables
 
 SAMPLED = "training prompts, while sampling"
 GROUPS = {"sampling": ("sample",), "policy": ("policy",), "prm": ("prm", "score")}

@@ -17,7 +17,7 @@ import pandas as pd
 from prime_core.costs import CONTROLLER, IDLE, Accounts, Span, charges, read_accounts
 from prime_core.layout import RunFiles
 from prime_core.ledger import controller_starts, stage_stops, submitted_jobs
-from prime_core.report.seconds import job_of, read_benchmark
+from prime_core.report.tables.seconds import job_of, read_benchmark
 
 COST_COLUMNS = (
     "iteration",

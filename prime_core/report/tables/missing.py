@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prime_core.layout import RunFiles
-from prime_core.report.collect import RunTables
+from prime_core.report.tables.collect import RunTables
 
 
 def missing_parts(run: RunTables, run_dir: Path) -> list[str]:
