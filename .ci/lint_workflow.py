@@ -2,7 +2,7 @@
 
 Declined, with the reasons in docs/decisions.md: a conda environment or container for each rule
 (all stages share one environment), and the run's folder as an argument of each command (stages
-find their files by prime_core.layout, so that a person can paste the command).
+find their files by prime_core.run.layout, so that a person can paste the command).
 """
 
 import re

@@ -22,8 +22,8 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.small_model import small_model
-from prime_core.layout import RunFiles
 from prime_core.models.load import load_tokenizer
+from prime_core.run.layout import RunFiles
 from prime_core.settings.run import Settings
 from prime_core.stages.estimates import estimates
 from prime_core.stages.policy_update import Update

@@ -24,8 +24,8 @@ from pathlib import Path
 import pandas as pd
 
 from prime_core.launch.slurm import commands as slurm
-from prime_core.layout import RunFiles
-from prime_core.ledger import submitted_jobs
+from prime_core.run.job_records import submitted_jobs
+from prime_core.run.layout import RunFiles
 from tests.slurm.faults import KINDS, Trial
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import LONG_SFT, ONE_ITERATION, slurm_command, write_site

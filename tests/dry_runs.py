@@ -27,7 +27,7 @@ def main(folder: Path, configs: list[Path], overrides: list[str]) -> None:
     import snakemake.cli
 
     import prime_core.launch.slurm.executor
-    import prime_core.targets  # noqa: F401  both for the children: imported once
+    import prime_core.run.targets  # noqa: F401  both for the children: imported once
 
     found: dict[str, int | str] = {}
     for config in configs:

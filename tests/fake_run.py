@@ -7,9 +7,9 @@ import numpy as np
 import yaml
 
 from prime_core.config import parse_settings
-from prime_core.layout import RunFiles
 from prime_core.models.build import build_tokenizer
-from prime_core.rollouts import (
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import (
     BATCH,
     OUTCOMES,
     REWARDS,

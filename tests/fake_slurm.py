@@ -4,15 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prime_core.costs import Accounts, JobStart, write_accounts
-from prime_core.layout import RunFiles
-from prime_core.ledger import (
+from prime_core.run.costs import Accounts, JobStart, write_accounts
+from prime_core.run.job_records import (
     ControllerStart,
     SubmittedJob,
     record_controller,
     record_job,
     slurm_name,
 )
+from prime_core.run.layout import RunFiles
 
 BEGIN = 1_790_000_000.0  # seconds since 1970
 # Stage -> GPUs, processors, seconds, seconds in the queue.

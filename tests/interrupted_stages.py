@@ -17,8 +17,8 @@ import torch
 import yaml
 
 from prime_core.config import parse_settings
-from prime_core.layout import RunFiles
-from prime_core.rollouts import read_json
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import read_json
 from tests.two_ranks import TORCHRUN
 from tests.workflow_runs import TINY
 

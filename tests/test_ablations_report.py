@@ -10,7 +10,7 @@ from prime_core.ablations.page import render_page, summary
 from prime_core.ablations.report import run as write_report
 from prime_core.ablations.results import collect, comparison_table
 from prime_core.ablations.run import left, minutes
-from prime_core.rollouts import TableError
+from prime_core.run.tables import TableError
 from tests.made_up_ablations import plan, write_results
 
 ACCURACIES = {

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from prime_core.ablations.run import follow, wait_for_holder
-from prime_core.layout import RunFiles
+from prime_core.run.layout import RunFiles
 from tests.made_up_ablations import SETTINGS
 from tests.shared_data import ROOT
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.costs import Accounts, write_accounts
 from prime_core.launch.accounting import accounts as accounting
 from prime_core.launch.slurm import commands as slurm
-from prime_core.layout import RunFiles
-from prime_core.ledger import record_job
+from prime_core.run.costs import Accounts, write_accounts
+from prime_core.run.job_records import record_job
+from prime_core.run.layout import RunFiles
 from tests.fake_slurm import job
 
 NO_SLURM = "this machine has no Slurm"

@@ -6,7 +6,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from prime_core.branching import (
+from prime_core.config import SettingsError, dump_settings, parse_settings
+from prime_core.launch.fetch import needs
+from prime_core.launch.status.progress import read_progress
+from prime_core.report.tables.collect import RunTables
+from prime_core.report.tables.cost import Cost
+from prime_core.run.branching import (
     BranchError,
     describe,
     evaluated_by_origin,
@@ -16,17 +21,12 @@ from prime_core.branching import (
     taken_folders,
     taken_tables,
 )
-from prime_core.config import SettingsError, dump_settings, parse_settings
-from prime_core.launch.fetch import needs
-from prime_core.launch.status.progress import read_progress
-from prime_core.layout import RunFiles
-from prime_core.report.tables.collect import RunTables
-from prime_core.report.tables.cost import Cost
-from prime_core.rollouts import write_json, write_text
-from prime_core.run_changes import refused_changes
-from prime_core.run_state import RunState
+from prime_core.run.changes import refused_changes
+from prime_core.run.layout import RunFiles
+from prime_core.run.state import RunState
+from prime_core.run.tables import write_json, write_text
+from prime_core.run.targets import Targets
 from prime_core.settings.run import Settings
-from prime_core.targets import Targets
 
 LAG: dict[str, Any] = {"rollout.max_staleness": 1}
 SURPLUS: dict[str, Any] = LAG | {"rollout.stale_rollouts": "surplus"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from prime_core.layout import RunFiles
+from prime_core.run.layout import RunFiles
 from tests.processes import is_at_work
 from tests.workflow_runs import TINY, command, environment
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.costs import (
+from prime_core.run.costs import (
     CONTROLLER,
     GONE,
     HOUR,
@@ -17,8 +17,8 @@ from prime_core.costs import (
     read_accounts,
     write_accounts,
 )
-from prime_core.layout import RunFiles
-from prime_core.rollouts import TableError
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import TableError
 from tests.fake_slurm import BEGIN, controller, job, job_start
 
 NOW = BEGIN + 10 * HOUR

@@ -9,8 +9,10 @@ import yaml
 
 from prime_core.config import parse_settings
 from prime_core.data.problems import DataError
-from prime_core.layout import RunFiles
-from prime_core.rollouts import (
+from prime_core.run.changes import refused_changes
+from prime_core.run.layout import RunFiles
+from prime_core.run.state import RunState
+from prime_core.run.tables import (
     DIFFICULTY,
     DROPPED,
     PROMPTS,
@@ -19,8 +21,6 @@ from prime_core.rollouts import (
     read_table,
     write_table,
 )
-from prime_core.run_changes import refused_changes
-from prime_core.run_state import RunState
 from prime_core.settings.data import Difficulty
 from prime_core.stages import band, difficulty
 from tests.workflow_runs import TINY, run_well

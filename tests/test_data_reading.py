@@ -16,7 +16,7 @@ from prime_core.data.prompts import ability_of, conversation
 from prime_core.data.reading import BadLine, DataError, read_rows, stream_rows
 from prime_core.models.load import load_tokenizer, prompt_lengths, prompt_tokens
 from prime_core.prompt_files import apply_template, without_template
-from prime_core.rollouts import (
+from prime_core.run.tables import (
     DEMONSTRATIONS,
     TableError,
     read_table,

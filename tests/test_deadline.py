@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from prime_core import deadline
-from prime_core.layout import RunFiles
-from prime_core.ledger import StageStop, record_stop, stage_stops
+from prime_core.run import deadline
+from prime_core.run.job_records import StageStop, record_stop, stage_stops
+from prime_core.run.layout import RunFiles
 from tests.fake_run import make_run, write_benchmark
 from tests.workflow_runs import environment
 

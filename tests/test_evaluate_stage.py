@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from prime_core.config import SettingsError, parse_settings
-from prime_core.layout import RunFiles
-from prime_core.prm_files import scorers
-from prime_core.rollouts import (
+from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import scorers
+from prime_core.run.state import RunState
+from prime_core.run.tables import (
     EVALUATION,
     PROMPTS,
     SCORED_EVALUATION,
@@ -18,9 +19,8 @@ from prime_core.rollouts import (
     read_table,
     write_table,
 )
-from prime_core.run_state import RunState
+from prime_core.run.targets import Targets
 from prime_core.stages import evaluate
-from prime_core.targets import Targets
 from tests.tiny_model import save_tiny_model
 
 

@@ -28,8 +28,8 @@ from prime_core.models.load import (
 )
 from prime_core.planning.command import find_shape
 from prime_core.planning.shapes import PlanError
-from prime_core.rollouts import read_json
-from prime_core.run_state import RunState
+from prime_core.run.state import RunState
+from prime_core.run.tables import read_json
 from prime_core.settings.run import Settings
 from prime_core.stages import build
 from tests.gguf_writer import END, MERGES, SPECIAL, TOKENS, small_model, write_gguf

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from prime_core.launch.slurm import this_job
-from prime_core.layout import unfinished_of
-from prime_core.rollouts import read_json
+from prime_core.run.layout import unfinished_of
+from prime_core.run.tables import read_json
 from tests.interrupted_stages import (
     ONE_RANK,
     TWO_RANKS,
@@ -35,7 +35,7 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from prime_core import interruption
-from prime_core.rollouts import atomic_path
+from prime_core.run.tables import atomic_path
 interruption.listen(lambda: "warned" in sys.argv)
 {context}
     with atomic_path(Path(sys.argv[1])):

@@ -7,7 +7,7 @@ import pytest
 
 from prime_core.data.labelled import read_responses
 from prime_core.data.reading import DataError
-from prime_core.rollouts import (
+from prime_core.run.tables import (
     LABELLED_TEXTS,
     OUTCOMES,
     PROMPTS,

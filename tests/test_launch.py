@@ -16,9 +16,9 @@ from prime_core.launch.site.allocation import (
     load_allocation,
 )
 from prime_core.launch.site.site import Pool, Site
-from prime_core.layout import RunFiles
-from prime_core.ledger import controller_name, slurm_name
-from prime_core.rollouts import write_json
+from prime_core.run.job_records import controller_name, slurm_name
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import write_json
 from tests.fake_run import make_run
 from tests.shared_data import ROOT
 from tests.workflow_runs import TINY

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from prime_core.interruption import Interrupted
-from prime_core.layout import RunFiles
 from prime_core.models.load import load_model
-from prime_core.rollouts import read_json
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import read_json
 from prime_core.stages import (
     build,
     policy,

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from prime_core.layout import RunFiles
-from prime_core.rollouts import REWARDS, read_json, read_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import REWARDS, read_json, read_table
 from tests.workflow_runs import TINY, modified, run, run_well
 
 pytestmark = pytest.mark.slow

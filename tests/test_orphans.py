@@ -5,8 +5,8 @@ import pytest
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm import orphans
 from prime_core.launch.slurm.commands import QueuedJob
-from prime_core.layout import RunFiles
-from prime_core.ledger import SubmittedJob, record_job, submitted_jobs
+from prime_core.run.job_records import SubmittedJob, record_job, submitted_jobs
+from prime_core.run.layout import RunFiles
 
 
 def queued(job_id: str, state: str, **changes: object) -> QueuedJob:

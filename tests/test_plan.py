@@ -16,7 +16,7 @@ from prime_core.planning.hardware import GPUS, Assumptions, gpu_of
 from prime_core.planning.known_shapes import KNOWN
 from prime_core.planning.seconds import forward_flops
 from prime_core.planning.workload import workload
-from prime_core.run_state import RunState
+from prime_core.run.state import RunState
 from prime_core.settings.run import Settings
 from tests.paper_plan import PRIME, planned
 from tests.shared_data import ROOT

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prime_core.layout import RunFiles
 from prime_core.mismatch import AllRejected
-from prime_core.rollouts import read_json
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import read_json
 from prime_core.stages import policy
 from tests.made_up_batch import NUM_RESPONSES, USUAL_LOGPROB, made_up_batch
 

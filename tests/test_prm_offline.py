@@ -11,16 +11,16 @@ from safetensors.torch import load_file
 
 from prime_core.config import SettingsError, load_settings, parse_settings
 from prime_core.data.reading import DataError
-from prime_core.deadline import STOPPABLE
 from prime_core.interruption import Interrupted
 from prime_core.launch.fetch import needs
 from prime_core.launch.status import stage_processes
-from prime_core.layout import RunFiles, unfinished_of
 from prime_core.models.load import ModelError, load_tokenizer
 from prime_core.models.start_models import link_prms
 from prime_core.prm_loss import opponent_reward
-from prime_core.rollouts import LABELLED, read_json, read_table
-from prime_core.run_changes import refused_changes
+from prime_core.run.changes import refused_changes
+from prime_core.run.deadline import STOPPABLE
+from prime_core.run.layout import RunFiles, unfinished_of
+from prime_core.run.tables import LABELLED, read_json, read_table
 from prime_core.settings.run import Settings
 from prime_core.stages import policy, prm, prm_data, prm_offline, score, unfinished
 from prime_core.training.lora import ADAPTER

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from jinja2 import Environment
 
-from prime_core.layout import RunFiles
 from prime_core.models.build import build_tokenizer
 from prime_core.report.figures import FIGURES
 from prime_core.report.page import (
@@ -24,7 +23,8 @@ from prime_core.report.page import (
 )
 from prime_core.report.tables.collect import flatten
 from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
-from prime_core.rollouts import TableError, read_json
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import TableError, read_json
 from prime_core.stages import report
 from tests.fake_benchmarks import add_benchmark
 from tests.fake_run import make_run

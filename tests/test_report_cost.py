@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from prime_core.costs import Accounts, write_accounts
-from prime_core.layout import RunFiles
-from prime_core.ledger import StageStop, record_controller, record_job, record_stop
 from prime_core.report.drawing.drawings import time_unit
 from prime_core.report.page import hours
 from prime_core.report.tables.cost import COST_COLUMNS, read_cost, stage_rows, total_row
+from prime_core.run.costs import Accounts, write_accounts
+from prime_core.run.job_records import StageStop, record_controller, record_job, record_stop
+from prime_core.run.layout import RunFiles
 from prime_core.stages import report
 from tests.fake_run import make_run, write_benchmark
 from tests.fake_slurm import BEGIN, add_slurm_jobs, controller, job, job_start

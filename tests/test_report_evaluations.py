@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from prime_core.layout import RunFiles
 from prime_core.report.tables.collect import collect
 from prime_core.report.tables.evaluations import paired_changes, sampled_rows
-from prime_core.rollouts import EVALUATION, read_json, write_json, write_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import EVALUATION, read_json, write_json, write_table
 from prime_core.stages import report
 from tests.fake_run import make_run
 

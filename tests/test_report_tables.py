@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from prime_core.layout import RunFiles
 from prime_core.report.tables.collect import combine_shards
 from prime_core.report.tables.seconds import job_of, stage_seconds
-from prime_core.rollouts import read_json
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import read_json
 from prime_core.stages import report
 from tests.fake_run import make_run, write_benchmark
 

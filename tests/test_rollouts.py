@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prime_core import rollouts
-from prime_core.rollouts import (
+from prime_core.run import tables
+from prime_core.run.tables import (
     BATCH,
     DEMONSTRATIONS,
     EVALUATION,
@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_the_old_table_and_nothing_else(monkeypatch, tmp_path
         Path(where).write_bytes(b"PAR1 half of it")
         raise OSError(errno.ENOSPC, "Error writing bytes to file. No space left on device")
 
-    monkeypatch.setattr(rollouts.pq, "write_table", full)
+    monkeypatch.setattr(tables.pq, "write_table", full)
     with pytest.raises(OSError, match="No space left") as caught:
         write_table(path, example(OUTCOMES) * 2, OUTCOMES)
     assert path.read_bytes() == before
@@ -195,7 +195,7 @@ def test_a_full_disk_found_only_when_flushing_leaves_the_old_file(monkeypatch, t
     def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(rollouts.os, "fsync", full)
+    monkeypatch.setattr(tables.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_json(path, {"a": 2})
     assert read_json(path) == {"a": 1}

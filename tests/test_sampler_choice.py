@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from prime_core.rollouts import read_json
+from prime_core.run.tables import read_json
 from prime_core.samplers import SamplerError
 from prime_core.samplers.choice import choose, choose_for_iteration, refuse_mixture
 from tests.vllm_cases import save_model_for_vllm

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.schedule import first_round, num_first_round, refill_round, round_of, shard_of
+from prime_core.run.schedule import first_round, num_first_round, refill_round, round_of, shard_of
 from tests.batches import seeds
 
 counts = st.integers(1, 60)

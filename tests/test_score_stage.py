@@ -2,7 +2,7 @@
 
 import pytest
 
-from prime_core.rollouts import read_json
+from prime_core.run.tables import read_json
 from prime_core.stages import policy, score
 from tests.made_up_batch import NUM_RESPONSES, made_up_batch
 

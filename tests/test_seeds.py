@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.seeds import derive_seed, generator
+from prime_core.run.seeds import derive_seed, generator
 from tests.batches import seeds
 
 names = st.lists(st.one_of(st.integers(0, 999), st.text("abc-", min_size=1)), max_size=4)
@@ -18,7 +18,7 @@ def test_a_seed_is_the_same_on_every_machine_and_in_every_version():
 
 
 def test_a_seed_does_not_depend_on_the_process():
-    program = "from prime_core.seeds import derive_seed; print(derive_seed(3, 'policy', 7))"
+    program = "from prime_core.run.seeds import derive_seed; print(derive_seed(3, 'policy', 7))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert int(done.stdout) == derive_seed(3, "policy", 7)
 

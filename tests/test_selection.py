@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pytest
 
-from prime_core.layout import RunFiles
-from prime_core.rollouts import OUTCOMES, ROLLOUTS, TableError, write_table
-from prime_core.selection import (
+from prime_core.run.layout import RunFiles
+from prime_core.run.selection import (
     accuracy_histogram,
     filter_groups,
     first_groups,
@@ -15,6 +14,7 @@ from prime_core.selection import (
     num_groups,
     read_judged,
 )
+from prime_core.run.tables import OUTCOMES, ROLLOUTS, TableError, write_table
 from prime_core.settings.run import Filter
 
 NO_VERDICT = None

@@ -8,7 +8,7 @@ import yaml
 
 from prime_core.cli.main import main
 from prime_core.launch.arguments import asked_settings
-from prime_core.run_changes import flat
+from prime_core.run.changes import flat
 from tests.shared_data import ROOT
 
 CONFIG = "configs/smollm2_gsm8k.yaml"

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from prime_core.config import dump_settings, parse_settings
-from prime_core.layout import RunFiles
-from prime_core.rollouts import (
+from prime_core.run.changes import refused_changes
+from prime_core.run.layout import RunFiles
+from prime_core.run.schedule import sampling_policy
+from prime_core.run.state import RunState
+from prime_core.run.tables import (
     BATCH,
     OUTCOMES,
     PROMPTS,
@@ -18,9 +21,6 @@ from prime_core.rollouts import (
     write_table,
     write_text,
 )
-from prime_core.run_changes import refused_changes
-from prime_core.run_state import RunState
-from prime_core.schedule import sampling_policy
 from prime_core.settings.rollout import Rollout
 from prime_core.settings.run import Settings
 from prime_core.stages import select

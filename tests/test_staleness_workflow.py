@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from prime_core.layout import RunFiles
-from prime_core.rollouts import ROLLOUTS, read_json, read_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import ROLLOUTS, read_json, read_table
 from tests.workflow_runs import TINY, digests, environment, run_well
 
 pytestmark = pytest.mark.slow

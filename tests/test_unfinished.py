@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from prime_core.config import parse_settings
-from prime_core.digest import digest_of
 from prime_core.interruption import Interrupted
-from prime_core.layout import unfinished_of
+from prime_core.run.input_digest import digest_of
+from prime_core.run.layout import unfinished_of
+from prime_core.run.work import Stopwatch
 from prime_core.stages import unfinished
-from prime_core.stages.context import Stopwatch
 from prime_core.stages.unfinished import Unfinished
 from prime_core.training.engine import TRAINING_STATE
 from prime_core.training.universal import NoRoom

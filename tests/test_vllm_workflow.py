@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prime_core.layout import RunFiles
-from prime_core.rollouts import EVALUATION, ROLLOUTS, read_json, read_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import EVALUATION, ROLLOUTS, read_json, read_table
 from tests.vllm_installed import need_vllm
 from tests.workflow_runs import TINY, environment, run_well
 

@@ -15,8 +15,8 @@ from prime_core.ablations.figures import curves_svg, differences_svg
 from prime_core.ablations.page import render_page, summary
 from prime_core.ablations.plan import dump_ablations
 from prime_core.ablations.results import collect, comparison_table
-from prime_core.rollouts import atomic_path, write_text
-from prime_core.stages.context import only_one, progress_bar, say
+from prime_core.run.tables import atomic_path, write_text
+from prime_core.run.work import only_one, progress_bar, say
 
 
 def run(root: Path, settings_copy: Path | None) -> None:

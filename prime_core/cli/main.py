@@ -303,7 +303,7 @@ def begin_in_time(name: str) -> None:
     if given.get("run_dir"):
         shard, benchmark = given.get("shard"), given.get("benchmark")
         part = benchmark or ("" if shard is None else f"{shard:02d}")
-        deadline = import_module("prime_core.deadline")
+        deadline = import_module("prime_core.run.deadline")
         deadline.leave_if_too_late(given["run_dir"], name, given.get("iteration") or 0, part)
 
 

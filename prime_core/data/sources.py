@@ -20,9 +20,9 @@ from prime_core.data.problems import (
     stream_problems,
 )
 from prime_core.data.reading import num_rows
-from prime_core.seeds import derive_seed
+from prime_core.run.seeds import derive_seed
+from prime_core.run.work import progress_bar
 from prime_core.settings.run import Settings
-from prime_core.stages.context import progress_bar
 from prime_core.table_files import find_tables, is_on_hub
 
 Row = dict[str, Any]

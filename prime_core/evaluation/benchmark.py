@@ -11,8 +11,8 @@ import pandas as pd
 from prime_core.data.benchmarks import stream_benchmark
 from prime_core.data.problems import DataError, Dropped
 from prime_core.data.prompts import problem_text
-from prime_core.layout import RunFiles
-from prime_core.rollouts import PROMPTS, read_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import PROMPTS, read_table
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
 from prime_core.stages.verified_rows import judge_all

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shutil
 
-from prime_core.branching import evaluated_by_origin
-from prime_core.layout import RunFiles
-from prime_core.rollouts import atomic_path, read_json, write_json
+from prime_core.run.branching import evaluated_by_origin
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import atomic_path, read_json, write_json
+from prime_core.run.work import place_of, say
 from prime_core.settings.run import Settings
-from prime_core.stages.context import place_of, say
 
 
 def take_evaluation(settings: Settings, files: RunFiles, iteration: int, benchmark: str) -> bool:

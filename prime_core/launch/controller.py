@@ -23,8 +23,8 @@ from submitit.helpers import Checkpointable
 
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import SlurmError
-from prime_core.layout import RunFiles
-from prime_core.ledger import Way
+from prime_core.run.job_records import Way
+from prime_core.run.layout import RunFiles
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 # A cancelled job is killed soon after TERM; one that is not was to be pre-empted and was not.

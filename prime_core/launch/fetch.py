@@ -19,7 +19,7 @@ import click
 from prime_core import hub, table_files
 from prime_core.gguf_files import GgufError, is_gguf, read_header
 from prime_core.launch.arguments import asked_settings
-from prime_core.prm_files import trains_first_prm
+from prime_core.run.prm_folders import trains_first_prm
 from prime_core.settings.run import Settings
 
 _LFS = b"version https://git-lfs"

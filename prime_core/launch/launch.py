@@ -25,9 +25,9 @@ from prime_core.launch.slurm.workflow_job import WorkflowJob, log_of, submit
 from prime_core.launch.snakemake_command import translated
 from prime_core.launch.status.holder import alive_holder
 from prime_core.launch.supervisor import Supervisor
-from prime_core.layout import RunFiles
-from prime_core.ledger import controller_name
-from prime_core.run_state import RunBusy, RunState
+from prime_core.run.job_records import controller_name
+from prime_core.run.layout import RunFiles
+from prime_core.run.state import RunBusy, RunState
 from prime_core.settings.run import Settings
 
 CONTROLLER_MINUTES = 1440

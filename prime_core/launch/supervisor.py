@@ -1,7 +1,7 @@
 """The whole run inside one allocation: Snakemake with its local executor, told when time runs out.
 
 In: Snakemake's command, the allocation's size, the run's budget. Out: its exit status. Stages learn
-by PRIME_DEADLINE when no more may begin (prime_core.deadline). When Slurm tells the job that its
+by PRIME_DEADLINE when no more may begin (prime_core.run.deadline). When Slurm tells the job that its
 time ends, long stages are told to stop at a checkpoint, others may end, and the job goes back into
 the queue; so it does when stages were left for want of time. A failed stage ends it.
 """
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from prime_core import fast_copies
-from prime_core.deadline import BEGINNING, DEADLINE, minutes
 from prime_core.launch.accounting.budget import spent_gpu_hours
 from prime_core.launch.controller import Controller, say
 from prime_core.launch.site.allocation import Allocation
@@ -26,7 +25,8 @@ from prime_core.launch.slurm.commands import SlurmError
 from prime_core.launch.slurm.workflow_job import log_of
 from prime_core.launch.status.stage_logs import Stage
 from prime_core.launch.status.stage_processes import kill_all, running_stages
-from prime_core.ledger import (
+from prime_core.run.deadline import BEGINNING, DEADLINE, minutes
+from prime_core.run.job_records import (
     ControllerStart,
     StageStop,
     Way,

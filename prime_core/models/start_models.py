@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prime_core.layout import RunFiles
 from prime_core.models.load import ModelError, check_same_tokens, find_model, link_model
-from prime_core.prm_files import linked_prms
-from prime_core.rollouts import atomic_folder
+from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import linked_prms
+from prime_core.run.tables import atomic_folder
 from prime_core.settings.run import Settings
 
 

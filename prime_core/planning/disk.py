@@ -120,7 +120,7 @@ def _start_bytes(shapes: Shapes, settings: Settings, dtype_bytes: int) -> float:
 
 
 def kept_iterations(settings: Settings) -> tuple[int, ...]:
-    """Iterations whose weights stay: the last, and every n-th (prime_core.run_state)."""
+    """Iterations whose weights stay: the last, and every n-th (prime_core.run.state)."""
     last, save_freq = settings.iterations, settings.checkpoints.save_freq
     return tuple(
         iteration

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prime_core.planning.hardware import Assumptions
-from prime_core.schedule import num_first_round
+from prime_core.run.schedule import num_first_round
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
 

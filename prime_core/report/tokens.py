@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prime_core.layout import RunFiles
-from prime_core.rollouts import BATCH, REWARDS, read_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import BATCH, REWARDS, read_table
 
 HEAD, TAIL = 500, 200  # tokens shown of a long response: its beginning and its end
 MAX_BYTES_A_CHARACTER = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prime_core.seeds import derive_seed
+from prime_core.run.seeds import derive_seed
 
 
 @dataclass(frozen=True)

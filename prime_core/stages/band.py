@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from prime_core.data.problems import DataError
-from prime_core.layout import RunFiles
-from prime_core.rollouts import (
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import (
     DIFFICULTY,
     DROPPED,
     PROMPTS,
@@ -24,8 +24,8 @@ from prime_core.rollouts import (
     stream_table,
     table_writer,
 )
+from prime_core.run.work import Metrics, finish, only_one, open_run
 from prime_core.settings.data import Difficulty
-from prime_core.stages.context import Metrics, finish, only_one, open_run
 from prime_core.stages.difficulty import difficulty_of
 
 

@@ -2,7 +2,7 @@
 
 In: settings (init_from), the origin's folder.
 Out: models/, data/, of a later iteration than 0 its policy, PRM and value model in
-iterations/<i>/ (prime_core.branching says which), metrics/branch.json.
+iterations/<i>/ (prime_core.run.branching says which), metrics/branch.json.
 
 Files of weights become hard links where the disk allows, else copies: the origin may then delete
 its own, and nothing is stored twice. Tables are copied: Snakemake sets the times of files that a
@@ -18,7 +18,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from prime_core.branching import (
+from prime_core.hub import incomplete_parts
+from prime_core.models import start_models
+from prime_core.models.load import link_model
+from prime_core.run.branching import (
     BranchError,
     Origin,
     is_empty_surplus,
@@ -28,13 +31,10 @@ from prime_core.branching import (
     taken_folders,
     taken_tables,
 )
-from prime_core.hub import incomplete_parts
-from prime_core.layout import RunFiles
-from prime_core.models import start_models
-from prime_core.models.load import link_model
-from prime_core.rollouts import BATCH, atomic_folder, atomic_path, write_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import BATCH, atomic_folder, atomic_path, write_table
+from prime_core.run.work import finish, only_one, open_run, progress_bar
 from prime_core.settings.run import Settings
-from prime_core.stages.context import finish, only_one, open_run, progress_bar
 from prime_core.training.engine import TRAINING_STATE
 
 

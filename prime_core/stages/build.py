@@ -22,10 +22,10 @@ from prime_core.models.load import (
     load_tokenizer,
     save_model,
 )
-from prime_core.rollouts import atomic_folder
-from prime_core.seeds import derive_seed
+from prime_core.run.seeds import derive_seed
+from prime_core.run.tables import atomic_folder
+from prime_core.run.work import finish, only_one, open_run
 from prime_core.settings.run import Settings
-from prime_core.stages.context import finish, only_one, open_run
 from prime_core.training.lora import check_targets
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from prime_core.data.problems import DataError
 from prime_core.evaluation.statistics.paired import compare_paired
-from prime_core.layout import RunFiles
 from prime_core.report.tables.evaluations import problem_means
-from prime_core.rollouts import EVALUATION, read_json, read_table, write_json
-from prime_core.stages.context import say
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import EVALUATION, read_json, read_table, write_json
+from prime_core.run.work import say
 
 
 def run(first: str, second: str, benchmark: str | None, out: Path | None) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prime_core.layout import RunFiles
 from prime_core.report.crate.crate import write_crate
 from prime_core.report.tables.collect import collect
 from prime_core.report.tables.missing import missing_parts
-from prime_core.rollouts import TableError
-from prime_core.stages.context import only_one, say
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import TableError
+from prime_core.run.work import only_one, say
 
 
 def run(run_dir: Path) -> None:

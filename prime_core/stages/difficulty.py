@@ -13,15 +13,15 @@ from typing import Any
 import pandas as pd
 
 from prime_core.data.problems import DataError
-from prime_core.layout import RunFiles
-from prime_core.rollouts import DIFFICULTY, PROMPTS, read_table, write_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.schedule import shard_of
+from prime_core.run.tables import DIFFICULTY, PROMPTS, read_table, write_table
+from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose
-from prime_core.schedule import shard_of
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
 from prime_core.stages.verified_rows import judge_all
 from prime_core.stages.verify import refuse_broken, rules_of
 from prime_core.verifiers.pool import Row

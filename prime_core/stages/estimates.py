@@ -12,7 +12,7 @@ from torch import Tensor
 
 from prime_core.advantage import advantages
 from prime_core.gae import gae_advantages, prefix_values
-from prime_core.layout import RunFiles
+from prime_core.run.layout import RunFiles
 from prime_core.settings.run import Settings
 from prime_core.training.learning_batch import LearningBatch, read_rewards, read_values
 

@@ -15,15 +15,15 @@ import pandas as pd
 from prime_core.evaluation.benchmark import benchmark_named, has_answers, judge, problems_of
 from prime_core.evaluation.figures import figures_of
 from prime_core.evaluation.from_origin import take_evaluation
-from prime_core.layout import RunFiles
-from prime_core.prm_files import scorers
-from prime_core.rollouts import EVALUATION, SCORED_EVALUATION, write_json, write_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import scorers
+from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_json, write_table
+from prime_core.run.work import Stopwatch, only_one, open_run, place_of, progress_bar, say
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Stopwatch, only_one, open_run, place_of, progress_bar, say
 
 
 def run(run_dir: Path, iteration: int, benchmark: str) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.layout import RunFiles
-from prime_core.rollouts import (
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import (
     LABELLED_TEXTS,
     OUTCOMES,
     PROMPTS,
@@ -23,7 +23,7 @@ from prime_core.rollouts import (
     read_table,
     write_table,
 )
-from prime_core.stages.context import open_run, progress_bar, say
+from prime_core.run.work import open_run, progress_bar, say
 
 
 def run(run_dir: Path, iterations: range, out: Path) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from prime_core.layout import RunFiles
-from prime_core.prm_files import reference_of
+from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import reference_of
+from prime_core.run.work import Stopwatch, finish, only_one, open_run, place_of
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Stopwatch, finish, only_one, open_run, place_of
 from prime_core.stages.estimates import batch_values, estimates
 from prime_core.stages.policy_update import Update
 from prime_core.stages.score import logprobs_under

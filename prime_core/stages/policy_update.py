@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum, masked_var, token_mean
 from prime_core.mismatch import Correction, correction
 from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_estimate
-from prime_core.seeds import derive_seed
+from prime_core.run.layout import RunFiles
+from prime_core.run.seeds import derive_seed
+from prime_core.run.work import Metrics
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Metrics
 from prime_core.stages.estimates import Estimates
 from prime_core.training.distributed import gather
 from prime_core.training.engine import continue_training

@@ -23,11 +23,11 @@ from prime_core.data.problems import DataError, Dropped, Problem
 from prime_core.data.screening import Screen
 from prime_core.data.sources import demonstrations, held_out_problems, training_problems
 from prime_core.data.text_matching import HeldOut
-from prime_core.layout import RunFiles
 from prime_core.models.load import load_tokenizer, prompt_lengths
-from prime_core.rollouts import DEMONSTRATIONS, DROPPED, PROMPTS, table_writer
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import DEMONSTRATIONS, DROPPED, PROMPTS, table_writer
+from prime_core.run.work import Metrics, finish, only_one, open_run
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Metrics, finish, only_one, open_run
 
 Row = dict[str, Any]
 Write = Callable[[list[Row]], None]

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from prime_core.layout import RunFiles
-from prime_core.prm_files import reference_of
-from prime_core.seeds import derive_seed
+from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import reference_of
+from prime_core.run.seeds import derive_seed
+from prime_core.run.work import Stopwatch, finish, only_one, open_run, place_of
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Stopwatch, finish, only_one, open_run, place_of
 from prime_core.stages.prm_update import PrmSteps
 from prime_core.stages.score import logprobs_under
 from prime_core.stages.unfinished import Unfinished

@@ -15,10 +15,10 @@ from typing import Any
 from prime_core.data.labelled import read_responses
 from prime_core.data.reading import DataError
 from prime_core.models.load import load_tokenizer, prompt_tokens
-from prime_core.prm_files import first_reference
-from prime_core.rollouts import LABELLED, write_table
+from prime_core.run.prm_folders import first_reference
+from prime_core.run.tables import LABELLED, write_table
+from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
 from prime_core.settings.prm import Offline
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
 from prime_core.stages.rewards_of import logprobs_of
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import rank, start_ranks

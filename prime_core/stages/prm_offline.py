@@ -20,11 +20,11 @@ import torch
 from prime_core.models.load import load_tokenizer
 from prime_core.models.start_models import source_of
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
-from prime_core.rollouts import LABELLED, read_table
-from prime_core.seeds import derive_seed, generator
+from prime_core.run.seeds import derive_seed, generator
+from prime_core.run.tables import LABELLED, read_table
+from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.settings.prm import Offline
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.stages.prm_update import PrmSteps
 from prime_core.stages.sft import rate_at
 from prime_core.stages.unfinished import Unfinished

@@ -14,7 +14,6 @@ from pathlib import Path
 import pandas as pd
 
 from prime_core.config import load_yaml
-from prime_core.layout import RunFiles
 from prime_core.report.crate.crate import write_crate
 from prime_core.report.figures import FIGURES, figure_svg
 from prime_core.report.page import render_page
@@ -29,8 +28,9 @@ from prime_core.report.tables.collect import RunTables, collect
 from prime_core.report.tables.missing import missing_parts
 from prime_core.report.tensorboard import write_events
 from prime_core.report.tokens import example_pairs
-from prime_core.rollouts import TableError, atomic_folder, atomic_path, write_text
-from prime_core.stages.context import only_one, progress_bar, say
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import TableError, atomic_folder, atomic_path, write_text
+from prime_core.run.work import only_one, progress_bar, say
 
 
 def run(run_dir: Path) -> None:

@@ -12,8 +12,8 @@ import torch
 
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.models.load import load_model, load_tokenizer
+from prime_core.run.work import progress_bar
 from prime_core.settings.run import Settings
-from prime_core.stages.context import progress_bar
 from prime_core.training.batches import Sequences
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.passes import passes_of

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.layout import RunFiles
-from prime_core.rollouts import PROMPTS, ROLLOUTS, read_table, write_json, write_table
-from prime_core.schedule import (
+from prime_core.run.layout import RunFiles
+from prime_core.run.schedule import (
     first_round,
     num_first_round,
     refill_round,
@@ -21,9 +20,9 @@ from prime_core.schedule import (
     sampling_policy,
     shard_of,
 )
-from prime_core.selection import filter_groups, num_groups, read_carried, read_judged, rows_of
-from prime_core.settings.run import Settings
-from prime_core.stages.context import (
+from prime_core.run.selection import filter_groups, num_groups, read_carried, read_judged, rows_of
+from prime_core.run.tables import PROMPTS, ROLLOUTS, read_table, write_json, write_table
+from prime_core.run.work import (
     Metrics,
     Stopwatch,
     finish,
@@ -32,6 +31,7 @@ from prime_core.stages.context import (
     place_of,
     progress_bar,
 )
+from prime_core.settings.run import Settings
 
 
 def run(run_dir: Path, iteration: int, shard: int) -> None:

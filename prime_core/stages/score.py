@@ -11,13 +11,12 @@ from pathlib import Path
 import torch
 
 from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
-from prime_core.layout import RunFiles
 from prime_core.models.load import load_tokenizer
-from prime_core.prm_files import reference_of, scoring_prm
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
-from prime_core.rollouts import REWARDS, write_table
-from prime_core.settings.run import Settings
-from prime_core.stages.context import (
+from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import reference_of, scoring_prm
+from prime_core.run.tables import REWARDS, write_table
+from prime_core.run.work import (
     Metrics,
     Stopwatch,
     finish,
@@ -25,6 +24,7 @@ from prime_core.stages.context import (
     open_run,
     place_of,
 )
+from prime_core.settings.run import Settings
 from prime_core.stages.rewards_of import logprobs_of
 from prime_core.steps import step_ends
 from prime_core.training.learning_batch import LearningBatch, read_batch

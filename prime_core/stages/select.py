@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.rollouts import BATCH, write_table
-from prime_core.selection import (
+from prime_core.run.selection import (
     accuracy_histogram,
     filter_groups,
     first_groups,
@@ -25,8 +24,9 @@ from prime_core.selection import (
     staleness,
     usable,
 )
+from prime_core.run.tables import BATCH, write_table
+from prime_core.run.work import Metrics, finish, only_one, open_run, place_of
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Metrics, finish, only_one, open_run, place_of
 
 
 class EmptyBatch(ValueError):

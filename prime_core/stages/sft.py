@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum
 from prime_core.models.load import (
     link_model,
@@ -24,10 +23,11 @@ from prime_core.models.load import (
     prompt_tokens,
 )
 from prime_core.models.start_models import link_prms
-from prime_core.rollouts import DEMONSTRATIONS, TableError, atomic_folder, read_table
-from prime_core.seeds import derive_seed, generator
+from prime_core.run.layout import RunFiles
+from prime_core.run.seeds import derive_seed, generator
+from prime_core.run.tables import DEMONSTRATIONS, TableError, atomic_folder, read_table
+from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.stages.unfinished import Unfinished
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import gather, rank, shared_folder

@@ -20,11 +20,11 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from prime_core.digest import digest_of
 from prime_core.interruption import Interrupted, stop_requested, stopping_at_checkpoints
-from prime_core.layout import unfinished_of
+from prime_core.run.input_digest import digest_of
+from prime_core.run.layout import unfinished_of
+from prime_core.run.work import Stopwatch, progress_bar
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Stopwatch, progress_bar
 from prime_core.training.distributed import (
     gather,
     meet,

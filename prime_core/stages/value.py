@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prime_core.layout import RunFiles
 from prime_core.masked import masked_sum
 from prime_core.models.load import load_tokenizer
 from prime_core.policy_loss import token_mean_loss
-from prime_core.seeds import derive_seed
+from prime_core.run.layout import RunFiles
+from prime_core.run.seeds import derive_seed
+from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run, place_of
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run, place_of
 from prime_core.stages.estimates import batch_rewards, batch_values, estimates
 from prime_core.stages.unfinished import Unfinished
 from prime_core.stages.values import previous_value

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prime_core.layout import RunFiles
 from prime_core.masked import masked_var, token_mean
 from prime_core.models.load import (
     ModelError,
@@ -20,9 +19,9 @@ from prime_core.models.load import (
     find_model,
     load_tokenizer,
 )
-from prime_core.rollouts import VALUES, write_table
-from prime_core.settings.run import Settings
-from prime_core.stages.context import (
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import VALUES, write_table
+from prime_core.run.work import (
     Metrics,
     Stopwatch,
     finish,
@@ -31,6 +30,7 @@ from prime_core.stages.context import (
     place_of,
     progress_bar,
 )
+from prime_core.settings.run import Settings
 from prime_core.training.learning_batch import LearningBatch, read_batch
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import ragged_rows

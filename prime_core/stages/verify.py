@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.rollouts import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
+from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
+from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.settings.run import Settings
-from prime_core.stages.context import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.stages.verified_rows import columns, judge_all
 from prime_core.stages.verify_by_hand import judge_rows, judge_text
 from prime_core.verifiers import Rules

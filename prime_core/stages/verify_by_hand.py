@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prime_core.rollouts import TableError, atomic_path
+from prime_core.run.tables import TableError, atomic_path
 from prime_core.stages.verified_rows import columns, judge_all
 from prime_core.verifiers import Rules
 from prime_core.verifiers.pool import Row, judge_row

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from prime_core.layout import RunFiles
-from prime_core.rollouts import BATCH, REWARDS, VALUES, TableError, read_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import BATCH, REWARDS, VALUES, TableError, read_table
 from prime_core.training.batches import Sequences, pad_rows
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from prime_core.models.load import ModelError
-from prime_core.seeds import derive_seed
+from prime_core.run.seeds import derive_seed
 from prime_core.settings.lora import ALL_LINEAR, Lora
 from prime_core.settings.run import Settings
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from prime_core.seeds import generator
+from prime_core.run.seeds import generator
 from prime_core.training.batches import Sequences, minibatches
 from prime_core.training.engine import Trainer
 from prime_core.training.passes import Passes

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prime_core.layout import RunFiles
-from prime_core.ledger import slurm_name
+from prime_core.run.job_records import slurm_name
+from prime_core.run.layout import RunFiles
 from tests.shared_data import ROOT
 
 SNAKEFILE = """
@@ -28,7 +28,7 @@ from snakemake.exceptions import WorkflowError
 from prime_core.launch.slurm.orphans import StoppedWaiting, start_anew, wait_for_orphans
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm.executor import adapt
-from prime_core.layout import RunFiles
+from prime_core.run.layout import RunFiles
 from prime_core.lease import Lease, RunBusy
 
 SECONDS = {seconds!r}

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from prime_core.config import parse_settings
-from prime_core.costs import GONE, Accounts, charges, gpu_hours, write_accounts
 from prime_core.launch.accounting import accounts as accounting
 from prime_core.launch.accounting import budget
 from prime_core.launch.slurm import commands as slurm
-from prime_core.layout import RunFiles
-from prime_core.ledger import (
+from prime_core.report.tables.cost import read_cost
+from prime_core.run.costs import GONE, Accounts, charges, gpu_hours, write_accounts
+from prime_core.run.job_records import (
     ControllerStart,
     SubmittedJob,
     controller_name,
@@ -23,7 +23,7 @@ from prime_core.ledger import (
     slurm_name,
     submitted_jobs,
 )
-from prime_core.report.tables.cost import read_cost
+from prime_core.run.layout import RunFiles
 from tests.fake_run import make_run
 from tests.fake_slurm import job_start
 from tests.slurm.lab import SlurmLab

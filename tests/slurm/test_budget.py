@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.layout import RunFiles
-from prime_core.ledger import submitted_jobs
+from prime_core.run.job_records import submitted_jobs
+from prime_core.run.layout import RunFiles
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import ONE_ITERATION, slurm_command, write_site
 from tests.workflow_runs import environment

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from prime_core.ledger import controller_starts, submitted_jobs
+from prime_core.run.job_records import controller_starts, submitted_jobs
 from tests.slurm.lab import SlurmLab
 from tests.slurm.small_workflow import LOCAL, Running, SmallWorkflow, jobs_at_work, wrapped
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from prime_core.launch.slurm import commands as queue
-from prime_core.layout import RunFiles, unfinished_of
-from prime_core.ledger import submitted_jobs
-from prime_core.rollouts import read_json
+from prime_core.run.job_records import submitted_jobs
+from prime_core.run.layout import RunFiles, unfinished_of
+from prime_core.run.tables import read_json
 from tests.interrupted_stages import same_result
 from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab

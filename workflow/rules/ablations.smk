@@ -17,7 +17,7 @@ from prime_core.ablations.plan import Plan, parse_ablations
 from prime_core.config import SettingsError
 from prime_core.ablations.workflow import Workflow as AblationWorkflow
 from prime_core.lease import RunBusy
-from prime_core.run_state import find_own_commands, show_stages_only
+from prime_core.run.state import find_own_commands, show_stages_only
 
 find_own_commands()
 show_stages_only()

@@ -20,9 +20,9 @@ from prime_core.launch.slurm.ranks import launcher
 from prime_core.launch.site.site import load_site, site_file
 from prime_core.launch.slurm.executor import adapt
 from prime_core.launch.site.stage_resources import load_stages, stage_resources
-from prime_core.layout import RunFiles
-from prime_core.run_state import RunBusy, RunState, find_own_commands, show_stages_only
-from prime_core.targets import Targets
+from prime_core.run.layout import RunFiles
+from prime_core.run.state import RunBusy, RunState, find_own_commands, show_stages_only
+from prime_core.run.targets import Targets
 
 find_own_commands()
 show_stages_only()

@@ -1,7 +1,7 @@
 """Keeping account of a run's Slurm jobs: slurm/accounting.json, brought up to date.
 
-In: what was submitted (prime_core.ledger), sacct, and squeue for what sacct does not have. Out:
-the table of prime_core.costs. What was known stays when Slurm does not answer; nothing here fails a
+In: what was submitted (prime_core.run.job_records), sacct, and squeue for what sacct does not have. Out:
+the table of prime_core.run.costs. What was known stays when Slurm does not answer; nothing here fails a
 run.
 """
 
@@ -15,12 +15,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from prime_core.costs import GONE, Accounts, JobStart, read_accounts, write_accounts
 from prime_core.launch.accounting import sacct
 from prime_core.launch.slurm import commands as slurm
-from prime_core.layout import RunFiles
-from prime_core.ledger import controller_name, controller_starts, slurm_name, submitted_jobs
-from prime_core.rollouts import TableError
+from prime_core.run.costs import GONE, Accounts, JobStart, read_accounts, write_accounts
+from prime_core.run.job_records import (
+    controller_name,
+    controller_starts,
+    slurm_name,
+    submitted_jobs,
+)
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import TableError
 
 SETTLED = 3600.0  # seconds after its end in which a job may still come back (requeued by hand)
 _NAMES = "prime_"  # how the names of all runs begin: a number may have been another job's before

@@ -10,10 +10,10 @@ from __future__ import annotations
 import sys
 import time
 
-from prime_core.costs import Accounts, gpu_hours
 from prime_core.launch.accounting import accounts as accounting
-from prime_core.layout import RunFiles
-from prime_core.ledger import submitted_jobs
+from prime_core.run.costs import Accounts, gpu_hours
+from prime_core.run.job_records import submitted_jobs
+from prime_core.run.layout import RunFiles
 from prime_core.settings.run import Settings
 
 MAX_AGE = 30.0  # seconds between looks at Slurm

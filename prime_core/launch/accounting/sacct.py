@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 
-from prime_core.costs import JobStart
 from prime_core.launch.slurm import commands as slurm
+from prime_core.run.costs import JobStart
 
 TIMEOUT = 30.0  # seconds; sacct may wait for ever where there is no accounting
 _NUM_ASKED = 500  # numbers in one command: some kilobytes

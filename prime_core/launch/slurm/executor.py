@@ -32,8 +32,8 @@ from prime_core.launch.slurm import plugin_checks, submission
 from prime_core.launch.slurm.held_jobs import HeldJobs
 from prime_core.launch.slurm.output_watch import OutputWatch
 from prime_core.launch.slurm.verdicts import Verdicts
-from prime_core.layout import RunFiles
-from prime_core.ledger import ControllerStart, record_controller, record_job, slurm_name
+from prime_core.run.job_records import ControllerStart, record_controller, record_job, slurm_name
+from prime_core.run.layout import RunFiles
 
 SECONDS_BETWEEN_QUESTIONS = 10.0
 # Once a job has written its outputs it ends within moments.

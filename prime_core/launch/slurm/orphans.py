@@ -20,8 +20,8 @@ from typing import NoReturn
 from snakemake.common.workdir_handler import WorkdirHandler
 
 from prime_core.launch.slurm import commands as slurm
-from prime_core.layout import RunFiles
-from prime_core.ledger import SubmittedJob, slurm_name, submitted_jobs
+from prime_core.run.job_records import SubmittedJob, slurm_name, submitted_jobs
+from prime_core.run.layout import RunFiles
 
 # Read now: the executor takes what Slurm set for this process out of the environment.
 _OWN_JOB = os.environ.get("SLURM_JOB_ID", "")

@@ -15,8 +15,8 @@ from typing import Any
 
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm import commands as slurm
-from prime_core.layout import RunFiles
-from prime_core.ledger import SubmittedJob, submitted_jobs
+from prime_core.run.job_records import SubmittedJob, submitted_jobs
+from prime_core.run.layout import RunFiles
 
 PATIENCE_SECONDS = 600.0
 SECONDS_BETWEEN_TRIES = 10.0

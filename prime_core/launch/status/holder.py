@@ -11,8 +11,8 @@ import os
 import socket
 import time
 
-from prime_core.layout import RunFiles
 from prime_core.lease import PATIENCE, SECONDS_BETWEEN_TOUCHES, Holder
+from prime_core.run.layout import RunFiles
 
 # Clocks of hosts, and of the file system's server, differ.
 _CLOCKS = 30.0

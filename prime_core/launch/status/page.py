@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from prime_core.deadline import minutes
 from prime_core.launch.status.progress import Estimate, Progress
 from prime_core.launch.status.stage_logs import last_error, last_line
 from prime_core.launch.status.status import (
@@ -20,6 +19,7 @@ from prime_core.launch.status.status import (
     as_json,
     read_status,
 )
+from prime_core.run.deadline import minutes
 
 WIDTH = 80
 _BAR = 30

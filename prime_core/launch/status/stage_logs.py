@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prime_core.layout import RunFiles
+from prime_core.run.layout import RunFiles
 
 
 @dataclass(frozen=True, order=True)

@@ -26,14 +26,14 @@ from prime_core.launch.status.stage_logs import (
     unfinished,
 )
 from prime_core.launch.status.stage_processes import running_stages
-from prime_core.layout import RunFiles
-from prime_core.ledger import (
+from prime_core.run.job_records import (
     SubmittedJob,
     controller_name,
     controller_starts,
     slurm_name,
     submitted_jobs,
 )
+from prime_core.run.layout import RunFiles
 
 # Slurm's accounting knows how jobs ended that squeue has forgotten; seconds (accounting.update).
 _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE = 60.0, 10.0, 300.0

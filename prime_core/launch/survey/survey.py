@@ -19,7 +19,7 @@ from prime_core.launch.site.stage_resources import load_stages
 from prime_core.launch.survey import cluster as slurm_cluster
 from prime_core.launch.survey.choice import Choice, Wanted, choose, duration
 from prime_core.launch.survey.cluster import Cluster, Partition
-from prime_core.rollouts import write_text
+from prime_core.run.tables import write_text
 
 STAGES_FILE = Path("cluster_profiles/stages.yaml")
 HEAD = """\

@@ -16,13 +16,13 @@ from typing import Any
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from prime_core.layout import RunFiles
-from prime_core.provenance import code_commit
 from prime_core.report.crate.files import Packed, sort_files
 from prime_core.report.crate.people import add_people
 from prime_core.report.crate.readme import left_out_line, readme
 from prime_core.report.tables.collect import RunTables
-from prime_core.rollouts import atomic_path, read_json
+from prime_core.run.layout import RunFiles
+from prime_core.run.provenance import code_commit
+from prime_core.run.tables import atomic_path, read_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROFILES = {

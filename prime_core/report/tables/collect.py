@@ -18,12 +18,12 @@ import yaml
 
 from prime_core.evaluation.statistics.intervals import mean_interval
 from prime_core.evaluation.statistics.paired import Paired
-from prime_core.layout import RunFiles
 from prime_core.report.tables.cost import Cost, read_cost
 from prime_core.report.tables.data_table import read_data_figures
 from prime_core.report.tables.evaluations import paired_changes
 from prime_core.report.tables.seconds import stage_seconds
-from prime_core.rollouts import OUTCOMES, TableError, read_json, read_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import OUTCOMES, TableError, read_json, read_table
 
 ITERATION_STAGES = ("sample", "verify", "select", "score", "prm", "policy", "values", "value")
 EVALUATION_COLUMNS = (

@@ -14,10 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.costs import CONTROLLER, IDLE, Accounts, Span, charges, read_accounts
-from prime_core.layout import RunFiles
-from prime_core.ledger import controller_starts, stage_stops, submitted_jobs
 from prime_core.report.tables.seconds import job_of, read_benchmark
+from prime_core.run.costs import CONTROLLER, IDLE, Accounts, Span, charges, read_accounts
+from prime_core.run.job_records import controller_starts, stage_stops, submitted_jobs
+from prime_core.run.layout import RunFiles
 
 COST_COLUMNS = (
     "iteration",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from prime_core.layout import RunFiles
-from prime_core.rollouts import read_json
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import read_json
 
 _LEFT_OUT = {
     "malformed": "malformed",

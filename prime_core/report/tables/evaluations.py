@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from prime_core.evaluation.statistics.paired import Paired, compare_paired
-from prime_core.layout import RunFiles
-from prime_core.rollouts import EVALUATION, read_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import EVALUATION, read_table
 
 # What stands before the @ of a figure, and what it means.
 MEANINGS = {

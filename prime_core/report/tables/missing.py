@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prime_core.layout import RunFiles
 from prime_core.report.tables.collect import RunTables
+from prime_core.run.layout import RunFiles
 
 
 def missing_parts(run: RunTables, run_dir: Path) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.rollouts import TableError, read_json
+from prime_core.run.tables import TableError, read_json
 
 STAGE_COLUMNS = (
     "iteration",

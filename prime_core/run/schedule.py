@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from prime_core.seeds import generator
+from prime_core.run.seeds import generator
 
 
 def num_first_round(rollout_batch_size: int, oversample_factor: float) -> int:

@@ -1,7 +1,7 @@
 """What a run costs: hours of its Slurm jobs by stage and iteration, waiting, lost hours.
 
 In: every start of its jobs (slurm/accounting.json, written by prime_core.launch.accounting.accounts), what
-was submitted (prime_core.ledger), and when stages ran inside an allocation. Out: charges, which add
+was submitted (prime_core.run.job_records), and when stages ran inside an allocation. Out: charges, which add
 up to everything that Slurm counted, once.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from prime_core.layout import RunFiles
-from prime_core.ledger import ControllerStart, SubmittedJob
-from prime_core.rollouts import read_json, write_json
+from prime_core.run.job_records import ControllerStart, SubmittedJob
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import read_json, write_json
 
 HOUR = 3600.0
 CONTROLLER, IDLE = "controller", "idle"  # what is no stage: the workflow's own job; between stages

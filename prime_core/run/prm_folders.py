@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prime_core.layout import RunFiles
-from prime_core.schedule import sampling_policy
+from prime_core.run.layout import RunFiles
+from prime_core.run.schedule import sampling_policy
 from prime_core.settings.run import Settings
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 
 from prime_core.filtering import accuracy_filter, truncation_filter
-from prime_core.layout import RunFiles
-from prime_core.rollouts import BATCH, OUTCOMES, ROLLOUTS, TableError, read_table
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import BATCH, OUTCOMES, ROLLOUTS, TableError, read_table
 from prime_core.settings.rollout import Rollout
 from prime_core.settings.run import Filter
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from prime_core.config import load_settings
-from prime_core.layout import RunFiles
-from prime_core.rollouts import write_json
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import write_json
 from prime_core.settings.run import Settings
 
 Metrics = dict[str, float | int]

@@ -162,22 +162,22 @@ class RunFiles:
 
     @property
     def submitted_jobs(self) -> Path:
-        """Every Slurm job that was submitted for the run (prime_core.ledger)."""
+        """Every Slurm job that was submitted for the run (prime_core.run.job_records)."""
         return self.root / "slurm" / "jobs.jsonl"
 
     @property
     def controllers(self) -> Path:
-        """Every start of the workflow (prime_core.ledger)."""
+        """Every start of the workflow (prime_core.run.job_records)."""
         return self.root / "slurm" / "controllers.jsonl"
 
     @property
     def accounting(self) -> Path:
-        """Every start of those jobs, as Slurm accounts for it (prime_core.costs)."""
+        """Every start of those jobs, as Slurm accounts for it (prime_core.run.costs)."""
         return self.root / "slurm" / "accounting.json"
 
     @property
     def stage_stops(self) -> Path:
-        """Every stage that an allocation's end kept from ending (prime_core.ledger)."""
+        """Every stage that an allocation's end kept from ending (prime_core.run.job_records)."""
         return self.root / "slurm" / "stops.jsonl"
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from prime_core.layout import RunFiles
+from prime_core.run.layout import RunFiles
 from prime_core.settings.run import Settings
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from prime_core.run_changes import flat, is_changeable
+from prime_core.run.changes import flat, is_changeable
 from prime_core.settings.run import Settings
 
 _BLOCK = 1 << 20

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from prime_core.layout import RunFiles
-from prime_core.ledger import StageStop, record_stop, stage_stops
+from prime_core.run.job_records import StageStop, record_stop, stage_stops
+from prime_core.run.layout import RunFiles
 
 DEADLINE = "PRIME_DEADLINE"
 BEGINNING = "PRIME_ALLOCATION_BEGAN"

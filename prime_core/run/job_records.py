@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from prime_core.layout import RunFiles
+from prime_core.run.layout import RunFiles
 
 # How a controller runs its stages: as Slurm jobs, inside one allocation, or on its own machine.
 Way = Literal["slurm", "allocation", "local"]

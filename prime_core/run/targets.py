@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prime_core.branching import taken_folders, taken_tables
-from prime_core.layout import RunFiles
-from prime_core.prm_files import first_reference, linked_prms, scorers, trains_first_prm
-from prime_core.run_state import RunState
-from prime_core.schedule import sampling_policy
+from prime_core.run.branching import taken_folders, taken_tables
+from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import first_reference, linked_prms, scorers, trains_first_prm
+from prime_core.run.schedule import sampling_policy
+from prime_core.run.state import RunState
 from prime_core.settings.run import Settings
 
 

@@ -1,0 +1,1 @@
+"""A run on disk: paths, tables, job records, the table of stages, state."""
