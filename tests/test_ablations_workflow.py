@@ -152,7 +152,7 @@ def test_at_ctrl_c_a_run_is_waited_for_since_it_has_got_the_signal_itself():
 def test_a_run_that_an_earlier_start_left_at_work_is_waited_for(tmp_path, capfd):
     program = (
         "import pathlib, sys, time\n"
-        "from prime_core.lease import Lease\n"
+        "from prime_core.runtime.run_lock import Lease\n"
         "root = pathlib.Path(sys.argv[1])\n"
         "lease = Lease(root / '.locks' / 'workflow', root)\n"
         "lease.take()\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.lease import RECORD_BYTES, Lease, RunBusy
+from prime_core.runtime.run_lock import RECORD_BYTES, Lease, RunBusy
 
 INTERVAL = 0.2
 ENDLESS = 3600.0  # who waits for three of these intervals runs into the test's time-out
@@ -22,7 +22,7 @@ ENDLESS = 3600.0  # who waits for three of these intervals runs into the test's 
 PROCESS = """
 import fcntl, sys, time
 from pathlib import Path
-from prime_core.lease import Lease, RunBusy
+from prime_core.runtime.run_lock import Lease, RunBusy
 path, machine = Path(sys.argv[1]), sys.argv[2]
 path.parent.mkdir(parents=True, exist_ok=True)
 local = open(f"{path}-{machine}", "w")
@@ -158,7 +158,7 @@ def test_of_newcomers_at_the_same_moment_on_many_machines_one_gets_the_run(
 
 
 def test_a_claim_left_behind_by_a_kill_delays_but_does_not_refuse(tmp_path, monkeypatch):
-    monkeypatch.setattr("prime_core.lease.CLAIM_SECONDS", 0.3)
+    monkeypatch.setattr("prime_core.runtime.run_lock.CLAIM_SECONDS", 0.3)
     (tmp_path / "lock.claim").write_text("")
     lease_on(tmp_path / "lock").take()
     assert not (tmp_path / "lock.claim").exists()

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from prime_core.interruption import Interrupted
 from prime_core.models.load import load_model
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
+from prime_core.runtime.interruption import Interrupted
 from prime_core.stages import (
     build,
     policy,

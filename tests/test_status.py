@@ -23,9 +23,9 @@ from prime_core.launch.status.stage_logs import (
     stage_of,
 )
 from prime_core.launch.status.status import NoRun, read_status
-from prime_core.lease import Holder
 from prime_core.run.job_records import SubmittedJob, record_job
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.run_lock import Holder
 from tests.fake_run import make_run
 
 

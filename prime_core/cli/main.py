@@ -15,11 +15,11 @@ from types import ModuleType
 
 import click
 
-from prime_core import interruption
 from prime_core.cli import ablation as ablation_commands
 from prime_core.cli import cluster as cluster_commands
 from prime_core.cli import evaluation as evaluation_commands
 from prime_core.cli import prm as prm_commands
+from prime_core.runtime import interruption
 
 RUN = click.option(
     "--run",

@@ -20,10 +20,10 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from prime_core.interruption import Interrupted, stop_requested, stopping_at_checkpoints
 from prime_core.run.input_digest import digest_of
 from prime_core.run.layout import unfinished_of
 from prime_core.run.work import Stopwatch, progress_bar
+from prime_core.runtime.interruption import Interrupted, stop_requested, stopping_at_checkpoints
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import (
     gather,

@@ -18,8 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.interruption import Interrupted, ending_at_once
 from prime_core.run.work import progress_bar
+from prime_core.runtime.interruption import Interrupted, ending_at_once
 from prime_core.verifiers import Rules, pool
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import Judgement, Verdict

@@ -29,7 +29,7 @@ from prime_core.launch.slurm.orphans import StoppedWaiting, start_anew, wait_for
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm.executor import adapt
 from prime_core.run.layout import RunFiles
-from prime_core.lease import Lease, RunBusy
+from prime_core.runtime.run_lock import Lease, RunBusy
 
 SECONDS = {seconds!r}
 FILES = RunFiles(Path("results/small"))

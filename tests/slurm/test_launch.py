@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from prime_core.lease import Lease
 from prime_core.run.job_records import (
     StageStop,
     controller_name,
@@ -25,6 +24,7 @@ from prime_core.run.job_records import (
     submitted_jobs,
 )
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.run_lock import Lease
 from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import write_site

@@ -20,9 +20,9 @@ from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import NoCluster, QueuedJob
 from prime_core.launch.status.holder import alive_holder
 from prime_core.launch.status.stage_processes import below, kill_all
-from prime_core.lease import Holder
 from prime_core.run.job_records import controller_name, slurm_name
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.run_lock import Holder
 
 # Slurm kills a job some seconds (KillWait, 30 by default) after it has told it to end.
 _SECONDS_TO_END = 120.0

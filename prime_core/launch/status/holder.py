@@ -1,4 +1,4 @@
-"""Which process holds a run now, as its lease tells (prime_core.lease).
+"""Which process holds a run now, as its lease tells (prime_core.runtime.run_lock).
 
 In: the run's lock file. Out: its holder, if that gave a sign of life lately. Nothing is taken.
 """
@@ -11,8 +11,8 @@ import os
 import socket
 import time
 
-from prime_core.lease import PATIENCE, SECONDS_BETWEEN_TOUCHES, Holder
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.run_lock import PATIENCE, SECONDS_BETWEEN_TOUCHES, Holder
 
 # Clocks of hosts, and of the file system's server, differ.
 _CLOCKS = 30.0

@@ -1,0 +1,1 @@
+"""What every process does: print, lock, stop when told. Imports nothing of ours."""
