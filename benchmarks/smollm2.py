@@ -18,8 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from prime_core.config import load_settings
 from prime_core.report.tables.seconds import stage_seconds
+from prime_core.settings.reading import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/smollm2_gsm8k.yaml"

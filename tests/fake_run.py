@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from prime_core.config import parse_settings
 from prime_core.models.build import build_tokenizer
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import (
@@ -18,6 +17,7 @@ from prime_core.run.tables import (
     write_table,
     write_text,
 )
+from prime_core.settings.reading import parse_settings
 
 NUM_PROMPTS, NUM_SAMPLES = 12, 4
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 import yaml
 
-from prime_core.config import parse_settings
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
+from prime_core.settings.reading import parse_settings
 from tests.two_ranks import TORCHRUN
 from tests.workflow_runs import TINY
 

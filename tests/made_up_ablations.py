@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.ablations.plan import Plan, dump_ablations, parse_ablations
-from prime_core.config import dump_settings, expand_dotted, merged
+from prime_core.settings.reading import dump_settings, expand_dotted, merged
 
 SETTINGS: dict[str, Any] = {
     "base": "base.yaml",

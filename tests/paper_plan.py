@@ -4,9 +4,9 @@ from typing import Any
 
 import yaml
 
-from prime_core.config import parse_settings
 from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.plan import Plan, plan
+from prime_core.settings.reading import parse_settings
 from tests.shared_data import ROOT
 
 PRIME = ROOT / "configs" / "paper" / "eurus2_7b_prime.yaml"

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from prime_core.config import load_settings
 from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.disk import REPORT_FILES
 from prime_core.planning.plan import plan
 from prime_core.run.layout import RunFiles
+from prime_core.settings.reading import load_settings
 
 
 def assert_files_as_planned(run_dir: Path) -> None:

@@ -13,8 +13,8 @@ from prime_core.ablations.plan import (
 )
 from prime_core.ablations.workflow import Workflow
 from prime_core.cli.main import main
-from prime_core.config import SettingsError, load_settings, load_yaml
 from prime_core.launch.arguments import asks_for_ablations
+from prime_core.settings.reading import SettingsError, load_settings, load_yaml
 from tests.made_up_ablations import SETTINGS, plan
 from tests.shared_data import ROOT
 

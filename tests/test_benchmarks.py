@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.config import load_settings
 from prime_core.data.benchmarks import data_of, stream_benchmark
 from prime_core.data.forms import FORMS
 from prime_core.data.problems import DataError, Dropped, Problem
 from prime_core.settings.data import Data
 from prime_core.settings.evaluation import Benchmark
+from prime_core.settings.reading import load_settings
 from prime_core.verifiers import VERIFIERS, Rules
 from prime_core.verifiers.verdict import Verdict
 from tests.shared_data import ROOT, read_jsonl, shared

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from prime_core.config import SettingsError, dump_settings, parse_settings
 from prime_core.launch.fetch import needs
 from prime_core.launch.status.progress import read_progress
 from prime_core.report.tables.collect import RunTables
@@ -26,6 +25,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunState
 from prime_core.run.tables import write_json, write_text
 from prime_core.run.targets import Targets
+from prime_core.settings.reading import SettingsError, dump_settings, parse_settings
 from prime_core.settings.run import Settings
 
 LAG: dict[str, Any] = {"rollout.max_staleness": 1}

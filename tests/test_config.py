@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from prime_core.config import (
+from prime_core.settings.reading import (
     SettingsError,
     dump_settings,
     expand_dotted,

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from prime_core.config import parse_settings
 from prime_core.data.problems import DataError
 from prime_core.run.changes import refused_changes
 from prime_core.run.layout import RunFiles
@@ -22,6 +21,7 @@ from prime_core.run.tables import (
     write_table,
 )
 from prime_core.settings.data import Difficulty
+from prime_core.settings.reading import parse_settings
 from prime_core.stages import band, difficulty
 from tests.workflow_runs import TINY, run_well
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from prime_core.config import parse_settings
 from prime_core.data.problems import DataError
 from prime_core.run.state import RunState
 from prime_core.run.tables import DEMONSTRATIONS, DROPPED, PROMPTS, read_json, read_table
+from prime_core.settings.reading import parse_settings
 from prime_core.stages import build, prepare
 from tests.shared_data import ROOT, shared
 from tests.test_data_tables import write

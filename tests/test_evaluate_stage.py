@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from prime_core.config import SettingsError, parse_settings
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import scorers
 from prime_core.run.state import RunState
@@ -20,6 +19,7 @@ from prime_core.run.tables import (
     write_table,
 )
 from prime_core.run.targets import Targets
+from prime_core.settings.reading import SettingsError, parse_settings
 from prime_core.stages import evaluate
 from tests.tiny_model import save_tiny_model
 

@@ -15,7 +15,6 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import Qwen2Tokenizer
 
 from prime_core import gguf_files
-from prime_core.config import parse_settings
 from prime_core.launch.fetch import Need, look, missing, needs
 from prime_core.models.gguf import load_gguf
 from prime_core.models.load import (
@@ -30,6 +29,7 @@ from prime_core.planning.command import find_shape
 from prime_core.planning.shapes import PlanError
 from prime_core.run.state import RunState
 from prime_core.run.tables import read_json
+from prime_core.settings.reading import parse_settings
 from prime_core.settings.run import Settings
 from prime_core.stages import build
 from tests.gguf_writer import END, MERGES, SPECIAL, TOKENS, small_model, write_gguf

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prime_core.config import SettingsError
 from prime_core.launch.arguments import asked_settings
 from prime_core.launch.site.allocation import (
     ALLOCATION_FILE,
@@ -19,6 +18,7 @@ from prime_core.launch.site.site import Pool, Site
 from prime_core.run.job_records import controller_name, slurm_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import write_json
+from prime_core.settings.reading import SettingsError
 from tests.fake_run import make_run
 from tests.shared_data import ROOT
 from tests.workflow_runs import TINY

@@ -10,11 +10,11 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from prime_core.config import SettingsError, parse_settings
 from prime_core.models.build import build_tokenizer
 from prime_core.models.load import ModelError, load_model, save_model
 from prime_core.run.changes import refused_changes
 from prime_core.run.layout import RunFiles
+from prime_core.settings.reading import SettingsError, parse_settings
 from prime_core.stages import build
 from prime_core.training.engine import TRAINING_STATE, Trainer
 from prime_core.training.lora import ADAPTER, add_adapter, target_modules

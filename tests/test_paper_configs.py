@@ -13,11 +13,11 @@ import yaml
 from pydantic import BaseModel
 
 from benchmarks.paper_plans import table
-from prime_core.config import load_settings, load_yaml
 from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.plan import Plan, plan
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.prm import Offline
+from prime_core.settings.reading import load_settings, load_yaml
 from prime_core.settings.run import Settings
 from tests.paper_variants import MAIN, PAPER, VARIANTS, render
 from tests.shared_data import ROOT

@@ -6,7 +6,6 @@ import shutil
 import pytest
 
 from prime_core.cli.main import main
-from prime_core.config import parse_settings
 from prime_core.launch.site.allocation import load_allocation
 from prime_core.launch.site.site import Pool, Site
 from prime_core.planning import command
@@ -17,6 +16,7 @@ from prime_core.planning.known_shapes import KNOWN
 from prime_core.planning.seconds import forward_flops
 from prime_core.planning.workload import workload
 from prime_core.run.state import RunState
+from prime_core.settings.reading import parse_settings
 from prime_core.settings.run import Settings
 from tests.paper_plan import PRIME, planned
 from tests.shared_data import ROOT

@@ -7,7 +7,6 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from prime_core.config import parse_settings
 from prime_core.planning import memory
 from prime_core.planning.activations import (
     Pass,
@@ -20,6 +19,7 @@ from prime_core.planning.disk import state_bytes, state_files
 from prime_core.planning.known_shapes import KNOWN
 from prime_core.planning.page import page
 from prime_core.planning.shapes import PlanError
+from prime_core.settings.reading import parse_settings
 from prime_core.training.lora import ADAPTER, add_adapter
 from tests.lora_steps import adapter
 from tests.plan_measurements import measure, plan_with_small_buckets, planned, wide_model

@@ -2,11 +2,11 @@
 
 import pytest
 
-from prime_core.config import SettingsError
 from prime_core.launch.site.site import Pool, Site
 from prime_core.planning import command
 from prime_core.planning.command import Options, find_shape
 from prime_core.planning.shapes import PlanError
+from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
 from tests.paper_plan import planned
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prime_core.config import SettingsError, load_settings, parse_settings
 from prime_core.data.reading import DataError
 from prime_core.launch.fetch import needs
 from prime_core.launch.status import stage_processes
@@ -21,6 +20,7 @@ from prime_core.run.deadline import STOPPABLE
 from prime_core.run.layout import RunFiles, unfinished_of
 from prime_core.run.tables import LABELLED, read_json, read_table
 from prime_core.runtime.interruption import Interrupted
+from prime_core.settings.reading import SettingsError, load_settings, parse_settings
 from prime_core.settings.run import Settings
 from prime_core.stages import policy, prm, prm_data, prm_offline, score, unfinished
 from prime_core.training.lora import ADAPTER

@@ -4,13 +4,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prime_core.config import load_settings
 from prime_core.implicit_reward import log_odds
 from prime_core.models.load import load_model
 from prime_core.prm_loss import best_of_n_weight
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
 from prime_core.runtime.interruption import Interrupted
+from prime_core.settings.reading import load_settings
 from prime_core.stages import prm, score, unfinished
 from prime_core.stages.rewards_of import token_rewards, whole_rewards
 from prime_core.training.batches import pad

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from prime_core.config import load_yaml, parse_settings
 from prime_core.report.reproduction.comparison import compare, reproduction_table
 from prime_core.report.reproduction.drawings import published_points
 from prime_core.report.reproduction.paper_settings import (
@@ -27,6 +26,7 @@ from prime_core.report.reproduction.time_to_accuracy import (
 )
 from prime_core.report.tables.collect import collect
 from prime_core.run.layout import RunFiles
+from prime_core.settings.reading import load_yaml, parse_settings
 from prime_core.settings.reproduction import PublishedRow
 from prime_core.stages import report
 from tests.fake_benchmarks import MOVED, add_benchmark, add_moved

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from prime_core.config import parse_settings
 from prime_core.run.changes import flat, is_changeable, refused_changes
 from prime_core.run.layout import RunFiles
+from prime_core.settings.reading import parse_settings
 from prime_core.settings.run import Settings
 
 CHANGEABLE = {

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.config import SettingsError, load_settings, parse_settings
 from prime_core.run.layout import RunFiles, unfinished_of
 from prime_core.run.state import RunBusy, RunState
 from prime_core.run.tables import read_json
+from prime_core.settings.reading import SettingsError, load_settings, parse_settings
 from prime_core.settings.run import Settings
 
 HOLDER = """
 import sys, time
-from prime_core.config import parse_settings
+from prime_core.settings.reading import parse_settings
 from prime_core.run.state import RunState
 state = RunState(parse_settings({"run": "held", "results": sys.argv[1]}, "test"))
 state.begin()

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from prime_core.config import SettingsError
 from prime_core.launch.site.site import Site, load_site
 from prime_core.launch.site.stage_resources import StageNeeds
 from prime_core.launch.survey.choice import Choice, Wanted, choose, duration
 from prime_core.launch.survey.cluster import Association, Cluster, Node, Partition
 from prime_core.launch.survey.survey import as_yaml, described
+from prime_core.settings.reading import SettingsError
 
 NEEDS = {
     "verify": StageNeeds(pool="cpu", mem_mb=4000, runtime=60, cpus_per_task=4),

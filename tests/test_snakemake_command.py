@@ -2,8 +2,8 @@
 
 import pytest
 
-from prime_core.config import SettingsError, parse_settings
 from prime_core.launch.snakemake_command import translated
+from prime_core.settings.reading import SettingsError, parse_settings
 
 
 def test_arguments_without_overrides_pass_through():

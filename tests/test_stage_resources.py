@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prime_core.config import SettingsError
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.site.stage_resources import (
     STAGES,
@@ -13,6 +12,7 @@ from prime_core.launch.site.stage_resources import (
     load_stages,
     stage_resources,
 )
+from prime_core.settings.reading import SettingsError
 from tests.shared_data import ROOT
 
 TABLE = ROOT / "cluster_profiles" / "stages.yaml"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.config import dump_settings, parse_settings
 from prime_core.run.changes import refused_changes
 from prime_core.run.layout import RunFiles
 from prime_core.run.schedule import sampling_policy
@@ -21,6 +20,7 @@ from prime_core.run.tables import (
     write_table,
     write_text,
 )
+from prime_core.settings.reading import dump_settings, parse_settings
 from prime_core.settings.rollout import Rollout
 from prime_core.settings.run import Settings
 from prime_core.stages import select

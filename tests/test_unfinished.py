@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from prime_core.config import parse_settings
 from prime_core.run.input_digest import digest_of
 from prime_core.run.layout import unfinished_of
 from prime_core.run.work import Stopwatch
 from prime_core.runtime.interruption import Interrupted
+from prime_core.settings.reading import parse_settings
 from prime_core.stages import unfinished
 from prime_core.stages.unfinished import Unfinished
 from prime_core.training.engine import TRAINING_STATE

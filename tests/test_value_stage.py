@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification
 
-from prime_core.config import load_settings
 from prime_core.models.load import ModelError, load_tokenizer
 from prime_core.run.layout import RunFiles, unfinished_of
 from prime_core.run.tables import TableError, read_json
 from prime_core.runtime.interruption import Interrupted
+from prime_core.settings.reading import load_settings
 from prime_core.stages import policy, score, unfinished, value, values
 from prime_core.stages.estimates import Estimates, batch_rewards, batch_values, estimates
 from prime_core.training.engine import TRAINING_STATE

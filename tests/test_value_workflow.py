@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from prime_core.config import dump_settings, parse_settings
 from prime_core.run.layout import RunFiles, unfinished_of
 from prime_core.run.state import RunState
 from prime_core.run.targets import Targets
+from prime_core.settings.reading import dump_settings, parse_settings
 from tests.workflow_runs import TINY, command, digests, environment, run_well
 
 SETTINGS: dict[str, Any] = TINY | {

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from prime_core.config import parse_settings
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
+from prime_core.settings.reading import parse_settings
 from prime_core.stages import verify, verify_by_hand
 from prime_core.stages.verified_rows import VerifiedRows
 from prime_core.verifiers import VERIFIERS, Rules, pool

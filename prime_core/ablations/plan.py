@@ -20,7 +20,7 @@ import yaml
 from pydantic import Field, StringConstraints, model_validator
 
 from prime_core.ablations.findings import Finding
-from prime_core.config import checked, expand_dotted, load_yaml, merged, parse_settings
+from prime_core.settings.reading import checked, expand_dotted, load_yaml, merged, parse_settings
 from prime_core.settings.run import Settings
 from prime_core.settings.section import NAME_PATTERN, Section
 

@@ -17,9 +17,9 @@ import pandas as pd
 
 from prime_core.ablations.findings import Estimate, Reading, area, paired_difference, read
 from prime_core.ablations.plan import BASE, Ablations, Comparison, load_ablations, run_name
-from prime_core.config import load_yaml
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import TableError, read_json
+from prime_core.settings.reading import load_yaml
 
 CURVE_COLUMNS = ("variant", "seed", "iteration", "accuracy", "training_accuracy")
 # What is compared of a run -> how the table calls it. The first one is read (docs/ablations.md).

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.ablations.plan import Plan, dump_ablations
-from prime_core.config import SettingsError
 from prime_core.launch.arguments import ABLATIONS, as_snakemake_reads
 from prime_core.run.tables import write_text
 from prime_core.runtime.run_lock import Lease
+from prime_core.settings.reading import SettingsError
 
 # Each is a Snakemake that asks Slurm every few seconds, and none works itself.
 CONTROLLERS_AT_ONCE = 4

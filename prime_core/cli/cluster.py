@@ -129,7 +129,7 @@ def which_run(run_dir: Path | None, configfile: Path) -> Path:
     """The folder that was named, else that of the settings."""
     if run_dir is not None:
         return run_dir
-    return import_module("prime_core.config").load_settings(configfile).run_dir
+    return import_module("prime_core.settings.reading").load_settings(configfile).run_dir
 
 
 @click.command()

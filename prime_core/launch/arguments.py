@@ -14,7 +14,13 @@ from typing import Any
 
 import yaml
 
-from prime_core.config import SettingsError, expand_dotted, load_yaml, merged, parse_settings
+from prime_core.settings.reading import (
+    SettingsError,
+    expand_dotted,
+    load_yaml,
+    merged,
+    parse_settings,
+)
 from prime_core.settings.run import Settings
 
 # The target that is a workflow of many runs (prime_core.ablations.plan).

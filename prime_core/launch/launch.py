@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prime_core.config import SettingsError
 from prime_core.launch.arguments import asked_settings, asks_for_ablations
 from prime_core.launch.controller import Controller
 from prime_core.launch.fetch import missing
@@ -28,6 +27,7 @@ from prime_core.launch.supervisor import Supervisor
 from prime_core.run.job_records import controller_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState
+from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
 
 CONTROLLER_MINUTES = 1440

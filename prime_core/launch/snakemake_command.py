@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from prime_core.config import SettingsError, expand_dotted
+from prime_core.settings.reading import SettingsError, expand_dotted
 
 
 def run(arguments: Sequence[str]) -> None:

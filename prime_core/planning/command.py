@@ -17,7 +17,6 @@ import yaml
 from pydantic import ValidationError
 
 from prime_core import hub
-from prime_core.config import SettingsError
 from prime_core.gguf_files import GgufError, is_gguf, read_header
 from prime_core.launch.arguments import asked_settings
 from prime_core.launch.site.site import Site, load_site, site_file
@@ -29,6 +28,7 @@ from prime_core.planning.page import page
 from prime_core.planning.plan import Plan, as_dict, plan
 from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
 from prime_core.planning.workload import workload
+from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
 
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prime_core.config import SettingsError, load_settings
 from prime_core.run.changes import flat, is_changeable
 from prime_core.run.input_digest import digest_of
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import linked_prms
 from prime_core.run.schedule import sampling_policy
 from prime_core.run.tables import read_json
+from prime_core.settings.reading import SettingsError, load_settings
 from prime_core.settings.run import Settings
 
 # What data, start model and warm-up come from: they are the origin's.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from prime_core.config import load_settings
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import write_json
+from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
 
 Metrics = dict[str, float | int]

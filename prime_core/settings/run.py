@@ -3,7 +3,7 @@
 Each field says in `json_schema_extra` whether it may change while a run is under way:
 `{"changeable": True}` marks what cannot alter finished results (how many iterations, how work is
 cut into shards and micro batches, which weights are kept). See `prime_core.run.changes`.
-Reading settings from files and the command line is `prime_core.config`.
+Reading settings from files and the command line is `prime_core.settings.reading`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from prime_core.config import SettingsError, load_yaml, parse_settings
 from prime_core.run.state import RunState
+from prime_core.settings.reading import SettingsError, load_yaml, parse_settings
 from prime_core.settings.run import Settings
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prime_core.config import load_yaml, merged, parse_settings
 from prime_core.data.problems import DataError
 from prime_core.data.responses import read_responses_to
 from prime_core.evaluation.benchmark import benchmark_named, has_answers, judge, problems_of
 from prime_core.evaluation.figures import figures_of
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_json, write_table
 from prime_core.run.work import open_run, say
+from prime_core.settings.reading import load_yaml, merged, parse_settings
 from prime_core.settings.run import Settings
 from prime_core.stages.configure import parse_overrides
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.config import load_yaml
 from prime_core.report.crate.crate import write_crate
 from prime_core.report.figures import FIGURES, figure_svg
 from prime_core.report.page import render_page
@@ -31,6 +30,7 @@ from prime_core.report.tokens import example_pairs
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import TableError, atomic_folder, atomic_path, write_text
 from prime_core.run.work import only_one, progress_bar, say
+from prime_core.settings.reading import load_yaml
 
 
 def run(run_dir: Path) -> None:

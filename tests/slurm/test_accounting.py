@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from prime_core.config import parse_settings
 from prime_core.launch.accounting import accounts as accounting
 from prime_core.launch.accounting import budget
 from prime_core.launch.slurm import commands as slurm
@@ -24,6 +23,7 @@ from prime_core.run.job_records import (
     submitted_jobs,
 )
 from prime_core.run.layout import RunFiles
+from prime_core.settings.reading import parse_settings
 from tests.fake_run import make_run
 from tests.fake_slurm import job_start
 from tests.slurm.lab import SlurmLab

@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from prime_core import prm_files
-from prime_core.config import SettingsError, parse_settings
+from prime_core.settings.reading import SettingsError, parse_settings
 from prime_core.launch.accounting.budget import budget_refusal
 from prime_core.launch.slurm.orphans import StoppedWaiting, start_anew, wait_for_orphans
 from prime_core.launch.slurm.ranks import launcher

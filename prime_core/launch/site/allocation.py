@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prime_core.config import SettingsError, checked, load_yaml
 from prime_core.launch.site.site import Pool, Site
+from prime_core.settings.reading import SettingsError, checked, load_yaml
 
 ALLOCATION_FILE = Path("cluster_profiles/allocation/allocation.yaml")
 # Where the site's file does not say what its nodes have.

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prime_core.config import checked, load_yaml
+from prime_core.settings.reading import checked, load_yaml
 
 SITE_FILE = Path("cluster_profiles/slurm/site.yaml")
 SITE_VARIABLE = "PRIME_SITE"

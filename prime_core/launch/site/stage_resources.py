@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prime_core.config import SettingsError, checked, load_yaml
 from prime_core.launch.site.site import Pool, Site
+from prime_core.settings.reading import SettingsError, checked, load_yaml
 
 STAGES = (
     *("build", "prepare", "sft", "sample", "verify", "select", "score", "prm", "policy"),

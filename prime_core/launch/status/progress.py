@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prime_core.config import load_settings
 from prime_core.run.layout import RunFiles
+from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
 
 # Of so many of the newest iterations: runs get slower as responses get longer.

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prime_core.config import SettingsError
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.site.stage_resources import StageNeeds
 from prime_core.launch.survey.cluster import Association, Cluster, Partition
+from prime_core.settings.reading import SettingsError
 
 DAY = 1440  # minutes; a controller's job need not be longer, since it requeues itself
 SHORT_MEMORY = 120  # seconds; jobs are looked at every few, but a machine or Slurm may be held up

@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from prime_core.config import SettingsError
 from prime_core.launch.site.site import SITE_FILE, Pool, Site, site_file
 from prime_core.launch.site.stage_resources import load_stages
 from prime_core.launch.survey import cluster as slurm_cluster
 from prime_core.launch.survey.choice import Choice, Wanted, choose, duration
 from prime_core.launch.survey.cluster import Cluster, Partition
 from prime_core.run.tables import write_text
+from prime_core.settings.reading import SettingsError
 
 STAGES_FILE = Path("cluster_profiles/stages.yaml")
 HEAD = """\

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.config import load_settings
 from prime_core.report.reproduction.published import MAIN_ROW, PAPER_CONFIGS, Row, published
 from prime_core.run.changes import is_changeable
+from prime_core.settings.reading import load_settings
 
 ABSENT = "(absent)"
 NO_CHOICE = ("run", "results", "reproduction")  # names and places, and what is compared

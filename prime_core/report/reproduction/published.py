@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from prime_core.config import checked, load_yaml
 from prime_core.evaluation.statistics.differences import Estimate
 from prime_core.evaluation.statistics.intervals import mean_interval
+from prime_core.settings.reading import checked, load_yaml
 from prime_core.settings.section import Section
 
 FILE = Path(__file__).with_name("published.yaml")
