@@ -15,7 +15,6 @@ from prime_core.data.problems import Problem, stream_problems
 from prime_core.data.prompts import ability_of, conversation
 from prime_core.data.reading import BadLine, DataError, read_rows, stream_rows
 from prime_core.models.load import load_tokenizer, prompt_lengths, prompt_tokens
-from prime_core.prompt_files import apply_template, without_template
 from prime_core.run.tables import (
     DEMONSTRATIONS,
     TableError,
@@ -25,6 +24,7 @@ from prime_core.run.tables import (
     write_table,
 )
 from prime_core.settings.data import Data
+from prime_core.storage.prompt_files import apply_template, without_template
 from tests.shared_data import shared
 
 KEYS = {"q": "data.columns.prompt"}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from prime_core import fast_copies
+from prime_core.storage import node_cache
 
 
 @pytest.fixture
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "fast"
-    monkeypatch.setenv(fast_copies.STORAGE, str(place))
-    monkeypatch.delenv(fast_copies.LIMIT_GB, raising=False)
+    monkeypatch.setenv(node_cache.STORAGE, str(place))
+    monkeypatch.delenv(node_cache.LIMIT_GB, raising=False)
     return place
 
 
@@ -25,21 +25,21 @@ def weights(folder: Path, content: bytes = b"0123456789") -> Path:
 
 
 def read_from(folder: Path) -> Path:
-    with fast_copies.nearest(folder) as place:
+    with node_cache.nearest(folder) as place:
         return Path(place)
 
 
 def test_without_a_storage_nothing_is_copied(tmp_path, monkeypatch):
-    monkeypatch.delenv(fast_copies.STORAGE, raising=False)
+    monkeypatch.delenv(node_cache.STORAGE, raising=False)
     folder = weights(tmp_path / "policy")
-    assert not fast_copies.keep(folder)
+    assert not node_cache.keep(folder)
     assert read_from(folder) == folder
 
 
 def test_a_copy_is_read_instead_of_the_shared_files(tmp_path, storage, capfd):
     folder = weights(tmp_path / "policy")
     assert read_from(folder) == folder
-    assert fast_copies.keep(folder)
+    assert node_cache.keep(folder)
     place = read_from(folder)
     assert place.is_relative_to(storage)
     assert (place / "training_state" / "optimizer.pt").read_bytes() == b"0123456789" * 2
@@ -50,7 +50,7 @@ def test_a_copy_is_read_instead_of_the_shared_files(tmp_path, storage, capfd):
 @pytest.mark.parametrize("what", ["rewritten", "longer", "file added", "file gone"])
 def test_a_stale_copy_is_not_read(tmp_path, what):
     folder = weights(tmp_path / "policy")
-    fast_copies.keep(folder)
+    node_cache.keep(folder)
     file = folder / "model.safetensors"
     if what == "rewritten":
         file.write_bytes(b"9876543210")
@@ -68,7 +68,7 @@ def test_a_stale_copy_is_not_read(tmp_path, what):
 @pytest.mark.usefixtures("storage")
 def test_what_snakemake_puts_beside_makes_no_copy_stale(tmp_path):
     folder = weights(tmp_path / "policy")
-    fast_copies.keep(folder)
+    node_cache.keep(folder)
     (folder / ".snakemake_timestamp").touch()
     assert read_from(folder) != folder
 
@@ -76,7 +76,7 @@ def test_what_snakemake_puts_beside_makes_no_copy_stale(tmp_path):
 @pytest.mark.usefixtures("storage")
 def test_an_incomplete_copy_is_not_read(tmp_path):
     folder = weights(tmp_path / "policy")
-    fast_copies.keep(folder)
+    node_cache.keep(folder)
     (read_from(folder) / "model.safetensors").write_bytes(b"0123")
     assert read_from(folder) == folder
 
@@ -84,30 +84,30 @@ def test_an_incomplete_copy_is_not_read(tmp_path):
 @pytest.mark.usefixtures("storage")
 def test_a_copy_whose_weights_are_made_anew_is_replaced(tmp_path):
     folder = weights(tmp_path / "policy")
-    fast_copies.keep(folder)
+    node_cache.keep(folder)
     weights(folder, b"abcdefghij")
-    assert fast_copies.keep(folder)
+    assert node_cache.keep(folder)
     assert (read_from(folder) / "model.safetensors").read_bytes() == b"abcdefghij"
 
 
 def test_the_copy_of_removed_weights_goes_away_with_the_next_one(tmp_path, storage):
     old, new = weights(tmp_path / "1" / "policy"), weights(tmp_path / "2" / "policy")
-    fast_copies.keep(old)
+    node_cache.keep(old)
     for path in (old / "model.safetensors", old / "training_state" / "optimizer.pt"):
         path.unlink()
-    assert fast_copies.keep(new)
+    assert node_cache.keep(new)
     assert len(list(storage.glob("*/source.json"))) == 1
 
 
 @pytest.mark.usefixtures("storage")
 def test_the_oldest_copies_make_room_but_not_those_being_read(tmp_path, monkeypatch):
-    monkeypatch.setenv(fast_copies.LIMIT_GB, str(500e-9))  # one copy is 30 bytes and its list
+    monkeypatch.setenv(node_cache.LIMIT_GB, str(500e-9))  # one copy is 30 bytes and its list
     folders = [weights(tmp_path / str(i) / "policy") for i in range(4)]
-    fast_copies.keep(folders[0])
-    with fast_copies.nearest(folders[0]) as read:
+    node_cache.keep(folders[0])
+    with node_cache.nearest(folders[0]) as read:
         assert read != folders[0]
         for folder in folders[1:]:
-            fast_copies.keep(folder)
+            node_cache.keep(folder)
         assert (Path(read) / "model.safetensors").exists()
     kept = [read_from(folder) != folder for folder in folders]
     assert kept[0]
@@ -117,39 +117,39 @@ def test_the_oldest_copies_make_room_but_not_those_being_read(tmp_path, monkeypa
 
 @pytest.mark.usefixtures("storage")
 def test_weights_larger_than_the_limit_are_not_copied(tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv(fast_copies.LIMIT_GB, "1e-9")
+    monkeypatch.setenv(node_cache.LIMIT_GB, "1e-9")
     folder = weights(tmp_path / "policy")
-    assert not fast_copies.keep(folder)
+    assert not node_cache.keep(folder)
     assert read_from(folder) == folder
     assert "no room" in capfd.readouterr().err
 
 
 def test_a_storage_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, capfd):
     (tmp_path / "file").touch()
-    monkeypatch.setenv(fast_copies.STORAGE, str(tmp_path / "file" / "fast"))
+    monkeypatch.setenv(node_cache.STORAGE, str(tmp_path / "file" / "fast"))
     folder = weights(tmp_path / "policy")
-    assert not fast_copies.keep(folder)
+    assert not node_cache.keep(folder)
     assert read_from(folder) == folder
     assert "no copy" in capfd.readouterr().err
 
 
 def test_what_a_killed_copy_left_is_swept_up(tmp_path, storage):
     (storage / "0123456789abcdef.tmp" / "files").mkdir(parents=True)
-    assert fast_copies.keep(weights(tmp_path / "policy"))
+    assert node_cache.keep(weights(tmp_path / "policy"))
     assert not list(storage.glob("*.tmp"))
 
 
 def test_the_storage_is_freed_at_the_end(tmp_path, storage):
     folder = weights(tmp_path / "policy")
-    fast_copies.keep(folder)
-    fast_copies.remove(storage)
+    node_cache.keep(folder)
+    node_cache.remove(storage)
     assert not storage.exists()
     assert read_from(folder) == folder
 
 
 def test_a_reader_waits_for_nobody(tmp_path, storage):
     folder = weights(tmp_path / "policy")
-    fast_copies.keep(folder)
+    node_cache.keep(folder)
     with (storage / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # somebody else is copying
         assert read_from(folder) != folder

@@ -15,9 +15,9 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from prime_core.hub import incomplete_parts, is_hub_id
 from prime_core.launch.fetch import missing, needs, size_text
 from prime_core.settings.reading import parse_settings
+from prime_core.storage.hub import incomplete_parts, is_hub_id
 from tests.hub_server import Hub
 
 NAME = "lab/tiny"

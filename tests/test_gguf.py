@@ -14,7 +14,6 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import Qwen2Tokenizer
 
-from prime_core import gguf_files
 from prime_core.launch.fetch import Need, look, missing, needs
 from prime_core.models.gguf import load_gguf
 from prime_core.models.load import (
@@ -32,6 +31,7 @@ from prime_core.run.tables import read_json
 from prime_core.settings.reading import parse_settings
 from prime_core.settings.run import Settings
 from prime_core.stages import build
+from prime_core.storage import gguf_files
 from tests.gguf_writer import END, MERGES, SPECIAL, TOKENS, small_model, write_gguf
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from prime_core.hub import HubError
-from prime_core.table_files import TableFilesError, choose, find_tables, is_on_hub
+from prime_core.storage.hub import HubError
+from prime_core.storage.table_files import TableFilesError, choose, find_tables, is_on_hub
 from tests.hub_server import Hub
 from tests.test_fetch import environment
 
@@ -119,7 +119,7 @@ def hub(tmp_path_factory):
 
 ASK = """
 import sys
-from prime_core.table_files import find_tables
+from prime_core.storage.table_files import find_tables
 try:
     print(*find_tables(sys.argv[1], sys.argv[2]), sep="\\n")
 except ValueError as error:

@@ -21,7 +21,7 @@ from prime_core.data.prompts import problem_text
 from prime_core.data.reading import BadLine, stream_rows
 from prime_core.settings.data import Data
 from prime_core.settings.evaluation import Benchmark
-from prime_core.table_files import find_tables
+from prime_core.storage.table_files import find_tables
 
 SPLIT = "benchmark"
 ABILITIES = ("math", "code")

@@ -12,7 +12,7 @@ from prime_core.data.reading import BadLine, DataError, Row, stream_rows, value_
 from prime_core.data.text_matching import BenchmarkTexts
 from prime_core.settings.data import Data
 from prime_core.settings.run import Settings
-from prime_core.table_files import find_tables
+from prime_core.storage.table_files import find_tables
 
 Text = tuple[str, str, str]  # benchmark, prompt_id, the problem's text
 # Where a table of data.contamination.files has its problems: the first of these that a row has.

@@ -13,7 +13,7 @@ from typing import Any
 
 from prime_core.data.prompts import conversation
 from prime_core.data.reading import BadLine, DataError, Row, stream_rows, value_of
-from prime_core.table_files import find_tables
+from prime_core.storage.table_files import find_tables
 
 NAMES = ("prompt_id", "prompt", "response", "outcome", "finished")
 
@@ -23,7 +23,7 @@ def read_responses(
 ) -> tuple[list[Row], list[str]]:
     """Usable rows, and of each malformed one its number and what is wrong with it.
 
-    place: as prime_core.table_files takes it. columns: our name -> the file's. key: where
+    place: as prime_core.storage.table_files takes it. columns: our name -> the file's. key: where
     columns came from, {} for our name, for errors. Without a column prompt_id the responses to one
     prompt are a group. An outcome is kept where the file has one; `with_outcomes` makes a row
     without malformed. Raises DataError naming the file and the column.

@@ -1,6 +1,6 @@
 """Problems and demonstrations from people's own files: any column names, rows that are malformed.
 
-In: where a table lies (prime_core.table_files), and the settings `data`. Out: rows with the columns
+In: where a table lies (prime_core.storage.table_files), and the settings `data`. Out: rows with the columns
 of PROMPTS or DEMONSTRATIONS, one after another; a row that is none as Dropped, with its beginning.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from prime_core.data.prompts import ability_of, as_messages, conversation, problem_text
 from prime_core.data.reading import BadLine, DataError, Row, read_rows, stream_rows, value_of
 from prime_core.settings.data import Data
-from prime_core.table_files import find_tables
+from prime_core.storage.table_files import find_tables
 
 __all__ = [
     "DataError",

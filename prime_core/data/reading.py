@@ -17,7 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prime_core.table_files import SUFFIXES
+from prime_core.storage.table_files import SUFFIXES
 
 Row = dict[str, Any]
 _ROWS_A_BATCH = 1024

@@ -23,7 +23,7 @@ from prime_core.data.reading import num_rows
 from prime_core.run.seeds import derive_seed
 from prime_core.run.work import progress_bar
 from prime_core.settings.run import Settings
-from prime_core.table_files import find_tables, is_on_hub
+from prime_core.storage.table_files import find_tables, is_on_hub
 
 Row = dict[str, Any]
 T = TypeVar("T")

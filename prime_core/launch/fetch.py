@@ -16,11 +16,11 @@ from typing import Literal
 
 import click
 
-from prime_core import hub, table_files
-from prime_core.gguf_files import GgufError, is_gguf, read_header
 from prime_core.launch.arguments import asked_settings
 from prime_core.run.prm_folders import trains_first_prm
 from prime_core.settings.run import Settings
+from prime_core.storage import hub, table_files
+from prime_core.storage.gguf_files import GgufError, is_gguf, read_header
 
 _LFS = b"version https://git-lfs"
 

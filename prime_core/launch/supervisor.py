@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from prime_core import fast_copies
 from prime_core.launch.accounting.budget import spent_gpu_hours
 from prime_core.launch.controller import Controller, say
 from prime_core.launch.site.allocation import Allocation
@@ -34,6 +33,7 @@ from prime_core.run.job_records import (
     record_stop,
     stage_stops,
 )
+from prime_core.storage import node_cache
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 # Before the very end: to put the job back into the queue.
@@ -81,7 +81,7 @@ class Supervisor(Controller):
         try:
             return super().__call__()
         finally:
-            fast_copies.remove(self._storage())
+            node_cache.remove(self._storage())
 
     def options(self) -> list[str]:
         """The first node's numbers; what does not need a stage that cannot begin goes on.
@@ -106,8 +106,8 @@ class Supervisor(Controller):
         if self.allocation.nodes > 1:
             own |= {key: value for key, value in os.environ.items() if key.startswith(_OF_THE_JOB)}
         elif self.allocation.fast_storage_gb:
-            own[fast_copies.STORAGE] = str(self._storage())
-            own[fast_copies.LIMIT_GB] = str(self.allocation.fast_storage_gb)
+            own[node_cache.STORAGE] = str(self._storage())
+            own[node_cache.LIMIT_GB] = str(self.allocation.fast_storage_gb)
         return super().environment() | own
 
     def record(self, process: subprocess.Popen[bytes]) -> None:
@@ -163,7 +163,7 @@ class Supervisor(Controller):
 
     def go_on_later(self) -> NoReturn:
         """As the controller, while there is budget."""
-        fast_copies.remove(self._storage())
+        node_cache.remove(self._storage())
         if not self.is_being_ended and self.deadline == self.budget_ends:
             self._end_with_budget()
         super().go_on_later()
@@ -205,4 +205,4 @@ class Supervisor(Controller):
             except SlurmError:
                 continue
             if all(job.ended for job in jobs):
-                fast_copies.remove(storage)
+                node_cache.remove(storage)

@@ -23,8 +23,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from prime_core.gguf_files import GgufError, GgufHeader, read_header
 from prime_core.models.load import ModelError
+from prime_core.storage.gguf_files import GgufError, GgufHeader, read_header
 
 # Those that are known to come back from a folder: AutoTokenizer rebuilds Qwen's in its own way.
 PRE_TOKENIZERS = {"llama": "smollm", "qwen2": "qwen2", "qwen3": "qwen2"}

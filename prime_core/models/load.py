@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from prime_core import fast_copies, hub
+from prime_core.storage import hub, node_cache
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
@@ -46,7 +46,7 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
     Raises ModelError naming the path.
     """
     try:
-        with fast_copies.nearest(path) as place:
+        with node_cache.nearest(path) as place:
             AutoConfig.from_pretrained(place)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 place, dtype=getattr(torch, dtype), output_loading_info=True

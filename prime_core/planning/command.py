@@ -16,8 +16,6 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from prime_core import hub
-from prime_core.gguf_files import GgufError, is_gguf, read_header
 from prime_core.launch.arguments import asked_settings
 from prime_core.launch.site.site import Site, load_site, site_file
 from prime_core.launch.site.stage_resources import StageNeeds, load_stages
@@ -30,6 +28,8 @@ from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape
 from prime_core.planning.workload import workload
 from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
+from prime_core.storage import hub
+from prime_core.storage.gguf_files import GgufError, is_gguf, read_header
 
 
 @dataclass(frozen=True)

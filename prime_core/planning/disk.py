@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prime_core.gguf_files import is_gguf
 from prime_core.planning.activations import FLOAT32
 from prime_core.planning.adapters import adapter_parameters
 from prime_core.planning.case import Shapes
@@ -17,6 +16,7 @@ from prime_core.planning.memory import MOMENTS
 from prime_core.planning.shapes import ModelShape
 from prime_core.planning.workload import Workload
 from prime_core.settings.run import Settings
+from prime_core.storage.gguf_files import is_gguf
 
 # transformers begins another file of weights there.
 SHARD_BYTES = 50e9

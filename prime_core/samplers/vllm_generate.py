@@ -19,7 +19,6 @@ import torch
 from tqdm import tqdm
 from transformers import AutoConfig
 
-from prime_core import fast_copies
 from prime_core.models.load import load_tokenizer, saved_eos_token_ids
 from prime_core.samplers.request import (
     Engine,
@@ -30,6 +29,7 @@ from prime_core.samplers.request import (
     room_for_response,
 )
 from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
+from prime_core.storage import node_cache
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -61,7 +61,7 @@ def sample(
             raise SamplerError(f"rollout.sampler 'vllm' cannot sample here: {reason}")
         _refuse_temperature(params.temperature)
         eos = saved_eos_token_ids(model_path, load_tokenizer(model_path))
-        with fast_copies.nearest(model_path) as place:
+        with node_cache.nearest(model_path) as place:
             arguments = engine_arguments(Path(place), dtype, requests, params, engine)
             with _explained(model_path, arguments), _started(arguments) as llm:
                 return _generate(llm, requests, params, eos, progress)

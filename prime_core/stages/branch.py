@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from prime_core.hub import incomplete_parts
 from prime_core.models import start_models
 from prime_core.models.load import link_model
 from prime_core.run.branching import (
@@ -35,6 +34,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.tables import BATCH, atomic_folder, atomic_path, write_table
 from prime_core.run.work import finish, only_one, open_run, progress_bar
 from prime_core.settings.run import Settings
+from prime_core.storage.hub import incomplete_parts
 from prime_core.training.engine import TRAINING_STATE
 
 

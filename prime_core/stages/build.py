@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prime_core.gguf_files import is_gguf
 from prime_core.models.build import build_model, build_tokenizer
 from prime_core.models.gguf import load_gguf
 from prime_core.models.load import (
@@ -26,6 +25,7 @@ from prime_core.run.seeds import derive_seed
 from prime_core.run.tables import atomic_folder
 from prime_core.run.work import finish, only_one, open_run
 from prime_core.settings.run import Settings
+from prime_core.storage.gguf_files import is_gguf
 from prime_core.training.lora import check_targets
 
 

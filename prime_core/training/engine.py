@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prime_core import fast_copies
 from prime_core.models.load import load_model, load_tokenizer, save_model
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
+from prime_core.storage import node_cache
 from prime_core.training import distributed, lora, universal
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.value_model import give_values, gives_values
@@ -99,7 +99,7 @@ class Trainer:
             self.save_weights(folder, tokenizer)
             self.save_state(folder)
         if distributed.rank() == 0:
-            fast_copies.keep(path)
+            node_cache.keep(path)
 
     def save_weights(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write weights and tokenizer, whole also where ZeRO-3 keeps parts on each rank."""
@@ -133,7 +133,7 @@ class Trainer:
         if not (folder / TRAINING_STATE / CHECKPOINT_TAG).is_dir():
             raise ValueError(f"{folder}: holds no training state; delete it and run again")
         try:
-            with fast_copies.nearest(folder) as place:
+            with node_cache.nearest(folder) as place:
                 source = Path(place) / TRAINING_STATE
                 state = universal.load(
                     self.engine, source, CHECKPOINT_TAG, self._zero_stage, beside=folder

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
 
-from prime_core import fast_copies
 from prime_core.models.load import ModelError, device, first_line
+from prime_core.storage import node_cache
 from prime_core.training.logprob_model import (
     FAMILIES,
     Batch,
@@ -70,7 +70,7 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
     Raises ModelError naming the path.
     """
     try:
-        with fast_copies.nearest(path) as place:
+        with node_cache.nearest(path) as place:
             config = AutoConfig.from_pretrained(place)
             config.num_labels = 1
             config.classifier_dropout = 0.0  # values are read and trained on the same network

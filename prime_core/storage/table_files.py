@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 
-from prime_core.hub import dataset_files
+from prime_core.storage.hub import dataset_files
 
 # By preference, where one data set has its tables in several formats.
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
@@ -45,7 +45,7 @@ def is_on_hub(place: str) -> bool:
 def find_tables(
     place: str, split: str, cache: Path | None = None, local_only: bool = False
 ) -> list[Path]:
-    """Files of a table, in order. cache, local_only: as in prime_core.hub."""
+    """Files of a table, in order. cache, local_only: as in prime_core.storage.hub."""
     if is_on_hub(place):
         repo_id, revision, pattern = _hub_parts(place)
         chosen = partial(choose, pattern=pattern, split=split, place=place)

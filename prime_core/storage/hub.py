@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prime_core.gguf_files import is_gguf
+from prime_core.storage.gguf_files import is_gguf
 
 # Files beside the weights, and weights that are there a second time in another format or number.
 _BESIDE = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
