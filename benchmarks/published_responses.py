@@ -27,7 +27,7 @@ from typing import Any
 from prime_core.evaluation.statistics.paired import compare_paired
 from prime_core.evaluation.statistics.voting import best_of, group_answers, majority
 from prime_core.run.tables import EVALUATION, read_table
-from prime_core.stages import grade
+from prime_core.tools import grade
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "benchmarks.yaml"
 COLUMNS = {"problem": "prompt", "texts": "response", "scores": "score"}

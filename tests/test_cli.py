@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from prime_core.cli import main
 from prime_core.cli.main import main, sentence
-from prime_core.stages.configure import schema_text
+from prime_core.tools.configure import schema_text
 
 STAGES = [
     *("build", "prepare", "sft", "difficulty", "band"),

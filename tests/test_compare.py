@@ -9,7 +9,7 @@ from prime_core.cli.main import main
 from prime_core.data.problems import DataError
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import EVALUATION, read_json, write_json, write_table
-from prime_core.stages import compare
+from prime_core.tools import compare
 
 
 def write_evaluation(place: Path, outcomes: dict[str, list[float | None]], name: str) -> Path:

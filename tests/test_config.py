@@ -14,7 +14,7 @@ from prime_core.settings.reading import (
     parse_settings,
 )
 from prime_core.settings.run import Settings
-from prime_core.stages.configure import parse_overrides, schema_text
+from prime_core.tools.configure import parse_overrides, schema_text
 from tests.shared_data import ROOT
 
 # Those of the folder of ablations are settings of many runs (tests/test_ablations.py).

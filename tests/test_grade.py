@@ -11,7 +11,7 @@ from prime_core.cli.main import main
 from prime_core.data.problems import DataError
 from prime_core.evaluation.statistics.voting import best_of, group_answers, majority
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, read_json, read_table
-from prime_core.stages import grade
+from prime_core.tools import grade
 from tests.shared_data import ROOT, read_jsonl, shared
 
 CONFIG = ROOT / "configs" / "benchmarks.yaml"

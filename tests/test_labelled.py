@@ -16,7 +16,7 @@ from prime_core.run.tables import (
     read_table,
     write_table,
 )
-from prime_core.stages import labelled
+from prime_core.tools import labelled
 from tests.made_up_batch import made_up_batch
 
 KEY = "prm.offline.columns.{}"

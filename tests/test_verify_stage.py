@@ -15,8 +15,9 @@ import yaml
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
 from prime_core.settings.reading import parse_settings
-from prime_core.stages import verify, verify_by_hand
+from prime_core.stages import verify
 from prime_core.stages.verified_rows import VerifiedRows
+from prime_core.tools import judge
 from prime_core.verifiers import VERIFIERS, Rules, pool
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import Judgement, Verdict
@@ -207,7 +208,7 @@ def test_a_file_of_other_rows_is_refused_by_line(tmp_path: Path) -> None:
 
 def test_programs_go_to_the_verifier_of_programs() -> None:
     values = {"program": "print(1)", "tests": {"inputs": [""], "outputs": ["1"]}}
-    row = verify_by_hand._row(values, "here")
+    row = judge._row(values, "here")
     assert row.ability == "program"
     assert row.ability in VERIFIERS
     assert row.ability in pool.GRACE_SECONDS

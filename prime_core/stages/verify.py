@@ -18,7 +18,7 @@ from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_
 from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.settings.run import Settings
 from prime_core.stages.verified_rows import columns, judge_all
-from prime_core.stages.verify_by_hand import judge_rows, judge_text
+from prime_core.tools.judge import judge_rows, judge_text
 from prime_core.verifiers import Rules
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import Judgement, Verdict

@@ -17,7 +17,7 @@ from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_json, wri
 from prime_core.run.work import open_run, say
 from prime_core.settings.reading import load_yaml, merged, parse_settings
 from prime_core.settings.run import Settings
-from prime_core.stages.configure import parse_overrides
+from prime_core.tools.configure import parse_overrides
 
 
 def run(

@@ -1,0 +1,1 @@
+"""Commands by hand on files or runs; no part of the graph."""
