@@ -25,11 +25,11 @@ from benchmarks.small_model import small_model
 from prime_core.models.load import load_tokenizer
 from prime_core.run.layout import RunFiles
 from prime_core.settings.run import Settings
-from prime_core.stages.estimates import estimates
-from prime_core.stages.policy_update import Update
+from prime_core.training.batch_advantages import estimates
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import start_ranks
 from prime_core.training.learning_batch import LearningBatch
+from prime_core.training.policy_update import Update
 
 ROW = "{:<8} {:>7} {:>9} {:>10} {:>8} {:>7} {:>9} {:>13} {:>6}"
 HEAD = ("way", "passes", "tokens", "positions", "filled", "clock s", "tokens/s", "processor s")

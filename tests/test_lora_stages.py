@@ -9,18 +9,8 @@ from prime_core.models.load import load_model
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
 from prime_core.runtime.interruption import Interrupted
-from prime_core.stages import (
-    build,
-    policy,
-    prepare,
-    prm,
-    sample,
-    score,
-    select,
-    sft,
-    unfinished,
-    verify,
-)
+from prime_core.stages import build, policy, prepare, prm, sample, score, select, sft, verify
+from prime_core.training import step_checkpoint
 from tests.interrupted_stages import open_run
 from tests.workflow_runs import TINY, digests
 
@@ -73,10 +63,10 @@ def test_every_stage_finds_ordinary_models_and_an_interrupted_one_goes_on(files,
     expected = digests(files.root)
     files.policy(2).rename(files.root / "undisturbed")
     answers = iter([False, True])
-    monkeypatch.setattr(unfinished, "stop_requested", lambda: next(answers))
+    monkeypatch.setattr(step_checkpoint, "stop_requested", lambda: next(answers))
     with pytest.raises(Interrupted, match="stopped at step 2 of 4"):
         policy.run(files.root, 2)
-    monkeypatch.setattr(unfinished, "stop_requested", lambda: False)
+    monkeypatch.setattr(step_checkpoint, "stop_requested", lambda: False)
     policy.run(files.root, 2)
     found = digests(files.root)
     assert found.items() >= expected.items()

@@ -22,7 +22,8 @@ from prime_core.run.tables import LABELLED, read_json, read_table
 from prime_core.runtime.interruption import Interrupted
 from prime_core.settings.reading import SettingsError, load_settings, parse_settings
 from prime_core.settings.run import Settings
-from prime_core.stages import policy, prm, prm_data, prm_offline, score, unfinished
+from prime_core.stages import policy, prm, prm_data, prm_offline, score
+from prime_core.training import step_checkpoint
 from prime_core.training.lora import ADAPTER
 from tests.made_up_batch import made_up_batch
 from tests.tiny_model import save_tiny_model
@@ -130,11 +131,11 @@ def test_interrupted_training_goes_on_and_ends_with_the_same_bits(lora, tmp_path
     files.config.write_text(config.replace("stopped/rows.jsonl", "calm/rows.jsonl"))
     prm_data.run(files.root)
     answers = iter([*[False] * 5, True])
-    monkeypatch.setattr(unfinished, "stop_requested", lambda: next(answers))
+    monkeypatch.setattr(step_checkpoint, "stop_requested", lambda: next(answers))
     with pytest.raises(Interrupted, match="stopped at step 6 of 16"):
         prm_offline.run(files.root)
     assert not files.prm(0).exists()
-    monkeypatch.setattr(unfinished, "stop_requested", lambda: False)
+    monkeypatch.setattr(step_checkpoint, "stop_requested", lambda: False)
     prm_offline.run(files.root)
     assert all(torch.equal(values, weights(files)[name]) for name, values in weights(calm).items())
     ours, theirs = (read_json(one.setup_metrics("prm_offline")) for one in (files, calm))

@@ -11,9 +11,10 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
 from prime_core.runtime.interruption import Interrupted
 from prime_core.settings.reading import load_settings
-from prime_core.stages import prm, score, unfinished
-from prime_core.stages.rewards_of import token_rewards, whole_rewards
+from prime_core.stages import prm, score
+from prime_core.training import step_checkpoint
 from prime_core.training.batches import pad
+from prime_core.training.implicit_rewards import token_rewards, whole_rewards
 from prime_core.training.learning_batch import read_batch
 from prime_core.training.scoring import response_logprobs
 from tests.interrupted_stages import TWO_RANKS, run
@@ -111,10 +112,10 @@ def test_an_update_that_was_interrupted_keeps_its_first_opponents(tmp_path, monk
     calm = update(tmp_path / "calm", **changes)
     files = made_up(tmp_path / "stopped", **changes)
     answers = iter([False, True])
-    monkeypatch.setattr(unfinished, "stop_requested", lambda: next(answers))
+    monkeypatch.setattr(step_checkpoint, "stop_requested", lambda: next(answers))
     with pytest.raises(Interrupted, match="stopped at step 2 of 4"):
         prm.run(files.root, 1)
-    monkeypatch.setattr(unfinished, "stop_requested", lambda: False)
+    monkeypatch.setattr(step_checkpoint, "stop_requested", lambda: False)
     prm.run(files.root, 1)
     assert all(torch.equal(values, weights(files)[name]) for name, values in weights(calm).items())
 

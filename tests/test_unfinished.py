@@ -14,9 +14,9 @@ from prime_core.run.layout import unfinished_of
 from prime_core.run.work import Stopwatch
 from prime_core.runtime.interruption import Interrupted
 from prime_core.settings.reading import parse_settings
-from prime_core.stages import unfinished
-from prime_core.stages.unfinished import Unfinished
+from prime_core.training import step_checkpoint
 from prime_core.training.engine import TRAINING_STATE
+from prime_core.training.step_checkpoint import Unfinished
 from prime_core.training.universal import NoRoom
 from tests.training_steps import difference, run_steps, trainer_of, weights_of
 
@@ -76,7 +76,7 @@ def stop_after(monkeypatch):
 
     def ask(num_steps: int | None) -> None:
         answers = iter([False] * ((num_steps or 99) - 1) + [True])
-        monkeypatch.setattr(unfinished, "stop_requested", lambda: next(answers))
+        monkeypatch.setattr(step_checkpoint, "stop_requested", lambda: next(answers))
 
     return ask
 
@@ -177,7 +177,7 @@ def test_figures_of_two_ranks_go_on_in_one(interrupted, undisturbed, capsys):
     torch.save(figures | {"sums": {"rows": 3}}, interrupted.kept / "figures-0.pt")
     torch.save(figures | {"sums": {"rows": 2}}, interrupted.kept / "figures-1.pt")
     about = json.loads((interrupted.kept / "about.json").read_text())
-    about |= {"num_ranks": 2, "sizes": unfinished._sizes(interrupted.kept)}
+    about |= {"num_ranks": 2, "sizes": step_checkpoint._sizes(interrupted.kept)}
     (interrupted.kept / "about.json").write_text(json.dumps(about))
     assert_same(interrupted.start(), undisturbed)
     assert "going on after step 2" in capsys.readouterr().err
@@ -185,8 +185,8 @@ def test_figures_of_two_ranks_go_on_in_one(interrupted, undisturbed, capsys):
 
 def test_sums_of_other_ranks_are_added_once():
     parts = [{"sums": {"rows": 3.0}}, {"sums": {"rows": 2.0, "clipped": 0.5}}]
-    assert unfinished.added(parts, 0) == {"clipped": 0.5, "rows": 5.0}
-    assert unfinished.added(parts, 1) == {"clipped": 0.0, "rows": 0.0}
+    assert step_checkpoint.added(parts, 0) == {"clipped": 0.5, "rows": 5.0}
+    assert step_checkpoint.added(parts, 1) == {"clipped": 0.0, "rows": 0.0}
 
 
 def test_a_conversion_without_room_stops_the_stage_and_keeps_everything(

@@ -14,8 +14,9 @@ from prime_core.run.layout import RunFiles, unfinished_of
 from prime_core.run.tables import TableError, read_json
 from prime_core.runtime.interruption import Interrupted
 from prime_core.settings.reading import load_settings
-from prime_core.stages import policy, score, unfinished, value, values
-from prime_core.stages.estimates import Estimates, batch_rewards, batch_values, estimates
+from prime_core.stages import policy, score, value, values
+from prime_core.training import step_checkpoint
+from prime_core.training.batch_advantages import Estimates, batch_rewards, batch_values, estimates
 from prime_core.training.engine import TRAINING_STATE
 from prime_core.training.learning_batch import read_batch, read_values
 from tests.made_up_batch import NUM_RESPONSES, made_up_batch
@@ -160,7 +161,7 @@ def test_an_update_that_was_stopped_inside_ends_with_the_same_bits(tmp_path, mon
         values.run(files.root, 1)
     value.run(undisturbed.root, 1)
     answers = iter([False, True])
-    monkeypatch.setattr(unfinished, "stop_requested", lambda: next(answers, False))
+    monkeypatch.setattr(step_checkpoint, "stop_requested", lambda: next(answers, False))
     with pytest.raises(Interrupted, match="stopped at step 2 of 6"):
         value.run(stopped.root, 1)
     assert not stopped.value(1).exists()

@@ -109,8 +109,8 @@ def _add_scores(
     files: RunFiles,
 ) -> None:
     """Put the PRM's log-odds of each whole response into its row."""
-    from prime_core.stages.rewards_of import whole_rewards
     from prime_core.training.batches import Sequences
+    from prime_core.training.implicit_rewards import whole_rewards
 
     sequences = Sequences(
         [row["prompt_tokens"] for row in responses], [row["response_tokens"] for row in responses]

@@ -6,7 +6,7 @@ Out: iterations/<i>/policy, metrics/policy.json.
 
 Advantages are computed over the whole batch; the clipped surrogate is averaged over whole
 minibatches (PRIME, arXiv 2502.01456, Eq. 2 and 5). Stopped inside, it goes on where it was
-(prime_core.stages.unfinished).
+(prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reference_of
 from prime_core.run.work import Stopwatch, finish, only_one, open_run, place_of
 from prime_core.settings.run import Settings
-from prime_core.stages.estimates import batch_values, estimates
-from prime_core.stages.policy_update import Update
 from prime_core.stages.score import logprobs_under
-from prime_core.stages.unfinished import Unfinished
+from prime_core.training.batch_advantages import batch_values, estimates
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
+from prime_core.training.policy_update import Update
+from prime_core.training.step_checkpoint import Unfinished
 from prime_core.training.updates import minibatch_plan
 
 

@@ -7,7 +7,7 @@ Out: iterations/<i>/prm, metrics/prm.json.
 The loss is the cross-entropy of outcomes, with the summed implicit reward as log-odds
 (arXiv 2412.01981, Eq. 5), or detached DPO, whose opponents and weights come from the PRM as it was
 before the update, as in verl's PRIME recipe. Stopped inside, it goes on where it was
-(prime_core.stages.unfinished).
+(prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from prime_core.run.prm_folders import reference_of
 from prime_core.run.seeds import derive_seed
 from prime_core.run.work import Stopwatch, finish, only_one, open_run, place_of
 from prime_core.settings.run import Settings
-from prime_core.stages.prm_update import PrmSteps
 from prime_core.stages.score import logprobs_under
-from prime_core.stages.unfinished import Unfinished
 from prime_core.training.engine import continue_training
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.lora import adapter_of
+from prime_core.training.prm_update import PrmSteps
+from prime_core.training.step_checkpoint import Unfinished
 from prime_core.training.updates import minibatch_plan
 
 

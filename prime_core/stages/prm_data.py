@@ -19,9 +19,9 @@ from prime_core.run.prm_folders import first_reference
 from prime_core.run.tables import LABELLED, write_table
 from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
 from prime_core.settings.prm import Offline
-from prime_core.stages.rewards_of import logprobs_of
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import rank, start_ranks
+from prime_core.training.implicit_rewards import logprobs_of
 
 NUM_QUOTED = 5
 

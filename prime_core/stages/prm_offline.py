@@ -6,7 +6,7 @@ Out: models/prm-0000, metrics/prm_offline.json.
 An implicit PRM is an outcome reward model: cross-entropy or detached DPO on the summed implicit
 reward (Free Process Rewards without Process Labels, arXiv 2412.01981). Each step of dpo has whole
 groups, and takes its opponents from the PRM as it is before that step. Stopped inside, it goes on
-where it was (prime_core.stages.unfinished).
+where it was (prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from prime_core.run.tables import LABELLED, read_table
 from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.settings.prm import Offline
 from prime_core.settings.run import Settings
-from prime_core.stages.prm_update import PrmSteps
 from prime_core.stages.sft import rate_at
-from prime_core.stages.unfinished import Unfinished
 from prime_core.training.batches import group_minibatches, minibatches
 from prime_core.training.distributed import shared_folder
 from prime_core.training.engine import begin_training
 from prime_core.training.learning_batch import batch_of
 from prime_core.training.lora import adapter_of
+from prime_core.training.prm_update import PrmSteps
+from prime_core.training.step_checkpoint import Unfinished
 
 
 def run(run_dir: Path) -> None:

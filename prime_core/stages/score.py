@@ -25,8 +25,8 @@ from prime_core.run.work import (
     place_of,
 )
 from prime_core.settings.run import Settings
-from prime_core.stages.rewards_of import logprobs_of
 from prime_core.steps import step_ends
+from prime_core.training.implicit_rewards import logprobs_of
 from prime_core.training.learning_batch import LearningBatch, read_batch
 
 

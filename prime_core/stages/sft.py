@@ -4,7 +4,7 @@ In: models/base, data/demonstrations.parquet.
 Out: models/policy-0000 (trained, or links to the base model), models/reference (links to it),
 models/prm-0000 (links to it, or to the folder of prm.path; prm_offline makes it where prm.offline
 names labelled responses), models/prm-reference (links to prm.reference_path), metrics/sft.json.
-Stopped inside, it goes on where it was (prime_core.stages.unfinished).
+Stopped inside, it goes on where it was (prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from prime_core.run.seeds import derive_seed, generator
 from prime_core.run.tables import DEMONSTRATIONS, TableError, atomic_folder, read_table
 from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.settings.run import Settings
-from prime_core.stages.unfinished import Unfinished
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import gather, rank, shared_folder
 from prime_core.training.engine import Trainer, begin_training
 from prime_core.training.lora import adapter_of
 from prime_core.training.passes import Passes, passes_of
 from prime_core.training.scoring import response_logprobs
+from prime_core.training.step_checkpoint import Unfinished
 from prime_core.training.updates import step_on
 
 

@@ -6,7 +6,7 @@ metrics/value.json.
 
 It learns the returns that the policy's advantages were made of (arXiv 1707.06347; loss in
 prime_core.value_loss), averaged over whole minibatches. Stopped inside, it goes on where it was
-(prime_core.stages.unfinished).
+(prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.seeds import derive_seed
 from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run, place_of
 from prime_core.settings.run import Settings
-from prime_core.stages.estimates import batch_rewards, batch_values, estimates
-from prime_core.stages.unfinished import Unfinished
 from prime_core.stages.values import previous_value
+from prime_core.training.batch_advantages import batch_rewards, batch_values, estimates
 from prime_core.training.distributed import gather
 from prime_core.training.engine import Trainer
 from prime_core.training.learning_batch import LearningBatch, read_batch
 from prime_core.training.passes import passes_of
+from prime_core.training.step_checkpoint import Unfinished
 from prime_core.training.updates import minibatch_plan, step_on
 from prime_core.training.value_model import load_value_model, state_values
 from prime_core.value_loss import clipped_value_loss

@@ -24,8 +24,8 @@ from prime_core.run.tables import rated, write_table
 from prime_core.run.work import say
 from prime_core.settings.reading import SettingsError, parse_settings
 from prime_core.stages.prm_data import NUM_QUOTED, sequences_of, tokenised
-from prime_core.stages.rewards_of import token_rewards
 from prime_core.steps import step_ends
+from prime_core.training.implicit_rewards import token_rewards
 
 Row = dict[str, Any]
 

@@ -16,7 +16,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.seeds import derive_seed
 from prime_core.run.work import Metrics
 from prime_core.settings.run import Settings
-from prime_core.stages.estimates import Estimates
+from prime_core.training.batch_advantages import Estimates
 from prime_core.training.distributed import gather
 from prime_core.training.engine import continue_training
 from prime_core.training.learning_batch import LearningBatch
