@@ -16,10 +16,10 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
 from prime_core.settings.reading import parse_settings
 from prime_core.stages import verify
-from prime_core.stages.verified_rows import VerifiedRows
 from prime_core.tools import judge
 from prime_core.verifiers import VERIFIERS, Rules, pool
 from prime_core.verifiers.pool import Row
+from prime_core.verifiers.resumable import VerifiedRows
 from prime_core.verifiers.verdict import Judgement, Verdict
 
 STAGE = "from pathlib import Path; import sys; from prime_core.stages import verify; "

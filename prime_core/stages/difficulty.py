@@ -22,9 +22,9 @@ from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
-from prime_core.stages.verified_rows import judge_all
 from prime_core.stages.verify import refuse_broken, rules_of
 from prime_core.verifiers.pool import Row
+from prime_core.verifiers.resumable import judge_all
 
 
 def run(run_dir: Path, shard: int) -> None:

@@ -17,10 +17,10 @@ import pandas as pd
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
 from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
 from prime_core.settings.run import Settings
-from prime_core.stages.verified_rows import columns, judge_all
 from prime_core.tools.judge import judge_rows, judge_text
 from prime_core.verifiers import Rules
 from prime_core.verifiers.pool import Row
+from prime_core.verifiers.resumable import columns, judge_all
 from prime_core.verifiers.verdict import Judgement, Verdict
 
 __all__ = ["VerifierBroken", "judge_rows", "judge_text", "rules_of", "run"]

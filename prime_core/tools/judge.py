@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prime_core.run.tables import TableError, atomic_path
-from prime_core.stages.verified_rows import columns, judge_all
 from prime_core.verifiers import Rules
 from prime_core.verifiers.pool import Row, judge_row
+from prime_core.verifiers.resumable import columns, judge_all
 from prime_core.verifiers.verdict import Judgement, Verdict
 
 _JUDGED = ("outcome", "verdict", "extracted", "seconds")
