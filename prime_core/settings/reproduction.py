@@ -11,7 +11,7 @@ from pydantic import Field
 
 from prime_core.settings.section import CHANGEABLE, Section
 
-# The rows of prime_core/report/published.yaml; a test keeps the two equal.
+# The rows of prime_core/report/reproduction/published.yaml; a test keeps the two equal.
 PublishedRow = Literal[
     "eurus2-7b-sft",
     "qwen2.5-math-7b-instruct",

@@ -1,1 +1,0 @@
-"""Groups of commands of `prime`, beside those in `prime_core.cli.main`."""
