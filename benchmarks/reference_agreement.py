@@ -7,8 +7,8 @@ From the project's root, with the folder `shared` beside it (or PRIME_SHARED nam
 
 import sys
 
-from tests.reference_checks import CHECKS, check
-from tests.shared_data import SHARED, reference_names
+from tests.support.reference_checks import CHECKS, check
+from tests.support.shared_data import SHARED, reference_names
 
 ROW = "{:<18} {:>6} {:>9} {:>11} {:>11}  {}"
 

@@ -29,7 +29,7 @@ from prime_core.run.layout import RunFiles
 from tests.slurm.faults import KINDS, Trial
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import LONG_SFT, ONE_ITERATION, slurm_command, write_site
-from tests.workflow_runs import digests, environment, run_well
+from tests.support.workflow_runs import digests, environment, run_well
 
 MAX_STARTS = 6
 

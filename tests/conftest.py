@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a Qwen2 of 2 layers and width 16, with its tokenizer."""
-    from tests.tiny_model import save_tiny_model
+    from tests.support.tiny_model import save_tiny_model
 
     return save_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
@@ -50,7 +50,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def one_rank() -> Iterator[None]:
     """The process group of one rank."""
-    from tests.one_rank import as_one_rank
+    from tests.support.one_rank import as_one_rank
 
     with as_one_rank():
         yield

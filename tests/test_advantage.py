@@ -10,11 +10,11 @@ from prime_core.advantage import (
     outcome_advantage_rloo,
     rloo,
 )
-from tests.batches import Batch, padded, random_batch, seeds
-from tests.comparison import agree
-from tests.reference_advantages import advantages
-from tests.reference_checks import check
-from tests.shared_data import reference_names
+from tests.support.batches import Batch, padded, random_batch, seeds
+from tests.support.comparison import agree
+from tests.support.reference_advantages import advantages
+from tests.support.reference_checks import check
+from tests.support.shared_data import reference_names
 
 ALL = torch.ones(2, 2, dtype=torch.bool)
 PAIR = torch.tensor([0, 0])

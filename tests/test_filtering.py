@@ -3,10 +3,10 @@ import torch
 from hypothesis import given
 
 from prime_core.filtering import accuracy_filter, truncation_filter
-from tests.batches import random_batch, seeds
-from tests.comparison import agree
-from tests.reference_checks import check
-from tests.shared_data import reference_names
+from tests.support.batches import random_batch, seeds
+from tests.support.comparison import agree
+from tests.support.reference_checks import check
+from tests.support.shared_data import reference_names
 
 NAN = float("nan")
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prime_core.gae import gae, gae_advantages, prefix_values, token_rewards
-from tests.batches import Batch, padded, random_batch, seeds
-from tests.comparison import agree
-from tests.reference_checks import check
-from tests.shared_data import reference_names
+from tests.support.batches import Batch, padded, random_batch, seeds
+from tests.support.comparison import agree
+from tests.support.reference_checks import check
+from tests.support.shared_data import reference_names
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 OUTCOME = torch.tensor([1.0, 0.0])

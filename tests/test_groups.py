@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 
 from prime_core.groups import group_mean, group_size, group_std, group_sum, pairs_within
-from tests.batches import random_batch, seeds
+from tests.support.batches import random_batch, seeds
 
 GROUP = torch.tensor([7, 3, 7, 7, 3])
 VALUES = torch.tensor([1.0, 10.0, 2.0, 6.0, 14.0])

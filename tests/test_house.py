@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.shared_data import ROOT
+from tests.support.shared_data import ROOT
 
 CORE = ROOT / "prime_core"
 FILES = sorted(CORE.rglob("*.py"))

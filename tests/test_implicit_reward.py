@@ -13,10 +13,10 @@ from prime_core.implicit_reward import (
     shaped_reward,
     without_eos_reward,
 )
-from tests.batches import Batch, padded, random_batch, seeds
-from tests.comparison import agree
-from tests.reference_checks import check
-from tests.shared_data import reference_names
+from tests.support.batches import Batch, padded, random_batch, seeds
+from tests.support.comparison import agree
+from tests.support.reference_checks import check
+from tests.support.shared_data import reference_names
 
 NAN = float("nan")
 REWARD = torch.tensor([[1.0, 2.0, 4.0, 8.0, NAN], [3.0, NAN, NAN, NAN, NAN]])

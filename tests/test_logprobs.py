@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from prime_core.logprobs import head_predictions, predictions
-from tests.batches import seeds
-from tests.comparison import agree
-from tests.reference_checks import check
-from tests.shared_data import reference_names
+from tests.support.batches import seeds
+from tests.support.comparison import agree
+from tests.support.reference_checks import check
+from tests.support.shared_data import reference_names
 
 temperatures = st.sampled_from([1.0, 0.7, 1.6])
 

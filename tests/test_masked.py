@@ -10,10 +10,10 @@ from prime_core.masked import (
     sequence_mean,
     token_mean,
 )
-from tests.batches import random_batch, seeds
-from tests.comparison import agree
-from tests.reference_checks import check
-from tests.shared_data import reference_names
+from tests.support.batches import random_batch, seeds
+from tests.support.comparison import agree
+from tests.support.reference_checks import check
+from tests.support.shared_data import reference_names
 
 NAN = float("nan")
 VALUES = torch.tensor([[1.0, 2.0, NAN], [6.0, NAN, NAN]])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from prime_core.mismatch import AllRejected, correction
 from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate
-from tests.batches import padded, random_batch, seeds
+from tests.support.batches import padded, random_batch, seeds
 
 NAN = float("nan")
 OFF: dict[str, Any] = {

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_estimate
-from tests.batches import padded, random_batch, seeds
-from tests.comparison import agree
-from tests.reference_checks import check
-from tests.reference_policy import aggregate
-from tests.shared_data import reference_names
+from tests.support.batches import padded, random_batch, seeds
+from tests.support.comparison import agree
+from tests.support.reference_checks import check
+from tests.support.reference_policy import aggregate
+from tests.support.shared_data import reference_names
 
 NAN = float("nan")
 ALL = torch.ones(1, 4, dtype=torch.bool)

@@ -16,10 +16,10 @@ from prime_core.prm_loss import (
     prm_loss,
     prm_ranking_accuracy,
 )
-from tests.batches import Batch, random_batch, seeds
-from tests.comparison import agree
-from tests.reference_checks import check
-from tests.shared_data import reference_names
+from tests.support.batches import Batch, random_batch, seeds
+from tests.support.comparison import agree
+from tests.support.reference_checks import check
+from tests.support.shared_data import reference_names
 
 NAN = float("nan")
 ONE_GROUP = torch.zeros(4).long()

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prime_core.value_loss import clipped_value_loss, explained_variance
-from tests.batches import random_batch, seeds
-from tests.comparison import agree
-from tests.reference_checks import check
-from tests.shared_data import reference_names
+from tests.support.batches import random_batch, seeds
+from tests.support.comparison import agree
+from tests.support.reference_checks import check
+from tests.support.shared_data import reference_names
 
 ALL = torch.ones(1, 4, dtype=torch.bool)
 

@@ -16,10 +16,10 @@ import psutil
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import QueuedJob
 from prime_core.run.job_records import slurm_name
-from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import slurm_command, write_site
-from tests.workflow_runs import environment
+from tests.support.shared_data import ROOT
+from tests.support.workflow_runs import environment
 
 RUN = Path("results") / "tiny"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from prime_core.run.job_records import slurm_name
 from prime_core.run.layout import RunFiles
-from tests.shared_data import ROOT
+from tests.support.shared_data import ROOT
 
 SNAKEFILE = """
 import sys

@@ -24,9 +24,9 @@ from prime_core.run.job_records import (
 )
 from prime_core.run.layout import RunFiles
 from prime_core.settings.reading import parse_settings
-from tests.fake_run import make_run
-from tests.fake_slurm import job_start
 from tests.slurm.lab import SlurmLab
+from tests.support.fake_run import make_run
+from tests.support.fake_slurm import job_start
 
 pytestmark = pytest.mark.slow
 GPU = ("--partition=gpu",)

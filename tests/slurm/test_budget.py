@@ -9,7 +9,7 @@ from prime_core.run.job_records import submitted_jobs
 from prime_core.run.layout import RunFiles
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import ONE_ITERATION, slurm_command, write_site
-from tests.workflow_runs import environment
+from tests.support.workflow_runs import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 RUN = Path("results/tiny")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import ONE_ITERATION
+from tests.support.shared_data import ROOT
 
 GUIDE = ROOT / "docs" / "clusters.md"
 BLOCK = re.compile(r"^(?P<mark>[^\n]*)\n\n```sh\n(?P<commands>.*?)```", re.MULTILINE | re.DOTALL)

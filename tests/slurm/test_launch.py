@@ -25,10 +25,10 @@ from prime_core.run.job_records import (
 )
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.run_lock import Lease
-from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import write_site
-from tests.workflow_runs import TINY, environment
+from tests.support.shared_data import ROOT
+from tests.support.workflow_runs import TINY, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

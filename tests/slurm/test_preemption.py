@@ -15,11 +15,11 @@ from prime_core.launch.slurm import commands as queue
 from prime_core.run.job_records import submitted_jobs
 from prime_core.run.layout import RunFiles, unfinished_of
 from prime_core.run.tables import read_json
-from tests.interrupted_stages import same_result
-from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import slurm_command, write_site
-from tests.workflow_runs import TINY, environment, run_well
+from tests.support.interrupted_stages import same_result
+from tests.support.shared_data import ROOT
+from tests.support.workflow_runs import TINY, environment, run_well
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from prime_core.launch.site.site import load_site
-from tests.shared_data import ROOT
 from tests.slurm.lab import SlurmLab
+from tests.support.shared_data import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from prime_core.run.layout import RunFiles
 from tests.slurm.faults import KINDS, RUN, Trial
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import ONE_ITERATION, slurm_command, write_site
-from tests.workflow_runs import command, digests, environment, run_well
+from tests.support.workflow_runs import command, digests, environment, run_well
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -1,4 +1,4 @@
-"""The small workflow of tests/workflow_runs.py as Slurm jobs, through the project's own profile."""
+"""The small workflow of tests/support/workflow_runs.py as Slurm jobs, through the project's own profile."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from tests.shared_data import ROOT
-from tests.workflow_runs import TINY, command
+from tests.support.shared_data import ROOT
+from tests.support.workflow_runs import TINY, command
 
 ONE_ITERATION: dict[str, Any] = TINY | {
     "iterations": 1,

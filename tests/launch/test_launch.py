@@ -1,0 +1,166 @@
+"""What `prime launch` would submit, and what it refuses; nothing here needs Slurm."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prime_core.launch.arguments import asked_settings
+from prime_core.launch.site.allocation import (
+    ALLOCATION_FILE,
+    Allocation,
+    load_allocation,
+)
+from prime_core.launch.site.site import Pool, Site
+from prime_core.run.job_records import controller_name, slurm_name
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import write_json
+from prime_core.settings.reading import SettingsError
+from tests.support.fake_run import make_run
+from tests.support.shared_data import ROOT
+from tests.support.workflow_runs import TINY
+
+
+def test_a_run_whose_model_is_not_there_is_not_submitted(tmp_path: Path):
+    absent = tmp_path / "settings.yaml"
+    absent.write_text(yaml.safe_dump(TINY | {"model": {"path": "nobody/no-such-model"}}))
+    done = launch("--configfile", str(absent))
+    assert done.returncode == 1
+    assert "model.path" in done.stderr
+    assert "prime fetch" in done.stderr
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+def launch(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "prime_core.cli.main", "launch", "--dry-run", *words],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_settings_are_those_that_snakemake_would_see(settings_file, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("policy: {eps_clip: 0.3}\n")
+    words = ["--configfile", str(settings_file), str(more), "--cores", "2"]
+    overrides = ["--config", 'policy={"ppo_epochs": 2}', "iterations=5"]
+    settings = asked_settings([*words, "--directory", str(tmp_path), "some_target", *overrides])
+    assert settings.iterations == 5
+    assert (settings.policy.eps_clip, settings.policy.ppo_epochs) == (0.3, 2)
+    assert settings.policy.micro_batch_size == 12
+    assert settings.run_dir == tmp_path / "results" / "tiny"
+
+
+def test_without_a_file_the_quickstart_is_meant():
+    assert asked_settings([]).run_dir == Path("results/quickstart")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--configfile=nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["--config", "policy.eps=1"], "unknown key 'policy.eps'"),
+        (["-C", "iterations"], "expected KEY=VALUE"),
+        (["--config", "iterations=[1"], "not readable as YAML"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(words, message):
+    with pytest.raises(SettingsError, match=message):
+        asked_settings(words)
+
+
+def test_a_controllers_name_is_not_that_of_its_jobs():
+    run = Path("results/quickstart")
+    assert controller_name(run) != slurm_name(run)
+    assert controller_name(run).startswith(slurm_name(run))
+
+
+NODE = Site(
+    cpu=Pool(partition="cpu"),
+    gpu=Pool(partition="gpu", gpus_per_node=4, max_cpus=32, max_mem_mb=64 * 1024, max_minutes=600),
+)
+
+
+def allocation(site: Site = NODE, **given: float) -> Allocation:
+    return load_allocation(ROOT / ALLOCATION_FILE, given, site)
+
+
+def test_the_allocation_is_a_node_as_the_site_describes_it():
+    whole = allocation()
+    assert (whole.gpus, whole.cpus_per_task, whole.mem_gb, whole.minutes) == (4, 32, 64, 600)
+    assert whole.fast_storage_gb == 8
+    assert whole.pool.partition == "gpu"
+
+
+def test_of_fewer_gpus_it_takes_as_small_a_share_of_the_rest():
+    quarter = allocation(gpus_per_node=1, nodes=2, minutes=90)
+    assert (quarter.gpus, quarter.cpus_per_task, quarter.mem_gb) == (2, 8, 16)
+    assert quarter.minutes == 90
+
+
+def test_without_a_sites_file_it_is_small_and_has_no_gpus():
+    unknown = allocation(Site())
+    assert (unknown.gpus, unknown.cpus_per_task, unknown.mem_gb) == (0, 4, 16)
+    assert unknown.minutes == 1440
+    assert allocation(gpus_per_node=0).pool.partition == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"minutes": 5}, "reserve_minutes 10 leave nothing of 5 minutes"),
+        ({"minutes": 601}, r"minutes 601 is more than partition gpu gives \(600\)"),
+        ({"gpus_per_node": 8}, "gpus_per_node 8 is more than"),
+        ({"mem_gb": 65}, "mem_gb 65 is more than"),
+        ({"fast_storage_gb": 64}, "fast_storage_gb 64 leave nothing of mem_gb 64"),
+        ({"gpus": 2}, "gpus: Extra inputs"),
+        ({"nodes": 0}, "nodes: Input should be greater"),
+    ],
+)
+def test_an_impossible_allocation_is_refused_by_file_and_key(change, message):
+    with pytest.raises(SettingsError, match=f"allocation.yaml: {message}"):
+        allocation(**change)
+
+
+def test_a_dry_run_shows_the_job_and_the_command(settings_file, tmp_path):
+    site = tmp_path / "site.yaml"
+    site.write_text("controller: {partition: serial, account: prime, max_minutes: 720}\n")
+    words = ["--configfile", str(settings_file), "--config", "policy.eps_clip=0.1"]
+    done = launch(*words, "--directory", str(tmp_path), PRIME_SITE=str(site))
+    assert done.returncode == 0, done.stderr
+    for option in ("partition=serial", "account=prime", "time=720", "requeue", "cpus-per-task=1"):
+        assert f"    --{option}\n" in done.stdout
+    assert "_controller\n" in done.stdout
+    assert "-m snakemake --profile slurm" in done.stdout
+    assert 'policy={"eps_clip": 0.1}' in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_of_an_allocation_shows_gpus_and_its_signal(settings_file, tmp_path):
+    site = tmp_path / "site.yaml"
+    site.write_text("gpu: {partition: accel, gpu_model: a100, gpus_per_node: 4}\n")
+    words = ["--profile", "allocation", "--gpus", "4", "--minutes", "120", "--configfile"]
+    done = launch(*words, str(settings_file), PRIME_SITE=str(site))
+    assert done.returncode == 0, done.stderr
+    for option in ("partition=accel", "gres=gpu:a100:4", "time=120", "signal=USR2@600"):
+        assert f"    --{option}\n" in done.stdout
+
+
+def test_settings_that_would_change_finished_work_are_refused_before_submission(tmp_path):
+    files = RunFiles(make_run(tmp_path / "results" / "old"))
+    write_json(files.shard_count(1), 2)
+    words = ["--directory", str(tmp_path), "--configfile", str(files.config)]
+    done = launch(*words, "--config", "rollout.temperature=0.5")
+    assert done.returncode == 1
+    assert "finished work that these settings would change: rollout.temperature" in done.stderr

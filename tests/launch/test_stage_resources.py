@@ -1,0 +1,97 @@
+"""What stages ask for, placed on a site."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prime_core.launch.site.site import Pool, Site
+from prime_core.launch.site.stage_resources import (
+    STAGES,
+    StageNeeds,
+    load_stages,
+    stage_resources,
+)
+from prime_core.settings.reading import SettingsError
+from tests.support.shared_data import ROOT
+
+TABLE = ROOT / "cluster_profiles" / "stages.yaml"
+SITE = Site(
+    cpu=Pool(partition="cpu", max_mem_mb=10000),
+    gpu=Pool(partition="gpu", account="prime", gpu_model="h100", gpus_per_node=4, max_minutes=100),
+)
+POLICY = StageNeeds(pool="gpu", gpus_per_node=1, mem_mb=8000, runtime=60)
+
+
+def resources(**changes):
+    return stage_resources("policy", POLICY.model_copy(update=changes), SITE)
+
+
+def test_the_table_has_all_stages():
+    assert set(load_stages(TABLE)) == set(STAGES)
+
+
+def test_a_stage_goes_to_the_partition_of_its_pool():
+    verify = stage_resources("verify", load_stages(TABLE)["verify"], SITE)
+    assert verify["slurm_partition"] == "cpu"
+    assert "gpu" not in verify
+    assert resources()["slurm_partition"] == "gpu"
+    assert (resources()["gpu"], resources()["gpu_model"]) == (1, "h100")
+
+
+def test_memory_and_time_grow_with_attempts():
+    wanted = resources()
+    assert [wanted["mem_mb"](None, attempt) for attempt in (1, 2, 3)] == [8000, 16000, 24000]
+    assert [wanted["runtime"](None, attempt) for attempt in (1, 2, 3)] == [60, 120, 180]
+
+
+def test_a_training_stage_has_one_rank_a_gpu():
+    assert "mpi" not in resources()
+    four = resources(gpus_per_node=4)
+    assert (four["gpu"], four["nodes"], four["tasks_per_node"]) == (4, 1, 4)
+    eight = resources(gpus_per_node=4, nodes=2)
+    assert (eight["gpu"], eight["gres"]) == (8, "gpu:h100:4")
+    assert (eight["nodes"], eight["tasks_per_node"], eight["mpi"]) == (2, 4, "srun")
+
+
+def test_one_rank_on_each_of_two_nodes_is_asked_for_as_tasks():
+    two = resources(nodes=2, tasks_per_node=1)
+    assert (two["nodes"], two["tasks"]) == (2, 2)
+    assert "tasks_per_node" not in two
+
+
+def test_a_site_without_gpus_runs_everything_on_processors():
+    placed = stage_resources("policy", POLICY, Site())
+    assert not {"gpu", "gpu_model", "gres", "slurm_partition"} & set(placed)
+
+
+def test_more_gpus_than_a_node_has_are_refused():
+    with pytest.raises(SettingsError, match=r"policy.gpus_per_node 8, but the site's nodes have 4"):
+        resources(gpus_per_node=8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"policy": None}, "policy"),
+        ({"polycy": {"pool": "gpu", "mem_mb": 1, "runtime": 1}}, "polycy: no such stage"),
+        ({"sample": {"pool": "gpu", "mem_mb": 1, "runtime": 1, "nodes": 2}}, "num_shards"),
+        ({"verify": {"pool": "cpu", "mem_mb": 1, "runtime": 1, "hours": 2}}, "verify.hours"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_file_and_key(tmp_path: Path, change, message):
+    table = yaml.safe_load(TABLE.read_text()) | change
+    path = tmp_path / "stages.yaml"
+    path.write_text(yaml.safe_dump(table))
+    with pytest.raises(SettingsError, match=message) as error:
+        load_stages(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_stage_and_a_missing_file_are_refused(tmp_path: Path):
+    path = tmp_path / "stages.yaml"
+    with pytest.raises(SettingsError, match="no such file"):
+        load_stages(path)
+    path.write_text("policy: {pool: gpu, mem_mb: 1, runtime: 1}\n")
+    with pytest.raises(SettingsError, match="the stage 'build' is missing"):
+        load_stages(path)

@@ -1,0 +1,253 @@
+"""`prime status` and `prime logs` on run folders, without Slurm."""
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from prime_core.launch.status.logs import NoLog, find_log
+from prime_core.launch.status.page import WIDTH, page
+from prime_core.launch.status.progress import Progress, estimate, quartiles, read_progress
+from prime_core.launch.status.stage_logs import (
+    Stage,
+    last_error,
+    logs_of_stages,
+    result_of,
+    stage_of,
+)
+from prime_core.launch.status.status import NoRun, read_status
+from prime_core.run.job_records import SubmittedJob, record_job
+from prime_core.run.layout import RunFiles
+from prime_core.runtime.run_lock import Holder
+from tests.support.fake_run import make_run
+
+
+def made(tmp_path: Path, iterations: int = 4, planned: int = 4) -> Path:
+    """A run of which each iteration took 100 s."""
+    run = make_run(tmp_path / "run", iterations=iterations, planned=planned)
+    for iteration in range(1, iterations + 1):
+        ended = time.time() - 100 * (iterations - iteration)
+        for stage in ("policy", "prm"):
+            os.utime(RunFiles(run).metrics(iteration, stage), (ended, ended))
+    return run
+
+
+def log(run: Path, name: str, text: str) -> Path:
+    path = run / "logs" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_finished_run_says_so(tmp_path):
+    run = made(tmp_path)
+    RunFiles(run).report.parent.mkdir()
+    RunFiles(run).report.touch()
+    text = page(read_status(run))
+    assert "4 of 4 iterations, finished" in text
+    assert "nothing drives" not in text
+    assert "validation 0.890 (0.840 to 0.935) after 4" in text
+
+
+def test_a_run_that_stands_still_tells_what_is_left(tmp_path):
+    text = page(read_status(made(tmp_path, iterations=4, planned=10)))
+    assert "4 of 10 iterations" in text
+    assert "iteration 5: sample 0/2, verify 0/2, select 0/1, score 0/1, prm 0/1, policy 0/1" in text
+    assert "once started again: 10 min left" in text
+    assert "nothing drives this run: start it again" in text
+
+
+def test_the_estimate_is_the_median_with_quartiles_and_counts_the_iteration_at_work():
+    ends = [0.0, 100.0, 200.0, 320.0, 400.0, 1000.0]  # it stood still before the last
+    progress = Progress(10, 6, False, ends, {}, [])
+    expected = estimate(progress, now=1050.0)
+    assert expected is not None
+    assert expected.seconds_per_iteration == 100
+    assert expected.seconds == 4 * 100 - 50
+    assert (expected.low, expected.high) == (4 * 100 - 50, 4 * 120 - 50)
+    assert quartiles([100, 100, 120, 80, 600]) == (100, 100, 120)
+
+
+def test_there_is_no_estimate_before_two_iterations_or_at_the_end():
+    assert estimate(Progress(10, 1, False, [5.0], {}, []), now=9.0) is None
+    assert estimate(Progress(2, 2, False, [5.0, 9.0], {}, []), now=9.0) is None
+
+
+def test_iterations_count_as_done_without_a_gap_only(tmp_path):
+    run = made(tmp_path)
+    RunFiles(run).metrics(3, "prm").unlink()
+    progress = read_progress(RunFiles(run))
+    assert progress.done == 2
+    assert progress.current["prm"] == "0/1"
+    assert progress.current["policy"] == "1/1"
+
+
+def test_a_failed_stage_is_shown_with_its_last_error(tmp_path):
+    run = made(tmp_path, iterations=2, planned=4)
+    log(run, "iterations/0003/policy.log", "going\nprime policy: error: no room\nsrun: error: x\n")
+    log(run, "iterations/0003/select.log", "half of it\n")
+    text = page(read_status(run))
+    assert "not finished: policy 3\n  prime policy: error: no room\n" in text
+    assert "not finished: select 3 (interrupted)\n  half of it\n" in text
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(NoRun, match="no run was started there"):
+        read_status(tmp_path)
+
+
+def held_by(run: Path, host: str) -> Path:
+    """A run that a workflow of a host holds, or held."""
+    holder = Holder(host, "machine", os.getpid(), "", time.time() - 60)
+    place = run / ".locks" / "workflow"
+    place.parent.mkdir()
+    place.write_text(json.dumps(asdict(holder)))
+    return place
+
+
+def test_a_local_workflow_is_found_by_its_lock(tmp_path):
+    run = made(tmp_path, iterations=2, planned=4)
+    place = held_by(run, socket.gethostname())
+    assert "nothing drives" in page(read_status(run))
+    with place.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        status = read_status(run)
+    assert f"controller: process {os.getpid()} on {socket.gethostname()}, running" in page(status)
+    assert (status.controller.way, status.controller.state) == ("local", "running")
+
+
+def test_a_workflow_of_another_host_is_found_by_its_signs_of_life(tmp_path):
+    run = made(tmp_path, iterations=2, planned=4)
+    place = held_by(run, "elsewhere")
+    log(run, "iterations/0003/sample-00.log", "sampling: 50%\n")
+    status = read_status(run)
+    assert status.controller.host == "elsewhere"
+    assert [work.stage for work in status.at_work] == [Stage(3, "sample", "00")]
+    assert "sample 3 00            running" in page(status)
+    os.utime(place, (time.time() - 300, time.time() - 300))
+    assert "nothing drives" in page(read_status(run))
+
+
+def test_the_page_is_80_columns_wide(tmp_path):
+    run = made(tmp_path, iterations=2, planned=4)
+    log(run, "iterations/0003/policy.log", "prime policy: error: " + "many words " * 30 + "\n")
+    assert max(map(len, page(read_status(run)).splitlines())) <= max(WIDTH, len(str(run)) + 40)
+
+
+def test_json_holds_the_same(tmp_path):
+    run = made(tmp_path, iterations=2, planned=4)
+    command = [sys.executable, "-m", "prime_core.cli.main", "status", "--json", "--run", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    values = json.loads(done.stdout)
+    assert values["progress"]["done"] == 2
+    assert values["controller"]["state"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("path", "stage", "shown"),
+    [
+        ("sft.log", Stage(0, "sft", ""), "sft"),
+        ("iterations/0012/policy.log", Stage(12, "policy", ""), "policy 12"),
+        ("iterations/0012/verify-01.log", Stage(12, "verify", "01"), "verify 12 01"),
+        ("evaluations/0000/aime.log", Stage(0, "evaluate", "aime"), "evaluate 0 aime"),
+    ],
+)
+def test_stages_are_known_by_their_logs(path, stage, shown):
+    assert stage_of(Path(path)) == stage
+    assert str(stage) == shown
+
+
+def test_results_of_stages_are_where_stages_write_them(tmp_path):
+    files = RunFiles(made(tmp_path))
+    for stage in (
+        Stage(3, "verify", "01"),
+        Stage(4, "evaluate", "validation"),
+        Stage(0, "sft", ""),
+    ):
+        assert result_of(files, stage).exists()
+
+
+def test_the_last_error_is_the_one_that_counts(tmp_path):
+    path = tmp_path / "a.log"
+    path.write_text("Error: first\nprime x: error: second\rbar 50%\nbye\nsrun: error: task 0\n")
+    assert last_error(path) == "prime x: error: second"
+    path.write_text("all is well\n")
+    assert last_error(path) == ""
+
+
+def test_logs_are_found_by_iteration_stage_and_part(tmp_path):
+    files = RunFiles(made(tmp_path))
+    logs = {
+        name: log(files.root, name, "text\n")
+        for name in (
+            "sft.log",
+            "iterations/0001/policy.log",
+            "iterations/0002/policy.log",
+            "iterations/0002/verify-00.log",
+            "iterations/0002/verify-01.log",
+        )
+    }
+    os.utime(logs["iterations/0002/verify-01.log"], (1, 1))
+    assert len(logs_of_stages(files)) == 5
+    assert find_log(files, ["sft"], None) == (logs["sft.log"], "")
+    assert find_log(files, ["1", "policy"], None)[0] == logs["iterations/0001/policy.log"]
+    assert find_log(files, ["policy", "1"], None)[0] == logs["iterations/0001/policy.log"]
+    path, note = find_log(files, ["2", "verify"], None)
+    assert path == logs["iterations/0002/verify-00.log"]
+    assert note == " (also: verify 2 01)"
+    second = find_log(files, ["2", "verify"], "1")[0]
+    assert second == logs["iterations/0002/verify-01.log"]
+
+
+def test_an_unknown_stage_is_answered_with_those_there_are(tmp_path):
+    files = RunFiles(made(tmp_path))
+    log(files.root, "sft.log", "")
+    log(files.root, "iterations/0002/policy.log", "")
+    message = r"no log of '2 polcy'; there are sft; policy of iterations 2 to 2"
+    with pytest.raises(NoLog, match=message):
+        find_log(files, ["2", "polcy"], None)
+    with pytest.raises(NoLog, match="such as 12 policy"):
+        find_log(files, ["2", "3", "policy"], None)
+
+
+def test_where_a_stage_wrote_nothing_slurms_log_of_its_job_is_shown(tmp_path):
+    files = RunFiles(made(tmp_path))
+    log(files.root, "iterations/0003/score.log", "")
+    for number in ("7", "8"):
+        job = SubmittedJob(number, "score", 3, "", int(number), float(number), "", 1)
+        record_job(files, job)
+        place = tmp_path / ".snakemake" / "slurm_logs" / "rule_score" / f"{number}.log"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("slurmstepd: error: out of memory\n")
+    assert find_log(files, ["3", "score"], None)[0] == place
+
+
+def test_without_a_controllers_log_the_reader_is_told_where_else_to_look(tmp_path):
+    with pytest.raises(NoLog, match="no controller was launched"):
+        find_log(RunFiles(made(tmp_path)), [], None)
+
+
+def test_a_log_is_followed_also_when_it_begins_anew(tmp_path):
+    run = made(tmp_path)
+    path = log(run, "sft.log", "one\n")
+    command = [sys.executable, "-m", "prime_core.cli.main", "logs", "-f", "sft", "--run", str(run)]
+    reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "one\n"
+        with path.open("a") as file:
+            file.write("two\n")
+        assert reader.stdout.readline() == "two\n"
+        path.unlink()
+        path.write_text("again\n")
+        assert reader.stdout.readline() == "again\n"
+    finally:
+        reader.kill()
+        reader.wait()

@@ -1,0 +1,175 @@
+"""Submitting a job: which failures pass, what is asked for, what is written down and said."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from snakemake.iocontainers import ResourceList
+from snakemake_executor_plugin_slurm import Executor
+from snakemake_interface_common.exceptions import WorkflowError
+
+from prime_core.launch.site.site import Pool, Site
+from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm import plugin_checks, submission
+from prime_core.launch.slurm.submission import Patience
+from tests.support.shared_data import ROOT
+
+SITE = Site(
+    cpu=Pool(partition="small", max_mem_mb=4000, max_minutes=60),
+    gpu=Pool(partition="big", max_mem_mb=9000),
+)
+
+
+@dataclass
+class Job:
+    """What is looked at of a job of Snakemake."""
+
+    resources: ResourceList
+    name: str = "kept_policy"
+    wildcards_dict: dict[str, str] = field(default_factory=lambda: {"run": "a", "iteration": "12"})
+    log: tuple[str, ...] = ("logs/policy.log",)
+    attempt: int = 2
+    restart_times: int = 2
+
+    def is_group(self) -> bool:
+        return False
+
+
+def job(**resources: Any) -> Job:
+    """A job that asks for something."""
+    return Job(ResourceList(fromdict=resources))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        "Batch job submission failed: Socket timed out on send/recv operation",
+        "Batch job submission failed: Zero Bytes were transmitted or received",
+        "Batch job submission failed: Slurm backup controller in standby mode",
+        'error: Munge encode failed: Failed to access "/run/munge/munge.socket.2"',
+        "Batch job submission failed: Resource temporarily unavailable",
+    ],
+)
+def test_a_slurm_that_is_away_is_waited_for(said, monkeypatch):
+    monkeypatch.setattr(submission, "SECONDS_BETWEEN_TRIES", 0.0)
+    heard: list[str] = []
+    patience = Patience(threading.Event(), SimpleNamespace(warning=heard.append))
+    answers: Iterator[str | slurm.SlurmError] = iter([slurm.SlurmError("away"), "", "4711"])
+
+    def find() -> str:
+        answer = next(answers)
+        if isinstance(answer, slurm.SlurmError):
+            raise answer
+        return answer
+
+    assert [patience.wait(said, find), patience.wait(said, find)] == ["", "4711"]
+    assert heard == [f"Slurm takes no jobs; trying for 10 min. {said}"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Batch job submission failed: Invalid account or account/partition combination specified",
+        "Batch job submission failed: Requested node configuration is not available",
+        "error: Memory specification can not be satisfied",
+    ],
+)
+def test_what_slurm_refuses_is_not_tried_again(said):
+    assert Patience(threading.Event(), None).wait(said, lambda: "") is None
+
+
+def test_patience_ends_with_its_time_and_with_the_workflow(monkeypatch):
+    said, logger = "connect failure", SimpleNamespace(warning=lambda _: None)
+    closing = threading.Event()
+    closing.set()
+    assert Patience(closing, logger).wait(said, lambda: "") is None
+    monkeypatch.setattr(submission, "PATIENCE_SECONDS", 0.0)
+    assert Patience(threading.Event(), logger).wait(said, lambda: "") is None
+
+
+def test_wishes_are_cut_to_what_the_partition_gives():
+    asked = job(slurm_partition="small", mem_mb=8000, runtime=90)
+    submission.limit(asked, SITE)
+    assert (asked.resources.get("mem_mb"), asked.resources.get("runtime")) == (4000, 60)
+    asked = job(slurm_partition="big", mem_mb=8000, runtime=90)
+    submission.limit(asked, SITE)
+    assert (asked.resources.get("mem_mb"), asked.resources.get("runtime")) == (8000, 90)
+    asked = job(slurm_partition="elsewhere", mem_mb=10**6)
+    submission.limit(asked, SITE)
+    assert asked.resources.get("mem_mb") == 10**6
+
+
+def test_where_both_kinds_share_a_partition_gpus_tell_them_apart():
+    site = Site(cpu=Pool(max_mem_mb=10), gpu=Pool(max_mem_mb=20))
+    wishes = [job(mem_mb=99), job(mem_mb=99, gpu=1)]
+    for wish in wishes:
+        submission.limit(wish, site)
+    assert [wish.resources.get("mem_mb") for wish in wishes] == [10, 20]
+
+
+def test_the_ledger_gets_stage_iteration_part_attempt_and_gpus():
+    line = submission.ledger_line(job(gpu=4), "77")
+    assert (line.job_id, line.stage, line.iteration, line.part) == ("77", "policy", 12, "")
+    assert (line.attempt, line.log, line.gpus) == (2, "logs/policy.log", 4)
+    sample = Job(
+        ResourceList(), "sample", {"run": "a", "iteration": "0003", "shard": "01"}, (), attempt=1
+    )
+    line = submission.ledger_line(sample, "78")
+    assert (line.stage, line.iteration, line.part, line.log, line.gpus) == (
+        "sample",
+        3,
+        "01",
+        "",
+        0,
+    )
+    evaluate = Job(ResourceList(), "evaluate", {"iteration": "0000", "benchmark": "aime"})
+    assert submission.ledger_line(evaluate, "79").part == "aime"
+
+
+def test_a_failure_shows_the_end_of_the_log_that_tells_most(tmp_path):
+    own, slurms = tmp_path / "own.log", tmp_path / "7.log"
+    slurms.write_text("exceeded memory limit\n")
+    failed = Job(ResourceList(), log=(str(own),))
+    why = "Slurm job 7 ended as FAILED."
+    first = f"policy of iteration 12 failed, attempt 2 of 3: {why}"
+    assert submission.failure(failed, why, slurms).splitlines() == [
+        first,
+        f"The end of {slurms}:",
+        "  exceeded memory limit",
+    ]
+    own.write_text("".join(f"line {number}\n" for number in range(100)))
+    shown = submission.failure(failed, why, slurms).splitlines()
+    assert shown[:2] == [first, f"The end of {own}:"]
+    assert shown[2:] == [f"  line {number}" for number in range(90, 100)]
+    own.unlink()
+    slurms.unlink()
+    assert submission.failure(failed, why, slurms) == first
+
+
+def test_the_installed_plugin_is_the_tested_one():
+    plugin_checks.check(Executor)
+    assert f'"{plugin_checks.PLUGIN}{plugin_checks.TESTED}"' in (
+        (ROOT / "pyproject.toml").read_text()
+    )
+
+
+def test_another_plugin_is_refused_by_name():
+    class Changed(Executor):
+        def run_job(self, job, priority):
+            """With one parameter more."""
+
+    class Removed:
+        pass
+
+    with pytest.raises(
+        WorkflowError, match=r"its run_job\(self, job, priority\) was run_job\(self, job\)"
+    ):
+        plugin_checks.check(Changed)
+    with pytest.raises(
+        WorkflowError, match=r"pip install 'snakemake-executor-plugin-slurm>=2\.8,<2\.9'"
+    ):
+        plugin_checks.check(Removed)

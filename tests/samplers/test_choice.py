@@ -1,0 +1,101 @@
+"""Which sampler is taken: vLLM where it can run, and one sampler for all shards of an iteration."""
+
+import os
+import sys
+from unittest.mock import patch
+
+import pytest
+
+from prime_core.run.tables import read_json
+from prime_core.samplers import SamplerError
+from prime_core.samplers.choice import choose, choose_for_iteration, refuse_mixture
+from tests.support.vllm_cases import save_model_for_vllm
+from tests.support.vllm_installed import need_vllm
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """vLLM's variables do not reach other tests."""
+    with patch.dict(os.environ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model that the CPU build of vLLM knows; `tiny_model` has heads too narrow for it."""
+    return save_model_for_vllm(tmp_path_factory.mktemp("choice") / "model")
+
+
+def test_auto_takes_vllm_where_it_can_run(model):
+    need_vllm()
+    assert choose("auto", model) == "vllm"
+    assert choose("transformers", model) == "transformers"
+
+
+def test_auto_takes_transformers_for_a_model_that_vllm_cannot_run_and_says_why(tiny_model, capsys):
+    need_vllm()
+    assert choose("auto", tiny_model) == "transformers"
+    shown = capsys.readouterr()
+    assert "since its CPU build has no attention heads of width 8" in shown.err
+    assert shown.out == ""
+    with pytest.raises(SamplerError, match="'vllm' cannot be used: its CPU build has no"):
+        choose("vllm", tiny_model)
+
+
+def test_without_vllm_auto_takes_transformers_and_vllm_is_refused(model, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    assert choose("auto", model) == "transformers"
+    assert "since vLLM is not installed (pip install 'prime-on-slurm[gpu]')" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(SamplerError, match="vLLM is not installed"):
+        choose("vllm", model)
+
+
+def test_without_gpu_the_official_vllm_is_not_taken(model, monkeypatch):
+    need_vllm()
+    from vllm.platforms.interface import UnspecifiedPlatform
+
+    monkeypatch.setattr("vllm.platforms._current_platform", UnspecifiedPlatform())
+    with pytest.raises(SamplerError, match="no GPU is visible, and this vLLM is not its CPU build"):
+        choose("vllm", model)
+
+
+def test_the_first_shard_writes_down_what_the_others_follow(model, tmp_path):
+    need_vllm()
+    record = tmp_path / "sampler.json"
+    assert choose_for_iteration("vllm", model, record, begun=False) == "vllm"
+    assert read_json(record) == {"sampler": "vllm"}
+    assert choose_for_iteration("auto", model, record, begun=False) == "vllm"
+    assert choose_for_iteration("auto", model, record, begun=True) == "vllm"
+
+
+def test_a_changed_setting_counts_from_the_next_iteration_on(model, tmp_path):
+    need_vllm()
+    record = tmp_path / "sampler.json"
+    choose_for_iteration("vllm", model, record, begun=False)
+    assert choose_for_iteration("transformers", model, record, begun=True) == "vllm"
+    refuse_mixture("vllm", record)
+
+
+def test_a_changed_setting_counts_at_once_where_nothing_is_sampled_yet(model, tmp_path):
+    need_vllm()
+    record = tmp_path / "sampler.json"
+    choose_for_iteration("vllm", model, record, begun=False)
+    assert choose_for_iteration("transformers", model, record, begun=False) == "transformers"
+    with pytest.raises(
+        SamplerError, match=r"sampled with vllm, .* with transformers; run it again"
+    ):
+        refuse_mixture("vllm", record)
+
+
+@pytest.mark.parametrize("setting", ["auto", "transformers"])
+def test_a_shard_that_cannot_use_the_iterations_sampler_is_refused(
+    setting, model, tmp_path, monkeypatch
+):
+    need_vllm()
+    record = tmp_path / "sampler.json"
+    choose_for_iteration("vllm", model, record, begun=False)
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(SamplerError, match="was begun with vllm, which cannot be used here: vLLM"):
+        choose_for_iteration(setting, model, record, begun=True)

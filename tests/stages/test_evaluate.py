@@ -1,0 +1,143 @@
+"""The stage `evaluate`: which problems of a table are asked, what is left of them, who scores."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import scorers
+from prime_core.run.state import RunState
+from prime_core.run.tables import (
+    EVALUATION,
+    PROMPTS,
+    SCORED_EVALUATION,
+    read_json,
+    read_table,
+    write_table,
+)
+from prime_core.run.targets import Targets
+from prime_core.settings.reading import SettingsError, parse_settings
+from prime_core.stages import evaluate
+from tests.support.tiny_model import save_tiny_model
+
+
+def make_run(root: Path, model: Path, num_problems: int | None, **scored: Any) -> RunFiles:
+    """A run with five held-out problems, and another table of as many.
+
+    scored: keys of a further benchmark on the held-out problems.
+    """
+    own = root / "own.jsonl"
+    rows = [{"question": f"{n}+1=?", "answer": f"sum\n#### {n + 1}"} for n in range(5)]
+    own.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chosen = {"num_problems": num_problems, "max_response_length": 2}
+    settings: dict[str, Any] = {
+        "results": str(root),
+        "model.path": str(model),
+        "rollout.sampler": "transformers",
+        "data": {
+            "columns": {"prompt": "question", "ground_truth": "answer"},
+            "ground_truth_after": "####",
+        },
+        "evaluation.benchmarks": {"held-out": chosen, "own": {**chosen, "file": str(own)}},
+    }
+    if scored:
+        settings["evaluation.benchmarks"]["scored"] = {**chosen, **scored}
+    run = RunState(parse_settings(settings, "test"))
+    run.begin()
+    problems = [
+        {
+            "prompt_id": f"p{n}",
+            "prompt": [{"role": "user", "content": f"{n}+1=?"}],
+            "ability": "math",
+            "ground_truth": str(n + 1),
+            "data_source": "test",
+        }
+        for n in range(5)
+    ]
+    write_table(run.files.validation, problems, PROMPTS)
+    run.files.policy(0).parent.mkdir(parents=True, exist_ok=True)
+    run.files.policy(0).symlink_to(model)
+    return run.files
+
+
+@pytest.mark.parametrize(("num_problems", "asked"), [(2, 2), (9, 5), (None, 5)])
+def test_the_first_problems_of_a_table_are_asked(num_problems, asked, tiny_model, tmp_path):
+    files = make_run(tmp_path, tiny_model, num_problems)
+    for benchmark, name in (("held-out", "p{}"), ("own", "benchmark-{:06d}")):
+        evaluate.run(files.root, 0, benchmark)
+        place = files.evaluation(0, benchmark)
+        rows = read_table(place.with_suffix(".parquet"), EVALUATION)
+        assert list(rows["prompt_id"]) == [name.format(n) for n in range(asked)]
+        assert read_json(place)["num_problems"] == asked
+
+
+def test_a_malformed_problem_is_counted_quoted_and_left_out(tiny_model, tmp_path, capsys):
+    files = make_run(tmp_path, tiny_model, None)
+    with (tmp_path / "own.jsonl").open("a") as table:
+        table.write(json.dumps({"question": "5+1=?", "answer": "no mark"}) + "\n")
+    evaluate.run(files.root, 0, "own")
+    figures = read_json(files.evaluation(0, "own"))
+    assert (figures["num_problems"], figures["num_malformed"]) == (5, 1)
+    told = capsys.readouterr().err
+    assert "row 5 left out: nothing behind '####'" in told
+    assert '"no mark"' in told
+
+
+def test_several_samples_have_their_figures_and_one_sample_has_the_accuracy_alone(
+    tiny_model, tmp_path
+):
+    files = make_run(tmp_path, tiny_model, 3, n_samples_per_prompt=3, temperature=1.0)
+    evaluate.run(files.root, 0, "scored")
+    evaluate.run(files.root, 0, "held-out")
+    several, one = (read_json(files.evaluation(0, name)) for name in ("scored", "held-out"))
+    assert {key for key in several if "@" in key} == {
+        f"{name}{bound}"
+        for name in ("pass@2", "pass@3", "maj@3")
+        for bound in ("", "_low", "_high")
+    }
+    assert not {key for key in one if "@" in key}
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_the_prm_scores_each_response_and_one_equal_to_its_reference_gives_nothing(
+    is_trained, tiny_model, tmp_path
+):
+    keys = {"n_samples_per_prompt": 2, "temperature": 1.0, "scorer": "prm"}
+    files = make_run(tmp_path, tiny_model, 3, **keys)
+    prm = save_tiny_model(tmp_path / "prm", seed=1) if is_trained else tiny_model
+    files.prm(0).symlink_to(prm)
+    files.reference.symlink_to(tiny_model)
+    evaluate.run(files.root, 0, "scored")
+    place = files.evaluation(0, "scored")
+    rows = read_table(place.with_suffix(".parquet"), SCORED_EVALUATION)
+    assert (rows["score"] != 0).all() == is_trained
+    assert {"bon@2", "weighted_maj@2"} <= set(read_json(place))
+
+
+def test_an_evaluation_waits_for_the_models_that_score_it_and_for_no_others(tmp_path):
+    raw: dict[str, Any] = {
+        "results": str(tmp_path),
+        "evaluation.benchmarks": {
+            "plain": {},
+            "scored": {"n_samples_per_prompt": 2, "scorer": "prm"},
+        },
+    }
+    run = RunState(parse_settings(raw, "test"))
+    targets = Targets(run.settings, run.files, run)
+    asked = {
+        name: targets.scorers(SimpleNamespace(iteration="0016", benchmark=name))
+        for name in ("plain", "scored")
+    }
+    assert asked == {"plain": [], "scored": [str(run.files.prm(16)), str(run.files.reference)]}
+
+    def with_prm(**keys: Any) -> tuple[Path, Path]:
+        changed = parse_settings(raw | {f"prm.{key}": value for key, value in keys.items()}, "test")
+        return scorers(changed, run.files, 16)
+
+    assert with_prm(prm_reference="policy") == (run.files.prm(16), run.files.policy(16))
+    assert with_prm(prm_update="frozen", path="x/y")[0] == run.files.prm(0)
+    with pytest.raises(SettingsError, match=r"scored\.scorer 'prm' needs a PRM"):
+        with_prm(prm_update="none")

@@ -1,0 +1,149 @@
+"""Our advantages beside the published ones: each function compares one reference file."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prime_core import advantage
+from prime_core.gae import gae, gae_advantages
+from prime_core.masked import masked_whiten
+from tests.support.comparison import Comparison, compare, groups_of, tensors
+
+
+def advantages(
+    outcome: Tensor, reward: Tensor | None, mask: Tensor, group: Tensor, **settings: Any
+) -> tuple[Tensor, Tensor]:
+    """Our advantages with the published code's choices, but for the settings given."""
+    choices: dict[str, Any] = {
+        "adv_estimator": "rloo",
+        "baseline": "code",
+        "gamma_outcome": 1.0,
+        "gamma_process": 1.0,
+        "outcome_coef": 1.0,
+        "process_coef": 1.0,
+        "combine": "returns",
+        "whiten": True,
+    }
+    return advantage.advantages(
+        outcome=outcome, implicit_reward=reward, mask=mask, group=group, **(choices | settings)
+    )
+
+
+def orig_rloo(name: str) -> list[Comparison]:
+    """RLOO returns of process and outcome rewards, and their whitened sum."""
+    x, settings = tensors(name)
+    mask = x["eos_mask"].bool()
+    ours, returns = advantages(
+        x["gt_scores"].sum(1),
+        None if settings["sources"] == "gt" else x["rm_scores"],
+        mask,
+        groups_of(len(mask), settings["n_samples"]),
+        gamma_process=settings["reward_model_gamma"],
+        gamma_outcome=settings["verifier_gamma"],
+        outcome_coef=float(settings["sources"] != "rm"),
+    )
+    # At tokens that do not count the published advantages are rubbish, and ours 0.
+    return [
+        compare("returns", returns, x["returns"]),
+        compare("advantages", ours[mask], x["advantages"][mask]),
+    ]
+
+
+def recipe_rloo(name: str) -> list[Comparison]:
+    """RLOO returns weighted by coefficients, and their whitened sum."""
+    x, settings = tensors(name)
+    mask = x["response_mask"].bool()
+    ours, returns = advantages(
+        x["acc"],
+        x["rm_scores"],
+        mask,
+        groups_of(len(mask), settings["n_samples"]),
+        outcome_coef=settings["reward_gt_coef"],
+        process_coef=settings["reward_dpo_coef"],
+    )
+    return [
+        compare("returns", returns, x["returns"]),
+        compare("advantages", ours[mask], x["advantages"][mask]),
+    ]
+
+
+def token_gae(
+    rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """Our whitened advantages and returns of rewards that are all token rewards."""
+    return gae_advantages(
+        outcome=torch.zeros(len(mask)),
+        implicit_reward=rewards,
+        values=values,
+        mask=mask,
+        gamma=gamma,
+        gae_lambda=gae_lambda,
+        outcome_coef=1.0,
+        process_coef=1.0,
+        combine="returns",
+        whiten=True,
+    )
+
+
+def orig_gae(name: str) -> list[Comparison]:
+    """GAE advantages and returns.
+
+    In the files of unmasked values what stands behind a response's end leaks into the published
+    advantages. It does not into ours, so there two things are compared: the published ones with
+    ours where all tokens count, and ours where they do not with ours of the masked file.
+    """
+    x, settings = tensors(name)
+    mask, (gamma, lam) = x["eos_mask"].bool(), (settings["gamma"], settings["lam"])
+    ours, returns = token_gae(x["token_level_rewards"], x["values"], mask, gamma, lam)
+    if name.endswith("_unmasked_values"):
+        masked, _ = tensors(name.replace("unmasked_values", "masked"))
+        leaking = gae(
+            x["token_level_rewards"].double(), x["values"].double(), mask | True, gamma, lam
+        )
+        return [
+            compare("leaking returns", leaking + x["values"], x["returns"]),
+            compare("leaking", masked_whiten(leaking, mask)[mask], x["advantages"][mask]),
+            compare("returns", returns[mask], masked["returns"][mask]),
+            compare("advantages", ours[mask], masked["advantages"][mask]),
+        ]
+    return [
+        compare("returns", returns[mask], x["returns"][mask]),
+        compare("advantages", ours[mask], x["advantages"][mask]),
+    ]
+
+
+def verl_adv(name: str) -> list[Comparison]:
+    """GRPO, Dr. GRPO, RLOO of outcomes, REINFORCE++ and GAE of token rewards."""
+    x, _ = tensors(name)
+    mask = x["response_mask"].bool()
+    outcome, group = x["outcome_rewards"].sum(1), x["index"]
+    pairs = [("grpo", "grpo"), ("dr_grpo", "drgrpo"), ("rloo", "rloo")]
+    comparisons = [
+        compare(
+            estimator,
+            advantages(outcome, None, mask, group, adv_estimator=estimator, whiten=False)[0],
+            x[key],
+        )
+        for estimator, key in pairs
+    ]
+    for gamma in (1.0, 0.95):
+        ours, returns = advantages(
+            torch.zeros_like(outcome),
+            x["dense_rewards"],
+            mask,
+            group,
+            adv_estimator="reinforce_pp",
+            gamma_process=gamma,
+        )
+        comparisons += [
+            compare(f"reinforce_pp returns {gamma}", returns, x[f"rpp_ret_g{gamma}"]),
+            compare(f"reinforce_pp advantages {gamma}", ours, x[f"rpp_g{gamma}"]),
+        ]
+    for gamma, lam in ((1.0, 1.0), (0.99, 0.95)):
+        ours, returns = token_gae(x["dense_rewards"], x["values"], mask, gamma, lam)
+        comparisons += [
+            compare(f"gae returns {gamma} {lam}", returns[mask], x[f"gae_ret_{gamma}_{lam}"][mask]),
+            compare(f"gae advantages {gamma} {lam}", ours[mask], x[f"gae_adv_{gamma}_{lam}"][mask]),
+        ]
+    return comparisons

@@ -1,0 +1,40 @@
+"""Our functions beside the published ones, file by file: what both computed from the same inputs.
+
+Each function takes the name of a reference file and returns comparisons. The tests assert that they
+agree; benchmarks/reference_agreement.py tabulates by how much.
+"""
+
+from collections.abc import Callable
+
+from tests.support import reference_advantages, reference_policy, reference_prm
+from tests.support.comparison import Comparison
+
+CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
+    "orig_rloo_": reference_advantages.orig_rloo,
+    "orig_gae_": reference_advantages.orig_gae,
+    "orig_ce_logits_": reference_prm.orig_ce_logits,
+    "orig_ce_": reference_prm.orig_ce,
+    "orig_implicit_": reference_prm.orig_implicit,
+    "orig_prmstep_": reference_prm.orig_prmstep,
+    "orig_dpoacc_": reference_prm.orig_dpoacc,
+    "orig_filter_": reference_policy.orig_filter,
+    "orig_ppo_": reference_policy.orig_ppo,
+    "orig_value_": reference_policy.orig_value,
+    "orig_masked_": reference_policy.orig_masked,
+    "orig_logprobs_": reference_policy.orig_logprobs,
+    "orig_entropy_": reference_policy.orig_entropy,
+    "orig_kl_": reference_policy.orig_kl,
+    "recipe_rloo_": reference_advantages.recipe_rloo,
+    "recipe_forward_": reference_prm.recipe_forward,
+    "recipe_filter_": reference_policy.recipe_filter,
+    "recipe_prmloss_": reference_prm.recipe_prmloss,
+    "recipe_update_": reference_prm.recipe_update,
+    "verl_adv_": reference_advantages.verl_adv,
+    "verl_loss_": reference_policy.verl_loss,
+}
+
+
+def check(name: str) -> list[Comparison]:
+    """All comparisons of one reference file, by the longest prefix of its name in CHECKS."""
+    prefix = max((prefix for prefix in CHECKS if name.startswith(prefix)), key=len)
+    return CHECKS[prefix](name)
