@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from prime_core.ablations.figures import points
@@ -48,7 +48,9 @@ READINGS: dict[Reading, str] = {
 def render_page(results: Results, svgs: dict[str, str]) -> str:
     """HTML text. svgs: name of a figure -> SVG file's text."""
     environment = Environment(
-        loader=PackageLoader("prime_core.report"),
+        loader=ChoiceLoader(
+            [PackageLoader("prime_core.ablations"), PackageLoader("prime_core.report")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

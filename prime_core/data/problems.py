@@ -1,7 +1,8 @@
 """Problems and demonstrations from people's own files: any column names, rows that are malformed.
 
-In: where a table lies (prime_core.storage.table_files), and the settings `data`. Out: rows with the columns
-of PROMPTS or DEMONSTRATIONS, one after another; a row that is none as Dropped, with its beginning.
+In: where a table lies (prime_core.storage.table_files), and the settings `data`. Out: rows with the
+columns of PROMPTS or DEMONSTRATIONS, one after another; a row that is none as Dropped, with its
+beginning.
 """
 
 from __future__ import annotations

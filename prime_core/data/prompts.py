@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from prime_core.data.prompt_files import apply_template, text_of, without_template
 from prime_core.settings.data import Data
-from prime_core.storage.prompt_files import apply_template, text_of, without_template
 
 Messages = list[dict[str, str]]
 # How published data sets write the same thing.

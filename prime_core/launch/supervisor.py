@@ -1,9 +1,9 @@
 """The whole run inside one allocation: Snakemake with its local executor, told when time runs out.
 
 In: Snakemake's command, the allocation's size, the run's budget. Out: its exit status. Stages learn
-by PRIME_DEADLINE when no more may begin (prime_core.run.deadline). When Slurm tells the job that its
-time ends, long stages are told to stop at a checkpoint, others may end, and the job goes back into
-the queue; so it does when stages were left for want of time. A failed stage ends it.
+by PRIME_DEADLINE when no more may begin (prime_core.run.deadline). When Slurm tells the job that
+its time ends, long stages are told to stop at a checkpoint, others may end, and the job goes back
+into the queue; so it does when stages were left for want of time. A failed stage ends it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a run costs: hours of its Slurm jobs by stage and iteration, waiting, lost hours.
 
-In: every start of its jobs (slurm/accounting.json, written by prime_core.launch.accounting.accounts), what
-was submitted (prime_core.run.job_records), and when stages ran inside an allocation. Out: charges, which add
-up to everything that Slurm counted, once.
+In: every start of its jobs (slurm/accounting.json, written by
+prime_core.launch.accounting.accounts), what was submitted (prime_core.run.job_records), and when
+stages ran inside an allocation. Out: charges, which add up to everything that Slurm counted, once.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prime_core.data.problems import Problem, stream_problems
+from prime_core.data.prompt_files import apply_template, without_template
 from prime_core.data.prompts import ability_of, conversation
 from prime_core.data.reading import BadLine, DataError, read_rows, stream_rows
 from prime_core.models.load import load_tokenizer, prompt_lengths, prompt_tokens
@@ -24,7 +25,6 @@ from prime_core.run.tables import (
     write_table,
 )
 from prime_core.settings.data import Data
-from prime_core.storage.prompt_files import apply_template, without_template
 from tests.support.shared_data import shared
 
 KEYS = {"q": "data.columns.prompt"}

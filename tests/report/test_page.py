@@ -29,8 +29,9 @@ from prime_core.stages import report
 from tests.support.fake_benchmarks import add_benchmark
 from tests.support.fake_run import make_run
 from tests.support.fake_slurm import add_slurm_jobs
+from tests.support.shared_data import ROOT
 
-CAPTIONS = Path(__file__).parent.parent / "workflow" / "report" / "figures.rst"
+CAPTIONS = ROOT / "workflow" / "report" / "figures.rst"
 ATTACK = "<script>alert('no')</script><img src=http://example.org/x onerror=alert(1)>"
 
 

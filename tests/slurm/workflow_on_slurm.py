@@ -1,4 +1,4 @@
-"""The small workflow of tests/support/workflow_runs.py as Slurm jobs, through the project's own profile."""
+"""The small workflow (tests/support/workflow_runs.py) as Slurm jobs, by the project's profile."""
 
 from __future__ import annotations
 

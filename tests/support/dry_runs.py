@@ -1,8 +1,8 @@
 """Dry runs of the real workflow, one after the other in one process that has imported it once.
 
-`python -m tests.support.dry_runs FOLDER CONFIG... -- OVERRIDE...` prints one line of JSON: by file name the
-number of jobs (the rule `all` is not counted), or the end of what Snakemake said. Each dry run is a
-child of its own: Snakemake's state, the settings and the working directory are fresh.
+`python -m tests.support.dry_runs FOLDER CONFIG... -- OVERRIDE...` prints one line of JSON: by file
+name the number of jobs (the rule `all` is not counted), or the end of what Snakemake said. Each dry
+run is a child of its own: Snakemake's state, the settings and the working directory are fresh.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Fuzz the mathematical verifier: no exception, no case over the time limit.
 
-Run for some minutes: python -m tests.support.fuzz_math --minutes 10 [--seed 1]. The test suite runs a
-short part (test_math_fuzz.py). Cases are drawn from grammar, from mutated real answers where the
+Run for some minutes: python -m tests.support.fuzz_math --minutes 10 [--seed 1]. The test suite runs
+a short part (test_math_fuzz.py). Cases are drawn from grammar, from mutated real answers where the
 shared folder is present, and from repetition, which is what makes parsers slow.
 """
 

@@ -1,8 +1,8 @@
 """Adapters in training, in this process or, as a script, on several ranks.
 
-`python -m torch.distributed.run --nproc-per-node 2 -m tests.support.lora_steps FOLDER` trains adapters
-beside FOLDER/start, at ZeRO stages 1 and 3, and writes FOLDER/<stage>-1 after one step, <stage>-2
-after two, and <stage>-again: the second step taken once more from <stage>-1.
+`python -m torch.distributed.run --nproc-per-node 2 -m tests.support.lora_steps FOLDER` trains
+adapters beside FOLDER/start, at ZeRO stages 1 and 3, and writes FOLDER/<stage>-1 after one step,
+<stage>-2 after two, and <stage>-again: the second step taken once more from <stage>-1.
 """
 
 import sys

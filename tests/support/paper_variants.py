@@ -1,8 +1,8 @@
 """The paper's other runs: what each changes of its main run, and why.
 
-`python -m tests.support.paper_variants` writes configs/paper/*.yaml anew from eurus2_7b_prime.yaml, so that
-every file is whole and all of them say the same of what they share. In: the main run's file. Out: a
-text for each variant; a test holds that the files are these texts.
+`python -m tests.support.paper_variants` writes configs/paper/*.yaml anew from eurus2_7b_prime.yaml,
+so that every file is whole and all of them say the same of what they share. In: the main run's
+file. Out: a text for each variant; a test holds that the files are these texts.
 """
 
 from __future__ import annotations

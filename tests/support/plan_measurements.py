@@ -1,8 +1,8 @@
 """Memory and folders of a real trainer, in this process or, as a script, on several ranks.
 
-`python -m torch.distributed.run --nproc-per-node 2 -m tests.support.plan_measurements FOLDER` writes
-FOLDER/<dtype>-<stage>.json: what `measure` returns. DeepSpeed's buffers are made small, since they
-would be larger than all the rest.
+`python -m torch.distributed.run --nproc-per-node 2 -m tests.support.plan_measurements FOLDER`
+writes FOLDER/<dtype>-<stage>.json: what `measure` returns. DeepSpeed's buffers are made small,
+since they would be larger than all the rest.
 """
 
 import json

@@ -1,8 +1,8 @@
 """A few optimizer steps on the tiny model, in this process or, as a script, on several ranks.
 
-`python -m torch.distributed.run --nproc-per-node 2 -m tests.support.training_steps FOLDER` goes on from
-FOLDER/first-<chain>, which one rank wrote, and writes FOLDER/second-<chain>; the weights after all
-steps, taken in many ways: FOLDER/found.pt.
+`python -m torch.distributed.run --nproc-per-node 2 -m tests.support.training_steps FOLDER` goes on
+from FOLDER/first-<chain>, which one rank wrote, and writes FOLDER/second-<chain>; the weights after
+all steps, taken in many ways: FOLDER/found.pt.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """A few optimizer steps on a tiny value model, in this process or, as a script, on several ranks.
 
-`python -m torch.distributed.run --nproc-per-node 2 -m tests.support.value_steps FOLDER` takes the steps at
-every ZeRO stage, from FOLDER/start, through a checkpoint after the first of them, and writes
-FOLDER/steps-<stage>.
+`python -m torch.distributed.run --nproc-per-node 2 -m tests.support.value_steps FOLDER` takes the
+steps at every ZeRO stage, from FOLDER/start, through a checkpoint after the first of them, and
+writes FOLDER/steps-<stage>.
 """
 
 import sys

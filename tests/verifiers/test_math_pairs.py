@@ -4,13 +4,13 @@ math_pairs.jsonl holds one pair a line: kind, same, answer (in the box), gold.
 """
 
 import json
-from pathlib import Path
 
 import pytest
 
 from prime_core.verifiers.math import judge
+from tests.support.shared_data import ROOT
 
-LINES = Path(__file__).with_name("math_pairs.jsonl").read_text(encoding="ascii").splitlines()
+LINES = (ROOT / "tests" / "support" / "math_pairs.jsonl").read_text(encoding="ascii").splitlines()
 PAIRS = [(row["answer"], row["gold"], row["same"]) for row in map(json.loads, LINES)]
 
 

@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from prime_core.verifiers.code import CodeJudge, Limits
 from prime_core.verifiers.code.inside import watch
 

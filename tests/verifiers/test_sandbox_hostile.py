@@ -51,8 +51,8 @@ def open_copy() -> Iterator[Path]:
     shutil.copy(ROOT / "prime_core/__init__.py", folder / "prime_core")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "prime_core/verifiers", folder / "prime_core/verifiers", ignore=ignored)
-    (folder / "tests").mkdir()
-    shutil.copy(Path(__file__).parent / "test_sandbox_driver.py", folder / "tests")
+    (folder / "tests/verifiers").mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "test_sandbox_driver.py", folder / "tests/verifiers")
     yield folder
     shutil.rmtree(folder)
 

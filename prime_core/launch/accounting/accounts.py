@@ -1,8 +1,8 @@
 """Keeping account of a run's Slurm jobs: slurm/accounting.json, brought up to date.
 
-In: what was submitted (prime_core.run.job_records), sacct, and squeue for what sacct does not have. Out:
-the table of prime_core.run.costs. What was known stays when Slurm does not answer; nothing here fails a
-run.
+In: what was submitted (prime_core.run.job_records), sacct, and squeue for what sacct does not have.
+Out: the table of prime_core.run.costs. What was known stays when Slurm does not answer; nothing
+here fails a run.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rocrate.model.contextentity import ContextEntity
@@ -23,8 +22,8 @@ from prime_core.report.tables.collect import RunTables
 from prime_core.run.layout import RunFiles
 from prime_core.run.provenance import code_commit
 from prime_core.run.tables import atomic_path, read_json
+from prime_core.runtime.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),

@@ -17,11 +17,12 @@ from pydantic import Field
 
 from prime_core.evaluation.statistics.differences import Estimate
 from prime_core.evaluation.statistics.intervals import mean_interval
+from prime_core.runtime.repository import REPOSITORY
 from prime_core.settings.reading import checked, load_yaml
 from prime_core.settings.section import Section
 
 FILE = Path(__file__).with_name("published.yaml")
-PAPER_CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "paper"
+PAPER_CONFIGS = REPOSITORY / "configs" / "paper"
 MAIN_ROW = "prime-592"
 NUM_GPUS, HARDWARE = 8, "8 A800"  # of `seconds`
 

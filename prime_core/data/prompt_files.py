@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from prime_core.runtime.repository import REPOSITORY
+
 _PLACE = "{prompt}"
 
 
