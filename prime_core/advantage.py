@@ -17,11 +17,11 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
 from prime_core.groups import group_mean, group_std, group_sum, sizes_of_two
 from prime_core.masked import (
     at_least_float32,
+    discounted_returns,
     last_token,
     masked_whiten,
     only,
@@ -51,21 +51,6 @@ def outcome_advantage_rloo(
     Raises ValueError for a group of one.
     """
     return at_least_float32(outcome) - leave_one_out(outcome, group)
-
-
-def discounted_returns(rewards: Float[Tensor, "B T"], gamma: float) -> Float[Tensor, "B T"]:
-    """Discounted sum of the rewards from each token on.
-
-        R_t = sum_{s >= t} gamma^(s - t) r_s
-
-    Sums over windows of 1, 2, 4, ... tokens: log2(T) steps instead of T, and less rounding.
-    """
-    returns = at_least_float32(rewards)
-    window = 1
-    while window < rewards.shape[1]:
-        returns = returns + gamma**window * pad(returns[:, window:], (0, window))
-        window *= 2
-    return returns
 
 
 def rloo(

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from prime_core.advantage import check_choices, discounted_returns
-from prime_core.masked import last_token, masked_whiten, only
+from prime_core.advantage import check_choices
+from prime_core.masked import discounted_returns, last_token, masked_whiten, only
 
 
 def gae(

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from prime_core.advantage import discounted_returns
-from prime_core.masked import at_least_float32, last_token, only, sequence_sum
+from prime_core.masked import at_least_float32, discounted_returns, last_token, only, sequence_sum
 
 
 def implicit_reward(

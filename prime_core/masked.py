@@ -8,6 +8,7 @@ where values are float64.
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -90,3 +91,18 @@ def _num_tokens(mask: Bool[Tensor, "B T"], at_least: int) -> int:
     if num_tokens < at_least:
         raise ValueError(f"the mask counts {num_tokens} tokens, at least {at_least} are needed")
     return num_tokens
+
+
+def discounted_returns(rewards: Float[Tensor, "B T"], gamma: float) -> Float[Tensor, "B T"]:
+    """Discounted sum of the rewards from each token on.
+
+        R_t = sum_{s >= t} gamma^(s - t) r_s
+
+    Sums over windows of 1, 2, 4, ... tokens: log2(T) steps instead of T, and less rounding.
+    """
+    returns = at_least_float32(rewards)
+    window = 1
+    while window < rewards.shape[1]:
+        returns = returns + gamma**window * pad(returns[:, window:], (0, window))
+        window *= 2
+    return returns

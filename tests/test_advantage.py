@@ -3,13 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.advantage import (
-    ADV_ESTIMATORS,
-    discounted_returns,
-    leave_one_out,
-    outcome_advantage_rloo,
-    rloo,
-)
+from prime_core.advantage import ADV_ESTIMATORS, leave_one_out, outcome_advantage_rloo, rloo
+from prime_core.masked import discounted_returns
 from tests.support.batches import Batch, padded, random_batch, seeds
 from tests.support.comparison import agree
 from tests.support.reference_advantages import advantages

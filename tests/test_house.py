@@ -1,4 +1,4 @@
-"""How the code stands: imports point one way, files are short, the environments are one."""
+"""How the code stands: rooms import one way, files and functions are short, versions agree."""
 
 import ast
 import subprocess
@@ -14,10 +14,9 @@ from tests.support.shared_data import ROOT
 
 CORE = ROOT / "prime_core"
 FILES = sorted(CORE.rglob("*.py"))
-PURE = {
-    "ablation_reading",
+# The top of the package: `import prime_core` is the mathematics.
+MATHEMATICS = {
     "advantage",
-    "differences",
     "filtering",
     "gae",
     "groups",
@@ -25,30 +24,45 @@ PURE = {
     "logprobs",
     "masked",
     "mismatch",
-    "paired",
     "policy_loss",
     "prm_loss",
-    "schedule",
-    "seeds",
-    "statistics",
     "steps",
-    "text_matching",
     "value_loss",
-    "voting",
 }
-# What the files of a folder may import of other folders, beside the settings; files outside of
-# folders import none.
-MAY_IMPORT = {
-    "cli.py": {"commands"},
-    "launch": {"planning"},  # `prime plan` reads files; what it reckons with them is pure
-    "samplers": {"training.models"},  # loading of models and tokenizers is written once
-    "stages": {"samplers", "verifiers", "training", "data", "report"},
+# From the ground up: each room, and the rooms that it may import. All are above it in this list,
+# so that no two import each other. "mathematics" stands for the files at the top.
+ROOMS = {
+    "settings": "",
+    "runtime": "",
+    "storage": "",
+    "verifiers": "settings runtime",
+    "run": "settings runtime mathematics",  # of the mathematics filtering alone
+    "models": "run settings storage",
+    "data": "run runtime settings storage",
+    "launch": "run runtime settings storage",
+    "samplers": "models run settings storage",
+    "training": "models run runtime settings storage mathematics",
+    "evaluation": "data verifiers run runtime settings",
+    "planning": "launch run runtime settings storage",
+    "report": "evaluation run runtime settings",
+    "stages": "report evaluation training samplers data models run verifiers storage runtime "
+    "settings mathematics",
+    "tools": "report evaluation training samplers data models run verifiers storage runtime "
+    "settings mathematics",
+    "ablations": "report evaluation launch run runtime settings",
 }
+# Rooms within rooms: each may import those before it.
+FLOORS = {
+    "launch": ("site", "slurm", "survey", "accounting", "status"),
+    "report": ("tables", "drawing", "reproduction", "crate"),
+}
+LAZY = "cli"  # imports the others when they are called
 HEAVY = {"torch", "transformers", "deepspeed", "pandas", "pyarrow", "snakemake", "sympy"}
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 400, 50
 
 
 def imports(file: Path) -> Iterator[str]:
-    """Names below prime_core that a file imports: "training.models", "config", ..."""
+    """Names below prime_core that a file imports: "training.engine.Trainer", "masked", ..."""
     package = ["prime_core", *file.relative_to(CORE).parts[:-1]]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -62,10 +76,16 @@ def imports(file: Path) -> Iterator[str]:
         yield from (name.partition(".")[2] for name in names if name.startswith("prime_core."))
 
 
-def folder_of(file: Path) -> str:
-    """First folder below prime_core; "" for the files beside."""
+def room_of(file: Path) -> str:
+    """First folder below prime_core; "mathematics" for the files beside."""
     parts = file.relative_to(CORE).parts
-    return parts[0] if len(parts) > 1 else ""
+    return parts[0] if len(parts) > 1 else "mathematics"
+
+
+def room_named(name: str) -> str:
+    """The room of an imported name."""
+    first = name.partition(".")[0]
+    return "mathematics" if first in MATHEMATICS else first
 
 
 def name_of(file: Path) -> str:
@@ -73,38 +93,79 @@ def name_of(file: Path) -> str:
 
 
 def test_imports_are_found():
-    assert {"settings.run.Settings", "training.models.load_tokenizer"} <= {
-        *imports(CORE / "stages" / "policy.py"),
-        *imports(CORE / "stages" / "score.py"),
-    }
+    assert {"settings.run.Settings", "run.layout.RunFiles"} <= set(
+        imports(CORE / "stages" / "policy.py")
+    )
     assert "verifiers.code.sandbox" in set(imports(CORE / "verifiers" / "code" / "worker.py"))
 
 
+def test_at_the_top_stands_the_mathematics_alone():
+    assert {path.stem for path in CORE.glob("*.py")} == {"__init__", *MATHEMATICS}
+    folders = {path.name for path in CORE.iterdir() if (path / "__init__.py").exists()}
+    assert folders == {LAZY, *ROOMS}
+
+
+@pytest.mark.parametrize("name", sorted(MATHEMATICS))
+def test_mathematics_imports_torch_and_itself_alone(name):
+    file = CORE / f"{name}.py"
+    assert {room_named(imported) for imported in imports(file)} <= {"mathematics"}
+    outside = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            outside |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            outside.add((node.module or "").partition(".")[0])
+    assert outside - sys.stdlib_module_names <= {"prime_core", "torch", "jaxtyping"}
+
+
+def test_rooms_import_rooms_above_them_only():
+    seen = {"mathematics"}
+    for room, others in ROOMS.items():
+        assert set(others.split()) <= seen, room
+        seen.add(room)
+
+
 @pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_imports_point_from_stages_to_their_parts_to_plain_files(file):
-    here = folder_of(file)
-    allowed = MAY_IMPORT.get(here or file.name, set())
-    folders = {path.name for path in CORE.iterdir() if path.is_dir()} - {"settings"}
+def test_a_room_imports_what_its_line_says(file):
+    room = room_of(file)
+    if room in (LAZY, "mathematics"):
+        return
     for name in imports(file):
-        there = name.partition(".")[0]
-        if there in folders - {here}:
-            assert any(name == part or name.startswith(f"{part}.") for part in allowed), name
+        assert room_named(name) in {room, *ROOMS[room].split()}, name
 
 
-@pytest.mark.parametrize("name", sorted(PURE))
-def test_pure_files_import_only_pure_files(name):
-    for imported in imports(CORE / f"{name}.py"):
-        assert imported.partition(".")[0] in PURE
+@pytest.mark.parametrize("room", FLOORS)
+def test_floors_of_a_room_import_those_below_them(room):
+    floors = FLOORS[room]
+    for file in sorted((CORE / room).rglob("*.py")):
+        here, *rest = file.relative_to(CORE / room).parts
+        below = floors[: floors.index(here) + 1] if rest else floors
+        for name in imports(file):
+            of, floor, *names = name.split(".")
+            if of == room and rest and names:
+                assert floor in below, f"{name_of(file)}: {name}"
+
+
+@pytest.mark.parametrize("room", ["stages", "tools"])
+def test_no_stage_or_tool_imports_a_stage_or_tool(room):
+    for file in sorted((CORE / room).glob("*.py")):
+        others = {name for name in imports(file) if name.startswith(("stages.", "tools."))}
+        assert others == set(), name_of(file)
 
 
 def test_only_the_command_line_names_the_stages():
     namers = [name_of(f) for f in FILES if "prime_core.stages" in f.read_text(encoding="utf-8")]
-    assert {name for name in namers if not name.startswith("stages/")} == {"cli.py"}
+    assert {name for name in namers if not name.startswith("stages/")} == {"cli/rooms.py"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_no_file_is_longer_than_400_lines(file):
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
+def test_files_and_functions_are_short(file):
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LINES_OF_A_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= LINES_OF_A_FUNCTION, f"{node.name}: {lines} lines"
 
 
 def test_the_functions_of_the_rules_stay_under_150_lines():

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from prime_core.ablations.figures import points
@@ -18,6 +17,7 @@ from prime_core.ablations.results import MEASURES, READ, Results
 from prime_core.report.drawing.plots import COLOURS, inline
 from prime_core.report.page import duration, shown
 from prime_core.report.tables.collect import flatten
+from prime_core.report.templating import page_environment
 
 FIGURES = {
     "curves": (
@@ -47,15 +47,7 @@ READINGS: dict[Reading, str] = {
 
 def render_page(results: Results, svgs: dict[str, str]) -> str:
     """HTML text. svgs: name of a figure -> SVG file's text."""
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("prime_core.ablations"), PackageLoader("prime_core.report")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("prime_core.ablations", "prime_core.report")
     environment.filters |= {"duration": duration, "shown": shown}
     return environment.get_template("ablations.html.j2").render(
         results=results,

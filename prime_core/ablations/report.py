@@ -15,8 +15,9 @@ from prime_core.ablations.figures import curves_svg, differences_svg
 from prime_core.ablations.page import render_page, summary
 from prime_core.ablations.plan import dump_ablations
 from prime_core.ablations.results import collect, comparison_table
-from prime_core.run.tables import atomic_path, write_text
-from prime_core.run.work import only_one, progress_bar, say
+from prime_core.run.atomic import atomic_path, write_text
+from prime_core.runtime.console import progress_bar, say
+from prime_core.runtime.locks import only_one
 
 
 def run(root: Path, settings_copy: Path | None) -> None:

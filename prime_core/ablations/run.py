@@ -17,8 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from prime_core.launch.status.holder import alive_holder
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import read_json, write_json
+from prime_core.run.tables import read_json
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from prime_core.ablations.plan import Plan, dump_ablations
 from prime_core.launch.arguments import ABLATIONS, as_snakemake_reads
-from prime_core.run.tables import write_text
+from prime_core.run.atomic import write_text
 from prime_core.runtime.run_lock import Lease
 from prime_core.settings.reading import SettingsError
 

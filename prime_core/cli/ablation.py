@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import click
 
 
-def add_to(main: click.Group, stage: Callable[[str], ModuleType]) -> None:
-    """Put the commands below into the command line. stage(name): the module of one stage."""
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("settings", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Small JSON file that says that the run has finished.",
+)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def ablation(settings: Path, out: Path, options: tuple[str, ...]) -> None:
+    """Bring one run of `snakemake ablations` to its end; all other options are Snakemake's."""
+    import_module("prime_core.ablations.run").run(settings, out, options)
 
-    @main.command(context_settings={"ignore_unknown_options": True})
-    @click.argument("settings", type=click.Path(path_type=Path, dir_okay=False))
-    @click.option(
-        "--out",
-        required=True,
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Small JSON file that says that the run has finished.",
-    )
-    @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-    def ablation(settings: Path, out: Path, options: tuple[str, ...]) -> None:
-        """Bring one run of `snakemake ablations` to its end; all other options are Snakemake's."""
-        import_module("prime_core.ablations.run").run(settings, out, options)
 
-    @main.command()
-    @click.option(
-        "--results",
-        required=True,
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
-        help="Folder of the ablations, with ablations.yaml in it.",
-    )
-    @click.option(
-        "--settings",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Keep a copy of the settings that the report is of under this name.",
-    )
-    def ablations_report(results: Path, settings: Path | None) -> None:
-        """Compare the runs of `snakemake ablations`, finished or not: page, tables, figures."""
-        stage("ablations_report").run(results, settings)
+@click.command()
+@click.option(
+    "--results",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of the ablations, with ablations.yaml in it.",
+)
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep a copy of the settings that the report is of under this name.",
+)
+def ablations_report(results: Path, settings: Path | None) -> None:
+    """Compare the runs of `snakemake ablations`, finished or not: page, tables, figures."""
+    import_module("prime_core.ablations.report").run(results, settings)
+
+
+COMMANDS = (
+    ablation,
+    ablations_report,
+)

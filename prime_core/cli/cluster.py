@@ -202,7 +202,4 @@ def plan(context: click.Context, json: bool, arguments: tuple[str, ...], **optio
     context.exit(module.run(module.Options(**options), arguments, json))
 
 
-def add_to(group: click.Group) -> None:
-    """Put the commands into the command line."""
-    for command in (site, launch, status, cancel, logs, fetch, plan, gpus):
-        group.add_command(command)
+COMMANDS = (site, launch, status, cancel, logs, fetch, plan, gpus)

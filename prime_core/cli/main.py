@@ -5,38 +5,17 @@ Stages are imported when they run, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import click
 
-from prime_core.cli import ablation as ablation_commands
-from prime_core.cli import cluster as cluster_commands
-from prime_core.cli import evaluation as evaluation_commands
-from prime_core.cli import prm as prm_commands
+from prime_core.cli import ablation, cluster, evaluation, prm, stages
+from prime_core.cli.rooms import tool
 from prime_core.runtime import interruption
-
-RUN = click.option(
-    "--run",
-    "run_dir",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the run, results/<run>, with its config.yaml.",
-)
-ITERATION = click.option(
-    "--iteration", required=True, type=click.IntRange(min=1), help="RL iteration, from 1 on."
-)
-SHARD = click.option(
-    "--shard",
-    required=True,
-    type=click.IntRange(min=0),
-    help="Part of the iteration's prompts, from 0 on; refill rounds go on counting.",
-)
 
 
 class Stages(click.Group):
@@ -84,174 +63,7 @@ def main(debug: bool) -> None:
     """
 
 
-@main.command()
-@RUN
-def build(run_dir: Path) -> None:
-    """Link, fetch or build the model that the run starts from."""
-    stage("build").run(run_dir)
-
-
-@main.command()
-@RUN
-def prepare(run_dir: Path) -> None:
-    """Write the tables of problems and demonstrations."""
-    stage("prepare").run(run_dir)
-
-
-@main.command()
-@RUN
-def sft(run_dir: Path) -> None:
-    """Warm the model up on demonstrations; set up policy, reference and PRM."""
-    stage("sft").run(run_dir)
-
-
-@main.command()
-@RUN
-@SHARD
-def difficulty(run_dir: Path, shard: int) -> None:
-    """Let the start model try one shard of the training problems (data.difficulty)."""
-    stage("difficulty").run(run_dir, shard)
-
-
-@main.command()
-@RUN
-def band(run_dir: Path) -> None:
-    """Keep the training problems that are neither too easy nor too hard (data.difficulty)."""
-    stage("band").run(run_dir)
-
-
-@main.command()
-@RUN
-@ITERATION
-@SHARD
-def sample(run_dir: Path, iteration: int, shard: int) -> None:
-    """Draw responses for one shard of an iteration's prompts."""
-    stage("sample").run(run_dir, iteration, shard)
-
-
-@main.command()
-@click.option(
-    "--run",
-    "run_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the run, with --iteration and --shard.",
-)
-@click.option("--iteration", type=click.IntRange(min=1), help="RL iteration, from 1 on.")
-@click.option("--shard", type=click.IntRange(min=0), help="Part of the iteration's prompts.")
-@click.option("--text", help="Judge this one response, with --gold, and explain.")
-@click.option("--gold", multiple=True, help="Its right answer; several are each right.")
-@click.option(
-    "--rows",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Judge a JSON-lines file (response, ground_truth; or program, tests).",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Parquet file for the judged --rows.",
-)
-def verify(
-    run_dir: Path | None,
-    iteration: int | None,
-    shard: int | None,
-    text: str | None,
-    gold: tuple[str, ...],
-    rows: Path | None,
-    out: Path | None,
-) -> None:
-    """Judge a shard of responses, one answer by hand, or a file of rows; needs no GPU."""
-    if run_dir is not None and iteration is not None and shard is not None:
-        stage("verify").run(run_dir, iteration, shard)
-    elif text is not None and gold:
-        stage("verify").judge_text(text, gold[0] if len(gold) == 1 else json.dumps(gold))
-    elif rows is not None and out is not None:
-        stage("verify").judge_rows(rows, out)
-    else:
-        raise click.UsageError(
-            "expected --run, --iteration and --shard; or --text and --gold; or --rows and --out"
-        )
-
-
-@main.command()
-@RUN
-@ITERATION
-def select(run_dir: Path, iteration: int) -> None:
-    """Filter the judged groups into the batch that is trained on."""
-    stage("select").run(run_dir, iteration)
-
-
-@main.command()
-@RUN
-@ITERATION
-def score(run_dir: Path, iteration: int) -> None:
-    """Compute the implicit rewards of the batch's tokens."""
-    stage("score").run(run_dir, iteration)
-
-
-@main.command()
-@RUN
-@ITERATION
-def prm(run_dir: Path, iteration: int) -> None:
-    """Update the implicit process reward model on the batch."""
-    stage("prm").run(run_dir, iteration)
-
-
-@main.command()
-@RUN
-@ITERATION
-def values(run_dir: Path, iteration: int) -> None:
-    """Compute the values of the batch's states under the value model (PPO)."""
-    stage("values").run(run_dir, iteration)
-
-
-@main.command()
-@RUN
-@ITERATION
-def value(run_dir: Path, iteration: int) -> None:
-    """Update the value model on the batch (PPO)."""
-    stage("value").run(run_dir, iteration)
-
-
-@main.command()
-@RUN
-@ITERATION
-def policy(run_dir: Path, iteration: int) -> None:
-    """Compute advantages and update the policy on the batch."""
-    stage("policy").run(run_dir, iteration)
-
-
-@main.command()
-@RUN
-@click.option("--iteration", required=True, type=click.IntRange(min=0), help="0: the start model.")
-@click.option("--benchmark", required=True, help="A name under evaluation.benchmarks.")
-def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
-    """Evaluate the policy of an iteration on one benchmark."""
-    stage("evaluate").run(run_dir, iteration, benchmark)
-
-
-@main.command()
-@RUN
-def report(run_dir: Path) -> None:
-    """Write the report: HTML page, CSV tables, TensorBoard events, RO-Crate."""
-    import_module("prime_core.launch.accounting.accounts").refresh(run_dir)
-    stage("report").run(run_dir)
-
-
-@main.command()
-@RUN
-def crate(run_dir: Path) -> None:
-    """Pack settings, versions, figures and report as an RO-Crate (the report does it, too)."""
-    stage("crate").run(run_dir)
-
-
-@main.command()
-@RUN
-def branch(run_dir: Path) -> None:
-    """Take over what a run goes on from: an iteration of another (init_from)."""
-    stage("branch").run(run_dir)
-
-
-@main.command(context_settings={"ignore_unknown_options": True})
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> None:
     """Run the workflow: Snakemake, with dotted overrides (--config policy.eps_clip=0.3).
@@ -261,21 +73,18 @@ def run(arguments: tuple[str, ...]) -> None:
     import_module("prime_core.launch.snakemake_command").run(arguments)
 
 
-@main.command()
+@click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
 def configure(config: Path, overrides: tuple[str, ...]) -> None:
     """Check a settings file and write it, resolved, into its run's folder."""
-    stage("configure").run(config, overrides)
+    tool("configure").run(config, overrides)
 
 
-@main.command()
+@click.command()
 def schema() -> None:
     """Print the JSON schema of the settings."""
-    stage("configure").print_schema()
-
-
-cluster_commands.add_to(main)
+    tool("configure").print_schema()
 
 
 def end_for_now(line: str) -> None:
@@ -288,28 +97,17 @@ def end_for_now(line: str) -> None:
         import_module("prime_core.training.distributed").meet()
 
 
-def stage(name: str) -> ModuleType:
-    """The module of one stage, in a process that knows its rank and how it is told to stop."""
-    interruption.listen(import_module("prime_core.launch.slurm.this_job").is_only_warned)
-    import_module("prime_core.launch.slurm.ranks").set_up_rank()
-    if "PRIME_DEADLINE" in os.environ:
-        begin_in_time(name)
-    return import_module(f"prime_core.stages.{name}")
-
-
-def begin_in_time(name: str) -> None:
-    """Leave a stage of the workflow for the next allocation where this one has too little time."""
-    given = click.get_current_context().params
-    if given.get("run_dir"):
-        shard, benchmark = given.get("shard"), given.get("benchmark")
-        part = benchmark or ("" if shard is None else f"{shard:02d}")
-        deadline = import_module("prime_core.run.deadline")
-        deadline.leave_if_too_late(given["run_dir"], name, given.get("iteration") or 0, part)
-
-
-prm_commands.add_to(main, stage)
-evaluation_commands.add_to(main, stage)
-ablation_commands.add_to(main, stage)
+for command in (
+    *stages.COMMANDS,
+    run,
+    configure,
+    schema,
+    *cluster.COMMANDS,
+    *prm.COMMANDS,
+    *evaluation.COMMANDS,
+    *ablation.COMMANDS,
+):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

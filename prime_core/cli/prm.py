@@ -2,88 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import click
 
-RUN = click.option(
-    "--run",
-    "run_dir",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the run, results/<run>, with its config.yaml.",
-)
+from prime_core.cli.rooms import stage, tool
+from prime_core.cli.stages import RUN
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
 TABLE = click.Path(path_type=Path, dir_okay=False)
 
 
-def add_to(main: click.Group, stage: Callable[[str], ModuleType]) -> None:
-    """Put the commands below into the command line. stage(name): the module of one stage."""
+@click.command("prm-data")
+@RUN
+def prm_data(run_dir: Path) -> None:
+    """Read labelled responses and their log-probabilities under the reference."""
+    stage("prm_data").run(run_dir)
 
-    @main.command("prm-data")
-    @RUN
-    def prm_data(run_dir: Path) -> None:
-        """Read labelled responses and their log-probabilities under the reference."""
-        stage("prm_data").run(run_dir)
 
-    @main.command("prm-offline")
-    @RUN
-    def prm_offline(run_dir: Path) -> None:
-        """Train the run's first PRM on the labelled responses."""
-        stage("prm_offline").run(run_dir)
+@click.command("prm-offline")
+@RUN
+def prm_offline(run_dir: Path) -> None:
+    """Train the run's first PRM on the labelled responses."""
+    stage("prm_offline").run(run_dir)
 
-    @main.command()
-    @RUN
-    @click.option(
-        "--iterations", required=True, metavar="FIRST-LAST", help="Such as 1-3, or one number."
-    )
-    @click.option("--out", required=True, type=TABLE, help="Parquet file to write.")
-    def labelled(run_dir: Path, iterations: str, out: Path) -> None:
-        """Write a run's judged responses as a file that prm.offline can be trained on."""
-        first, dash, last = iterations.partition("-")
-        if not (first.isdigit() and (last if dash else first).isdigit()):
-            raise click.UsageError(f"--iterations {iterations}: expected such as 1-3, or 4")
-        stage("labelled").run(run_dir, range(int(first), int(last or first) + 1), out)
 
-    @main.command()
-    @click.option("--model", required=True, type=FOLDER, help="Folder of the implicit PRM.")
-    @click.option("--reference", required=True, type=FOLDER, help="Folder of its reference.")
-    @click.option(
-        "--responses",
-        required=True,
-        type=TABLE,
-        help="Parquet or JSON-lines file: prompt, response; outcome and prompt_id where known.",
-    )
-    @click.option("--out", required=True, type=TABLE, help="Parquet file to write.")
-    @click.option(
-        "--granularity",
-        type=click.Choice(["whole", "step", "token"]),
-        default="step",
-        show_default=True,
-        help="The finest rewards that are written, coarser ones beside them.",
-    )
-    @click.option(
-        "--beta",
-        type=click.FloatRange(min=0, min_open=True),
-        default=0.05,
-        show_default=True,
-        help="Scale of the rewards: what the PRM was trained with.",
-    )
-    @click.option(
-        "--dtype",
-        type=click.Choice(["float32", "bfloat16"]),
-        default="float32",
-        show_default=True,
-        help="Number format of the weights.",
-    )
-    @click.option(
-        "--micro-batch-size", type=click.IntRange(min=1), default=8, help="Responses in one pass."
-    )
-    @click.option(
-        "--column", "columns", multiple=True, metavar="OURS=THEIRS", help="The file's own name."
-    )
-    def rate(**options: object) -> None:
-        """Give responses the rewards of an implicit PRM: any folder, with its reference."""
-        stage("rate").run(**options)
+@click.command()
+@RUN
+@click.option(
+    "--iterations", required=True, metavar="FIRST-LAST", help="Such as 1-3, or one number."
+)
+@click.option("--out", required=True, type=TABLE, help="Parquet file to write.")
+def labelled(run_dir: Path, iterations: str, out: Path) -> None:
+    """Write a run's judged responses as a file that prm.offline can be trained on."""
+    first, dash, last = iterations.partition("-")
+    if not (first.isdigit() and (last if dash else first).isdigit()):
+        raise click.UsageError(f"--iterations {iterations}: expected such as 1-3, or 4")
+    tool("labelled").run(run_dir, range(int(first), int(last or first) + 1), out)
+
+
+@click.command()
+@click.option("--model", required=True, type=FOLDER, help="Folder of the implicit PRM.")
+@click.option("--reference", required=True, type=FOLDER, help="Folder of its reference.")
+@click.option(
+    "--responses",
+    required=True,
+    type=TABLE,
+    help="Parquet or JSON-lines file: prompt, response; outcome and prompt_id where known.",
+)
+@click.option("--out", required=True, type=TABLE, help="Parquet file to write.")
+@click.option(
+    "--granularity",
+    type=click.Choice(["whole", "step", "token"]),
+    default="step",
+    show_default=True,
+    help="The finest rewards that are written, coarser ones beside them.",
+)
+@click.option(
+    "--beta",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Scale of the rewards: what the PRM was trained with.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Number format of the weights.",
+)
+@click.option(
+    "--micro-batch-size", type=click.IntRange(min=1), default=8, help="Responses in one pass."
+)
+@click.option(
+    "--column", "columns", multiple=True, metavar="OURS=THEIRS", help="The file's own name."
+)
+def rate(**options: object) -> None:
+    """Give responses the rewards of an implicit PRM: any folder, with its reference."""
+    tool("rate").run(**options)
+
+
+COMMANDS = (
+    prm_data,
+    prm_offline,
+    labelled,
+    rate,
+)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from prime_core.data import arithmetic
 from prime_core.data.benchmarks import ABILITIES
 from prime_core.data.problems import (
+    DataError,
     Dropped,
     Problem,
     as_messages,
@@ -21,7 +22,8 @@ from prime_core.data.problems import (
 )
 from prime_core.data.reading import num_rows
 from prime_core.run.seeds import derive_seed
-from prime_core.run.work import progress_bar
+from prime_core.runtime.console import progress_bar
+from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
 from prime_core.storage.table_files import find_tables, is_on_hub
 
@@ -108,3 +110,10 @@ def _with_progress(found: Iterable[T], place: str, split: str) -> Iterator[T]:
         for one in found:
             yield one
             bar.update()
+
+
+def difficulty_of(settings: Settings) -> Difficulty:
+    """The settings of the trial. Raises DataError where there is none."""
+    if settings.data.difficulty is None:
+        raise DataError("data.difficulty is null: this run keeps its problems without a trial")
+    return settings.data.difficulty

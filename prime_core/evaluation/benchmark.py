@@ -15,9 +15,8 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.tables import PROMPTS, read_table
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
-from prime_core.stages.verify import refuse_broken, rules_of
 from prime_core.verifiers.pool import Row
-from prime_core.verifiers.resumable import judge_all
+from prime_core.verifiers.resumable import judge_all, refuse_broken, rules_of
 
 _SHOWN = 3  # malformed rows that are quoted
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import shutil
 
+from prime_core.run.atomic import atomic_path, write_json
 from prime_core.run.branching import evaluated_by_origin
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import atomic_path, read_json, write_json
-from prime_core.run.work import place_of, say
+from prime_core.run.tables import read_json
+from prime_core.run.work import place_of
+from prime_core.runtime.console import say
 from prime_core.settings.run import Settings
 
 

@@ -22,9 +22,8 @@ from prime_core.launch.site.allocation import Allocation
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import SlurmError
 from prime_core.launch.slurm.workflow_job import log_of
-from prime_core.launch.status.stage_logs import Stage
 from prime_core.launch.status.stage_processes import kill_all, running_stages
-from prime_core.run.deadline import BEGINNING, DEADLINE, minutes
+from prime_core.run.deadline import BEGINNING, DEADLINE
 from prime_core.run.job_records import (
     ControllerStart,
     StageStop,
@@ -33,6 +32,8 @@ from prime_core.run.job_records import (
     record_stop,
     stage_stops,
 )
+from prime_core.run.stages import Stage
+from prime_core.runtime.text import minutes
 from prime_core.storage import node_cache
 
 _SECONDS_BETWEEN_LOOKS = 0.5

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prime_core.models.load import ModelError, check_same_tokens, find_model, link_model
+from prime_core.models.load import (
+    ModelError,
+    check_same_tokens,
+    find_model,
+    link_model,
+)
+from prime_core.run.atomic import atomic_folder
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import linked_prms
-from prime_core.run.tables import atomic_folder
 from prime_core.settings.run import Settings
 
 
@@ -44,3 +49,11 @@ def source_of(place: Path, settings: Settings, files: RunFiles) -> Path:
     except ModelError as error:
         raise ModelError(f"prm.{key}: {error}") from None
     return folder
+
+
+def previous_value(settings: Settings, files: RunFiles, iteration: int) -> Path:
+    """The value model as an iteration finds it."""
+    if iteration > 1:
+        return files.value(iteration - 1)
+    path = settings.value.path
+    return find_model(path) if path else files.policy(0)

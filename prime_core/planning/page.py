@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from prime_core.planning.adapters import adapter_parameters
 from prime_core.planning.case import StagePlan
@@ -12,6 +12,7 @@ from prime_core.planning.hardware import GIB, PROCESSORS, Assumptions
 from prime_core.planning.memory import PARTS
 from prime_core.planning.plan import Plan, checkpointing_choices
 from prime_core.planning.training_plans import STOPPABLE
+from prime_core.runtime.text import bytes_text, table
 from prime_core.settings.training import Training
 
 WIDTH = 96
@@ -183,27 +184,6 @@ def _problems(found: Plan) -> Iterator[str]:
     yield "CANNOT WORK"
     for problem in found.problems:
         yield from textwrap.wrap(problem, WIDTH, initial_indent="  - ", subsequent_indent="    ")
-
-
-def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
-    """Columns as wide as they must be; the first `left` of them flush left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield ("  " + "  ".join(_cells(row, widths, left))).rstrip()
-
-
-def _cells(row: Sequence[str], widths: Sequence[int], left: int) -> Iterable[str]:
-    for column, (text, width) in enumerate(zip(row, widths, strict=True)):
-        yield text.ljust(width) if column < left else text.rjust(width)
-
-
-def bytes_text(number: float) -> str:
-    """Bytes for readers: '519 B', '15.2 GB'."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} TB"
 
 
 def count_text(number: int) -> str:

@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from prime_core.report.drawing.plots import COLOURS, inline
@@ -23,6 +22,7 @@ from prime_core.report.tables.cost import stage_rows, total_row
 from prime_core.report.tables.data_table import data_rows, not_compared
 from prime_core.report.tables.evaluations import sampled_rows
 from prime_core.report.tables.missing import has_prm, has_values
+from prime_core.report.templating import page_environment
 from prime_core.report.tokens import Pair
 from prime_core.settings.run import Settings
 from prime_core.settings.section import Section
@@ -40,13 +40,7 @@ def render_page(
     reproduction: ReproductionSection,
 ) -> str:
     """HTML text of the page. svgs: figure name -> SVG file's text."""
-    environment = Environment(
-        loader=PackageLoader("prime_core.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("prime_core.report")
     environment.filters |= {
         "percent": percent,
         "duration": duration,

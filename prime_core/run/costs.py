@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from prime_core.run.atomic import write_json
 from prime_core.run.job_records import ControllerStart, SubmittedJob
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import read_json, write_json
+from prime_core.run.tables import read_json
 
 HOUR = 3600.0
 CONTROLLER, IDLE = "controller", "idle"  # what is no stage: the workflow's own job; between stages

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from prime_core.run.job_records import StageStop, record_stop, stage_stops
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.text import minutes
 
 DEADLINE = "PRIME_DEADLINE"
 BEGINNING = "PRIME_ALLOCATION_BEGAN"
@@ -89,13 +90,6 @@ def cut_seconds(files: RunFiles, stage: str) -> list[float]:
     """Seconds after which an allocation's end cut the stage off: it needs more than that."""
     stops = stage_stops(files)
     return [stop.seconds for stop in stops if stop.stage == stage and stop.seconds > 0]
-
-
-def minutes(seconds: float) -> str:
-    """A duration for people: "45 s", "31 min", "2.5 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _read(path: Path) -> float | None:

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prime_core.run.tables import read_json, write_json
+from prime_core.run.atomic import write_json
+from prime_core.run.tables import read_json
 from prime_core.settings.run import Settings
 
 PACKAGES = (

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prime_core.run.atomic import write_text
 from prime_core.run.branching import describe
 from prime_core.run.changes import refused_changes
 from prime_core.run.layout import RunFiles, unfinished_of
 from prime_core.run.prm_folders import scorers
 from prime_core.run.provenance import record_start
-from prime_core.run.tables import write_text
 from prime_core.runtime.run_lock import Lease
 from prime_core.runtime.run_lock import RunBusy as RunBusy
 from prime_core.settings.reading import SettingsError, dump_settings, load_settings

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from prime_core.run.tables import read_json, write_json
+from prime_core.run.atomic import write_json
+from prime_core.run.tables import read_json
 from prime_core.samplers.request import SamplerError
 from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
 

@@ -130,3 +130,14 @@ def _suggestion(location: tuple[str | int, ...]) -> str:
     near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.6)
     known = ", ".join(section.model_fields)
     return f"; did you mean '{near[0]}'?" if near else f"; expected one of: {known}"
+
+
+def parse_overrides(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """{"a.b": value} from texts "a.b=value"; values are read as YAML."""
+    parsed = {}
+    for text in overrides:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise SettingsError(f"override '{text}': expected KEY=VALUE")
+        parsed[key] = yaml.safe_load(value)
+    return parsed

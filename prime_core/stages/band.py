@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from prime_core.data.problems import DataError
+from prime_core.data.sources import difficulty_of
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import (
     DIFFICULTY,
@@ -24,9 +25,10 @@ from prime_core.run.tables import (
     stream_table,
     table_writer,
 )
-from prime_core.run.work import Metrics, finish, only_one, open_run
+from prime_core.run.work import finish, open_run
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.data import Difficulty
-from prime_core.stages.difficulty import difficulty_of
 
 
 def run(run_dir: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from prime_core.models import start_models
 from prime_core.models.load import link_model
+from prime_core.run.atomic import atomic_folder, atomic_path
 from prime_core.run.branching import (
     BranchError,
     Origin,
@@ -31,8 +32,10 @@ from prime_core.run.branching import (
     taken_tables,
 )
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import BATCH, atomic_folder, atomic_path, write_table
-from prime_core.run.work import finish, only_one, open_run, progress_bar
+from prime_core.run.tables import BATCH, write_table
+from prime_core.run.work import finish, open_run
+from prime_core.runtime.console import progress_bar
+from prime_core.runtime.locks import only_one
 from prime_core.settings.run import Settings
 from prime_core.storage.hub import incomplete_parts
 from prime_core.training.engine import TRAINING_STATE

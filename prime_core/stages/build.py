@@ -21,9 +21,10 @@ from prime_core.models.load import (
     load_tokenizer,
     save_model,
 )
+from prime_core.run.atomic import atomic_folder
 from prime_core.run.seeds import derive_seed
-from prime_core.run.tables import atomic_folder
-from prime_core.run.work import finish, only_one, open_run
+from prime_core.run.work import finish, open_run
+from prime_core.runtime.locks import only_one
 from prime_core.settings.run import Settings
 from prime_core.storage.gguf_files import is_gguf
 from prime_core.training.lora import check_targets

@@ -13,7 +13,8 @@ from prime_core.report.tables.collect import collect
 from prime_core.report.tables.missing import missing_parts
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import TableError
-from prime_core.run.work import only_one, say
+from prime_core.runtime.console import say
+from prime_core.runtime.locks import only_one
 
 
 def run(run_dir: Path) -> None:

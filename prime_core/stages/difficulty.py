@@ -12,19 +12,21 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.data.problems import DataError
+from prime_core.data.sources import difficulty_of
 from prime_core.run.layout import RunFiles
 from prime_core.run.schedule import shard_of
 from prime_core.run.tables import DIFFICULTY, PROMPTS, read_table, write_table
-from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.run.work import finish, open_run
+from prime_core.runtime.console import progress_bar
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
-from prime_core.stages.verify import refuse_broken, rules_of
 from prime_core.verifiers.pool import Row
-from prime_core.verifiers.resumable import judge_all
+from prime_core.verifiers.resumable import judge_all, refuse_broken, rules_of
 
 
 def run(run_dir: Path, shard: int) -> None:
@@ -57,13 +59,6 @@ def run(run_dir: Path, shard: int) -> None:
             f"accuracy {metrics['difficulty/accuracy']:.3f}, "
             f"{watch.seconds['timing_s/generate']:.1f} s",
         )
-
-
-def difficulty_of(settings: Settings) -> Difficulty:
-    """The settings of the trial. Raises DataError where there is none."""
-    if settings.data.difficulty is None:
-        raise DataError("data.difficulty is null: this run keeps its problems without a trial")
-    return settings.data.difficulty
 
 
 def _sample(

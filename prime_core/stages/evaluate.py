@@ -15,10 +15,14 @@ import pandas as pd
 from prime_core.evaluation.benchmark import benchmark_named, has_answers, judge, problems_of
 from prime_core.evaluation.figures import figures_of
 from prime_core.evaluation.from_origin import take_evaluation
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import scorers
-from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_json, write_table
-from prime_core.run.work import Stopwatch, only_one, open_run, place_of, progress_bar, say
+from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
+from prime_core.run.work import open_run, place_of
+from prime_core.runtime.console import progress_bar, say
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reference_of
-from prime_core.run.work import Stopwatch, finish, only_one, open_run, place_of
+from prime_core.run.work import finish, open_run, place_of
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
-from prime_core.stages.score import logprobs_under
 from prime_core.training.batch_advantages import batch_values, estimates
+from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.policy_update import Update
 from prime_core.training.step_checkpoint import Unfinished

@@ -26,7 +26,9 @@ from prime_core.data.text_matching import HeldOut
 from prime_core.models.load import load_tokenizer, prompt_lengths
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import DEMONSTRATIONS, DROPPED, PROMPTS, table_writer
-from prime_core.run.work import Metrics, finish, only_one, open_run
+from prime_core.run.work import finish, open_run
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
 
 Row = dict[str, Any]

@@ -14,18 +14,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reference_of
-from prime_core.run.seeds import derive_seed
-from prime_core.run.work import Stopwatch, finish, only_one, open_run, place_of
+from prime_core.run.work import finish, open_run, place_of
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
-from prime_core.stages.score import logprobs_under
-from prime_core.training.engine import continue_training
+from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
-from prime_core.training.lora import adapter_of
-from prime_core.training.prm_update import PrmSteps
+from prime_core.training.prm_update import Update
 from prime_core.training.step_checkpoint import Unfinished
 from prime_core.training.updates import minibatch_plan
 
@@ -78,42 +75,6 @@ def _plan(settings: Settings, batch: LearningBatch, iteration: int) -> list[list
     return minibatch_plan(
         num_rows, prm.mini_batch_size, prm.epochs, settings.seed, "prm", iteration
     )
-
-
-class Update(PrmSteps):
-    """The optimizer steps of one PRM update; figures also hold the pairs of dpo."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        files: RunFiles,
-        iteration: int,
-        batch: LearningBatch,
-        reference_logprobs: torch.Tensor,
-        state: Path | None,
-    ) -> None:
-        """From the PRM of the iteration before, or the training state of an earlier start."""
-        prm = settings.prm
-        trainer, tokenizer = continue_training(
-            files.prm(iteration - 1),
-            settings.model.dtype,
-            prm.optimizer,
-            settings.training,
-            state,
-            adapter_of(prm.lora, "prm", files.prm(0), settings.seed),
-        )
-        if state is None:
-            torch.manual_seed(derive_seed(settings.seed, "prm", iteration))
-        super().__init__(trainer, tokenizer, settings, prm, prm.micro_batch_size)
-        self.batch, self.reference_logprobs = batch, reference_logprobs
-
-    def compute_pairs(self) -> None:
-        """Opponents and weights from the PRM as it is before its first step."""
-        self.figures["pairs"] = self.pairs(self.batch, self.reference_logprobs)
-
-    def step(self, rows: list[int]) -> None:
-        """One optimizer step on these responses."""
-        self.learn(self.batch, self.reference_logprobs, rows, self.figures.get("pairs"))
 
 
 def _reference_logprobs(

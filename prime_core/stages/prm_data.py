@@ -14,16 +14,15 @@ from typing import Any
 
 from prime_core.data.labelled import read_responses
 from prime_core.data.reading import DataError
-from prime_core.models.load import load_tokenizer, prompt_tokens
 from prime_core.run.prm_folders import first_reference
 from prime_core.run.tables import LABELLED, write_table
-from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run, progress_bar
+from prime_core.run.work import finish, open_run
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.prm import Offline
-from prime_core.training.batches import Sequences
 from prime_core.training.distributed import rank, start_ranks
 from prime_core.training.implicit_rewards import logprobs_of
-
-NUM_QUOTED = 5
+from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenised
 
 
 def run(run_dir: Path) -> None:
@@ -68,25 +67,6 @@ def run(run_dir: Path) -> None:
             f"{100 * metrics['prm_data/outcome_mean']:.1f} % correct; {len(malformed)} malformed "
             f"and {len(rows) - len(fitting)} too long left out",
         )
-
-
-def tokenised(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Add prompt_tokens and response_tokens; EOS ends a response that was not cut."""
-    tokenizer = load_tokenizer(folder)
-    with progress_bar(len(rows), "response", "tokenising") as bar:
-        for row in rows:
-            answer = tokenizer(row["response"], add_special_tokens=False)["input_ids"]
-            end = [tokenizer.eos_token_id] if row["finished"] else []
-            row["prompt_tokens"] = prompt_tokens(tokenizer, row["prompt"])
-            row["response_tokens"] = [*answer, *end]
-            bar.update()
-
-
-def sequences_of(rows: list[dict[str, Any]]) -> Sequences:
-    """The tokens of rows that were tokenised."""
-    return Sequences(
-        [row["prompt_tokens"] for row in rows], [row["response_tokens"] for row in rows]
-    )
 
 
 def _fitting(rows: list[dict[str, Any]], folder: Path, offline: Offline) -> list[dict[str, Any]]:

@@ -22,10 +22,11 @@ from prime_core.models.start_models import source_of
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.seeds import derive_seed, generator
 from prime_core.run.tables import LABELLED, read_table
-from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
+from prime_core.run.work import finish, open_run
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.prm import Offline
 from prime_core.settings.run import Settings
-from prime_core.stages.sft import rate_at
 from prime_core.training.batches import group_minibatches, minibatches
 from prime_core.training.distributed import shared_folder
 from prime_core.training.engine import begin_training
@@ -33,6 +34,7 @@ from prime_core.training.learning_batch import batch_of
 from prime_core.training.lora import adapter_of
 from prime_core.training.prm_update import PrmSteps
 from prime_core.training.step_checkpoint import Unfinished
+from prime_core.training.updates import rate_at
 
 
 def run(run_dir: Path) -> None:

@@ -27,9 +27,11 @@ from prime_core.report.tables.collect import RunTables, collect
 from prime_core.report.tables.missing import missing_parts
 from prime_core.report.tensorboard import write_events
 from prime_core.report.tokens import example_pairs
+from prime_core.run.atomic import atomic_folder, atomic_path, write_text
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import TableError, atomic_folder, atomic_path, write_text
-from prime_core.run.work import only_one, progress_bar, say
+from prime_core.run.tables import TableError
+from prime_core.runtime.console import progress_bar, say
+from prime_core.runtime.locks import only_one
 from prime_core.settings.reading import load_yaml
 
 

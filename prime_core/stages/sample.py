@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.schedule import (
     first_round,
@@ -21,16 +22,11 @@ from prime_core.run.schedule import (
     shard_of,
 )
 from prime_core.run.selection import filter_groups, num_groups, read_carried, read_judged, rows_of
-from prime_core.run.tables import PROMPTS, ROLLOUTS, read_table, write_json, write_table
-from prime_core.run.work import (
-    Metrics,
-    Stopwatch,
-    finish,
-    only_one,
-    open_run,
-    place_of,
-    progress_bar,
-)
+from prime_core.run.tables import PROMPTS, ROLLOUTS, read_table, write_table
+from prime_core.run.work import finish, open_run, place_of
+from prime_core.runtime.console import progress_bar
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 
 

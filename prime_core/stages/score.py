@@ -16,17 +16,12 @@ from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reference_of, scoring_prm
 from prime_core.run.tables import REWARDS, write_table
-from prime_core.run.work import (
-    Metrics,
-    Stopwatch,
-    finish,
-    only_one,
-    open_run,
-    place_of,
-)
+from prime_core.run.work import finish, open_run, place_of
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.steps import step_ends
-from prime_core.training.implicit_rewards import logprobs_of
+from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch
 
 
@@ -73,13 +68,6 @@ def run(run_dir: Path, iteration: int) -> None:
             metrics,
             f"{place_of(iteration, settings)} score: {_line(metrics)}",
         )
-
-
-def logprobs_under(
-    folder: Path, batch: LearningBatch, settings: Settings, temperature: float = 1.0
-) -> list[list[float]]:
-    """Log-probabilities of the batch's responses under one model."""
-    return logprobs_of(folder, batch.sequences, settings, temperature)
 
 
 def _origin(settings: Settings) -> str:

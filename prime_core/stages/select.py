@@ -25,7 +25,9 @@ from prime_core.run.selection import (
     usable,
 )
 from prime_core.run.tables import BATCH, write_table
-from prime_core.run.work import Metrics, finish, only_one, open_run, place_of
+from prime_core.run.work import finish, open_run, place_of
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
 
 

@@ -23,10 +23,13 @@ from prime_core.models.load import (
     prompt_tokens,
 )
 from prime_core.models.start_models import link_prms
+from prime_core.run.atomic import atomic_folder
 from prime_core.run.layout import RunFiles
 from prime_core.run.seeds import derive_seed, generator
-from prime_core.run.tables import DEMONSTRATIONS, TableError, atomic_folder, read_table
-from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
+from prime_core.run.tables import DEMONSTRATIONS, TableError, read_table
+from prime_core.run.work import finish, open_run
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import gather, rank, shared_folder
@@ -35,7 +38,7 @@ from prime_core.training.lora import adapter_of
 from prime_core.training.passes import Passes, passes_of
 from prime_core.training.scoring import response_logprobs
 from prime_core.training.step_checkpoint import Unfinished
-from prime_core.training.updates import step_on
+from prime_core.training.updates import rate_at, step_on
 
 
 def run(run_dir: Path) -> None:
@@ -48,15 +51,6 @@ def run(run_dir: Path) -> None:
             with atomic_folder(files.policy(0)) as folder:
                 link_model(files.base_model, folder)
             _finish(settings, files, {}, "sft: left out, the start model is used as it is")
-
-
-def rate_at(step: int, num_steps: int, warmup_ratio: float) -> float:
-    """Factor on the peak rate: linear warm-up, then a half cosine down to 0."""
-    num_warmup = round(num_steps * warmup_ratio)
-    if step < num_warmup:
-        return (step + 1) / num_warmup
-    progress = (step - num_warmup) / max(num_steps - num_warmup, 1)
-    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def _finish(settings: Settings, files: RunFiles, metrics: Metrics, line: str) -> None:

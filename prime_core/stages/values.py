@@ -16,20 +16,15 @@ from prime_core.masked import masked_var, token_mean
 from prime_core.models.load import (
     ModelError,
     check_same_tokens,
-    find_model,
     load_tokenizer,
 )
+from prime_core.models.start_models import previous_value
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import VALUES, write_table
-from prime_core.run.work import (
-    Metrics,
-    Stopwatch,
-    finish,
-    only_one,
-    open_run,
-    place_of,
-    progress_bar,
-)
+from prime_core.run.work import finish, open_run, place_of
+from prime_core.runtime.console import progress_bar
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.learning_batch import LearningBatch, read_batch
 from prime_core.training.passes import passes_of
@@ -61,14 +56,6 @@ def run(run_dir: Path, iteration: int) -> None:
             f"{place_of(iteration, settings)} values: mean {metrics['critic/values_mean']:.3f}, "
             f"standard deviation {metrics['critic/values_std']:.3f}",
         )
-
-
-def previous_value(settings: Settings, files: RunFiles, iteration: int) -> Path:
-    """The value model as an iteration finds it."""
-    if iteration > 1:
-        return files.value(iteration - 1)
-    path = settings.value.path
-    return find_model(path) if path else files.policy(0)
 
 
 def _check_tokens(settings: Settings, files: RunFiles, folder: Path) -> None:

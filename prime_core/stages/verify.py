@@ -15,19 +15,12 @@ from pathlib import Path
 import pandas as pd
 
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
-from prime_core.run.work import Metrics, Stopwatch, finish, only_one, open_run
-from prime_core.settings.run import Settings
-from prime_core.tools.judge import judge_rows, judge_text
-from prime_core.verifiers import Rules
+from prime_core.run.work import finish, open_run
+from prime_core.runtime.locks import only_one
+from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.verifiers.pool import Row
-from prime_core.verifiers.resumable import columns, judge_all
+from prime_core.verifiers.resumable import columns, judge_all, refuse_broken, rules_of
 from prime_core.verifiers.verdict import Judgement, Verdict
-
-__all__ = ["VerifierBroken", "judge_rows", "judge_text", "rules_of", "run"]
-
-
-class VerifierBroken(ValueError):
-    """The verifier failed on more rows than the settings allow."""
 
 
 def run(run_dir: Path, iteration: int, shard: int) -> None:
@@ -52,12 +45,6 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         )
 
 
-def rules_of(settings: Settings) -> Rules:
-    """The settings that verdicts depend on."""
-    chosen = settings.verification
-    return Rules(chosen.timeout_seconds, chosen.no_box, chosen.sandbox, chosen.memory_mb)
-
-
 def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> list[Row]:
     """Rollouts with the ability and ground truth of their prompts."""
     truths = zip(prompts["ability"], prompts["ground_truth"], strict=True)
@@ -72,18 +59,6 @@ def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> list[R
         Row(known[prompt_id][0], text, known[prompt_id][1])
         for prompt_id, text in zip(rollouts["prompt_id"], rollouts["text"], strict=True)
     ]
-
-
-def refuse_broken(judgements: list[Judgement], settings: Settings, output: Path) -> None:
-    failed = [j for j in judgements if j.verdict is Verdict.no_verdict]
-    limit = settings.verification.max_no_verdict_share
-    if judgements and len(failed) / len(judgements) > limit:
-        reason, count = Counter(j.detail for j in failed).most_common(1)[0]
-        raise VerifierBroken(
-            f"{output}: the verifier failed on {len(failed)} of {len(judgements)} responses, more "
-            f"than verification.max_no_verdict_share {limit:g}; {count} times: {reason}. Nothing "
-            "is labelled; run again once the cause is mended, judged rows are kept"
-        )
 
 
 def _metrics(judgements: list[Judgement]) -> Metrics:

@@ -13,9 +13,10 @@ from typing import Any
 from prime_core.data.problems import DataError
 from prime_core.evaluation.statistics.paired import compare_paired
 from prime_core.report.tables.evaluations import problem_means
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import EVALUATION, read_json, read_table, write_json
-from prime_core.run.work import say
+from prime_core.run.tables import EVALUATION, read_json, read_table
+from prime_core.runtime.console import say
 
 
 def run(first: str, second: str, benchmark: str | None, out: Path | None) -> dict[str, Any]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from prime_core.run.state import RunState
-from prime_core.settings.reading import SettingsError, load_yaml, parse_settings
+from prime_core.settings.reading import load_yaml, parse_overrides, parse_settings
 from prime_core.settings.run import Settings
 
 
@@ -19,17 +16,6 @@ def run(config: Path, overrides: tuple[str, ...]) -> None:
     state = RunState(parse_settings(raw, str(config)))
     state.begin()
     print(f"configure: {state.files.config}")
-
-
-def parse_overrides(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """{"a.b": value} from texts "a.b=value"; values are read as YAML."""
-    parsed = {}
-    for text in overrides:
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise SettingsError(f"override '{text}': expected KEY=VALUE")
-        parsed[key] = yaml.safe_load(value)
-    return parsed
 
 
 def print_schema() -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from prime_core.data.columns import column_map
 from prime_core.data.problems import DataError
 from prime_core.data.responses import read_responses_to
 from prime_core.evaluation.benchmark import benchmark_named, has_answers, judge, problems_of
 from prime_core.evaluation.figures import figures_of
-from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_json, write_table
-from prime_core.run.work import open_run, say
-from prime_core.settings.reading import load_yaml, merged, parse_settings
+from prime_core.run.atomic import write_json
+from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
+from prime_core.run.work import open_run
+from prime_core.runtime.console import say
+from prime_core.settings.reading import load_yaml, merged, parse_overrides, parse_settings
 from prime_core.settings.run import Settings
-from prime_core.tools.configure import parse_overrides
 
 
 def run(
@@ -73,17 +75,6 @@ def settings_of(configs: tuple[Path, ...], overrides: tuple[str, ...]) -> Settin
     for path in configs:
         raw = merged(raw, load_yaml(path))
     return parse_settings(raw | parse_overrides(overrides), " + ".join(map(str, configs)))
-
-
-def column_map(texts: tuple[str, ...]) -> dict[str, str]:
-    """{"response": "code"} from ("response=code",). Raises DataError for another form."""
-    columns = {}
-    for text in texts:
-        ours, sign, theirs = text.partition("=")
-        if not (ours and sign and theirs):
-            raise DataError(f"--column {text}: expected OURS=THEIRS, such as response=solution")
-        columns[ours] = theirs
-    return columns
 
 
 def lines_of(figures: dict[str, Any]) -> list[str]:

@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prime_core.run.tables import TableError, atomic_path
+from prime_core.run.atomic import atomic_path
+from prime_core.run.tables import TableError
 from prime_core.verifiers import Rules
 from prime_core.verifiers.pool import Row, judge_row
 from prime_core.verifiers.resumable import columns, judge_all

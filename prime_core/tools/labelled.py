@@ -23,7 +23,8 @@ from prime_core.run.tables import (
     read_table,
     write_table,
 )
-from prime_core.run.work import open_run, progress_bar, say
+from prime_core.run.work import open_run
+from prime_core.runtime.console import progress_bar, say
 
 
 def run(run_dir: Path, iterations: range, out: Path) -> None:

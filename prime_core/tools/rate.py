@@ -21,11 +21,11 @@ from prime_core.data.reading import DataError
 from prime_core.models.load import check_same_tokens, load_tokenizer
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.tables import rated, write_table
-from prime_core.run.work import say
+from prime_core.runtime.console import say
 from prime_core.settings.reading import SettingsError, parse_settings
-from prime_core.stages.prm_data import NUM_QUOTED, sequences_of, tokenised
 from prime_core.steps import step_ends
 from prime_core.training.implicit_rewards import token_rewards
+from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenised
 
 Row = dict[str, Any]
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from prime_core.run.tables import atomic_folder
+from prime_core.run.atomic import atomic_folder
 
 
 def start_ranks() -> None:

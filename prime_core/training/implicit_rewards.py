@@ -12,9 +12,10 @@ import torch
 
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.models.load import load_model, load_tokenizer
-from prime_core.run.work import progress_bar
+from prime_core.runtime.console import progress_bar
 from prime_core.settings.run import Settings
 from prime_core.training.batches import Sequences
+from prime_core.training.learning_batch import LearningBatch
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import score
@@ -66,3 +67,10 @@ def _rewards_of_one(logprobs: list[float], reference: list[float], beta: float) 
     ours, theirs = torch.tensor([logprobs]), torch.tensor([reference])
     mask = torch.ones_like(ours, dtype=torch.bool)
     return implicit_reward(ours, theirs, mask, beta)[0].tolist()
+
+
+def logprobs_under(
+    folder: Path, batch: LearningBatch, settings: Settings, temperature: float = 1.0
+) -> list[list[float]]:
+    """Log-probabilities of the batch's responses under one model."""
+    return logprobs_of(folder, batch.sequences, settings, temperature)

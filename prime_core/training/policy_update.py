@@ -14,7 +14,7 @@ from prime_core.mismatch import Correction, correction
 from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_estimate
 from prime_core.run.layout import RunFiles
 from prime_core.run.seeds import derive_seed
-from prime_core.run.work import Metrics
+from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
 from prime_core.training.batch_advantages import Estimates
 from prime_core.training.distributed import gather

@@ -9,6 +9,7 @@ different passes, ranks and minibatches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +18,14 @@ from transformers import PreTrainedTokenizerBase
 
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.prm_loss import pair_terms, prm_cross_entropy, prm_dpo, prm_loss
+from prime_core.run.layout import RunFiles
+from prime_core.run.seeds import derive_seed
 from prime_core.settings.prm import PrmLoss
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import gather
-from prime_core.training.engine import Trainer
+from prime_core.training.engine import Trainer, continue_training
 from prime_core.training.learning_batch import LearningBatch
+from prime_core.training.lora import adapter_of
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import response_logprobs, score
 from prime_core.training.updates import step_on
@@ -102,3 +106,39 @@ class PrmSteps:
             return prm_cross_entropy(z, outcome)
         opponents, weights = (part[rows].to(z.device) for part in pairs)
         return weights * prm_dpo(z, opponents, outcome)
+
+
+class Update(PrmSteps):
+    """The optimizer steps of one PRM update; figures also hold the pairs of dpo."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        files: RunFiles,
+        iteration: int,
+        batch: LearningBatch,
+        reference_logprobs: torch.Tensor,
+        state: Path | None,
+    ) -> None:
+        """From the PRM of the iteration before, or the training state of an earlier start."""
+        prm = settings.prm
+        trainer, tokenizer = continue_training(
+            files.prm(iteration - 1),
+            settings.model.dtype,
+            prm.optimizer,
+            settings.training,
+            state,
+            adapter_of(prm.lora, "prm", files.prm(0), settings.seed),
+        )
+        if state is None:
+            torch.manual_seed(derive_seed(settings.seed, "prm", iteration))
+        super().__init__(trainer, tokenizer, settings, prm, prm.micro_batch_size)
+        self.batch, self.reference_logprobs = batch, reference_logprobs
+
+    def compute_pairs(self) -> None:
+        """Opponents and weights from the PRM as it is before its first step."""
+        self.figures["pairs"] = self.pairs(self.batch, self.reference_logprobs)
+
+    def step(self, rows: list[int]) -> None:
+        """One optimizer step on these responses."""
+        self.learn(self.batch, self.reference_logprobs, rows, self.figures.get("pairs"))

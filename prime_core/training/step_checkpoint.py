@@ -22,8 +22,9 @@ import torch
 
 from prime_core.run.input_digest import digest_of
 from prime_core.run.layout import unfinished_of
-from prime_core.run.work import Stopwatch, progress_bar
+from prime_core.runtime.console import progress_bar
 from prime_core.runtime.interruption import Interrupted, stop_requested, stopping_at_checkpoints
+from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import (
     gather,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -42,3 +43,12 @@ def step_on(
         return loss_of(indices or rows[:1], counted) * counted
 
     return trainer.step(passes.of_rank(rows, sequences), weighed)
+
+
+def rate_at(step: int, num_steps: int, warmup_ratio: float) -> float:
+    """Factor on the peak rate: linear warm-up, then a half cosine down to 0."""
+    num_warmup = round(num_steps * warmup_ratio)
+    if step < num_warmup:
+        return (step + 1) / num_warmup
+    progress = (step - num_warmup) / max(num_steps - num_warmup, 1)
+    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +19,9 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.run.work import progress_bar
+from prime_core.runtime.console import progress_bar
 from prime_core.runtime.interruption import Interrupted, ending_at_once
+from prime_core.settings.run import Settings
 from prime_core.verifiers import Rules, pool
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import Judgement, Verdict
@@ -156,3 +158,26 @@ def fingerprint(rows: list[Row], rules: Rules) -> str:
     for row in rows:
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
+
+
+class VerifierBroken(ValueError):
+    """The verifier failed on more rows than the settings allow."""
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The settings that verdicts depend on."""
+    chosen = settings.verification
+    return Rules(chosen.timeout_seconds, chosen.no_box, chosen.sandbox, chosen.memory_mb)
+
+
+def refuse_broken(judgements: list[Judgement], settings: Settings, output: Path) -> None:
+    """Raises VerifierBroken where more rows than verification.max_no_verdict_share have none."""
+    failed = [j for j in judgements if j.verdict is Verdict.no_verdict]
+    limit = settings.verification.max_no_verdict_share
+    if judgements and len(failed) / len(judgements) > limit:
+        reason, count = Counter(j.detail for j in failed).most_common(1)[0]
+        raise VerifierBroken(
+            f"{output}: the verifier failed on {len(failed)} of {len(judgements)} responses, more "
+            f"than verification.max_no_verdict_share {limit:g}; {count} times: {reason}. Nothing "
+            "is labelled; run again once the cause is mended, judged rows are kept"
+        )

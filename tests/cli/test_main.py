@@ -99,7 +99,7 @@ def test_an_error_of_ours_shows_its_traceback_and_a_sentence(monkeypatch):
     def broken(_run_dir):
         raise RuntimeError("a rank is lost")
 
-    monkeypatch.setattr("prime_core.cli.main.stage", lambda _name: SimpleNamespace(run=broken))
+    monkeypatch.setattr("prime_core.cli.stages.stage", lambda _name: SimpleNamespace(run=broken))
     done = CliRunner().invoke(main, ["build", "--run", "x"])
     assert done.exit_code == 1
     assert done.stderr.startswith("Traceback (most recent call last)")

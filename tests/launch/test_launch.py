@@ -15,9 +15,9 @@ from prime_core.launch.site.allocation import (
     load_allocation,
 )
 from prime_core.launch.site.site import Pool, Site
+from prime_core.run.atomic import write_json
 from prime_core.run.job_records import controller_name, slurm_name
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import write_json
 from prime_core.settings.reading import SettingsError
 from tests.support.fake_run import make_run
 from tests.support.shared_data import ROOT

@@ -16,8 +16,9 @@ from rocrate.rocrate import ROCrate
 
 from prime_core.cli.main import main
 from prime_core.report.crate.files import MAX_TABLE_BYTES, sort_files
+from prime_core.run.atomic import write_json, write_text
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import EVALUATION, TableError, write_json, write_table, write_text
+from prime_core.run.tables import EVALUATION, TableError, write_table
 from prime_core.stages import crate, report
 from tests.support.fake_run import make_run
 from tests.support.shared_data import ROOT

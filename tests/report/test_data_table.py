@@ -1,8 +1,8 @@
 """The report's table of data, from figures of the stages that prepare them."""
 
 from prime_core.report.tables.data_table import data_rows, not_compared, read_data_figures
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import write_json
 
 PREPARED = {
     "data/num_train": 5000,

@@ -5,8 +5,9 @@ import pytest
 
 from prime_core.report.tables.collect import collect
 from prime_core.report.tables.evaluations import paired_changes, sampled_rows
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import EVALUATION, read_json, write_json, write_table
+from prime_core.run.tables import EVALUATION, read_json, write_table
 from prime_core.stages import report
 from tests.support.fake_run import make_run
 

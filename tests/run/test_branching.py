@@ -10,6 +10,7 @@ from prime_core.launch.fetch import needs
 from prime_core.launch.status.progress import read_progress
 from prime_core.report.tables.collect import RunTables
 from prime_core.report.tables.cost import Cost
+from prime_core.run.atomic import write_json, write_text
 from prime_core.run.branching import (
     BranchError,
     describe,
@@ -23,7 +24,6 @@ from prime_core.run.branching import (
 from prime_core.run.changes import refused_changes
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunState
-from prime_core.run.tables import write_json, write_text
 from prime_core.run.targets import Targets
 from prime_core.settings.reading import SettingsError, dump_settings, parse_settings
 from prime_core.settings.run import Settings

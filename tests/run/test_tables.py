@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prime_core.run import tables
+from prime_core.run.atomic import atomic_folder, atomic_path, write_json, write_text
 from prime_core.run.tables import (
     BATCH,
     DEMONSTRATIONS,
@@ -20,13 +21,9 @@ from prime_core.run.tables import (
     REWARDS,
     ROLLOUTS,
     TableError,
-    atomic_folder,
-    atomic_path,
     read_json,
     read_table,
-    write_json,
     write_table,
-    write_text,
 )
 
 SCHEMAS = {
@@ -195,7 +192,7 @@ def test_a_full_disk_found_only_when_flushing_leaves_the_old_file(monkeypatch, t
     def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tables.os, "fsync", full)
+    monkeypatch.setattr("prime_core.run.atomic.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_json(path, {"a": 2})
     assert read_json(path) == {"a": 1}

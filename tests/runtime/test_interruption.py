@@ -34,8 +34,8 @@ from tests.support.processes import is_at_work
 WORKER = """
 import sys, time
 from pathlib import Path
-from prime_core import interruption
-from prime_core.run.tables import atomic_path
+from prime_core.runtime import interruption
+from prime_core.run.atomic import atomic_path
 interruption.listen(lambda: "warned" in sys.argv)
 {context}
     with atomic_path(Path(sys.argv[1])):

@@ -11,10 +11,11 @@ from prime_core.settings.reading import (
     dump_settings,
     expand_dotted,
     load_settings,
+    parse_overrides,
     parse_settings,
 )
 from prime_core.settings.run import Settings
-from prime_core.tools.configure import parse_overrides, schema_text
+from prime_core.tools.configure import schema_text
 from tests.support.shared_data import ROOT
 
 # Those of the folder of ablations are settings of many runs (tests/ablations/test_plan.py).

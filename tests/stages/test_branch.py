@@ -12,9 +12,10 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from prime_core.run.atomic import write_text
 from prime_core.run.branching import BranchError
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import BATCH, read_json, read_table, write_text
+from prime_core.run.tables import BATCH, read_json, read_table
 from prime_core.settings.reading import dump_settings
 from prime_core.stages import branch
 from tests.run.test_branching import SURPLUS, branch_of, origin_at

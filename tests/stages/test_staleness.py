@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from prime_core.run.atomic import write_text
 from prime_core.run.changes import refused_changes
 from prime_core.run.layout import RunFiles
 from prime_core.run.schedule import sampling_policy
@@ -18,7 +19,6 @@ from prime_core.run.tables import (
     read_json,
     read_table,
     write_table,
-    write_text,
 )
 from prime_core.settings.reading import dump_settings, parse_settings
 from prime_core.settings.rollout import Rollout

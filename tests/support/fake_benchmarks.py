@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from prime_core.evaluation.statistics.intervals import mean_interval
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import write_json
 
 # The row prime-592 with some of its figures moved: far above, far below, the same.
 MOVED = {

@@ -7,16 +7,9 @@ import numpy as np
 import yaml
 
 from prime_core.models.build import build_tokenizer
+from prime_core.run.atomic import write_json, write_text
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import (
-    BATCH,
-    OUTCOMES,
-    REWARDS,
-    read_json,
-    write_json,
-    write_table,
-    write_text,
-)
+from prime_core.run.tables import BATCH, OUTCOMES, REWARDS, read_json, write_table
 from prime_core.settings.reading import parse_settings
 
 NUM_PROMPTS, NUM_SAMPLES = 12, 4

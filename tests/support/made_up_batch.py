@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prime_core.run.atomic import write_text
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import BATCH, write_table, write_text
+from prime_core.run.tables import BATCH, write_table
 from prime_core.settings.reading import dump_settings, parse_settings
 from tests.support.tiny_model import ragged_sequences, save_tiny_model
 

@@ -7,8 +7,9 @@ from click.testing import CliRunner
 
 from prime_core.cli.main import main
 from prime_core.data.problems import DataError
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import EVALUATION, read_json, write_json, write_table
+from prime_core.run.tables import EVALUATION, read_json, write_table
 from prime_core.tools import compare
 
 

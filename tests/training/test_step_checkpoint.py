@@ -11,8 +11,8 @@ import torch
 
 from prime_core.run.input_digest import digest_of
 from prime_core.run.layout import unfinished_of
-from prime_core.run.work import Stopwatch
 from prime_core.runtime.interruption import Interrupted
+from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.reading import parse_settings
 from prime_core.training import step_checkpoint
 from prime_core.training.engine import TRAINING_STATE

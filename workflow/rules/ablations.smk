@@ -14,10 +14,10 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from prime_core.ablations.plan import Plan, parse_ablations
-from prime_core.settings.reading import SettingsError
 from prime_core.ablations.workflow import Workflow as AblationWorkflow
-from prime_core.runtime.run_lock import RunBusy
 from prime_core.run.state import find_own_commands, show_stages_only
+from prime_core.runtime.run_lock import RunBusy
+from prime_core.settings.reading import SettingsError
 
 find_own_commands()
 show_stages_only()

@@ -12,17 +12,17 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-from prime_core import prm_files
-from prime_core.settings.reading import SettingsError, parse_settings
 from prime_core.launch.accounting.budget import budget_refusal
+from prime_core.launch.site.site import load_site, site_file
+from prime_core.launch.site.stage_resources import load_stages, stage_resources
+from prime_core.launch.slurm.executor import adapt
 from prime_core.launch.slurm.orphans import StoppedWaiting, start_anew, wait_for_orphans
 from prime_core.launch.slurm.ranks import launcher
-from prime_core.launch.site.site import load_site, site_file
-from prime_core.launch.slurm.executor import adapt
-from prime_core.launch.site.stage_resources import load_stages, stage_resources
+from prime_core.run import prm_folders
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState, find_own_commands, show_stages_only
 from prime_core.run.targets import Targets
+from prime_core.settings.reading import SettingsError, parse_settings
 
 find_own_commands()
 show_stages_only()
@@ -109,12 +109,12 @@ def carried_groups(wildcards):
 
 def scoring_prm(wildcards):
     """The PRM that scores: before or after this iteration's update, or the first (frozen)."""
-    return str(prm_files.scoring_prm(SETTINGS, FILES, int(wildcards.iteration)))
+    return str(prm_folders.scoring_prm(SETTINGS, FILES, int(wildcards.iteration)))
 
 
 def reference(wildcards):
     """The model that implicit rewards are relative to."""
-    return str(prm_files.reference_of(SETTINGS, FILES, int(wildcards.iteration)))
+    return str(prm_folders.reference_of(SETTINGS, FILES, int(wildcards.iteration)))
 
 
 def rewards_before_update(wildcards):

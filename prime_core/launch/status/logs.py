@@ -15,9 +15,10 @@ from typing import BinaryIO
 
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.workflow_job import log_of
-from prime_core.launch.status.stage_logs import Stage, logs_of_stages, newest
+from prime_core.launch.status.stage_logs import logs_of_stages, newest
 from prime_core.run.job_records import SubmittedJob, controller_starts, submitted_jobs
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import Stage
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 

@@ -19,7 +19,7 @@ from prime_core.launch.status.status import (
     as_json,
     read_status,
 )
-from prime_core.run.deadline import minutes
+from prime_core.runtime.text import minutes
 
 WIDTH = 80
 _BAR = 30

@@ -7,23 +7,10 @@ logs/iterations/0012/verify-00.log, logs/evaluations/0012/validation.log.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from prime_core.run.layout import RunFiles
-
-
-@dataclass(frozen=True, order=True)
-class Stage:
-    """One piece of work; iteration 0: before the first; part: shard or benchmark, or ""."""
-
-    iteration: int
-    name: str
-    part: str
-
-    def __str__(self) -> str:
-        number = [str(self.iteration)] if self.iteration or self.name == "evaluate" else []
-        return " ".join([self.name, *number, *([self.part] if self.part else [])])
+from prime_core.run.stages import Stage
 
 
 def logs_of_stages(files: RunFiles) -> dict[Stage, Path]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from prime_core.launch.status.stage_logs import Stage
 from prime_core.run.deadline import STOPPABLE
+from prime_core.run.stages import Stage
 
 
 class StageProcess:

@@ -18,13 +18,7 @@ from prime_core.launch.slurm.commands import NoCluster, QueuedJob, SlurmError
 from prime_core.launch.slurm.workflow_job import log_of
 from prime_core.launch.status.holder import alive_holder
 from prime_core.launch.status.progress import Estimate, Progress, estimate, read_progress
-from prime_core.launch.status.stage_logs import (
-    Stage,
-    last_error,
-    last_line,
-    logs_of_stages,
-    unfinished,
-)
+from prime_core.launch.status.stage_logs import last_error, last_line, logs_of_stages, unfinished
 from prime_core.launch.status.stage_processes import running_stages
 from prime_core.run.job_records import (
     SubmittedJob,
@@ -34,6 +28,7 @@ from prime_core.run.job_records import (
     submitted_jobs,
 )
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import Stage
 
 # Slurm's accounting knows how jobs ended that squeue has forgotten; seconds (accounting.update).
 _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE = 60.0, 10.0, 300.0

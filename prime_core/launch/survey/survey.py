@@ -18,7 +18,7 @@ from prime_core.launch.site.stage_resources import load_stages
 from prime_core.launch.survey import cluster as slurm_cluster
 from prime_core.launch.survey.choice import Choice, Wanted, choose, duration
 from prime_core.launch.survey.cluster import Cluster, Partition
-from prime_core.run.tables import write_text
+from prime_core.run.atomic import write_text
 from prime_core.settings.reading import SettingsError
 
 STAGES_FILE = Path("cluster_profiles/stages.yaml")

@@ -19,9 +19,10 @@ from prime_core.report.crate.files import Packed, sort_files
 from prime_core.report.crate.people import add_people
 from prime_core.report.crate.readme import left_out_line, readme
 from prime_core.report.tables.collect import RunTables
+from prime_core.run.atomic import atomic_path
 from prime_core.run.layout import RunFiles
 from prime_core.run.provenance import code_commit
-from prime_core.run.tables import atomic_path, read_json
+from prime_core.run.tables import read_json
 from prime_core.runtime.repository import REPOSITORY
 
 PROFILES = {

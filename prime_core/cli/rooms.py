@@ -1,0 +1,40 @@
+"""Stages and tools are imported when they are called, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from types import ModuleType
+
+import click
+
+from prime_core.runtime import interruption
+
+
+def stage(name: str) -> ModuleType:
+    """The module of a stage, in a process that knows its rank and how it is told to stop."""
+    _prepare_process()
+    if "PRIME_DEADLINE" in os.environ:
+        _begin_in_time(name)
+    return import_module(f"prime_core.stages.{name}")
+
+
+def tool(name: str) -> ModuleType:
+    """The module of a command by hand; no allocation's end keeps it from beginning."""
+    _prepare_process()
+    return import_module(f"prime_core.tools.{name}")
+
+
+def _prepare_process() -> None:
+    interruption.listen(import_module("prime_core.launch.slurm.this_job").is_only_warned)
+    import_module("prime_core.launch.slurm.ranks").set_up_rank()
+
+
+def _begin_in_time(name: str) -> None:
+    """Leave a stage of the workflow for the next allocation where this one has too little time."""
+    given = click.get_current_context().params
+    if given.get("run_dir"):
+        shard, benchmark = given.get("shard"), given.get("benchmark")
+        part = benchmark or ("" if shard is None else f"{shard:02d}")
+        deadline = import_module("prime_core.run.deadline")
+        deadline.leave_if_too_late(given["run_dir"], name, given.get("iteration") or 0, part)

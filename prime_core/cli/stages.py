@@ -1,0 +1,216 @@
+"""Commands of `prime` that the rules call: one a stage, in the order of the workflow."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from prime_core.cli.rooms import stage, tool
+
+RUN = click.option(
+    "--run",
+    "run_dir",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the run, results/<run>, with its config.yaml.",
+)
+ITERATION = click.option(
+    "--iteration", required=True, type=click.IntRange(min=1), help="RL iteration, from 1 on."
+)
+SHARD = click.option(
+    "--shard",
+    required=True,
+    type=click.IntRange(min=0),
+    help="Part of the iteration's prompts, from 0 on; refill rounds go on counting.",
+)
+
+
+@click.command()
+@RUN
+def build(run_dir: Path) -> None:
+    """Link, fetch or build the model that the run starts from."""
+    stage("build").run(run_dir)
+
+
+@click.command()
+@RUN
+def prepare(run_dir: Path) -> None:
+    """Write the tables of problems and demonstrations."""
+    stage("prepare").run(run_dir)
+
+
+@click.command()
+@RUN
+def sft(run_dir: Path) -> None:
+    """Warm the model up on demonstrations; set up policy, reference and PRM."""
+    stage("sft").run(run_dir)
+
+
+@click.command()
+@RUN
+@SHARD
+def difficulty(run_dir: Path, shard: int) -> None:
+    """Let the start model try one shard of the training problems (data.difficulty)."""
+    stage("difficulty").run(run_dir, shard)
+
+
+@click.command()
+@RUN
+def band(run_dir: Path) -> None:
+    """Keep the training problems that are neither too easy nor too hard (data.difficulty)."""
+    stage("band").run(run_dir)
+
+
+@click.command()
+@RUN
+@ITERATION
+@SHARD
+def sample(run_dir: Path, iteration: int, shard: int) -> None:
+    """Draw responses for one shard of an iteration's prompts."""
+    stage("sample").run(run_dir, iteration, shard)
+
+
+@click.command()
+@click.option(
+    "--run",
+    "run_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the run, with --iteration and --shard.",
+)
+@click.option("--iteration", type=click.IntRange(min=1), help="RL iteration, from 1 on.")
+@click.option("--shard", type=click.IntRange(min=0), help="Part of the iteration's prompts.")
+@click.option("--text", help="Judge this one response, with --gold, and explain.")
+@click.option("--gold", multiple=True, help="Its right answer; several are each right.")
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Judge a JSON-lines file (response, ground_truth; or program, tests).",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Parquet file for the judged --rows.",
+)
+def verify(
+    run_dir: Path | None,
+    iteration: int | None,
+    shard: int | None,
+    text: str | None,
+    gold: tuple[str, ...],
+    rows: Path | None,
+    out: Path | None,
+) -> None:
+    """Judge a shard of responses, one answer by hand, or a file of rows; needs no GPU."""
+    if run_dir is not None and iteration is not None and shard is not None:
+        stage("verify").run(run_dir, iteration, shard)
+    elif text is not None and gold:
+        tool("judge").judge_text(text, gold[0] if len(gold) == 1 else json.dumps(gold))
+    elif rows is not None and out is not None:
+        tool("judge").judge_rows(rows, out)
+    else:
+        raise click.UsageError(
+            "expected --run, --iteration and --shard; or --text and --gold; or --rows and --out"
+        )
+
+
+@click.command()
+@RUN
+@ITERATION
+def select(run_dir: Path, iteration: int) -> None:
+    """Filter the judged groups into the batch that is trained on."""
+    stage("select").run(run_dir, iteration)
+
+
+@click.command()
+@RUN
+@ITERATION
+def score(run_dir: Path, iteration: int) -> None:
+    """Compute the implicit rewards of the batch's tokens."""
+    stage("score").run(run_dir, iteration)
+
+
+@click.command()
+@RUN
+@ITERATION
+def prm(run_dir: Path, iteration: int) -> None:
+    """Update the implicit process reward model on the batch."""
+    stage("prm").run(run_dir, iteration)
+
+
+@click.command()
+@RUN
+@ITERATION
+def values(run_dir: Path, iteration: int) -> None:
+    """Compute the values of the batch's states under the value model (PPO)."""
+    stage("values").run(run_dir, iteration)
+
+
+@click.command()
+@RUN
+@ITERATION
+def value(run_dir: Path, iteration: int) -> None:
+    """Update the value model on the batch (PPO)."""
+    stage("value").run(run_dir, iteration)
+
+
+@click.command()
+@RUN
+@ITERATION
+def policy(run_dir: Path, iteration: int) -> None:
+    """Compute advantages and update the policy on the batch."""
+    stage("policy").run(run_dir, iteration)
+
+
+@click.command()
+@RUN
+@click.option("--iteration", required=True, type=click.IntRange(min=0), help="0: the start model.")
+@click.option("--benchmark", required=True, help="A name under evaluation.benchmarks.")
+def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
+    """Evaluate the policy of an iteration on one benchmark."""
+    stage("evaluate").run(run_dir, iteration, benchmark)
+
+
+@click.command()
+@RUN
+def report(run_dir: Path) -> None:
+    """Write the report: HTML page, CSV tables, TensorBoard events, RO-Crate."""
+    import_module("prime_core.launch.accounting.accounts").refresh(run_dir)
+    stage("report").run(run_dir)
+
+
+@click.command()
+@RUN
+def crate(run_dir: Path) -> None:
+    """Pack settings, versions, figures and report as an RO-Crate (the report does it, too)."""
+    stage("crate").run(run_dir)
+
+
+@click.command()
+@RUN
+def branch(run_dir: Path) -> None:
+    """Take over what a run goes on from: an iteration of another (init_from)."""
+    stage("branch").run(run_dir)
+
+
+COMMANDS = (
+    build,
+    prepare,
+    sft,
+    difficulty,
+    band,
+    sample,
+    verify,
+    select,
+    score,
+    prm,
+    values,
+    value,
+    policy,
+    evaluate,
+    report,
+    crate,
+    branch,
+)

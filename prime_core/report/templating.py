@@ -1,0 +1,16 @@
+"""How pages are made of templates: everything escaped, an unknown name is an error."""
+
+from __future__ import annotations
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+
+def page_environment(*packages: str) -> Environment:
+    """Templates of these packages, the first that has one."""
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,112 @@
+"""The update of the value model on a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prime_core.masked import masked_sum
+from prime_core.models.load import load_tokenizer
+from prime_core.models.start_models import previous_value
+from prime_core.policy_loss import token_mean_loss
+from prime_core.run.layout import RunFiles
+from prime_core.run.seeds import derive_seed
+from prime_core.runtime.stopwatch import Metrics
+from prime_core.settings.run import Settings
+from prime_core.training.distributed import gather
+from prime_core.training.engine import Trainer
+from prime_core.training.learning_batch import LearningBatch
+from prime_core.training.passes import passes_of
+from prime_core.training.updates import step_on
+from prime_core.training.value_model import load_value_model, state_values
+from prime_core.value_loss import clipped_value_loss
+
+
+class Update:
+    """The optimizer steps of one update of the value model.
+
+    figures: each step's loss and gradient norm; sums of this rank's tokens.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        files: RunFiles,
+        iteration: int,
+        batch: LearningBatch,
+        values: Tensor,
+        returns: Tensor,
+        state: Path | None,
+    ) -> None:
+        """From the value model of the iteration before, or the state of an earlier start.
+
+        values, returns: [B, T], before the update.
+        """
+        start, value = previous_value(settings, files, iteration), settings.value
+        self.trainer = Trainer(
+            load_value_model(start, settings.model.dtype),
+            value.optimizer,
+            lambda _step: 1.0,
+            settings.training,
+        )
+        if state is not None or start == files.value(iteration - 1):
+            self.trainer.load_state(state or start)
+        if state is None:
+            torch.manual_seed(derive_seed(settings.seed, "value", iteration))
+        self.tokenizer = load_tokenizer(start)
+        self.batch, self.settings = batch, settings
+        self.values, self.returns = values, returns
+        self.passes = passes_of(
+            settings.training, value.micro_batch_size, self.tokenizer, self.trainer.packs
+        )
+        self.figures: dict[str, Any] = {"losses": [], "norms": [], "sums": {}}
+
+    def step(self, rows: list[int]) -> None:
+        """One optimizer step on these responses."""
+        num_tokens, total = int(self.batch.mask[rows].sum()), 0.0
+
+        def loss_of(indices: list[int], counted: bool) -> Tensor:
+            nonlocal total
+            loss = self._loss(indices, len(rows), num_tokens, counted)
+            total += float(loss.detach()) * counted
+            return loss
+
+        norm = step_on(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
+        self.figures["norms"].append(norm)
+        self.figures["losses"].append(sum(gather(total)))
+
+    def metrics(self) -> Metrics:
+        """Means over all tokens of all steps."""
+        sums, norms = gather(self.figures["sums"]), self.figures["norms"]
+        clipped, count = (sum(part[name] for part in sums) for name in ("clipped", "num_tokens"))
+        return {
+            "critic/vf_loss": sum(self.figures["losses"]) / len(norms),
+            "critic/vf_clip_fraction": clipped / count,
+            "critic/grad_norm": sum(norms) / len(norms),
+            "critic/num_steps": self.trainer.num_steps,
+            "critic/learning_rate": self.trainer.learning_rate,
+        }
+
+    def _loss(self, rows: list[int], num_sequences: int, num_tokens: int, counted: bool) -> Tensor:
+        batch = self.passes.batch(self.batch.sequences.take(rows))
+        values = state_values(self.trainer.engine, batch)
+        old_values, returns = (
+            numbers[rows, : values.shape[1]].to(values.device)
+            for numbers in (self.values, self.returns)
+        )
+        losses, clipped = clipped_value_loss(
+            values, old_values, returns, batch.mask, self.settings.value.cliprange_value
+        )
+        sums = self.figures["sums"]
+        for name, number in {"clipped": clipped, "num_tokens": batch.mask}.items():
+            sums[name] = sums.get(name, 0.0) + float(masked_sum(number, batch.mask)) * counted
+        return token_mean_loss(
+            losses,
+            batch.mask,
+            num_tokens=num_tokens,
+            num_sequences=num_sequences,
+            max_response_length=self.settings.rollout.max_response_length,
+        )

@@ -1,0 +1,52 @@
+"""`prime verify --text` and `--rows`: judging by hand."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from prime_core.run.tables import TableError
+from prime_core.tools import judge
+from prime_core.verifiers import VERIFIERS, pool
+
+
+def test_one_answer_is_judged_by_hand_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert judge.judge_text("\\boxed{0.5}", "\\frac12").outcome == 1.0
+    assert judge.judge_text("0.5", '["1", "\\\\frac12"]').outcome == 0.0
+    printed = capsys.readouterr().out
+    assert "equal as expressions" in printed
+    assert "in a \\boxed{} the whole text would be correct" in printed
+
+
+def test_any_file_of_rows_is_judged_and_keeps_its_columns(tmp_path: Path) -> None:
+    rows = [
+        {"id": 1, "response": "\\boxed{5}", "ground_truth": "5", "extra": {"a": [1]}},
+        {"id": 2, "response": "\\boxed{3.1}", "ground_truth": "3.14", "tolerance": 0.1},
+        {"id": 3, "response": None, "ground_truth": ["5", "6"], "extra": "text"},
+        {"id": 4, "response": "\\boxed{\ud800}", "ground_truth": "5"},
+    ]
+    source, output = tmp_path / "rows.jsonl", tmp_path / "judged.parquet"
+    source.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    judge.judge_rows(source, output)
+    table = pd.read_parquet(output)
+    assert list(table["outcome"]) == [1.0, 1.0, 0.0, 0.0]
+    assert list(table["id"]) == [1, 2, 3, 4]
+    assert json.loads(table["extra"][0]) == {"a": [1]}
+    assert list(table.columns[-4:]) == ["outcome", "verdict", "extracted", "seconds"]
+
+
+def test_a_file_of_other_rows_is_refused_by_line(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"response": "5", "ground_truth": "5"}\n{"response": "5"}\n')
+    with pytest.raises(TableError, match=r"rows\.jsonl:2.*ground_truth"):
+        judge.judge_rows(source, tmp_path / "out.parquet")
+
+
+def test_programs_go_to_the_verifier_of_programs() -> None:
+    values = {"program": "print(1)", "tests": {"inputs": [""], "outputs": ["1"]}}
+    row = judge._row(values, "here")
+    assert row.ability == "program"
+    assert row.ability in VERIFIERS
+    assert row.ability in pool.GRACE_SECONDS
+    assert json.loads(row.ground_truth) == values["tests"]
