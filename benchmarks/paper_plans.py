@@ -12,7 +12,7 @@ from pathlib import Path
 from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.hardware import GIB
 from prime_core.planning.plan import Plan, plan
-from prime_core.planning.training_plans import STOPPABLE
+from prime_core.run.stages import STOPPABLE
 from prime_core.runtime.text import bytes_text
 from prime_core.settings.reading import load_settings
 

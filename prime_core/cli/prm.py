@@ -1,4 +1,4 @@
-"""Commands of `prime` for process reward models: offline training, and use as scorers."""
+"""Commands of `prime` for process reward models: labelled responses, use as scorers."""
 
 from __future__ import annotations
 
@@ -6,25 +6,11 @@ from pathlib import Path
 
 import click
 
-from prime_core.cli.rooms import stage, tool
+from prime_core.cli.rooms import tool
 from prime_core.cli.stages import RUN
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 TABLE = click.Path(path_type=Path, dir_okay=False)
-
-
-@click.command("prm-data")
-@RUN
-def prm_data(run_dir: Path) -> None:
-    """Read labelled responses and their log-probabilities under the reference."""
-    stage("prm_data").run(run_dir)
-
-
-@click.command("prm-offline")
-@RUN
-def prm_offline(run_dir: Path) -> None:
-    """Train the run's first PRM on the labelled responses."""
-    stage("prm_offline").run(run_dir)
 
 
 @click.command()
@@ -83,9 +69,4 @@ def rate(**options: object) -> None:
     tool("rate").run(**options)
 
 
-COMMANDS = (
-    prm_data,
-    prm_offline,
-    labelled,
-    rate,
-)
+COMMANDS = (labelled, rate)

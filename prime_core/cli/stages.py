@@ -66,6 +66,27 @@ def band(run_dir: Path) -> None:
 
 @click.command()
 @RUN
+def branch(run_dir: Path) -> None:
+    """Take over what a run goes on from: an iteration of another (init_from)."""
+    stage("branch").run(run_dir)
+
+
+@click.command("prm-data")
+@RUN
+def prm_data(run_dir: Path) -> None:
+    """Read labelled responses and their log-probabilities under the reference."""
+    stage("prm_data").run(run_dir)
+
+
+@click.command("prm-offline")
+@RUN
+def prm_offline(run_dir: Path) -> None:
+    """Train the run's first PRM on the labelled responses."""
+    stage("prm_offline").run(run_dir)
+
+
+@click.command()
+@RUN
 @ITERATION
 @SHARD
 def sample(run_dir: Path, iteration: int, shard: int) -> None:
@@ -135,17 +156,17 @@ def score(run_dir: Path, iteration: int) -> None:
 @click.command()
 @RUN
 @ITERATION
-def prm(run_dir: Path, iteration: int) -> None:
-    """Update the implicit process reward model on the batch."""
-    stage("prm").run(run_dir, iteration)
+def values(run_dir: Path, iteration: int) -> None:
+    """Compute the values of the batch's states under the value model (PPO)."""
+    stage("values").run(run_dir, iteration)
 
 
 @click.command()
 @RUN
 @ITERATION
-def values(run_dir: Path, iteration: int) -> None:
-    """Compute the values of the batch's states under the value model (PPO)."""
-    stage("values").run(run_dir, iteration)
+def prm(run_dir: Path, iteration: int) -> None:
+    """Update the implicit process reward model on the batch."""
+    stage("prm").run(run_dir, iteration)
 
 
 @click.command()
@@ -188,29 +209,24 @@ def crate(run_dir: Path) -> None:
     stage("crate").run(run_dir)
 
 
-@click.command()
-@RUN
-def branch(run_dir: Path) -> None:
-    """Take over what a run goes on from: an iteration of another (init_from)."""
-    stage("branch").run(run_dir)
-
-
 COMMANDS = (
     build,
     prepare,
     sft,
     difficulty,
     band,
+    branch,
+    prm_data,
+    prm_offline,
     sample,
     verify,
     select,
     score,
-    prm,
     values,
+    prm,
     value,
     policy,
     evaluate,
     report,
     crate,
-    branch,
 )

@@ -15,6 +15,7 @@ from prime_core.planning.memory import Memory
 from prime_core.planning.seconds import Seconds
 from prime_core.planning.shapes import ModelShape
 from prime_core.planning.workload import Workload
+from prime_core.run.stages import STAGES
 from prime_core.settings.run import Settings
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
@@ -53,9 +54,9 @@ class Shapes:
 
     def of_stage(self, stage: str) -> ModelShape:
         """The model that a stage trains, or computes with."""
-        if stage in ("prm", "prm_offline"):
-            return self.prm
-        return self.value if stage in ("value", "values") else self.policy
+        kind = STAGES[stage]
+        shape: ModelShape = getattr(self, kind.trains or kind.section.partition(".")[0])
+        return shape
 
 
 @dataclass(frozen=True)

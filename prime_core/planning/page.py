@@ -11,7 +11,7 @@ from prime_core.planning.disk import Disk
 from prime_core.planning.hardware import GIB, PROCESSORS, Assumptions
 from prime_core.planning.memory import PARTS
 from prime_core.planning.plan import Plan, checkpointing_choices
-from prime_core.planning.training_plans import STOPPABLE
+from prime_core.run.stages import STOPPABLE
 from prime_core.runtime.text import bytes_text, table
 from prime_core.settings.training import Training
 

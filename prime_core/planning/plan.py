@@ -15,7 +15,8 @@ from prime_core.planning.disk import Disk, disk_of
 from prime_core.planning.memory import in_gib
 from prime_core.planning.refusals import refusals
 from prime_core.planning.stage_plans import stage_plans
-from prime_core.planning.training_plans import STOPPABLE, training_of
+from prime_core.planning.training_plans import training_of
+from prime_core.run.stages import STOPPABLE
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,8 @@ from prime_core.planning.case import Case, StagePlan
 from prime_core.planning.hardware import GIB
 from prime_core.planning.memory import cache_bytes
 from prime_core.planning.shapes import ModelShape
-from prime_core.planning.training_plans import FORWARD_ONLY, STOPPABLE, largest_pass
-
-_SAMPLING = ("sample", "evaluate", "difficulty")
-_SECTIONS = {  # of the settings, where a stage is not called like its own
-    "score": "prm",
-    "values": "value",
-    "prm_data": "prm.offline",
-    "prm_offline": "prm.offline",
-}
+from prime_core.planning.training_plans import largest_pass
+from prime_core.run.stages import STAGES
 
 
 def refusals(
@@ -30,7 +23,7 @@ def refusals(
     disk_tb: float | None,
 ) -> Iterator[str]:
     """All that is wrong, stage by stage, then of the run."""
-    yield from _impossible(case)
+    yield from _impossible(case, stages)
     for stage in stages.values():
         yield from _gpu_memory(case, stage)
         yield from _cache(case, stage)
@@ -50,7 +43,7 @@ def refusals(
         )
 
 
-def _impossible(case: Case) -> Iterator[str]:
+def _impossible(case: Case, stages: Mapping[str, StagePlan]) -> Iterator[str]:
     rollout, shape = case.settings.rollout, case.shape
     parallel = rollout.tensor_parallel_size
     if not _cuts(shape, parallel):
@@ -70,7 +63,7 @@ def _impossible(case: Case) -> Iterator[str]:
                 f"{key} {response} with data.max_prompt_length {prompt} exceeds the model's "
                 f"{shape.max_position} positions: lower one of them to {shape.max_position} in all"
             )
-    for stage in _SAMPLING if case.settings.data.difficulty else _SAMPLING[:2]:
+    for stage in (name for name, kind in STAGES.items() if kind.samples and name in stages):
         gpus = case.machines[stage].gpus_per_node
         if case.uses_vllm and parallel > max(gpus, 1):
             yield (
@@ -85,11 +78,11 @@ def _gpu_memory(case: Case, stage: StagePlan) -> Iterator[str]:
         return
     need = f"{stage.stage}: {stage.gpu_bytes / GIB:.1f} GiB a GPU, "
     need += f"{case.gpu.memory_gib:g} GiB are there"
-    if stage.stage in _SAMPLING:
+    if STAGES[stage.stage].samples:
         advice = "lower rollout.gpu_memory_utilization, or raise rollout.tensor_parallel_size"
         if not case.uses_vllm:
             advice = "lower rollout.sampler_batch_size, or set rollout.sampler to vllm"
-    elif stage.stage in FORWARD_ONLY:
+    elif STAGES[stage.stage].forward_only:
         smaller = _smaller_passes(case, stage.stage)
         advice = " or ".join([*smaller, "lower rollout.max_response_length"])
     else:
@@ -114,7 +107,7 @@ def _smaller_passes(case: Case, stage: str) -> Iterator[str]:
         if budget := case.settings.training.max_token_len_per_gpu:
             yield f"lower training.max_token_len_per_gpu {budget}"
         else:
-            yield f"lower {_SECTIONS.get(stage, stage)}.micro_batch_size {rows}"
+            yield f"lower {STAGES[stage].section}.micro_batch_size {rows}"
 
 
 def _memory_settings(case: Case) -> Iterator[str]:
@@ -127,7 +120,7 @@ def _memory_settings(case: Case) -> Iterator[str]:
 
 def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
     """vLLM takes what is left for its cache: too little, or nothing."""
-    if stage.stage not in _SAMPLING or not case.uses_vllm:
+    if not STAGES[stage.stage].samples or not case.uses_vllm:
         return
     parallel = case.settings.rollout.tensor_parallel_size
     longest = case.settings.data.max_prompt_length + _longest(case, stage.stage)
@@ -167,7 +160,7 @@ def _minutes(case: Case, stage: StagePlan) -> Iterator[str]:
     key = (
         f"set {stage.stage}.runtime to {_round_up(1.5 * needed, 10)} in the file of stage_resources"
     )
-    if stage.stage not in STOPPABLE:
+    if not STAGES[stage.stage].stops:
         cut = ", or cut it into more parts (rollout.num_shards)" if stage.stage == "sample" else ""
         yield f"{stage.stage}: about {needed:.0f} minutes, and the job asks for {asked}: {key}{cut}"
     elif stage.seconds.write > case.assumed.warning_s:

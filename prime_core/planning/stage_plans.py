@@ -21,6 +21,15 @@ from prime_core.planning.training_plans import (
     training_plan,
     values_plan,
 )
+from prime_core.run.stages import STAGES, stages_of_an_iteration
+
+# Of an iteration; training stages have a plan in common, selection takes neither long nor much.
+_PLANS = {
+    "sample": sample_plan,
+    "verify": verify_plan,
+    "score": score_plan,
+    "values": values_plan,
+}
 
 
 def stage_plans(case: Case) -> dict[str, StagePlan]:
@@ -42,15 +51,14 @@ def _once(case: Case) -> list[StagePlan]:
 
 
 def _each_iteration(case: Case) -> list[StagePlan]:
-    settings, update = case.settings, case.settings.prm.prm_update
-    if not settings.own_iterations:
+    if not case.settings.own_iterations:
         return []
-    plans = [sample_plan(case), verify_plan(case)]
-    plans += [score_plan(case)] if update != "none" else []
-    plans += [values_plan(case)] if settings.has_value_model else []
-    plans += [training_plan(case, "prm")] if update in ("after", "before") else []
-    plans += [training_plan(case, "value")] if settings.has_value_model else []
-    return [*plans, training_plan(case, "policy")]
+    names = stages_of_an_iteration(case.settings)
+    return [
+        training_plan(case, name) if STAGES[name].trains else _PLANS[name](case)
+        for name in names
+        if STAGES[name].trains or name in _PLANS
+    ]
 
 
 def _build(case: Case) -> StagePlan:

@@ -14,19 +14,15 @@ from prime_core.planning.hardware import GIB
 from prime_core.planning.memory import Training
 from prime_core.planning.seconds import Seconds, forward_flops, passes_seconds
 from prime_core.planning.shapes import ModelShape
+from prime_core.run.stages import STAGES
 from prime_core.settings.prm import Offline
-
-# They save a checkpoint when they are told to stop.
-STOPPABLE = ("sft", "prm_offline", "prm", "value", "policy")
-ONCE = ("sft", "prm_offline")
-FORWARD_ONLY = ("score", "values", "prm_data")
 
 
 def largest_pass(case: Case, stage: str) -> Pass:
     """The most tokens that one rank of a training stage, or of scoring, takes at a time."""
     settings = case.settings
     rows, prompt, response = _longest_rows(case, stage)
-    training, trains = settings.training, stage not in FORWARD_ONLY
+    training, trains = settings.training, not STAGES[stage].forward_only
     if training.max_token_len_per_gpu:
         rows = max(training.max_token_len_per_gpu // (prompt + response), 1)
     return Pass(
@@ -60,7 +56,7 @@ def training_plan(case: Case, stage: str) -> StagePlan:
     own = case.assumed.host_gib * GIB
     return StagePlan(
         stage=stage,
-        each="run" if stage in ONCE else "iteration",
+        each=STAGES[stage].each,
         jobs=1,
         machine=machine,
         gpu=case.with_reserve(memory.training_memory(shape, how)),
@@ -142,7 +138,7 @@ def _forward_plan(
     machine, model = case.machines[stage], model_bytes(shape, case.dtype_bytes)
     return StagePlan(
         stage=stage,
-        each="run" if stage == "prm_data" else "iteration",
+        each=STAGES[stage].each,
         jobs=1,
         machine=machine,
         gpu=case.with_reserve(memory.scoring_memory(shape, largest_pass(case, stage))),
@@ -160,15 +156,13 @@ def _longest_rows(case: Case, stage: str) -> tuple[int, int, int]:
     """Sequences of a pass where nothing else is said, and the longest prompt and response."""
     settings = case.settings
     prompt, response = settings.data.max_prompt_length, settings.rollout.max_response_length
-    if stage == "sft":  # demonstrations: all of it may be response
+    section = STAGES[stage].section
+    if section == "sft":  # demonstrations: all of it may be response
         return settings.sft.micro_batch_size, 0, settings.sft.max_length
-    if stage in ("prm_data", "prm_offline"):
+    if section == "prm.offline":
         offline = _offline(case)
         return offline.micro_batch_size, 0, offline.max_length
-    if stage in ("value", "values"):
-        return settings.value.micro_batch_size, prompt, response
-    section = settings.policy if stage == "policy" else settings.prm
-    return section.micro_batch_size, prompt, response
+    return getattr(settings, section).micro_batch_size, prompt, response
 
 
 def _prm_flops(case: Case, stage: str, one: float, train: int) -> float:
@@ -194,7 +188,7 @@ def _training_seconds(case: Case, stage: str, how: Training) -> Seconds:
     state = state_bytes(trained, case.dtype_bytes, how.zero_stage)
     whole = case.dtype_bytes * trained if how.zero_stage in (1, 2) else 0.0
     own = model + (state - whole) / how.num_ranks + whole  # what one rank handles
-    saved = 0.0 if stage in ONCE else state
+    saved = 0.0 if STAGES[stage].each == "run" else state
     compute = passes_seconds(
         training_flops(case, stage), max(how.num_ranks, 1), case.gpu, case.assumed
     )

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from prime_core.run.job_records import StageStop, record_stop, stage_stops
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import STAGES, Stage
 from prime_core.runtime.text import minutes
 
 DEADLINE = "PRIME_DEADLINE"
 BEGINNING = "PRIME_ALLOCATION_BEGAN"
 LEFT_FOR_LATER = 75  # EX_TEMPFAIL: nothing is wrong, the same command goes on later
-# Stages that save a checkpoint when they are told to stop: they may begin whenever there is time
-# to load, take some steps and save.
-STOPPABLE = ("sft", "prm_offline", "prm", "policy", "value")
+# Stages that save a checkpoint when they are told to stop may begin whenever there is time to load,
+# take some steps and save.
 SECONDS_TO_BE_WORTH_IT = 120.0
 # For a stage that has never run in this run.
 UNKNOWN_SECONDS = 60.0
@@ -49,7 +49,7 @@ def leave_if_too_late(
     needed, left = seconds_needed(files, stage), float(deadline) - now
     if needed <= left:
         return
-    name = " ".join([stage, *([str(iteration)] if iteration else []), *([part] if part else [])])
+    name = Stage(iteration, stage, part)
     whole = float(deadline) - float(os.environ.get(BEGINNING, "-inf"))
     if needed > whole and left > 0.9 * whole:
         raise TooLong(
@@ -71,13 +71,13 @@ def seconds_needed(files: RunFiles, stage: str) -> float:
     """How long a stage must be given, by its longest run in this run, those cut off included."""
     ran = [*finished_seconds(files, stage), *cut_seconds(files, stage)]
     expected = FACTOR * max(ran) if ran else UNKNOWN_SECONDS
-    return min(expected, SECONDS_TO_BE_WORTH_IT) if stage in STOPPABLE else expected
+    return min(expected, SECONDS_TO_BE_WORTH_IT) if STAGES[stage].stops else expected
 
 
 def finished_seconds(files: RunFiles, stage: str) -> list[float]:
     """Seconds of the stage's finished runs, from Snakemake's benchmark files."""
     root = files.root / "benchmarks"
-    if stage == "evaluate":
+    if STAGES[stage].each == "evaluation":
         found = list(root.glob("evaluations/*/*.tsv"))
     else:
         places = ("", "iterations/*/")

@@ -125,28 +125,27 @@ class RunFiles:
         """Values of the states of the batch's responses (PPO with a value model)."""
         return self.iteration(iteration) / "values.parquet"
 
-    def value(self, iteration: int) -> Path:
-        """Value model after an iteration, from 1 on (PPO with a value model)."""
-        return self.iteration(iteration) / "value"
+    def weights(self, model: str, iteration: int) -> Path:
+        """A model that the run trains (policy, prm, value) after an iteration; 0: the start."""
+        if iteration == 0:
+            return self.root / "models" / f"{model}-0000"
+        return self.iteration(iteration) / model
 
     def policy(self, iteration: int) -> Path:
         """Policy after an iteration; 0: the start."""
-        if iteration == 0:
-            return self.root / "models" / "policy-0000"
-        return self.iteration(iteration) / "policy"
+        return self.weights("policy", iteration)
 
     def prm(self, iteration: int) -> Path:
         """Process reward model after an iteration; 0: the start."""
-        return (
-            self.root / "models" / "prm-0000"
-            if iteration == 0
-            else self.iteration(iteration) / "prm"
-        )
+        return self.weights("prm", iteration)
 
-    def trained(self, iteration: int, stages: Iterable[str]) -> list[Path]:
-        """Weights after an iteration, of the models that these stages train."""
-        places = {"policy": self.policy, "prm": self.prm, "value": self.value}
-        return [places[stage](iteration) for stage in stages]
+    def value(self, iteration: int) -> Path:
+        """Value model after an iteration, from 1 on: it starts from the policy (PPO)."""
+        return self.weights("value", iteration)
+
+    def trained(self, iteration: int, models: Iterable[str]) -> list[Path]:
+        """Weights of these models after an iteration."""
+        return [self.weights(model, iteration) for model in models]
 
     def metrics(self, iteration: int, stage: str) -> Path:
         """Figures of one stage, flat numbers."""
@@ -197,5 +196,5 @@ class RunFiles:
 
 
 def unfinished_of(output: Path) -> Path:
-    """Where a stage that was stopped keeps what it has done of an output (stages/unfinished.py)."""
+    """Where a stage that was stopped keeps what it has done of an output (training/step_checkpoint.py)."""
     return output.with_name(f".{output.name}.unfinished")

@@ -1,8 +1,96 @@
-"""The stages of the graph."""
+"""What a stage is: one table, a row a stage, in the order of the graph.
+
+In: a stage's name, or a path below a run's logs. Out: how often it runs, in how many jobs and
+ranks, what it does with models; the file that stands when it has finished.
+
+To add a stage that trains a model in each iteration:
+
+1. a row in STAGES; with `like`, stages' tables that people wrote before it stay valid,
+2. the stage itself, prime_core/stages/<name>.py, and its command in prime_core/cli/stages.py,
+3. its rule in workflow/rules/learning.smk,
+4. when a run has it: `Settings.trained` in prime_core/settings/run.py, its settings in a file of
+   that folder, and `make schema`,
+5. its FLOPs in prime_core/planning/training_plans.py and its memory in `Shapes` (planning/case.py),
+6. its files in docs/files.md, a test in tests/stages/.
+
+What it writes is RunFiles.weights(model, iteration); status, deadlines, cleaning up, report and
+accounts follow from the row.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prime_core.run.layout import RunFiles
+from prime_core.settings.run import Settings
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """A row of STAGES.
+
+    each: what it runs once for; shards: it is cut into jobs that run side by side; ranks: a job
+    may have several; stops: it saves a checkpoint when it is told to stop; samples: it generates
+    responses; forward_only: it computes with models and trains none; trains: the model that it
+    trains; section: of the settings, with its micro batches; colour: its place in the report's
+    palette, None where the report has no figures of it; like: where a stages' table has no row of
+    this name, that stage's row holds.
+    """
+
+    each: Literal["run", "iteration", "evaluation"]
+    shards: bool = False
+    ranks: bool = False
+    stops: bool = False
+    samples: bool = False
+    forward_only: bool = False
+    trains: Literal["", "policy", "prm", "value"] = ""
+    section: str = ""
+    colour: int | None = None
+    like: str = ""
+
+
+def _training(each: Literal["run", "iteration"], **columns: object) -> StageKind:
+    return StageKind(each, ranks=True, stops=True, **columns)  # type: ignore[arg-type]
+
+
+STAGES = {
+    "build": StageKind("run"),
+    "prepare": StageKind("run"),
+    "sft": _training("run", trains="policy", section="sft"),
+    "difficulty": StageKind("run", shards=True, samples=True, like="sample"),
+    "band": StageKind("run", like="prepare"),
+    "branch": StageKind("run", like="prepare"),
+    "prm_data": StageKind(
+        "run", ranks=True, forward_only=True, section="prm.offline", like="prm_offline"
+    ),
+    "prm_offline": _training("run", trains="prm", section="prm.offline", like="prm"),
+    "sample": StageKind("iteration", shards=True, samples=True, colour=0),
+    "verify": StageKind("iteration", shards=True, colour=1),
+    "select": StageKind("iteration", colour=2),
+    "score": StageKind("iteration", forward_only=True, section="prm", colour=3),
+    "values": StageKind("iteration", forward_only=True, section="value", colour=7, like="score"),
+    "prm": _training("iteration", trains="prm", section="prm", colour=4),
+    "value": _training("iteration", trains="value", section="value", colour=8, like="prm"),
+    "policy": _training("iteration", trains="policy", section="policy", colour=5),
+    "evaluate": StageKind("evaluation", samples=True, colour=6),
+    "report": StageKind("run"),
+}
+STOPPABLE = tuple(name for name, kind in STAGES.items() if kind.stops)
+
+
+def stages_of_an_iteration(settings: Settings) -> list[str]:
+    """The stages that each iteration of a run has, in the order of the graph."""
+    absent = {"score"} if settings.prm.prm_update == "none" else set()
+    absent |= set() if settings.has_value_model else {"values"}
+    return [
+        name
+        for name, kind in STAGES.items()
+        if kind.each == "iteration"
+        and name not in absent
+        and (not kind.trains or name in settings.trained)
+    ]
 
 
 @dataclass(frozen=True, order=True)
@@ -16,3 +104,28 @@ class Stage:
     def __str__(self) -> str:
         number = [str(self.iteration)] if self.iteration or self.name == "evaluate" else []
         return " ".join([self.name, *number, *([self.part] if self.part else [])])
+
+
+def stage_of(path: Path) -> Stage:
+    """The stage that a file below logs/, benchmarks/ or metrics/ belongs to.
+
+    iterations/0003/sample-01.tsv -> sample 3 01; evaluations/0016/aime.json -> evaluate 16 aime;
+    sft.log -> sft.
+    """
+    iteration = next((int(part) for part in path.parts[:-1] if part.isdigit()), 0)
+    if path.parts[0] == "evaluations":
+        return Stage(iteration, "evaluate", path.stem)
+    name, _, part = path.stem.partition("-")
+    return Stage(iteration, name, part)
+
+
+def result_of(files: RunFiles, stage: Stage) -> Path:
+    """The file that stands when a stage has finished."""
+    if stage.name == "report":
+        return files.report
+    if stage.name == "evaluate":
+        return files.evaluation(stage.iteration, stage.part)
+    name = f"{stage.name}-{stage.part}" if stage.part else stage.name
+    if stage.iteration == 0:
+        return files.setup_metrics(name)
+    return files.metrics(stage.iteration, name)

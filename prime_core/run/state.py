@@ -19,6 +19,7 @@ from prime_core.run.changes import refused_changes
 from prime_core.run.layout import RunFiles, unfinished_of
 from prime_core.run.prm_folders import scorers
 from prime_core.run.provenance import record_start
+from prime_core.run.stages import STAGES, STOPPABLE, Stage, result_of
 from prime_core.runtime.run_lock import Lease
 from prime_core.runtime.run_lock import RunBusy as RunBusy
 from prime_core.settings.reading import SettingsError, dump_settings, load_settings
@@ -103,12 +104,12 @@ class RunState:
 
     def _made_in_steps(self) -> Iterator[tuple[Path, Path]]:
         """Output and figures of each stage that may be stopped inside."""
-        yield self.files.policy(0), self.files.setup_metrics("sft")
-        yield self.files.prm(0), self.files.setup_metrics("prm_offline")
-        for iteration in self.settings.own_iterations:
-            for stage in self.settings.trained:
-                (folder,) = self.files.trained(iteration, [stage])
-                yield folder, self.files.metrics(iteration, stage)
+        for name in STOPPABLE:
+            kind = STAGES[name]
+            iterations = [0] if kind.each == "run" else self.settings.own_iterations
+            for iteration in iterations:
+                result = result_of(self.files, Stage(iteration, name, ""))
+                yield self.files.weights(kind.trains, iteration), result
 
     def _can_evaluate(self, iteration: int, benchmark: str) -> bool:
         done = self.files.evaluation(iteration, benchmark).exists()

@@ -6,12 +6,7 @@ import pytest
 import yaml
 
 from prime_core.launch.site.site import Pool, Site
-from prime_core.launch.site.stage_resources import (
-    STAGES,
-    StageNeeds,
-    load_stages,
-    stage_resources,
-)
+from prime_core.launch.site.stage_resources import StageNeeds, load_stages, stage_resources
 from prime_core.settings.reading import SettingsError
 from tests.support.shared_data import ROOT
 
@@ -25,10 +20,6 @@ POLICY = StageNeeds(pool="gpu", gpus_per_node=1, mem_mb=8000, runtime=60)
 
 def resources(**changes):
     return stage_resources("policy", POLICY.model_copy(update=changes), SITE)
-
-
-def test_the_table_has_all_stages():
-    assert set(load_stages(TABLE)) == set(STAGES)
 
 
 def test_a_stage_goes_to_the_partition_of_its_pool():
@@ -95,3 +86,15 @@ def test_a_missing_stage_and_a_missing_file_are_refused(tmp_path: Path):
     path.write_text("policy: {pool: gpu, mem_mb: 1, runtime: 1}\n")
     with pytest.raises(SettingsError, match="the stage 'build' is missing"):
         load_stages(path)
+
+
+def test_a_table_older_than_a_stage_gives_it_the_row_of_the_one_that_it_is_like(tmp_path: Path):
+    old = ("build", "prepare", "sft", "sample", "verify", "select", "score", "prm", "policy")
+    table = yaml.safe_load(TABLE.read_text())
+    path = tmp_path / "stages.yaml"
+    path.write_text(yaml.safe_dump({name: table[name] for name in (*old, "evaluate", "report")}))
+    found = load_stages(path)
+    assert set(found) == set(load_stages(TABLE))
+    assert found["value"] == found["prm_data"] == found["prm"]  # prm_data is like prm_offline
+    assert found["values"] == found["score"]
+    assert found["difficulty"] == found["sample"]

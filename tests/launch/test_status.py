@@ -15,11 +15,11 @@ import pytest
 from prime_core.launch.status.logs import NoLog, find_log
 from prime_core.launch.status.page import WIDTH, page
 from prime_core.launch.status.progress import Progress, estimate, quartiles, read_progress
-from prime_core.launch.status.stage_logs import last_error, logs_of_stages, result_of, stage_of
+from prime_core.launch.status.stage_logs import last_error, logs_of_stages
 from prime_core.launch.status.status import NoRun, read_status
 from prime_core.run.job_records import SubmittedJob, record_job
 from prime_core.run.layout import RunFiles
-from prime_core.run.stages import Stage
+from prime_core.run.stages import Stage, result_of, stage_of
 from prime_core.runtime.run_lock import Holder
 from tests.support.fake_run import make_run
 

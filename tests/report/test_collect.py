@@ -9,8 +9,9 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from prime_core.report.tables.collect import combine_shards
-from prime_core.report.tables.seconds import job_of, stage_seconds
+from prime_core.report.tables.seconds import stage_seconds
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import Stage, stage_of
 from prime_core.run.tables import read_json
 from prime_core.stages import report
 from tests.support.fake_run import make_run, write_benchmark
@@ -99,4 +100,4 @@ def test_seconds_are_added_over_shards_and_startup_is_what_the_stage_did_not_cou
     ],
 )
 def test_a_files_place_names_its_job(path, job):
-    assert job_of(Path(path)) == job
+    assert stage_of(Path(path)) == Stage(*job)

@@ -16,8 +16,8 @@ from prime_core.models.load import ModelError, load_tokenizer
 from prime_core.models.start_models import link_prms
 from prime_core.prm_loss import opponent_reward
 from prime_core.run.changes import refused_changes
-from prime_core.run.deadline import STOPPABLE
 from prime_core.run.layout import RunFiles, unfinished_of
+from prime_core.run.stages import STOPPABLE
 from prime_core.run.tables import LABELLED, read_json, read_table
 from prime_core.runtime.interruption import Interrupted
 from prime_core.settings.reading import SettingsError, load_settings, parse_settings

@@ -7,22 +7,15 @@ sbatch; the local one counts processors and GPUs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from prime_core.launch.site.site import Pool, Site
+from prime_core.run.stages import STAGES
 from prime_core.settings.reading import SettingsError, checked, load_yaml
-
-STAGES = (
-    *("build", "prepare", "sft", "sample", "verify", "select", "score", "prm", "policy"),
-    *("evaluate", "report", "branch", "prm_data", "prm_offline", "values", "value"),
-    *("difficulty", "band"),
-)
-# Those that may have several ranks.
-TRAINING = ("sft", "prm", "policy", "prm_data", "prm_offline", "value")
 
 
 class StageNeeds(BaseModel):
@@ -44,15 +37,9 @@ def load_stages(path: Path) -> dict[str, StageNeeds]:
     if not path.is_file():
         raise SettingsError(f"{path}: no such file (stage_resources)")
     table = checked(dict[str, StageNeeds], load_yaml(path), str(path))
-    for name in STAGES:
-        if name not in table:
-            raise SettingsError(
-                f"{path}: the stage '{name}' is missing; cluster_profiles/stages.yaml has a row "
-                "to begin with"
-            )
     for name, needs in table.items():
         _check(path, name, needs)
-    return table
+    return {name: _row(path, table, name) for name in STAGES}
 
 
 def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]:
@@ -73,7 +60,7 @@ def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]
         resources.pop("gpu_model", None)
     else:
         resources["gpu"] = gpus * needs.nodes
-    if stage in TRAINING:
+    if STAGES[stage].ranks:
         resources |= _ranks(needs, gpus, pool)
     return resources
 
@@ -103,12 +90,25 @@ def _ranks(needs: StageNeeds, gpus: int, pool: Pool) -> dict[str, Any]:
     return resources
 
 
+def _row(path: Path, table: Mapping[str, StageNeeds], name: str) -> StageNeeds:
+    """A stage's own row, else that of the stage that it is like: the table may be older than it."""
+    if name in table:
+        return table[name]
+    if not STAGES[name].like:
+        raise SettingsError(
+            f"{path}: the stage '{name}' is missing; cluster_profiles/stages.yaml has a row to "
+            "begin with"
+        )
+    return _row(path, table, STAGES[name].like)
+
+
 def _check(path: Path, name: str, needs: StageNeeds) -> None:
     if name not in STAGES:
         raise SettingsError(f"{path}: {name}: no such stage; there are {', '.join(STAGES)}")
     several = needs.nodes > 1 or (needs.tasks_per_node or 1) > 1
-    if several and name not in TRAINING:
+    if several and not STAGES[name].ranks:
+        with_ranks = ", ".join(name for name, kind in STAGES.items() if kind.ranks)
         raise SettingsError(
-            f"{path}: {name}: only {', '.join(TRAINING)} have several ranks; cut it into shards "
+            f"{path}: {name}: only {with_ranks} have several ranks; cut it into shards "
             "(rollout.num_shards) instead"
         )

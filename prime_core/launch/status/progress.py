@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import STAGES, Stage, result_of, stages_of_an_iteration
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
 
@@ -111,19 +112,12 @@ def _current(files: RunFiles, settings: Settings, iteration: int) -> dict[str, s
     """Stages of the iteration at work, in order: how much of each is done."""
     rounds = 1 + settings.rollout.refill_rounds
     shards = range(files.num_shards(iteration, settings.rollout.num_shards) * rounds)
-    paths = {
-        "sample": [files.rollouts(iteration, shard) for shard in shards],
-        "verify": [files.outcomes(iteration, shard) for shard in shards],
-        "select": [files.batch(iteration)],
-        "score": [files.rewards(iteration)] if settings.prm.prm_update != "none" else [],
-        "values": [files.values(iteration)] if settings.has_value_model else [],
-        **{path.stem: [path] for path in reversed(_results(files, settings, iteration))},
-    }
-    return {
-        stage: f"{sum(path.exists() for path in wanted)}/{len(wanted)}"
-        for stage, wanted in paths.items()
-        if wanted
-    }
+    current = {}
+    for name in stages_of_an_iteration(settings):
+        parts = [f"{shard:02d}" for shard in shards] if STAGES[name].shards else [""]
+        results = [result_of(files, Stage(iteration, name, part)) for part in parts]
+        current[name] = f"{sum(path.exists() for path in results)}/{len(results)}"
+    return current
 
 
 def _accuracies(files: RunFiles, settings: Settings, done: int) -> list[Figure]:

@@ -10,34 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prime_core.run.layout import RunFiles
-from prime_core.run.stages import Stage
+from prime_core.run.stages import Stage, result_of, stage_of
 
 
 def logs_of_stages(files: RunFiles) -> dict[Stage, Path]:
     """The log of every stage that has begun."""
     root = files.root / "logs"
     return {stage_of(path.relative_to(root)): path for path in sorted(root.rglob("*.log"))}
-
-
-def stage_of(path: Path) -> Stage:
-    """The stage that a file below logs/ or benchmarks/ belongs to."""
-    iteration = next((int(part) for part in path.parts[:-1] if part.isdigit()), 0)
-    if path.parts[0] == "evaluations":
-        return Stage(iteration, "evaluate", path.stem)
-    name, _, part = path.stem.partition("-")
-    return Stage(iteration, name, part)
-
-
-def result_of(files: RunFiles, stage: Stage) -> Path:
-    """The file that stands when a stage has finished."""
-    if stage.name == "report":
-        return files.report
-    if stage.name == "evaluate":
-        return files.evaluation(stage.iteration, stage.part)
-    name = f"{stage.name}-{stage.part}" if stage.part else stage.name
-    if stage.iteration == 0:
-        return files.setup_metrics(name)
-    return files.metrics(stage.iteration, name)
 
 
 def unfinished(files: RunFiles, logs: dict[Stage, Path]) -> list[Stage]:

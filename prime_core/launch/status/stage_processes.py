@@ -14,8 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from prime_core.run.deadline import STOPPABLE
-from prime_core.run.stages import Stage
+from prime_core.run.stages import STOPPABLE, Stage
 
 
 class StageProcess:

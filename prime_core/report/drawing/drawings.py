@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from prime_core.report.drawing.plots import MUTED, SERIES, iteration_axis, legend_above, value_axis
-from prime_core.report.tables.collect import ITERATION_STAGES, RunTables
+from prime_core.report.tables.collect import RunTables
+from prime_core.run.stages import STAGES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,6 +156,5 @@ def _stack(axes: Axes, columns: Mapping[str, tuple[pd.Series, str]]) -> None:
 
 
 def stage_colours() -> dict[str, str]:
-    """Colour of each stage of an iteration."""
-    names = [*ITERATION_STAGES[:6], "evaluate", *ITERATION_STAGES[6:]]
-    return dict(zip(names, SERIES, strict=True))
+    """Colour of each stage of an iteration, and of evaluations."""
+    return {name: SERIES[kind.colour] for name, kind in STAGES.items() if kind.colour is not None}

@@ -23,9 +23,10 @@ from prime_core.report.tables.data_table import read_data_figures
 from prime_core.report.tables.evaluations import paired_changes
 from prime_core.report.tables.seconds import stage_seconds
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import STAGES
 from prime_core.run.tables import OUTCOMES, TableError, read_json, read_table
 
-ITERATION_STAGES = ("sample", "verify", "select", "score", "prm", "policy", "values", "value")
+ITERATION_STAGES = tuple(name for name, kind in STAGES.items() if kind.each == "iteration")
 EVALUATION_COLUMNS = (
     "iteration",
     "benchmark",
