@@ -1,6 +1,7 @@
 """How the code stands: rooms import one way, files and functions are short, versions agree."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -166,6 +167,20 @@ def test_files_and_functions_are_short(file):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or 0) - node.lineno + 1
             assert lines <= LINES_OF_A_FUNCTION, f"{node.name}: {lines} lines"
+
+
+def test_every_decision_is_in_the_contents_and_every_link_to_one_leads_to_it():
+    text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    anchors = re.findall(r'<a id="([\w-]+)"></a>', text)
+    assert len(set(anchors)) == len(anchors)
+    assert re.findall(r"^  - \[.*\]\(#([\w-]+)\)$", text, re.MULTILINE) == anchors
+    paragraphs = text[text.index("\n## The house") :].split("\n\n")
+    assert all(part.strip().startswith(("<a id=", "##", "|", "-")) for part in paragraphs)
+    folders = ("prime_core", "workflow", "docs", "tests", "benchmarks", "configs")
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*")):
+        if path.suffix in (".py", ".smk", ".md", ".yaml"):
+            links = re.findall(r"decisions\.md#([\w-]+)", path.read_text(encoding="utf-8"))
+            assert set(links) <= set(anchors), path
 
 
 def test_the_functions_of_the_rules_stay_under_150_lines():
