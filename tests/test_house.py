@@ -15,6 +15,7 @@ from tests.support.shared_data import ROOT
 
 CORE = ROOT / "prime_core"
 FILES = sorted(CORE.rglob("*.py"))
+DOCS = ROOT / "docs"
 # The top of the package: `import prime_core` is the mathematics.
 MATHEMATICS = {
     "advantage",
@@ -181,6 +182,27 @@ def test_every_decision_is_in_the_contents_and_every_link_to_one_leads_to_it():
         if path.suffix in (".py", ".smk", ".md", ".yaml"):
             links = re.findall(r"decisions\.md#([\w-]+)", path.read_text(encoding="utf-8"))
             assert set(links) <= set(anchors), path
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in DOCS.glob("*.md"))])
+def test_links_between_documents_lead_to_files_and_headings(page):
+    path = ROOT / page if page == "README.md" else DOCS / page
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        file, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = (path.parent / file) if file else path
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors_of(target), link
+
+
+def anchors_of(page: Path) -> set[str]:
+    """What a link may name in a Markdown file: headings, as they are shown, and anchors."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    shown = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return shown | set(re.findall(r'<a id="([\w-]+)"></a>', text))
 
 
 def test_the_functions_of_the_rules_stay_under_150_lines():

@@ -196,5 +196,5 @@ class RunFiles:
 
 
 def unfinished_of(output: Path) -> Path:
-    """Where a stage that was stopped keeps what it has done of an output (training/step_checkpoint.py)."""
+    """Where a stage that was stopped keeps what it has done (training/step_checkpoint.py)."""
     return output.with_name(f".{output.name}.unfinished")
