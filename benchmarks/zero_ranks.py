@@ -134,7 +134,7 @@ def work(folder: Path, parts: list[Part], learning_rate: float) -> None:
             if distributed.rank() == 0:
                 torch.save(exact, place.with_suffix(".pt"))
                 print(DONE, part.name, file=sys.stderr, flush=True)
-    distributed.stop_ranks()
+    torch.distributed.destroy_process_group()
 
 
 def exact_weights(trainer: Trainer) -> dict[str, Tensor]:

@@ -41,18 +41,6 @@ def leave_one_out(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Floa
     return (group_sum(values, group) - at_least_float32(values)) / (sizes_of_two(group) - 1)
 
 
-def outcome_advantage_rloo(
-    outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
-) -> Float[Tensor, " B"]:
-    """Outcome less the mean outcome of the other responses to the same prompt.
-
-        A_i = r_i - (sum_{j != i} r_j) / (K - 1)
-
-    Raises ValueError for a group of one.
-    """
-    return at_least_float32(outcome) - leave_one_out(outcome, group)
-
-
 def rloo(
     rewards: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],

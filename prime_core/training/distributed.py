@@ -38,12 +38,6 @@ def start_ranks() -> None:
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
 
 
-def stop_ranks() -> None:
-    """Leave the process group."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def rank() -> int:
     """This process's number among the ranks; 0 without a process group."""
     return dist.get_rank() if dist.is_initialized() else 0

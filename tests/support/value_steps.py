@@ -111,7 +111,7 @@ def main(folder: Path) -> None:
     distributed.start_ranks()
     for stage in range(4):
         take_steps(folder / "start", folder / f"steps-{stage}", stage)
-    distributed.stop_ranks()
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
