@@ -112,7 +112,7 @@ def _with_progress(found: Iterable[T], place: str, split: str) -> Iterator[T]:
             bar.update()
 
 
-def difficulty_of(settings: Settings) -> Difficulty:
+def difficulty_settings(settings: Settings) -> Difficulty:
     """The settings of the trial. Raises DataError where there is none."""
     if settings.data.difficulty is None:
         raise DataError("data.difficulty is null: this run keeps its problems without a trial")

@@ -19,7 +19,7 @@ from prime_core.evaluation.statistics.voting import best_of, group_answers, majo
 Figures = dict[str, Any]
 
 
-def figures_of(rows: list[dict[str, Any]], n_samples: int, has_answers: bool) -> Figures:
+def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: bool) -> Figures:
     """All figures of n_samples responses to each problem.
 
     has_answers: responses end in answers that may be equal (mathematics), and so can be voted on.

@@ -12,7 +12,7 @@ from prime_core.run.atomic import atomic_path, write_json
 from prime_core.run.branching import evaluated_by_origin
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
-from prime_core.run.work import place_of
+from prime_core.run.work import progress_label
 from prime_core.runtime.console import say
 from prime_core.settings.run import Settings
 
@@ -28,7 +28,7 @@ def take_evaluation(settings: Settings, files: RunFiles, iteration: int, benchma
         shutil.copyfile(theirs.with_suffix(".parquet"), temporary)
     write_json(place, figures)
     say(
-        f"{place_of(iteration, settings)} evaluate {benchmark}: "
+        f"{progress_label(iteration, settings)} evaluate {benchmark}: "
         f"accuracy {figures['accuracy']:.3f}, taken over from {theirs}"
     )
     return True

@@ -46,7 +46,7 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
     Raises ModelError naming the path.
     """
     try:
-        with node_cache.nearest(path) as place:
+        with node_cache.cached_copy(path) as place:
             AutoConfig.from_pretrained(place)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 place, dtype=getattr(torch, dtype), output_loading_info=True

@@ -16,18 +16,18 @@ from prime_core.models.load import (
 )
 from prime_core.run.atomic import atomic_folder
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import linked_prms
+from prime_core.run.prm_folders import linked_prm_folders
 from prime_core.settings.run import Settings
 
 
-def link_prms(settings: Settings, files: RunFiles) -> None:
+def link_start_prms(settings: Settings, files: RunFiles) -> None:
     """Link them all, as the settings name them; a branch does it as a run of its own."""
-    for place in linked_prms(settings, files):
+    for place in linked_prm_folders(settings, files):
         with atomic_folder(place) as folder:
-            link_model(source_of(place, settings, files), folder)
+            link_model(start_prm_source(place, settings, files), folder)
 
 
-def source_of(place: Path, settings: Settings, files: RunFiles) -> Path:
+def start_prm_source(place: Path, settings: Settings, files: RunFiles) -> Path:
     """What models/prm-0000 or models/prm-reference is linked to, or trained from.
 
     Raises ModelError naming the setting where its tokens are not the policy's.
@@ -51,7 +51,7 @@ def source_of(place: Path, settings: Settings, files: RunFiles) -> Path:
     return folder
 
 
-def previous_value(settings: Settings, files: RunFiles, iteration: int) -> Path:
+def previous_value_folder(settings: Settings, files: RunFiles, iteration: int) -> Path:
     """The value model as an iteration finds it."""
     if iteration > 1:
         return files.value(iteration - 1)

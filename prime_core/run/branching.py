@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.run.changes import flat, is_changeable
-from prime_core.run.input_digest import digest_of
+from prime_core.run.input_digest import input_digest
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import linked_prms
+from prime_core.run.prm_folders import linked_prm_folders
 from prime_core.run.schedule import sampling_policy
 from prime_core.run.tables import read_json
 from prime_core.settings.reading import SettingsError, load_settings
@@ -85,7 +85,7 @@ def origin_root(settings: Settings, root: Path) -> Path:
     return Path(name) if "/" in name else root.parent / name
 
 
-def source_of(place: Path, files: RunFiles, origin: Origin) -> Path:
+def path_in_origin(place: Path, files: RunFiles, origin: Origin) -> Path:
     """The origin's file or folder that becomes `place` in the branch."""
     start = origin.iteration
     if start > 0 and place == files.prm(start) and not origin.updates_prm:
@@ -124,7 +124,7 @@ def describe(settings: Settings, files: RunFiles) -> dict[str, Any]:
         "run": str(origin.files.root.resolve()),
         "iteration": origin.iteration,
         **{key: last[key] for key in ("git_commit", "git_dirty") if key in last},
-        "settings_digest": digest_of(origin.settings, []),
+        "settings_digest": input_digest(origin.settings, []),
         "differs": [text for _, text in _differences(settings, origin)],
         **({"origin": known["origin"]} if "origin" in known else {}),
     }
@@ -194,10 +194,10 @@ def _refuse_absent(settings: Settings, files: RunFiles, origin: Origin) -> None:
     if origin.iteration == 0 or files.train in absent:
         raise _error(
             settings,
-            f"{', '.join(str(source_of(place, files, origin)) for place in absent)}: not there; "
+            f"{', '.join(str(path_in_origin(path, files, origin)) for path in absent)}: not there; "
             "run the origin until its start is made",
         )
-    names = ", ".join(str(source_of(place, files, origin)) for place in absent)
+    names = ", ".join(str(path_in_origin(place, files, origin)) for place in absent)
     others = _possible(settings, files, origin)
     raise _error(
         settings,
@@ -229,14 +229,14 @@ def _absent(settings: Settings, files: RunFiles, origin: Origin) -> list[Path]:
         place
         for place in places
         if place not in anew
-        and not source_of(place, files, origin).exists()
+        and not path_in_origin(place, files, origin).exists()
         and not is_empty_surplus(place, files, origin)
     ]
 
 
 def made_anew(settings: Settings, files: RunFiles) -> list[Path]:
     """Folders that a branch links as its own settings say: another PRM may begin at iteration 0."""
-    linked = linked_prms(settings, files)
+    linked = linked_prm_folders(settings, files)
     return [place for place in linked if settings.start == 0 or place != files.prm(0)]
 
 

@@ -17,7 +17,7 @@ _NUM_BLOCKS = 64
 _APART = ("evaluation.", "checkpoints.", "verification.")
 
 
-def digest_of(settings: Settings, inputs: Sequence[Path]) -> str:
+def input_digest(settings: Settings, inputs: Sequence[Path]) -> str:
     """A digest of the settings that results depend on, and of files and folders by content.
 
     Files beside each other in a folder count, folders in it do not. Raises OSError for an input

@@ -65,6 +65,6 @@ def round_of(shard: int, num_shards: int) -> tuple[int, int]:
     return divmod(shard, num_shards)
 
 
-def shard_of(rows: list[int], place: int, num_shards: int) -> list[int]:
+def shard_rows(rows: list[int], place: int, num_shards: int) -> list[int]:
     """The rows of one shard: contiguous parts whose sizes differ by one at most."""
     return [int(row) for row in np.array_split(np.asarray(rows, dtype=np.int64), num_shards)[place]]

@@ -26,6 +26,6 @@ def finish(metrics_path: Path, metrics: Metrics, line: str) -> None:
         say(line)
 
 
-def place_of(iteration: int, settings: Settings) -> str:
+def progress_label(iteration: int, settings: Settings) -> str:
     """How a stage's line begins: "iteration 3/12"."""
     return f"iteration {iteration}/{settings.iterations}"

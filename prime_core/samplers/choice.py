@@ -13,10 +13,10 @@ from pathlib import Path
 from prime_core.run.atomic import write_json
 from prime_core.run.tables import read_json
 from prime_core.samplers.request import SamplerError
-from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
+from prime_core.samplers.vllm_platform import stdout_to_stderr, why_vllm_cannot_run
 
 
-def choose(setting: str, model_path: Path) -> str:
+def choose_sampler(setting: str, model_path: Path) -> str:
     """Name of the sampler: the setting, or for "auto" vLLM where it can run, else transformers.
 
     Raises SamplerError where vLLM is asked for and cannot run.
@@ -38,7 +38,7 @@ def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bo
     """
     recorded = read_json(record)["sampler"] if record.exists() else None
     if recorded is None or (not begun and setting not in ("auto", recorded)):
-        chosen = choose(setting, model_path)
+        chosen = choose_sampler(setting, model_path)
         write_json(record, {"sampler": chosen})
         return chosen
     if reason := _why_not(recorded, model_path):
@@ -64,4 +64,4 @@ def _why_not(sampler: str, model_path: Path) -> str | None:
     if sampler == "transformers":
         return None
     with stdout_to_stderr():
-        return why_not(model_path)
+        return why_vllm_cannot_run(model_path)

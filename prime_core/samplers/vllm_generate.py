@@ -28,7 +28,7 @@ from prime_core.samplers.request import (
     SamplingParams,
     room_for_response,
 )
-from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
+from prime_core.samplers.vllm_platform import stdout_to_stderr, why_vllm_cannot_run
 from prime_core.storage import node_cache
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def sample(
     if not requests:
         return []
     with stdout_to_stderr():
-        if reason := why_not(model_path):
+        if reason := why_vllm_cannot_run(model_path):
             raise SamplerError(f"rollout.sampler 'vllm' cannot sample here: {reason}")
         _refuse_temperature(params.temperature)
         eos = saved_eos_token_ids(model_path, load_tokenizer(model_path))
-        with node_cache.nearest(model_path) as place:
+        with node_cache.cached_copy(model_path) as place:
             arguments = engine_arguments(Path(place), dtype, requests, params, engine)
             with _explained(model_path, arguments), _started(arguments) as llm:
                 return _generate(llm, requests, params, eos, progress)

@@ -30,7 +30,7 @@ CPU_ENVIRONMENT = {
 }
 
 
-def why_not(model_path: Path) -> str | None:
+def why_vllm_cannot_run(model_path: Path) -> str | None:
     """Why vLLM cannot sample from this model in this process; None where it can."""
     if find_spec("vllm") is None:
         return f"vLLM is not installed ({INSTALL})"

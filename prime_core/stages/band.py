@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from prime_core.data.problems import DataError
-from prime_core.data.sources import difficulty_of
+from prime_core.data.sources import difficulty_settings
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import (
     DIFFICULTY,
@@ -34,7 +34,7 @@ from prime_core.settings.data import Difficulty
 def run(run_dir: Path) -> None:
     """Write the training problems of the band, and what is left out of it."""
     settings, files = open_run(run_dir)
-    asked = difficulty_of(settings)
+    asked = difficulty_settings(settings)
     with only_one(files.train, run_dir):
         shards = range(asked.num_shards)
         tables = [read_table(files.difficulty(shard), DIFFICULTY) for shard in shards]
@@ -48,7 +48,7 @@ def run(run_dir: Path) -> None:
         ):
             place = 0
             for rows in stream_table(files.candidates, PROMPTS):
-                reasons = [place_of(_tried(tried, row, files), asked) for row in rows]
+                reasons = [difficulty_verdict(_tried(tried, row, files), asked) for row in rows]
                 counts.update(reasons)
                 known = list(zip(rows, reasons, strict=True))
                 keep([row for row, reason in known if reason == "kept"])
@@ -64,7 +64,7 @@ def run(run_dir: Path) -> None:
         _finish(files, counts, tables, asked)
 
 
-def place_of(tried: Any, asked: Difficulty) -> str:
+def difficulty_verdict(tried: Any, asked: Difficulty) -> str:
     """Where a problem lies: "kept", "too_easy", "too_hard", or "no_verdict".
 
     tried: num_judged, num_correct.

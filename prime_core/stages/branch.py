@@ -27,7 +27,7 @@ from prime_core.run.branching import (
     is_empty_surplus,
     made_anew,
     open_origin,
-    source_of,
+    path_in_origin,
     taken_folders,
     taken_tables,
 )
@@ -77,9 +77,9 @@ def _take_folders(settings: Settings, files: RunFiles, origin: Origin) -> tuple[
         for place in places:
             with atomic_folder(place) as folder:
                 if place in anew:
-                    link_model(start_models.source_of(place, settings, files), folder)
+                    link_model(start_models.start_prm_source(place, settings, files), folder)
                 else:
-                    source = source_of(place, files, origin)
+                    source = path_in_origin(place, files, origin)
                     sizes = _take_folder(source, folder, files.root, origin.files.root)
                     linked, copied = linked + sizes[0], copied + sizes[1]
                     _refuse_part(source, folder, is_trained(place, files, origin))
@@ -149,4 +149,4 @@ def _take_tables(settings: Settings, files: RunFiles, origin: Origin) -> None:
             write_table(place, [], BATCH)
             continue
         with atomic_path(place) as temporary:
-            shutil.copyfile(source_of(place, files, origin), temporary)
+            shutil.copyfile(path_in_origin(place, files, origin), temporary)

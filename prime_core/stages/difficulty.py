@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.data.sources import difficulty_of
+from prime_core.data.sources import difficulty_settings
 from prime_core.run.layout import RunFiles
-from prime_core.run.schedule import shard_of
+from prime_core.run.schedule import shard_rows
 from prime_core.run.tables import DIFFICULTY, PROMPTS, read_table, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.console import progress_bar
@@ -22,7 +22,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
-from prime_core.samplers.choice import choose
+from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
 from prime_core.verifiers.pool import Row
@@ -32,11 +32,11 @@ from prime_core.verifiers.resumable import judge_all, refuse_broken, rules_of
 def run(run_dir: Path, shard: int) -> None:
     """Try one shard of the candidates."""
     settings, files = open_run(run_dir)
-    asked = difficulty_of(settings)
+    asked = difficulty_settings(settings)
     output, watch = files.difficulty(shard), Stopwatch()
     with only_one(output, run_dir):
         candidates = read_table(files.candidates, PROMPTS)
-        places = shard_of(list(range(len(candidates))), shard, asked.num_shards)
+        places = shard_rows(list(range(len(candidates))), shard, asked.num_shards)
         problems = candidates.iloc[places]
         responses: list[dict[str, Any]] = []
         with watch.part("generate"):
@@ -67,7 +67,7 @@ def _sample(
     num_responses = len(problems) * asked.n_samples_per_prompt
     with progress_bar(num_responses, "response", "sampling") as bar:
         return ask(
-            sampler=choose(settings.rollout.sampler, files.policy(0)),
+            sampler=choose_sampler(settings.rollout.sampler, files.policy(0)),
             model_path=files.policy(0),
             prompts=problems,
             purpose="difficulty",

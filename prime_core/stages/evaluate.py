@@ -13,19 +13,19 @@ from typing import Any
 import pandas as pd
 
 from prime_core.evaluation.benchmark import benchmark_named, has_answers, judge, problems_of
-from prime_core.evaluation.figures import figures_of
+from prime_core.evaluation.figures import evaluation_figures
 from prime_core.evaluation.from_origin import take_evaluation
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import scorers
+from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
-from prime_core.run.work import open_run, place_of
+from prime_core.run.work import open_run, progress_label
 from prime_core.runtime.console import progress_bar, say
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
-from prime_core.samplers.choice import choose
+from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
 
@@ -40,7 +40,7 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         if take_evaluation(settings, files, iteration, benchmark):
             return
         problems, num_malformed = problems_of(chosen, settings, files)
-        sampler = choose(settings.rollout.sampler, files.policy(iteration))
+        sampler = choose_sampler(settings.rollout.sampler, files.policy(iteration))
         with watch.part("generate"):
             responses = _sample(problems, chosen, iteration, sampler, settings, files)
         with watch.part("verify"):
@@ -58,13 +58,13 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         }
         if chosen.file != "validation":
             figures["num_malformed"] = num_malformed
-        figures |= figures_of(rows, chosen.n_samples_per_prompt, has_answers(problems))
+        figures |= evaluation_figures(rows, chosen.n_samples_per_prompt, has_answers(problems))
         table = pd.DataFrame(rows)
         figures["response_length_mean"] = float(table["response_length"].mean())
         figures["clip_ratio"] = float(table["finish_reason"].eq("length").mean())
         write_json(place, figures | watch.seconds)
         say(
-            f"{place_of(iteration, settings)} evaluate {benchmark}: "
+            f"{progress_label(iteration, settings)} evaluate {benchmark}: "
             f"accuracy {figures['accuracy']:.3f} "
             f"[{figures['accuracy_low']:.3f}, {figures['accuracy_high']:.3f}], "
             f"{len(problems)} problems x {chosen.n_samples_per_prompt} by {sampler}"
@@ -119,7 +119,7 @@ def _add_scores(
     sequences = Sequences(
         [row["prompt_tokens"] for row in responses], [row["response_tokens"] for row in responses]
     )
-    prm, reference = scorers(settings, files, iteration)
+    prm, reference = evaluation_scorer_folders(settings, files, iteration)
     scores = whole_rewards(prm, reference, sequences, settings)
     for row, score in zip(rows, scores, strict=True):
         row["score"] = score

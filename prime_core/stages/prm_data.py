@@ -14,7 +14,7 @@ from typing import Any
 
 from prime_core.data.labelled import read_responses
 from prime_core.data.reading import DataError
-from prime_core.run.prm_folders import first_reference
+from prime_core.run.prm_folders import frozen_reference_folder
 from prime_core.run.tables import LABELLED, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
@@ -42,7 +42,7 @@ def run(run_dir: Path) -> None:
         sequences = sequences_of(fitting)
         with watch.part("forward"):
             logprobs = logprobs_of(
-                first_reference(settings, files),
+                frozen_reference_folder(settings, files),
                 sequences,
                 settings,
                 micro_batch_size=offline.micro_batch_size,

@@ -19,11 +19,17 @@ from prime_core.run.schedule import (
     refill_round,
     round_of,
     sampling_policy,
-    shard_of,
+    shard_rows,
 )
-from prime_core.run.selection import filter_groups, num_groups, read_carried, read_judged, rows_of
+from prime_core.run.selection import (
+    filter_groups,
+    num_groups,
+    prompt_rows,
+    read_carried,
+    read_judged,
+)
 from prime_core.run.tables import PROMPTS, ROLLOUTS, read_table, write_table
-from prime_core.run.work import finish, open_run, place_of
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
@@ -45,7 +51,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         finish(
             files.metrics(iteration, f"sample-{shard:02d}"),
             metrics,
-            f"{place_of(iteration, settings)} sample {shard}: "
+            f"{progress_label(iteration, settings)} sample {shard}: "
             f"{len(rows)} responses to {len(asked)} prompts{sampler and f' by {sampler}'}, "
             f"mean length {metrics['response_length/mean']:.1f} tokens, "
             f"{watch.seconds.get('timing_s/generate', 0.0):.1f} s",
@@ -64,7 +70,7 @@ def rows_asked(
     num_shards = files.num_shards(iteration, rollout.num_shards)
     this_round, place = round_of(shard, num_shards)
     carried = read_carried(files, iteration, rollout)
-    room, known = rollout.rollout_batch_size - num_groups(carried), rows_of(carried, prompts)
+    room, known = rollout.rollout_batch_size - num_groups(carried), prompt_rows(carried, prompts)
     wanted = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
     drawn = first_round(num_prompts, wanted, iteration, settings.seed)
     fresh = [row for row in drawn if row not in known]
@@ -76,7 +82,7 @@ def rows_asked(
         num_fresh = num_first_round(max(missing, 0), rollout.oversample_factor)
         rows = refill_round(num_prompts, num_fresh, asked, iteration, settings.seed)
         asked = [*asked, *rows]
-    return shard_of(rows, place, num_shards)
+    return shard_rows(rows, place, num_shards)
 
 
 def _sample(

@@ -14,9 +14,9 @@ from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
 from prime_core.models.load import load_tokenizer
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import reference_of, scoring_prm
+from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
 from prime_core.run.tables import REWARDS, write_table
-from prime_core.run.work import finish, open_run, place_of
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
@@ -36,8 +36,10 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.rewards(iteration), run_dir):
         batch = read_batch(files, iteration)
         with watch.part("forward"):
-            reference = logprobs_under(reference_of(settings, files, iteration), batch, settings)
-            prm = logprobs_under(scoring_prm(settings, files, iteration), batch, settings)
+            reference = logprobs_under(
+                reward_reference_folder(settings, files, iteration), batch, settings
+            )
+            prm = logprobs_under(scoring_prm_folder(settings, files, iteration), batch, settings)
         rewards = implicit_reward(
             batch.matrix(prm), batch.matrix(reference), batch.mask, settings.prm.beta
         )
@@ -66,7 +68,7 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "score"),
             metrics,
-            f"{place_of(iteration, settings)} score: {_line(metrics)}",
+            f"{progress_label(iteration, settings)} score: {_line(metrics)}",
         )
 
 

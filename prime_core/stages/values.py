@@ -18,10 +18,10 @@ from prime_core.models.load import (
     check_same_tokens,
     load_tokenizer,
 )
-from prime_core.models.start_models import previous_value
+from prime_core.models.start_models import previous_value_folder
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import VALUES, write_table
-from prime_core.run.work import finish, open_run, place_of
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
@@ -38,7 +38,7 @@ def run(run_dir: Path, iteration: int) -> None:
     watch = Stopwatch()
     with only_one(files.values(iteration), run_dir):
         batch = read_batch(files, iteration)
-        folder = previous_value(settings, files, iteration)
+        folder = previous_value_folder(settings, files, iteration)
         _check_tokens(settings, files, folder)
         with watch.part("forward"):
             rows = _values_under(folder, batch, settings)
@@ -53,7 +53,8 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "values"),
             metrics | watch.seconds,
-            f"{place_of(iteration, settings)} values: mean {metrics['critic/values_mean']:.3f}, "
+            f"{progress_label(iteration, settings)} values: "
+            f"mean {metrics['critic/values_mean']:.3f}, "
             f"standard deviation {metrics['critic/values_std']:.3f}",
         )
 

@@ -1,9 +1,10 @@
 """Copies of weights in memory or on a node's own disk, read instead of the shared disk's files.
 
 In: PRIME_FAST_STORAGE, a folder (without it nothing happens), and PRIME_FAST_STORAGE_GB, how much
-may lie there. Out: `keep` copies a finished folder of weights, `nearest` gives the copy to read, as
-long as it is one of the folder as it is now. The shared disk's files stay the truth: a copy that is
-stale, incomplete or gone means only that they are read.
+may lie there. Out: `store_copy` copies a finished folder of weights, `cached_copy` gives the copy
+to read, as long as it is one of the folder as it is now. The shared disk's files stay the truth: a
+copy that is stale, incomplete or gone means only that they are read
+(docs/decisions.md: Copies in fast storage are read, never relied upon).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SNAKEMAKES = ".snakemake_timestamp"
 Listing = list[list[str | int]]
 
 
-def keep(folder: Path) -> bool:
+def store_copy(folder: Path) -> bool:
     """Copy a folder of finished weights, where there is room; whether there is a copy now.
 
     Older copies make room; those that are being read stay. A copy that cannot be made is no error.
@@ -49,7 +50,7 @@ def keep(folder: Path) -> bool:
 
 
 @contextmanager
-def nearest(folder: Path | str) -> Iterator[Path | str]:
+def cached_copy(folder: Path | str) -> Iterator[Path | str]:
     """Where to read a folder of weights from: its copy, which stays for the block, or itself."""
     storage = _storage()
     place = _place(storage, Path(folder)) if storage else None

@@ -48,7 +48,7 @@ def find_tables(
     """Files of a table, in order. cache, local_only: as in prime_core.storage.hub."""
     if is_on_hub(place):
         repo_id, revision, pattern = _hub_parts(place)
-        chosen = partial(choose, pattern=pattern, split=split, place=place)
+        chosen = partial(choose_tables, pattern=pattern, split=split, place=place)
         return dataset_files(repo_id, chosen, revision, cache, local_only)
     if "*" in place:
         root = Path(PurePath(place).anchor)
@@ -61,10 +61,10 @@ def find_tables(
     if not folder.is_dir():
         return [folder]
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    return [folder / name for name in choose(names, "", split, place)]
+    return [folder / name for name in choose_tables(names, "", split, place)]
 
 
-def choose(names: Sequence[str], pattern: str, split: str, place: str) -> list[str]:
+def choose_tables(names: Sequence[str], pattern: str, split: str, place: str) -> list[str]:
     """Which of a data set's files are meant: those of a pattern, else those of a split.
 
     names: paths from the data set's folder. Raises TableFilesError naming the place.

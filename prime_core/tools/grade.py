@@ -13,7 +13,7 @@ from prime_core.data.columns import column_map
 from prime_core.data.problems import DataError
 from prime_core.data.responses import read_responses_to
 from prime_core.evaluation.benchmark import benchmark_named, has_answers, judge, problems_of
-from prime_core.evaluation.figures import figures_of
+from prime_core.evaluation.figures import evaluation_figures
 from prime_core.run.atomic import write_json
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
 from prime_core.run.work import open_run
@@ -61,7 +61,7 @@ def run(
         "num_malformed": num_malformed,
         "num_unanswered": len(problems) - len(counts),
     }
-    figures |= figures_of(rows, max(counts.values()), has_answers(problems))
+    figures |= evaluation_figures(rows, max(counts.values()), has_answers(problems))
     write_table(out, rows, SCORED_EVALUATION if scored else EVALUATION)
     write_json(out.with_suffix(".json"), figures)
     for line in lines_of(figures):

@@ -135,7 +135,9 @@ def group_minibatches(
     return [part for part in parts if part]
 
 
-def share(rows: Sequence[int], lengths: Sequence[int], num_parts: int) -> list[list[int]]:
+def share_among_ranks(
+    rows: Sequence[int], lengths: Sequence[int], num_parts: int
+) -> list[list[int]]:
     """The rows in parts of nearly as many tokens, each from the longest to the shortest.
 
     Parts differ by one row at most, and by no more tokens than the longest row has: rows are dealt
@@ -152,7 +154,7 @@ def share(rows: Sequence[int], lengths: Sequence[int], num_parts: int) -> list[l
     return parts
 
 
-def cut(
+def cut_into_passes(
     rows: Sequence[int], lengths: Sequence[int], most_rows: int, most_tokens: int | None = None
 ) -> list[list[int]]:
     """Rows in passes of like lengths, longest first: what does not fit fails at once.
@@ -186,7 +188,8 @@ def micro_batches(
     nothing left gets empty ones.
     """
     ranks = [
-        cut(part, lengths, most_rows, most_tokens) for part in share(rows, lengths, world_size)
+        cut_into_passes(part, lengths, most_rows, most_tokens)
+        for part in share_among_ranks(rows, lengths, world_size)
     ]
     num_passes = max(len(passes) for passes in ranks)
     return [*ranks[rank], *([] for _ in range(num_passes - len(ranks[rank])))]

@@ -57,7 +57,7 @@ def gather(values: Any) -> list[Any]:
     return gathered
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until every rank is here."""
     if world_size() > 1:
         dist.barrier()

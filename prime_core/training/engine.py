@@ -99,7 +99,7 @@ class Trainer:
             self.save_weights(folder, tokenizer)
             self.save_state(folder)
         if distributed.rank() == 0:
-            node_cache.keep(path)
+            node_cache.store_copy(path)
 
     def save_weights(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write weights and tokenizer, whole also where ZeRO-3 keeps parts on each rank."""
@@ -133,7 +133,7 @@ class Trainer:
         if not (folder / TRAINING_STATE / CHECKPOINT_TAG).is_dir():
             raise ValueError(f"{folder}: holds no training state; delete it and run again")
         try:
-            with node_cache.nearest(folder) as place:
+            with node_cache.cached_copy(folder) as place:
                 source = Path(place) / TRAINING_STATE
                 state = universal.load(
                     self.engine, source, CHECKPOINT_TAG, self._zero_stage, beside=folder

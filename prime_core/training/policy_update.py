@@ -6,28 +6,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from prime_core.masked import masked_sum, masked_var, token_mean
 from prime_core.mismatch import Correction, correction
 from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_estimate
 from prime_core.run.layout import RunFiles
-from prime_core.run.seeds import derive_seed
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
-from prime_core.training.batch_advantages import Estimates
+from prime_core.training.batch_advantages import BatchAdvantages
 from prime_core.training.distributed import gather
-from prime_core.training.engine import continue_training
 from prime_core.training.learning_batch import LearningBatch
-from prime_core.training.lora import adapter_of
 from prime_core.training.passes import passes_of
-from prime_core.training.scoring import logprobs_and_entropy, score
-from prime_core.training.updates import step_on
+from prime_core.training.scoring import logprobs_and_entropy, ragged_logprobs
+from prime_core.training.updates import iteration_trainer, take_step
 from prime_core.value_loss import explained_variance
 
 
-class Update:
+class PolicyUpdate:
     """The optimizer steps of one policy update.
 
     figures: each step's gradient norm, the sums that the metrics come from (of this rank's tokens),
@@ -40,7 +36,7 @@ class Update:
         files: RunFiles,
         iteration: int,
         batch: LearningBatch,
-        worth: Estimates,
+        advantages: BatchAdvantages,
         reference_logprobs: Tensor | None,
         state: Path | None,
     ) -> None:
@@ -48,39 +44,31 @@ class Update:
 
         reference_logprobs: [B, T], where they are asked for.
         """
-        policy = settings.policy
-        self.trainer, self.tokenizer = continue_training(
-            files.policy(iteration - 1),
-            settings.model.dtype,
-            policy.optimizer,
-            settings.training,
-            state,
-            adapter_of(policy.lora, "policy", files.policy(0), settings.seed),
-        )
-        if state is None:
-            torch.manual_seed(derive_seed(settings.seed, "policy", iteration))
-        self.batch, self.settings = batch, settings
-        self.reference_logprobs = reference_logprobs
-        self.sampler_logprobs = batch.matrix(
-            [row.tolist() for row in batch.rows["sampler_logprobs"]]
+        self.trainer, self.tokenizer = iteration_trainer(
+            settings, files, "policy", iteration, state
         )
         self.passes = passes_of(
-            settings.training, policy.micro_batch_size, self.tokenizer, self.trainer.packs
+            settings.training,
+            settings.policy.micro_batch_size,
+            self.tokenizer,
+            self.trainer.packs,
         )
-        self.worth = worth
+        self.batch, self.settings = batch, settings
+        self.advantages, self.reference_logprobs = advantages, reference_logprobs
+        self.sampler_logprobs = batch.matrix(batch.rows["sampler_logprobs"])
         self.figures: dict[str, Any] = {"norms": [], "sums": {}}
 
-    def compute_old_logprobs(self) -> None:
-        """Log-probabilities under the policy that sampled, as the trainer computes them."""
+    def old_logprobs(self) -> Tensor:
+        """[B, T] under the policy before its first step, as the trainer computes them."""
         self.trainer.engine.eval()
-        rows = score(
+        rows = ragged_logprobs(
             self.trainer.engine,
             self.batch.sequences,
             self.passes,
             temperature=self.settings.rollout.temperature,
         )
         self.trainer.engine.train()
-        self.figures["old_logprobs"] = self.batch.matrix(rows)
+        return self.batch.matrix(rows)
 
     @cached_property
     def correction(self) -> Correction:
@@ -110,17 +98,17 @@ class Update:
             "actor/grad_norm": sum(norms) / len(norms),
             "actor/num_steps": self.trainer.num_steps,
             "actor/learning_rate": self.trainer.learning_rate,
-            "advantage/mean": float(token_mean(self.worth.advantages, mask)),
-            "advantage/std": float(masked_var(self.worth.advantages, mask)) ** 0.5,
-            "return/mean": float(token_mean(self.worth.returns, mask)),
+            "advantage/mean": float(token_mean(self.advantages.advantages, mask)),
+            "advantage/std": float(masked_var(self.advantages.advantages, mask)) ** 0.5,
+            "return/mean": float(token_mean(self.advantages.returns, mask)),
             **self._explained(),
         }
 
     def _explained(self) -> Metrics:
         """How well the values foretold the returns, where there are values."""
-        if self.worth.values is None:
+        if self.advantages.values is None:
             return {}
-        share = explained_variance(self.worth.values, self.worth.returns, self.batch.mask)
+        share = explained_variance(self.advantages.values, self.advantages.returns, self.batch.mask)
         return {} if share is None else {"critic/explained_variance": share}
 
     def _mismatch(self) -> Metrics:
@@ -147,7 +135,7 @@ class Update:
         def loss_of(indices: list[int], counted: bool) -> Tensor:
             return self._loss(indices, len(rows), num_tokens, counted)
 
-        norm = step_on(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
+        norm = take_step(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
         self.figures["norms"].append(norm)
 
     def _loss(self, rows: list[int], num_sequences: int, num_tokens: int, counted: bool) -> Tensor:
@@ -164,7 +152,7 @@ class Update:
         losses, clipped = clipped_surrogate(
             logprobs,
             old_logprobs,
-            self._part(self.worth.advantages, rows, batch.mask),
+            self._part(self.advantages.advantages, rows, batch.mask),
             accepted,
             policy.eps_clip,
             policy.eps_clip_high,

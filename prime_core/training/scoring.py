@@ -33,7 +33,7 @@ def logprobs_and_entropy(
     return logprobs, entropy
 
 
-def score(
+def ragged_logprobs(
     model: Callable,
     sequences: Sequences,
     passes: Passes,

@@ -20,15 +20,15 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from prime_core.run.input_digest import digest_of
-from prime_core.run.layout import unfinished_of
+from prime_core.run.input_digest import input_digest
+from prime_core.run.layout import unfinished_folder
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.interruption import Interrupted, stop_requested, stopping_at_checkpoints
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import (
+    barrier,
     gather,
-    meet,
     rank,
     shared_folder,
     start_ranks,
@@ -57,7 +57,7 @@ class Update(Protocol):
 U = TypeVar("U", bound=Update)
 
 
-class Unfinished:
+class StepCheckpoint:
     """The steps of one stage, which can be interrupted between any two."""
 
     def __init__(
@@ -65,8 +65,8 @@ class Unfinished:
     ) -> None:
         """inputs: what the output depends on, apart from the settings."""
         start_ranks()
-        self.place, self.num_done = unfinished_of(output), 0
-        self._digest = digest_of(settings, inputs)
+        self.place, self.num_done = unfinished_folder(output), 0
+        self._digest = input_digest(settings, inputs)
         self._save_seconds = 60 * settings.training.checkpoint_minutes or float("inf")
         self._saved_at, self._watch = time.monotonic(), watch
 
@@ -133,7 +133,7 @@ class Unfinished:
         with naming_a_full_disk(self.place), shared_folder(self.place) as folder:
             update.trainer.save_state(folder)
             torch.save(update.figures, _figures(folder, rank()))
-            meet()
+            barrier()
             if rank() == 0:
                 about = {
                     "digest": self._digest,

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import torch.distributed as dist
 
 from prime_core.training import universal_files
-from prime_core.training.distributed import meet, rank, world_size
+from prime_core.training.distributed import barrier, rank, world_size
 
 # While the first rank converts, the others wait: longer than NCCL would.
 LONGEST = timedelta(hours=12)
@@ -186,7 +186,7 @@ def _shared_scratch(beside: Path, fill: Callable[[Path], None]) -> Iterator[str]
     try:
         yield _told_by_the_first(own, error)
     finally:
-        meet()
+        barrier()
         if own is not None:
             shutil.rmtree(own, ignore_errors=True)
 

@@ -70,7 +70,7 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
     Raises ModelError naming the path.
     """
     try:
-        with node_cache.nearest(path) as place:
+        with node_cache.cached_copy(path) as place:
             config = AutoConfig.from_pretrained(place)
             config.num_labels = 1
             config.classifier_dropout = 0.0  # values are read and trained on the same network

@@ -17,7 +17,7 @@ from prime_core.run.branching import (
     evaluated_by_origin,
     made_anew,
     open_origin,
-    source_of,
+    path_in_origin,
     taken_folders,
     taken_tables,
 )
@@ -133,8 +133,8 @@ def test_the_prm_of_an_origin_that_never_updated_it_is_its_first(tmp_path):
     there = origin_at(tmp_path / "a", **outcome_only)
     settings, files = branch_of(there.root, "a@2")
     origin = open_origin(settings, files)
-    assert source_of(files.prm(2), files, origin) == there.prm(0)
-    assert source_of(files.policy(2), files, origin) == there.policy(2)
+    assert path_in_origin(files.prm(2), files, origin) == there.prm(0)
+    assert path_in_origin(files.policy(2), files, origin) == there.policy(2)
     assert "no adapter" in refusal(there.root, "a@2", **{"prm.lora": {"rank": 2}})
     assert "never trained" in refusal(there.root, "a@2", **{"prm.prm_update": "frozen"})
 

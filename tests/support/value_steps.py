@@ -99,7 +99,7 @@ def take_steps(start: Path, target: Path, zero_stage: int, size: int = 3) -> Non
         run_steps(trainer, PLAN[:1], size)
         between = target.with_name(f"{target.name}-between")
         trainer.save(between, tokenizer)
-        distributed.meet()  # the first rank renames the folder
+        distributed.barrier()  # the first rank renames the folder
         trainer = trainer_on(between, zero_stage)
         trainer.load_state(between)
         run_steps(trainer, PLAN[1:], size)
