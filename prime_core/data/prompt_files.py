@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from prime_core.runtime.repository import REPOSITORY
 
-_PLACE = "{prompt}"
+_SLOT = "{prompt}"
 
 
 class PromptFileError(ValueError):
@@ -50,10 +50,10 @@ def _is_around(before: str, after: str, text: str) -> bool:
 
 
 def _parts(path: str) -> tuple[str, str]:
-    before, *rest = text_of(path).split(_PLACE)
+    before, *rest = text_of(path).split(_SLOT)
     if len(rest) != 1:
         raise PromptFileError(
-            f"{REPOSITORY / path}: holds {_PLACE} {len(rest)} times; a template holds it once, "
+            f"{REPOSITORY / path}: holds {_SLOT} {len(rest)} times; a template holds it once, "
             "where the problem stands"
         )
     return before, rest[0]

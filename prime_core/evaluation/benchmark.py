@@ -65,7 +65,7 @@ def _from_table(chosen: Benchmark, settings: Settings) -> tuple[pd.DataFrame, in
 
 
 def judge(
-    responses: list[dict[str, Any]], problems: pd.DataFrame, settings: Settings, place: Path
+    responses: list[dict[str, Any]], problems: pd.DataFrame, settings: Settings, output: Path
 ) -> list[dict[str, Any]]:
     """Rows of EVALUATION for responses with prompt_id, sample, text, finish_reason and length."""
     known = problems.set_index("prompt_id")
@@ -78,7 +78,7 @@ def judge(
         for row in responses
     ]
     judgements = judge_all(rows, rules_of(settings), None, "verifying")
-    refuse_broken(judgements, settings, place)
+    refuse_broken(judgements, settings, output)
     return [
         {
             "prompt_id": row["prompt_id"],

@@ -73,8 +73,8 @@ def _choices(table: pd.DataFrame, has_answers: bool) -> dict[str, Choose]:
 
 def _chosen_outcome(part: pd.DataFrame, choose: Choose) -> float:
     """Outcome of the chosen response; 0 where none has an answer."""
-    place = choose(part)
-    return 0.0 if place is None else float(part["outcome"].iloc[place])
+    index = choose(part)
+    return 0.0 if index is None else float(part["outcome"].iloc[index])
 
 
 def _groups(part: pd.DataFrame) -> list[int | None]:

@@ -22,11 +22,11 @@ def take_evaluation(settings: Settings, files: RunFiles, iteration: int, benchma
     theirs = evaluated_by_origin(settings, files, iteration, benchmark)
     if theirs is None:
         return False
-    place = files.evaluation(iteration, benchmark)
+    path = files.evaluation(iteration, benchmark)
     figures = {key: value for key, value in read_json(theirs).items() if "timing_s/" not in key}
-    with atomic_path(place.with_suffix(".parquet")) as temporary:
+    with atomic_path(path.with_suffix(".parquet")) as temporary:
         shutil.copyfile(theirs.with_suffix(".parquet"), temporary)
-    write_json(place, figures)
+    write_json(path, figures)
     say(
         f"{progress_label(iteration, settings)} evaluate {benchmark}: "
         f"accuracy {figures['accuracy']:.3f}, taken over from {theirs}"

@@ -46,10 +46,10 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
     Raises ModelError naming the path.
     """
     try:
-        with node_cache.cached_copy(path) as place:
-            AutoConfig.from_pretrained(place)
+        with node_cache.cached_copy(path) as source:
+            AutoConfig.from_pretrained(source)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                place, dtype=getattr(torch, dtype), output_loading_info=True
+                source, dtype=getattr(torch, dtype), output_loading_info=True
             )
         model, loading = loaded
         if loading["missing_keys"]:  # transformers would go on with random ones
@@ -84,7 +84,7 @@ def check_same_tokens(path: str | Path, other: str | Path) -> None:
 
     Only then can both be asked about one response's tokens.
     """
-    ours, theirs = (load_tokenizer(place).get_vocab() for place in (path, other))
+    ours, theirs = (load_tokenizer(folder).get_vocab() for folder in (path, other))
     if ours == theirs:
         return
     different = min(token for token, _ in ours.items() ^ theirs.items())
@@ -132,7 +132,7 @@ def link_model(source: Path, folder: Path) -> None:
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """Tokens of a conversation up to the place where the response begins.
+    """Tokens of a conversation up to where the response begins.
 
     The chat template where the tokenizer has one; else the messages' texts, a line break between.
     """

@@ -22,17 +22,17 @@ from prime_core.settings.run import Settings
 
 def link_start_prms(settings: Settings, files: RunFiles) -> None:
     """Link them all, as the settings name them; a branch does it as a run of its own."""
-    for place in linked_prm_folders(settings, files):
-        with atomic_folder(place) as folder:
-            link_model(start_prm_source(place, settings, files), folder)
+    for target in linked_prm_folders(settings, files):
+        with atomic_folder(target) as folder:
+            link_model(start_prm_source(target, settings, files), folder)
 
 
-def start_prm_source(place: Path, settings: Settings, files: RunFiles) -> Path:
+def start_prm_source(target: Path, settings: Settings, files: RunFiles) -> Path:
     """What models/prm-0000 or models/prm-reference is linked to, or trained from.
 
     Raises ModelError naming the setting where its tokens are not the policy's.
     """
-    is_first = place == files.prm(0)
+    is_first = target == files.prm(0)
     key, path = (
         ("path", settings.prm.path)
         if is_first

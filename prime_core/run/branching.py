@@ -85,12 +85,12 @@ def origin_root(settings: Settings, root: Path) -> Path:
     return Path(name) if "/" in name else root.parent / name
 
 
-def path_in_origin(place: Path, files: RunFiles, origin: Origin) -> Path:
-    """The origin's file or folder that becomes `place` in the branch."""
+def path_in_origin(path: Path, files: RunFiles, origin: Origin) -> Path:
+    """The origin's file or folder that becomes `path` in the branch."""
     start = origin.iteration
-    if start > 0 and place == files.prm(start) and not origin.updates_prm:
+    if start > 0 and path == files.prm(start) and not origin.updates_prm:
         return origin.files.prm(origin.settings.start)  # it was never updated
-    return origin.files.root / place.relative_to(files.root)
+    return origin.files.root / path.relative_to(files.root)
 
 
 def open_origin(settings: Settings, files: RunFiles) -> Origin:
@@ -197,7 +197,7 @@ def _refuse_absent(settings: Settings, files: RunFiles, origin: Origin) -> None:
             f"{', '.join(str(path_in_origin(path, files, origin)) for path in absent)}: not there; "
             "run the origin until its start is made",
         )
-    names = ", ".join(str(path_in_origin(place, files, origin)) for place in absent)
+    names = ", ".join(str(path_in_origin(path, files, origin)) for path in absent)
     others = _possible(settings, files, origin)
     raise _error(
         settings,
@@ -223,26 +223,26 @@ def _refuse_untrained_prm(settings: Settings, origin: Origin) -> None:
 
 
 def _absent(settings: Settings, files: RunFiles, origin: Origin) -> list[Path]:
-    places = [*taken_folders(settings, files), *taken_tables(settings, files)]
+    paths = [*taken_folders(settings, files), *taken_tables(settings, files)]
     anew = made_anew(settings, files)
     return [
-        place
-        for place in places
-        if place not in anew
-        and not path_in_origin(place, files, origin).exists()
-        and not is_empty_surplus(place, files, origin)
+        path
+        for path in paths
+        if path not in anew
+        and not path_in_origin(path, files, origin).exists()
+        and not is_empty_surplus(path, files, origin)
     ]
 
 
 def made_anew(settings: Settings, files: RunFiles) -> list[Path]:
     """Folders that a branch links as its own settings say: another PRM may begin at iteration 0."""
     linked = linked_prm_folders(settings, files)
-    return [place for place in linked if settings.start == 0 or place != files.prm(0)]
+    return [path for path in linked if settings.start == 0 or path != files.prm(0)]
 
 
-def is_empty_surplus(place: Path, files: RunFiles, origin: Origin) -> bool:
+def is_empty_surplus(path: Path, files: RunFiles, origin: Origin) -> bool:
     """Whether this is a table of groups left over, and the origin keeps none."""
-    return place == files.surplus(origin.iteration) and not origin.settings.rollout.keeps_surplus
+    return path == files.surplus(origin.iteration) and not origin.settings.rollout.keeps_surplus
 
 
 def _possible(settings: Settings, files: RunFiles, origin: Origin) -> list[int]:

@@ -1,4 +1,4 @@
-"""What every stage does around its own work: open the run, hold its place, report figures."""
+"""What every stage does around its own work: open the run, label its line, report figures."""
 
 from __future__ import annotations
 

@@ -152,6 +152,6 @@ def _warpers(params: SamplingParams) -> list[LogitsProcessor]:
 
 
 def _until_eos(tokens: list[int], logprobs: list[float], eos: set[int]) -> Sampled:
-    end = next((place + 1 for place, token in enumerate(tokens) if token in eos), None)
+    end = next((index + 1 for index, token in enumerate(tokens) if token in eos), None)
     length = len(tokens) if end is None else end
     return Sampled(tokens[:length], logprobs[:length], "length" if end is None else "stop")

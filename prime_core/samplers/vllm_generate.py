@@ -61,8 +61,8 @@ def sample(
             raise SamplerError(f"rollout.sampler 'vllm' cannot sample here: {reason}")
         _refuse_temperature(params.temperature)
         eos = saved_eos_token_ids(model_path, load_tokenizer(model_path))
-        with node_cache.cached_copy(model_path) as place:
-            arguments = engine_arguments(Path(place), dtype, requests, params, engine)
+        with node_cache.cached_copy(model_path) as copy:
+            arguments = engine_arguments(Path(copy), dtype, requests, params, engine)
             with _explained(model_path, arguments), _started(arguments) as llm:
                 return _generate(llm, requests, params, eos, progress)
 

@@ -1,8 +1,8 @@
-"""Stage `difficulty`: how often the start model solves the training problems of one shard.
+"""Stage `difficulty`: the start model's pass rate on the training problems of one shard.
 
 In: data/candidates.parquet, models/policy-0000.
 Out: data/difficulty/<shard>.parquet (right responses to each problem),
-metrics/difficulty-<shard>.json. The stage `band` chooses by it.
+metrics/difficulty-<shard>.json. The stage `band` then filters by it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def run(run_dir: Path, shard: int) -> None:
     output, watch = files.difficulty(shard), Stopwatch()
     with only_one(output, run_dir):
         candidates = read_table(files.candidates, PROMPTS)
-        places = shard_rows(list(range(len(candidates))), shard, asked.num_shards)
-        problems = candidates.iloc[places]
+        rows = shard_rows(list(range(len(candidates))), shard, asked.num_shards)
+        problems = candidates.iloc[rows]
         responses: list[dict[str, Any]] = []
         with watch.part("generate"):
             if len(problems):

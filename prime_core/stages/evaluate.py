@@ -35,8 +35,8 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
     settings, files = open_run(run_dir)
     chosen = benchmark_named(settings, benchmark)
     watch = Stopwatch()
-    place = files.evaluation(iteration, benchmark)
-    with only_one(place, run_dir):
+    output = files.evaluation(iteration, benchmark)
+    with only_one(output, run_dir):
         if take_evaluation(settings, files, iteration, benchmark):
             return
         problems, num_malformed = problems_of(chosen, settings, files)
@@ -44,12 +44,12 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         with watch.part("generate"):
             responses = _sample(problems, chosen, iteration, sampler, settings, files)
         with watch.part("verify"):
-            rows = judge(_measured(responses), problems, settings, place)
+            rows = judge(_measured(responses), problems, settings, output)
         if chosen.scorer:
             with watch.part("score"):
                 _add_scores(rows, responses, iteration, settings, files)
         schema = SCORED_EVALUATION if chosen.scorer else EVALUATION
-        write_table(place.with_suffix(".parquet"), rows, schema)
+        write_table(output.with_suffix(".parquet"), rows, schema)
         figures: dict[str, Any] = {
             "benchmark": benchmark,
             "iteration": iteration,
@@ -62,7 +62,7 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         table = pd.DataFrame(rows)
         figures["response_length_mean"] = float(table["response_length"].mean())
         figures["clip_ratio"] = float(table["finish_reason"].eq("length").mean())
-        write_json(place, figures | watch.seconds)
+        write_json(output, figures | watch.seconds)
         say(
             f"{progress_label(iteration, settings)} evaluate {benchmark}: "
             f"accuracy {figures['accuracy']:.3f} "
@@ -113,13 +113,10 @@ def _add_scores(
     files: RunFiles,
 ) -> None:
     """Put the PRM's log-odds of each whole response into its row."""
-    from prime_core.training.batches import Sequences
     from prime_core.training.implicit_rewards import whole_rewards
+    from prime_core.training.labelled_tokens import sequences_of
 
-    sequences = Sequences(
-        [row["prompt_tokens"] for row in responses], [row["response_tokens"] for row in responses]
-    )
     prm, reference = evaluation_scorer_folders(settings, files, iteration)
-    scores = whole_rewards(prm, reference, sequences, settings)
+    scores = whole_rewards(prm, reference, sequences_of(responses), settings)
     for row, score in zip(rows, scores, strict=True):
         row["score"] = score

@@ -145,13 +145,13 @@ class Preparation:
         for split in ("train", "validation"):
             if self.counts[f"num_{split}"]:
                 continue
-            place = getattr(data, split) or ", ".join(data.sources) or data.source
+            source = getattr(data, split) or ", ".join(data.sources) or data.source
             reasons = (
                 f"{self.counts[f'num_{split}_{reason}']} {reason.replace('_', ' ')}"
                 for reason in ("malformed", "duplicate", "in_benchmark", "too_long")
             )
             raise DataError(
-                f"data.{split} ({place}) holds no usable problem; expected at least one; left "
+                f"data.{split} ({source}) holds no usable problem; expected at least one; left "
                 f"out: {', '.join(reasons)} (data.max_prompt_length {data.max_prompt_length})"
             )
 

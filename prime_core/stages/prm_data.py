@@ -22,7 +22,7 @@ from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.prm import Offline
 from prime_core.training.distributed import rank, start_ranks
 from prime_core.training.implicit_rewards import logprobs_of
-from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenised
+from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenise
 
 
 def run(run_dir: Path) -> None:
@@ -70,10 +70,9 @@ def run(run_dir: Path) -> None:
 
 
 def _fitting(rows: list[dict[str, Any]], folder: Path, offline: Offline) -> list[dict[str, Any]]:
-    tokenised(rows, folder)
     fitting = [
         row
-        for row in rows
+        for row in tokenise(rows, folder)
         if row["response_tokens"]
         and len(row["prompt_tokens"]) + len(row["response_tokens"]) <= offline.max_length
     ]

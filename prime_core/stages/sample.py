@@ -68,7 +68,7 @@ def rows_asked(
     """
     rollout, num_prompts = settings.rollout, len(prompts)
     num_shards = files.num_shards(iteration, rollout.num_shards)
-    this_round, place = round_of(shard, num_shards)
+    this_round, shard_in_round = round_of(shard, num_shards)
     carried = read_carried(files, iteration, rollout)
     room, known = rollout.rollout_batch_size - num_groups(carried), prompt_rows(carried, prompts)
     wanted = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
@@ -82,7 +82,7 @@ def rows_asked(
         num_fresh = num_first_round(max(missing, 0), rollout.oversample_factor)
         rows = refill_round(num_prompts, num_fresh, asked, iteration, settings.seed)
         asked = [*asked, *rows]
-    return shard_rows(rows, place, num_shards)
+    return shard_rows(rows, shard_in_round, num_shards)
 
 
 def _sample(

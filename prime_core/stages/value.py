@@ -4,10 +4,10 @@ In: iterations/<i>/batch.parquet, values.parquet, rewards.parquet (unless prm_up
 value model of the iteration before with its training state. Out: iterations/<i>/value,
 metrics/value.json.
 
-The critic's gradient steps: it learns the returns that the policy's advantages were made of
-(arXiv 1707.06347; loss in prime_core.value_loss), averaged over whole minibatches. The stage
-`values` before it is the critic's forward pass, whose numbers both updates read. Stopped inside, it
-resumes after its last step (prime_core.training.step_checkpoint).
+The critic's gradient steps; its forward pass before them is the stage `values`. It learns the
+returns that the policy's advantages were made of (arXiv 1707.06347; loss in prime_core.value_loss),
+averaged over whole minibatches. Stopped inside, it resumes after its last step
+(prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations

@@ -73,10 +73,10 @@ def dataset_files(
     from huggingface_hub import HfApi, constants, errors, snapshot_download
 
     offline = local_only or constants.HF_HUB_OFFLINE
-    place: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset", "revision": revision}
+    dataset: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset", "revision": revision}
     names = None
     try:
-        names = None if offline else HfApi().list_repo_files(**place)
+        names = None if offline else HfApi().list_repo_files(**dataset)
     except (errors.HfHubHTTPError, errors.HFValidationError) as error:
         raise HubError(f"{repo_id}: {_reason(repo_id, error, offline, 'data set')}") from None
     except Exception:  # no answer at all: files that were fetched before will do
@@ -85,7 +85,7 @@ def dataset_files(
     try:
         folder = Path(
             snapshot_download(
-                **place,
+                **dataset,
                 cache_dir=cache,
                 local_files_only=names is None,
                 allow_patterns=chosen or [],  # without the hub: whatever was fetched

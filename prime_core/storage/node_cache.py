@@ -43,7 +43,7 @@ def store_copy(folder: Path) -> bool:
             if not _make_room(storage, sum(int(size) for _, size, _ in before), folder):
                 print(f"no room for a copy of {folder} in {storage}", file=sys.stderr)
                 return False
-            return _copy(folder, before, _place(storage, folder))
+            return _copy(folder, before, _entry(storage, folder))
     except OSError as error:
         print(f"no copy of {folder} in {storage}: {error}", file=sys.stderr)
         return False
@@ -53,14 +53,14 @@ def store_copy(folder: Path) -> bool:
 def cached_copy(folder: Path | str) -> Iterator[Path | str]:
     """Where to read a folder of weights from: its copy, which stays for the block, or itself."""
     storage = _storage()
-    place = _place(storage, Path(folder)) if storage else None
-    if place is None or not place.is_dir():
+    entry = _entry(storage, Path(folder)) if storage else None
+    if entry is None or not entry.is_dir():
         yield folder
         return
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(_locked(place / "lock", fcntl.LOCK_SH))
-            copy = place / "files" if _is_current(place, Path(folder)) else folder
+            held.enter_context(_locked(entry / "lock", fcntl.LOCK_SH))
+            copy = entry / "files" if _is_current(entry, Path(folder)) else folder
         except OSError:  # it went away meanwhile
             copy = folder
         if copy != folder:
@@ -78,7 +78,7 @@ def _storage() -> Path | None:
     return Path(name) if name else None
 
 
-def _place(storage: Path, folder: Path) -> Path:
+def _entry(storage: Path, folder: Path) -> Path:
     whole = os.path.abspath(folder)  # noqa: PTH100  links are kept: each name has its own copy
     return storage / hashlib.sha256(whole.encode()).hexdigest()[:16]
 
@@ -89,8 +89,8 @@ def _listing(folder: Path) -> Listing:
     return [[str(path.relative_to(folder)), s.st_size, s.st_mtime_ns] for path, s in stats]
 
 
-def _copy(folder: Path, listing: Listing, place: Path) -> bool:
-    aside = place.with_suffix(".tmp")
+def _copy(folder: Path, listing: Listing, entry: Path) -> bool:
+    aside = entry.with_suffix(".tmp")
     try:
         shutil.copytree(folder, aside / "files")
         if _listing(folder) != listing:
@@ -98,20 +98,20 @@ def _copy(folder: Path, listing: Listing, place: Path) -> bool:
         source = {"path": str(folder), "files": listing}
         (aside / "source.json").write_text(json.dumps(source), encoding="utf-8")
         (aside / "lock").touch()
-        _remove(place)
-        aside.rename(place)
+        _remove(entry)
+        aside.rename(entry)
         return True
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _is_current(place: Path, folder: Path) -> bool:
+def _is_current(entry: Path, folder: Path) -> bool:
     """Whether the copy has every file of the folder as it is now, in full."""
     try:
-        listing = json.loads((place / "source.json").read_text(encoding="utf-8"))["files"]
+        listing = json.loads((entry / "source.json").read_text(encoding="utf-8"))["files"]
     except (ValueError, KeyError):
         return False
-    copied = [[name, size] for name, size, _ in _listing(place / "files")]
+    copied = [[name, size] for name, size, _ in _listing(entry / "files")]
     return listing == _listing(folder) and copied == [[name, size] for name, size, _ in listing]
 
 
@@ -138,10 +138,10 @@ def _fits(storage: Path, size: int) -> bool:
     return used + size <= limit and shutil.disk_usage(storage).free > 2 * size
 
 
-def _remove(place: Path) -> None:
+def _remove(entry: Path) -> None:
     """Remove a copy, unless somebody reads it."""
-    with contextlib.suppress(OSError), _locked(place / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
-        shutil.rmtree(place)
+    with contextlib.suppress(OSError), _locked(entry / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        shutil.rmtree(entry)
 
 
 @contextmanager

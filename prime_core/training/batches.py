@@ -54,7 +54,7 @@ class Padded:
     mask: Bool[Tensor, "B T"]
 
     @property
-    def places(self) -> Int[Tensor, " M"]:
+    def predictor_index(self) -> Int[Tensor, " M"]:
         """Where in the flattened rows the token before each response token stands."""
         width, first = self.input_ids.shape[1], self.input_ids.shape[1] - self.mask.shape[1]
         rows, columns = self.mask.nonzero(as_tuple=True)

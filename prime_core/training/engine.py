@@ -133,8 +133,8 @@ class Trainer:
         if not (folder / TRAINING_STATE / CHECKPOINT_TAG).is_dir():
             raise ValueError(f"{folder}: holds no training state; delete it and run again")
         try:
-            with node_cache.cached_copy(folder) as place:
-                source = Path(place) / TRAINING_STATE
+            with node_cache.cached_copy(folder) as copy:
+                source = Path(copy) / TRAINING_STATE
                 state = universal.load(
                     self.engine, source, CHECKPOINT_TAG, self._zero_stage, beside=folder
                 )

@@ -56,7 +56,7 @@ class _GivesLogprobs:
             use_cache=False,
             **batch.attention_arguments(self.config._attn_implementation),
         ).last_hidden_state
-        hidden = states.flatten(0, 1).index_select(0, batch.places)
+        hidden = states.flatten(0, 1).index_select(0, batch.predictor_index)
         return self.get_output_embeddings()(hidden, batch.targets, **named)
 
 

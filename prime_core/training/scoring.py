@@ -64,8 +64,8 @@ def ragged_rows(
         for rows in passes.of_rank(range(len(sequences)), sequences):
             # without rows of its own a rank goes along: the others wait for it
             numbers = numbers_of(passes.batch(sequences.take(rows or [0]))).cpu()
-            for place, row in enumerate(rows):
-                found[row] = numbers[place, : len(sequences.responses[row])].tolist()
+            for index, row in enumerate(rows):
+                found[row] = numbers[index, : len(sequences.responses[row])].tolist()
             progress(len(rows))
     everything = {row: values for part in gather(found) for row, values in part.items()}
     return [everything[row] for row in range(len(sequences))]

@@ -65,7 +65,7 @@ class StepCheckpoint:
     ) -> None:
         """inputs: what the output depends on, apart from the settings."""
         start_ranks()
-        self.place, self.num_done = unfinished_folder(output), 0
+        self.folder, self.num_done = unfinished_folder(output), 0
         self._digest = input_digest(settings, inputs)
         self._save_seconds = 60 * settings.training.checkpoint_minutes or float("inf")
         self._saved_at, self._watch = time.monotonic(), watch
@@ -75,10 +75,10 @@ class StepCheckpoint:
 
         make(state): an update whose trainer goes on from the training state in this folder.
         """
-        there, why_not = gather((self.place.exists(), self._why_not()))[0]
+        there, why_not = gather((self.folder.exists(), self._why_not()))[0]
         if there and not why_not:
             try:
-                update = make(self.place)
+                update = make(self.folder)
                 update.figures |= self._kept_figures()
             except NoRoom:
                 raise  # what is kept is whole, and worth some room
@@ -90,9 +90,9 @@ class StepCheckpoint:
             if there:  # and only now: what is wrong was not the model or the memory
                 self._discard(why_not)
             return update
-        about = json.loads((self.place / _ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
         self.num_done, self._watch.seconds = about["num_done"], about["seconds"]
-        _say(f"{self.place}: going on after step {self.num_done}")
+        _say(f"{self.folder}: going on after step {self.num_done}")
         return update
 
     @contextmanager
@@ -105,7 +105,7 @@ class StepCheckpoint:
             self._saved_at = time.monotonic()
             yield
             if rank() == 0:
-                shutil.rmtree(self.place, ignore_errors=True)
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def take_steps(self, update: Update, plan: Sequence[list[int]], description: str) -> None:
         """The steps that are left of the plan. Raises Interrupted, with everything kept."""
@@ -130,7 +130,7 @@ class StepCheckpoint:
             )
 
     def _save(self, update: Update) -> None:
-        with naming_a_full_disk(self.place), shared_folder(self.place) as folder:
+        with naming_a_full_disk(self.folder), shared_folder(self.folder) as folder:
             update.trainer.save_state(folder)
             torch.save(update.figures, _figures(folder, rank()))
             barrier()
@@ -148,8 +148,8 @@ class StepCheckpoint:
     def _why_not(self) -> str:
         """Why what lies there cannot be used; "" where it can."""
         try:
-            about = json.loads((self.place / _ABOUT).read_text(encoding="utf-8"))
-            if about["sizes"] != _sizes(self.place):
+            about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
+            if about["sizes"] != _sizes(self.folder):
                 return "it is damaged"
             if about["digest"] != self._digest:
                 return "it is of other settings or inputs"
@@ -158,15 +158,15 @@ class StepCheckpoint:
         return ""
 
     def _discard(self, why: str) -> None:
-        _say(f"{self.place} is thrown away: {why}; starting from the first step")
+        _say(f"{self.folder} is thrown away: {why}; starting from the first step")
         if rank() == 0:
-            shutil.rmtree(self.place, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _kept_figures(self) -> dict[str, Any]:
-        about = json.loads((self.place / _ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
         if about["num_ranks"] == world_size():
-            return dict(torch.load(_figures(self.place, rank()), weights_only=True))
-        files = [_figures(self.place, number) for number in range(about["num_ranks"])]
+            return dict(torch.load(_figures(self.folder, rank()), weights_only=True))
+        files = [_figures(self.folder, number) for number in range(about["num_ranks"])]
         parts = [torch.load(file, weights_only=True) for file in files]
         return parts[0] | ({"sums": added(parts, rank())} if "sums" in parts[0] else {})
 

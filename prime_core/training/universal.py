@@ -191,18 +191,18 @@ def _shared_scratch(beside: Path, fill: Callable[[Path], None]) -> Iterator[str]
             shutil.rmtree(own, ignore_errors=True)
 
 
-def _told_by_the_first(place: str | None, error: Exception | None) -> str:
+def _told_by_the_first(scratch: str | None, error: Exception | None) -> str:
     """The scratch folder; raises on every rank what went wrong on the first."""
     if world_size() > 1:
         patient = dist.new_group(backend="gloo", timeout=LONGEST)
         text = (isinstance(error, NoRoom), str(error)) if error else None
-        told: list[Any] = [(place, text)]
+        told: list[Any] = [(scratch, text)]
         dist.broadcast_object_list(told, group=patient)
         dist.destroy_process_group(patient)
-        place, text = told[0]
+        scratch, text = told[0]
         if text is not None and error is None:
             raise (NoRoom if text[0] else ValueError)(text[1])
     if error is not None:
         raise error
-    assert place is not None
-    return place
+    assert scratch is not None
+    return scratch

@@ -61,7 +61,7 @@ class _GivesValues:
             use_cache=False,
             **batch.attention_arguments(self.config._attn_implementation),
         ).last_hidden_state
-        return _head(self)(states.flatten(0, 1).index_select(0, batch.places))
+        return _head(self)(states.flatten(0, 1).index_select(0, batch.predictor_index))
 
 
 def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
@@ -70,12 +70,12 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
     Raises ModelError naming the path.
     """
     try:
-        with node_cache.cached_copy(path) as place:
-            config = AutoConfig.from_pretrained(place)
+        with node_cache.cached_copy(path) as source:
+            config = AutoConfig.from_pretrained(source)
             config.num_labels = 1
             config.classifier_dropout = 0.0  # values are read and trained on the same network
             loaded: Any = AutoModelForTokenClassification.from_pretrained(
-                place, config=config, dtype=getattr(torch, dtype), output_loading_info=True
+                source, config=config, dtype=getattr(torch, dtype), output_loading_info=True
             )
         model, loading = loaded
         head = _head(model)
