@@ -12,22 +12,29 @@ from pathlib import Path
 
 from prime_core.run.atomic import write_json
 from prime_core.run.tables import read_json
-from prime_core.samplers.request import SamplerError
-from prime_core.samplers.vllm_platform import stdout_to_stderr, why_vllm_cannot_run
+from prime_core.samplers import SAMPLERS, SamplerError
+from prime_core.samplers.vllm_platform import stdout_to_stderr
 
 
 def choose_sampler(setting: str, model_path: Path) -> str:
-    """Name of the sampler: the setting, or for "auto" vLLM where it can run, else transformers.
+    """Name of the sampler: the setting, or for "auto" the first of SAMPLERS that can run here.
 
-    Raises SamplerError where vLLM is asked for and cannot run.
+    Raises SamplerError where the one that is asked for, or every one, cannot.
     """
-    reason = _why_not(setting, model_path)
-    if reason is None:
-        return "vllm" if setting == "auto" else setting
     if setting != "auto":
-        raise SamplerError(f"rollout.sampler '{setting}' cannot be used: {reason}")
-    print(f"rollout.sampler auto: transformers is used, since {reason}", file=sys.stderr)
-    return "transformers"
+        if reason := _why_not(setting, model_path):
+            raise SamplerError(f"rollout.sampler '{setting}' cannot be used: {reason}")
+        return setting
+    reasons: list[str] = []
+    for name in SAMPLERS:
+        reason = _why_not(name, model_path)
+        if reason is None:
+            if reasons:
+                why = "; ".join(reasons)
+                print(f"rollout.sampler auto: {name} is used, since {why}", file=sys.stderr)
+            return name
+        reasons.append(reason)
+    raise SamplerError(f"rollout.sampler auto: no sampler can be used: {'; '.join(reasons)}")
 
 
 def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bool) -> str:
@@ -61,7 +68,7 @@ def refuse_mixture(sampler: str, record: Path) -> None:
 
 
 def _why_not(sampler: str, model_path: Path) -> str | None:
-    if sampler == "transformers":
-        return None
+    if sampler not in SAMPLERS:  # a record can be that of another version
+        return f"it is not among this version's samplers ({', '.join(SAMPLERS)})"
     with stdout_to_stderr():
-        return why_vllm_cannot_run(model_path)
+        return SAMPLERS[sampler].why_not(model_path)
