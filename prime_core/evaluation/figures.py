@@ -36,7 +36,7 @@ def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: 
     figures |= _figure("accuracy", [part["outcome"].mean() for part in problems])
     if n_samples == 1:
         return figures
-    for k in orders(n_samples):
+    for k in orders_of_pass_at_k(n_samples):
         enough = [part["outcome"] for part in problems if len(part) >= k]
         if enough:
             shares = [pass_at_k(len(right), int(right.sum()), k) for right in enough]
@@ -47,7 +47,7 @@ def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: 
     return figures
 
 
-def orders(n_samples: int) -> list[int]:
+def orders_of_pass_at_k(n_samples: int) -> list[int]:
     """The k of pass@k: powers of two below n, and n; pass@1 is the accuracy."""
     powers = [2**i for i in range(1, n_samples.bit_length()) if 2**i < n_samples]
     return [*powers, n_samples] if n_samples > 1 else []

@@ -57,7 +57,12 @@ def taken_folders(settings: Settings, files: RunFiles) -> list[Path]:
     Where labelled responses train the first PRM (prm.offline), that is done in the branch itself.
     """
     start, prm = settings.start, settings.prm
-    folders = [files.base_model, files.policy(0), files.reference, *made_anew(settings, files)]
+    folders = [
+        files.base_model,
+        files.policy(0),
+        files.reference,
+        *folders_made_anew(settings, files),
+    ]
     folders += [files.prm(0)] if start > 0 else []
     folders += [files.policy(iteration) for iteration in _policies(settings)]
     if start > 0:
@@ -115,7 +120,7 @@ def open_origin(settings: Settings, files: RunFiles) -> Origin:
     return origin
 
 
-def describe(settings: Settings, files: RunFiles) -> dict[str, Any]:
+def origin_record(settings: Settings, files: RunFiles) -> dict[str, Any]:
     """What provenance.json keeps of the origin, and of its own origins. Raises BranchError."""
     origin = open_origin(settings, files)
     known = read_json(origin.files.provenance) if origin.files.provenance.exists() else {}
@@ -224,7 +229,7 @@ def _refuse_untrained_prm(settings: Settings, origin: Origin) -> None:
 
 def _absent(settings: Settings, files: RunFiles, origin: Origin) -> list[Path]:
     paths = [*taken_folders(settings, files), *taken_tables(settings, files)]
-    anew = made_anew(settings, files)
+    anew = folders_made_anew(settings, files)
     return [
         path
         for path in paths
@@ -234,7 +239,7 @@ def _absent(settings: Settings, files: RunFiles, origin: Origin) -> list[Path]:
     ]
 
 
-def made_anew(settings: Settings, files: RunFiles) -> list[Path]:
+def folders_made_anew(settings: Settings, files: RunFiles) -> list[Path]:
     """Folders that a branch links as its own settings say: another PRM may begin at iteration 0."""
     linked = linked_prm_folders(settings, files)
     return [path for path in linked if settings.start == 0 or path != files.prm(0)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.run.atomic import write_text
-from prime_core.run.branching import describe
+from prime_core.run.branching import origin_record
 from prime_core.run.changes import refused_changes
 from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.prm_folders import evaluation_scorer_folders
@@ -130,7 +130,7 @@ class RunState:
         """What is to be recorded of the run that this one goes on from, until it is taken over."""
         if not self.settings.init_from or self.files.setup_metrics("branch").exists():
             return {}
-        return describe(self.settings, self.files)
+        return origin_record(self.settings, self.files)
 
     def _refuse_changes(self) -> None:
         if not self.files.config.exists():

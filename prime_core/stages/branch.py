@@ -24,8 +24,8 @@ from prime_core.run.atomic import atomic_folder, atomic_path
 from prime_core.run.branching import (
     BranchError,
     Origin,
+    folders_made_anew,
     is_empty_surplus,
-    made_anew,
     open_origin,
     path_in_origin,
     taken_folders,
@@ -70,7 +70,7 @@ def run(run_dir: Path) -> None:
 
 def _take_folders(settings: Settings, files: RunFiles, origin: Origin) -> tuple[int, int]:
     """All folders of weights; bytes of their files that are linked, and that are copied."""
-    anew = made_anew(settings, files)
+    anew = folders_made_anew(settings, files)
     linked = copied = 0
     folders = taken_folders(settings, files)
     with progress_bar(len(folders), "folder", "taking over") as bar:

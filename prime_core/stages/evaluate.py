@@ -12,7 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.evaluation.benchmark import benchmark_named, has_answers, judge, problems_of
+from prime_core.evaluation.benchmark import (
+    benchmark_named,
+    benchmark_problems,
+    has_answers,
+    judge_responses,
+)
 from prime_core.evaluation.figures import evaluation_figures
 from prime_core.evaluation.from_origin import take_evaluation
 from prime_core.run.atomic import write_json
@@ -39,12 +44,12 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
     with only_one(output, run_dir):
         if take_evaluation(settings, files, iteration, benchmark):
             return
-        problems, num_malformed = problems_of(chosen, settings, files)
+        problems, num_malformed = benchmark_problems(chosen, settings, files)
         sampler = choose_sampler(settings.rollout.sampler, files.policy(iteration))
         with watch.part("generate"):
             responses = _sample(problems, chosen, iteration, sampler, settings, files)
         with watch.part("verify"):
-            rows = judge(_measured(responses), problems, settings, output)
+            rows = judge_responses(_measured(responses), problems, settings, output)
         if chosen.scorer:
             with watch.part("score"):
                 _add_scores(rows, responses, iteration, settings, files)

@@ -111,7 +111,7 @@ class Trainer:
             if lora.has_adapter(model):
                 whole = whole or model.state_dict()
                 lora.save_adapter(model, whole, folder / lora.ADAPTER)
-                whole = lora.merged(model, whole)
+                whole = lora.merged_weights(model, whole)
             save_model(model, tokenizer, folder, whole)
 
     def save_state(self, folder: Path) -> None:

@@ -115,7 +115,7 @@ def has_adapter(model: nn.Module) -> bool:
     return hasattr(model, "peft_config")
 
 
-def merged(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def merged_weights(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights of an ordinary model that computes the same, by its names.
 
     weights: of the model with its adapter, whole. Sums and products are in float32 and rounded to

@@ -101,10 +101,10 @@ class PolicyUpdate:
             "advantage/mean": float(token_mean(self.advantages.advantages, mask)),
             "advantage/std": float(masked_var(self.advantages.advantages, mask)) ** 0.5,
             "return/mean": float(token_mean(self.advantages.returns, mask)),
-            **self._explained(),
+            **self._explained_variance(),
         }
 
-    def _explained(self) -> Metrics:
+    def _explained_variance(self) -> Metrics:
         """How well the values foretold the returns, where there are values."""
         if self.advantages.values is None:
             return {}
@@ -147,18 +147,18 @@ class PolicyUpdate:
             self.settings.rollout.temperature,
             self.passes.chunk_tokens,
         )
-        old_logprobs = self._part(self.figures["old_logprobs"], rows, batch.mask)
-        accepted = self._part(self.correction.accepted, rows, batch.mask)
+        old_logprobs = self._in_pass(self.figures["old_logprobs"], rows, batch.mask)
+        accepted = self._in_pass(self.correction.accepted, rows, batch.mask)
         losses, clipped = clipped_surrogate(
             logprobs,
             old_logprobs,
-            self._part(self.advantages.advantages, rows, batch.mask),
+            self._in_pass(self.advantages.advantages, rows, batch.mask),
             accepted,
             policy.eps_clip,
             policy.eps_clip_high,
             policy.clip_ratio_c,
         )
-        losses = losses * self._part(self.correction.weights, rows, batch.mask)
+        losses = losses * self._in_pass(self.correction.weights, rows, batch.mask)
         figures = {
             "pg_loss": losses,
             "entropy": entropy,
@@ -166,11 +166,11 @@ class PolicyUpdate:
             "ppo_kl": kl_estimate(old_logprobs, logprobs, "k1"),
         }
         if self.reference_logprobs is not None:
-            reference = self._part(self.reference_logprobs, rows, batch.mask)
+            reference = self._in_pass(self.reference_logprobs, rows, batch.mask)
             figures["kl_reference"] = kl_estimate(logprobs, reference, policy.kl_estimator)
             losses = losses + policy.kl_coef * figures["kl_reference"]
         if counted:
-            self._count(figures, accepted)
+            self._add_to_sums(figures, accepted)
         if policy.entropy_coef:  # a weight of 0 would still cost entropy's gradient
             losses = losses - policy.entropy_coef * entropy
         return LOSS_AGGREGATIONS[policy.loss_agg_mode](
@@ -181,10 +181,10 @@ class PolicyUpdate:
             max_response_length=self.settings.rollout.max_response_length,
         )
 
-    def _part(self, values: Tensor, rows: list[int], mask: Tensor) -> Tensor:
+    def _in_pass(self, values: Tensor, rows: list[int], mask: Tensor) -> Tensor:
         return values[rows, : mask.shape[1]].to(mask.device)
 
-    def _count(self, figures: dict[str, Tensor], mask: Tensor) -> None:
+    def _add_to_sums(self, figures: dict[str, Tensor], mask: Tensor) -> None:
         sums = self.figures["sums"]
         for name, values in figures.items():
             sums[name] = sums.get(name, 0.0) + float(masked_sum(values.detach(), mask))

@@ -75,7 +75,7 @@ class StepCheckpoint:
 
         make(state): an update whose trainer goes on from the training state in this folder.
         """
-        there, why_not = gather((self.folder.exists(), self._why_not()))[0]
+        there, why_not = gather((self.folder.exists(), self._why_unusable()))[0]
         if there and not why_not:
             try:
                 update = make(self.folder)
@@ -116,9 +116,9 @@ class StepCheckpoint:
                 self.num_done += 1
                 bar.update()
                 if self.num_done < len(plan):
-                    self._look_up(update, len(plan))
+                    self._save_where_due(update, len(plan))
 
-    def _look_up(self, update: Update, num_steps: int) -> None:
+    def _save_where_due(self, update: Update, num_steps: int) -> None:
         """Save where it is time to, or where any of the ranks was told to stop."""
         due = time.monotonic() - self._saved_at > self._save_seconds
         told, dues = zip(*gather((stop_requested(), due)), strict=True)
@@ -145,7 +145,7 @@ class StepCheckpoint:
                 (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         self._saved_at = time.monotonic()
 
-    def _why_not(self) -> str:
+    def _why_unusable(self) -> str:
         """Why what lies there cannot be used; "" where it can."""
         try:
             about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
@@ -168,10 +168,12 @@ class StepCheckpoint:
             return dict(torch.load(_figures(self.folder, rank()), weights_only=True))
         files = [_figures(self.folder, number) for number in range(about["num_ranks"])]
         parts = [torch.load(file, weights_only=True) for file in files]
-        return parts[0] | ({"sums": added(parts, rank())} if "sums" in parts[0] else {})
+        return parts[0] | (
+            {"sums": redistributed_sums(parts, rank())} if "sums" in parts[0] else {}
+        )
 
 
-def added(parts: Sequence[dict[str, Any]], number: int) -> dict[str, float]:
+def redistributed_sums(parts: Sequence[dict[str, Any]], number: int) -> dict[str, float]:
     """Sums of this rank out of those of another number of ranks: the first takes all of them."""
     names = sorted(set().union(*(part["sums"] for part in parts)))
     return {

@@ -37,7 +37,7 @@ class NoRoom(OSError):
 
 
 @dataclass(frozen=True)
-class Form:
+class StateLayout:
     """How a state is cut: what ZeRO keeps apart on each rank, and among how many ranks."""
 
     cut: Literal["nothing", "optimizer", "weights"]
@@ -50,20 +50,20 @@ class Form:
         return stage if self.cut == "nothing" else f"{stage} on {ranks}"
 
 
-def form_of(state: Path) -> Form:
+def saved_layout(state: Path) -> StateLayout:
     """The form of a saved state, from the names of its files."""
     parts = list(state.glob("*zero_pp_rank_*_optim_states.pt"))
     if not parts:
-        return Form("nothing", 1)
+        return StateLayout("nothing", 1)
     whole = (state / universal_files.WHOLE_MODEL).exists()
-    return Form("optimizer" if whole else "weights", len(parts))
+    return StateLayout("optimizer" if whole else "weights", len(parts))
 
 
-def own_form(zero_stage: int) -> Form:
+def engine_layout(zero_stage: int) -> StateLayout:
     """The form that this stage's ranks save and load."""
     if zero_stage == 0:
-        return Form("nothing", 1)
-    return Form("weights" if zero_stage == 3 else "optimizer", world_size())
+        return StateLayout("nothing", 1)
+    return StateLayout("weights" if zero_stage == 3 else "optimizer", world_size())
 
 
 def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> 
     beside: next to this folder the scratch is made. Raises NoRoom, on all ranks; and whatever
     DeepSpeed and torch raise of a damaged state.
     """
-    there, here = form_of(folder / tag), own_form(zero_stage)
+    there, here = saved_layout(folder / tag), engine_layout(zero_stage)
     if there == here:
         # Frozen weights are not in a state.
         whole = all(weight.requires_grad for weight in engine.module.parameters())
@@ -109,7 +109,12 @@ def _universal(engine: Any) -> Iterator[None]:
 
 
 def _convert(
-    source: Path, scratch: Path, tag: str, shapes: universal_files.Shapes, there: Form, here: Form
+    source: Path,
+    scratch: Path,
+    tag: str,
+    shapes: universal_files.Shapes,
+    there: StateLayout,
+    here: StateLayout,
 ) -> None:
     size = sum(file.stat().st_size for file in source.iterdir())
     free = shutil.disk_usage(scratch).free
@@ -127,12 +132,12 @@ def _convert(
         with contextlib.chdir(scratch):
             saved, target = Path("saved"), Path(tag)
             if there.cut == "nothing":
-                universal_files.take_apart(saved, target, shapes)
+                universal_files.split_by_weight(saved, target, shapes)
             else:
                 _deepspeeds_own(saved, target)
-                universal_files.suit_all_stages(target)
+                universal_files.complete_for_all_stages(target)
             if here.cut == "nothing":
-                universal_files.put_together(target, shapes)
+                universal_files.join_weights(target, shapes)
     except (OSError, RuntimeError) as error:
         if not _is_full(error):
             raise
@@ -162,7 +167,9 @@ def _is_full(error: Exception) -> bool:
     return full or "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error)
 
 
-def _no_room(scratch: Path, there: Form, here: Form, needed: float, free: float) -> str:
+def _no_room(
+    scratch: Path, there: StateLayout, here: StateLayout, needed: float, free: float
+) -> str:
     return (
         f"{scratch.parent}: no room to convert a training state of {there} for {here}: it takes "
         f"about {needed / 1e9:.3g} GB for a while, and {free / 1e9:.3g} GB are free: make room, or "

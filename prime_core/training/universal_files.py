@@ -26,7 +26,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 Shapes = dict[str, torch.Size]
 
 
-def suit_all_stages(folder: Path) -> None:
+def complete_for_all_stages(folder: Path) -> None:
     """Complete what DeepSpeed's converter wrote of a state of ZeRO 1, 2 or 3."""
     shared = _load(folder / "zero" / _SHARED)
     if (folder / CUT_MODEL).exists():
@@ -43,7 +43,7 @@ def suit_all_stages(folder: Path) -> None:
     _save_shared(folder, shared, shared["param_groups"], step)
 
 
-def take_apart(saved: Path, folder: Path, shapes: Shapes) -> None:
+def split_by_weight(saved: Path, folder: Path, shapes: Shapes) -> None:
     """Make a universal checkpoint of a state of ZeRO 0."""
     state = _load(saved / WHOLE_MODEL)
     module, optimizer = state.pop("module"), state.pop("optimizer")
@@ -64,7 +64,7 @@ def take_apart(saved: Path, folder: Path, shapes: Shapes) -> None:
     _save_shared(folder, scaling, optimizer["param_groups"], step)
 
 
-def put_together(folder: Path, shapes: Shapes) -> None:
+def join_weights(folder: Path, shapes: Shapes) -> None:
     """Make a state of ZeRO 0 of a universal checkpoint."""
     module: dict[str, torch.Tensor] = {}
     states: dict[int, dict[str, torch.Tensor]] = {}

@@ -185,8 +185,8 @@ def test_figures_of_two_ranks_go_on_in_one(interrupted, undisturbed, capsys):
 
 def test_sums_of_other_ranks_are_added_once():
     parts = [{"sums": {"rows": 3.0}}, {"sums": {"rows": 2.0, "clipped": 0.5}}]
-    assert step_checkpoint.added(parts, 0) == {"clipped": 0.5, "rows": 5.0}
-    assert step_checkpoint.added(parts, 1) == {"clipped": 0.0, "rows": 0.0}
+    assert step_checkpoint.redistributed_sums(parts, 0) == {"clipped": 0.5, "rows": 5.0}
+    assert step_checkpoint.redistributed_sums(parts, 1) == {"clipped": 0.0, "rows": 0.0}
 
 
 def test_a_conversion_without_room_stops_the_stage_and_keeps_everything(
