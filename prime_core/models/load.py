@@ -74,7 +74,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
             f"{path}: the tokenizer has no EOS token, so no response could end; "
             "set eos_token in its tokenizer_config.json"
         )
-    if tokenizer.pad_token_id is None:
+    if tokenizer.pad_token_id is None:  # any token will do: padding is masked wherever it stands
         tokenizer.pad_token_id = tokenizer.eos_token_id
     return tokenizer
 
@@ -126,6 +126,7 @@ def find_model(path: str) -> Path:
 
 def link_model(source: Path, folder: Path) -> None:
     """Fill a folder with links to a model's files (not to the training state beside them)."""
+    # Links: the same weights stand in up to four folders of a run, and nothing writes into them.
     for file in sorted(source.iterdir()):
         if file.is_file() and not file.name.startswith("."):
             (folder / file.name).symlink_to(file.resolve())
@@ -137,6 +138,7 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, s
     The chat template where the tokenizer has one; else the messages' texts, a line break between.
     """
     text = _prompt_text(tokenizer, messages)
+    # A template writes BOS itself, where its model wants one.
     return tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"]
 
 

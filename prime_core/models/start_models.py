@@ -52,7 +52,7 @@ def start_prm_source(target: Path, settings: Settings, files: RunFiles) -> Path:
 
 
 def previous_value_folder(settings: Settings, files: RunFiles, iteration: int) -> Path:
-    """The value model as an iteration finds it."""
+    """The value model as an iteration finds it; the first is read from where the settings say."""
     if iteration > 1:
         return files.value(iteration - 1)
     path = settings.value.path

@@ -45,6 +45,7 @@ def ask(
         for index, prompt_id in enumerate(prompts["prompt_id"])
         for sample in range(n_samples_per_prompt)
     ]
+    # Seeds by prompt and sample, not by row: shards and the table's order draw the same responses.
     requests = [
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
         for index, prompt_id, sample in keys
@@ -52,6 +53,7 @@ def ask(
     sampled = load_sampler(sampler)(
         model_path, settings.model.dtype, requests, params, engine_of(settings), progress
     )
+    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
     if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
         raise SamplerError(f"{model_path}: {sampler} gave log-probabilities that are no numbers")
     return [

@@ -3,6 +3,9 @@
 Samplers draw different responses from the same seeds, so the shards of an iteration must not mix
 them, also not when the run is stopped and resumed with another setting or on another machine. The
 first shard writes down which one it takes (iterations/<i>/sampler.json); the others follow.
+
+docs/decisions.md: vLLM draws its own numbers, from the responses' seeds
+docs/decisions.md: `auto` prefers vLLM and falls back only where vLLM cannot run
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bo
         chosen = choose_sampler(setting, model_path)
         write_json(record, {"sampler": chosen})
         return chosen
+    # No falling back here, even with "auto": the shards before have drawn with the recorded one.
     if reason := _why_not(recorded, model_path):
         raise SamplerError(
             f"{record}: the iteration was begun with {recorded}, which cannot be used here: "

@@ -3,6 +3,8 @@
 Each response draws from its own seed, so what is sampled does not depend on which responses share
 a batch. The numbers drawn are vLLM's own: from the same seeds another sampler, or another
 generation of vLLM, draws other responses of the same distribution.
+
+docs/decisions.md: vLLM draws its own numbers, from the responses' seeds
 """
 
 from __future__ import annotations
@@ -161,6 +163,7 @@ def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
         llm = LLM(**arguments)
         yield llm
     finally:
+        # Scores may follow in this process (evaluate), and need the memory that the engine holds.
         if llm is not None:
             llm.llm_engine.engine_core.shutdown()
         del llm
@@ -177,6 +180,7 @@ def _generate(
 ) -> list[Sampled]:
     from vllm import RequestOutput
 
+    # All before the first is answered: what shares a step then does not depend on timing.
     llm.enqueue(
         [{"prompt_token_ids": request.prompt_tokens} for request in requests],
         [_vllm_params(params, request.seed, eos) for request in requests],

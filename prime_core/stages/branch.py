@@ -7,6 +7,7 @@ iterations/<i>/ (prime_core.run.branching says which), metrics/branch.json.
 Files of weights become hard links where the disk allows, else copies: the origin may then delete
 its own, and nothing is stored twice. Tables are copied: Snakemake sets the times of files that a
 job has written, and through a link those of the origin's, which would make its later work stale.
+docs/decisions.md: A branch holds what it starts from
 
 Raises BranchError where the origin cannot be gone on from.
 """
@@ -76,12 +77,13 @@ def _take_folders(settings: Settings, files: RunFiles, origin: Origin) -> tuple[
     with progress_bar(len(folders), "folder", "taking over") as bar:
         for path in folders:
             with atomic_folder(path) as folder:
-                if path in anew:
+                if path in anew:  # what the branch's own settings name
                     link_model(start_models.start_prm_source(path, settings, files), folder)
                 else:
                     source = path_in_origin(path, files, origin)
                     sizes = _take_folder(source, folder, files.root, origin.files.root)
                     linked, copied = linked + sizes[0], copied + sizes[1]
+                    # Asked behind the copy: the origin may be running, and deletes old weights.
                     _refuse_part(source, folder, is_trained(path, files, origin))
             bar.update()
     return linked, copied

@@ -70,6 +70,7 @@ def _sample(
             sampler=choose_sampler(settings.rollout.sampler, files.policy(0)),
             model_path=files.policy(0),
             prompts=problems,
+            # docs/decisions.md: The trial of difficulty is two stages
             purpose="difficulty",
             iteration=0,
             n_samples_per_prompt=asked.n_samples_per_prompt,
@@ -105,6 +106,7 @@ def _judged(
             "response_length": [len(one["response_tokens"]) for one in responses],
         }
     ).groupby("prompt_id")
+    # A problem without any verdict has a row as well, with counts of 0.
     return (
         pd.DataFrame(
             {

@@ -43,7 +43,7 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
     output = files.evaluation(iteration, benchmark)
     with only_one(output, run_dir):
         if take_evaluation(settings, files, iteration, benchmark):
-            return
+            return  # a branch begins with the policy that its origin has evaluated
         problems, num_malformed = benchmark_problems(chosen, settings, files)
         sampler = choose_sampler(settings.rollout.sampler, files.policy(iteration))
         with watch.part("generate"):
@@ -67,7 +67,7 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         table = pd.DataFrame(rows)
         figures["response_length_mean"] = float(table["response_length"].mean())
         figures["clip_ratio"] = float(table["finish_reason"].eq("length").mean())
-        write_json(output, figures | watch.seconds)
+        write_json(output, figures | watch.seconds)  # last: beside figures lie all responses
         say(
             f"{progress_label(iteration, settings)} evaluate {benchmark}: "
             f"accuracy {figures['accuracy']:.3f} "
@@ -99,6 +99,7 @@ def _sample(
                 top_p=chosen.top_p,
                 top_k=0,
                 max_response_length=chosen.max_response_length,
+                # docs/decisions.md: An evaluation's responses end with the model's positions
                 ends_with_positions=True,
             ),
             settings=settings,

@@ -6,6 +6,9 @@ why), metrics/prepare.json. With data.difficulty the training problems are candi
 start model has tried them: data/candidates.parquet instead of train.parquet.
 
 Rows are read, looked at and written some at a time: a table may be larger than memory.
+
+docs/decisions.md: What is left out is a table, not a log line
+docs/decisions.md: Held-out problems are those with the smallest hashes of their texts
 """
 
 from __future__ import annotations
@@ -103,6 +106,7 @@ class Preparation:
             problems = [one for one in some if isinstance(one, Problem)]
             looked = [(screen.look(one) if screen else (0, None), one) for one in problems]
             dropped += [reason for (_, reason), _ in looked if reason is not None]
+            # Lengths last, of what is left, and many at once: tokenising is what takes long.
             left = [(key, one) for (key, reason), one in looked if reason is None]
             lengths = prompt_lengths(self._tokenizer, [one.row["prompt"] for _, one in left])
             for (key, one), length in zip(left, lengths, strict=True):

@@ -35,6 +35,7 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.prm(iteration), run_dir):
         batch = read_batch(files, iteration)
         reference = _reference_logprobs(settings, files, iteration, batch)
+        # All rows, also those that the policy's correction rejects: their outcomes hold.
         rows, size = range(len(batch.sequences)), prm.mini_batch_size
         plan = minibatch_plan(rows, size, prm.epochs, settings.seed, "prm", iteration)
         with trained_update(

@@ -4,6 +4,8 @@ In: the file of prm.offline, models/policy-0000 (its tokenizer), the reference. 
 data/labelled.parquet, metrics/prm_data.json.
 
 A job of its own: what it computes with the reference is kept however often training is stopped.
+
+docs/decisions.md: Labelled responses are tokenised and scored by a job of their own
 """
 
 from __future__ import annotations

@@ -52,6 +52,7 @@ def run(run_dir: Path) -> None:
             watch,
             name="prm_offline",
         ) as update:
+            # Weights alone: the online updates begin with fresh moments.
             with shared_folder(files.prm(0)) as folder:
                 update.trainer.save_weights(folder, update.tokenizer)
             metrics = update.metrics()
@@ -105,6 +106,8 @@ class OfflineUpdate(PrmSteps):
         """One optimizer step on these responses."""
         batch = batch_of(self.table.iloc[rows])
         reference = batch.matrix(batch.rows["reference_logprobs"])
+        # Of the PRM as it is now: an untrained one has no rewards, and dpo against them is ce.
+        # docs/decisions.md: Opponents of detached DPO come from one pass before the update
         pairs = self.pairs(batch, reference) if self.loss.loss_type == "dpo" else None
         z = self.learn(batch, reference, range(len(rows)), pairs)
         ranked_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)

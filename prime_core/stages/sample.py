@@ -42,6 +42,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     watch = Stopwatch()
     with only_one(files.rollouts(iteration, shard), run_dir):
         num_shards = files.num_shards(iteration, settings.rollout.num_shards)
+        # Before the first table: from now on the iteration is cut this way, whatever is configured.
         write_json(files.shard_count(iteration), num_shards)
         prompts = read_table(files.train, PROMPTS)
         asked = prompts.iloc[rows_asked(settings, files, prompts, iteration, shard)]
@@ -76,6 +77,8 @@ def rows_asked(
     fresh = [row for row in drawn if row not in known]
     rows = fresh[: num_first_round(max(room, 0), rollout.oversample_factor)]
     asked = [*known, *rows]
+    # Nobody writes down what was asked: each shard works it out from the same tables, so none
+    # waits for another of its round. docs/decisions.md: Refill rounds are shards
     for earlier in range(1, this_round + 1):
         judged = read_judged(files, iteration, range(earlier * num_shards))
         missing = room - num_groups(filter_groups(judged, settings.filter))
@@ -118,6 +121,7 @@ def _sample(
             settings=settings,
             progress=bar.update,
         )
+    # Somebody may have deleted the iteration and begun it with another sampler meanwhile.
     refuse_mixture(sampler, files.sampler(iteration))
     return sampler, [row | {"policy_iteration": sampled_by} for row in responses]
 

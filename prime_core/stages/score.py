@@ -2,6 +2,9 @@
 
 In: iterations/<i>/batch.parquet, the PRM (of the iteration before; after its update where
 prm_update is `before`), the reference. Out: iterations/<i>/rewards.parquet, metrics/score.json.
+
+docs/decisions.md: Scoring is a job of its own
+docs/decisions.md: Rewards carry beta
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ def run(run_dir: Path, iteration: int) -> None:
         rewards = implicit_reward(
             batch.matrix(prm), batch.matrix(reference), batch.mask, settings.prm.beta
         )
+        # The settings demand a PRM that was trained; only its rewards show whether it was.
         if settings.prm.prm_update == "frozen" and not bool(rewards.any()):
             raise ZeroRewards(
                 f"the first PRM ({_origin(settings)}) equals the reference, and prm.prm_update "
@@ -64,6 +68,7 @@ def run(run_dir: Path, iteration: int) -> None:
             ],
             REWARDS,
         )
+        # Of the rewards before they are shaped: their sum is the log-odds that the loss trains.
         metrics = _metrics(rewards, batch) | watch.seconds
         finish(
             files.metrics(iteration, "score"),
@@ -85,6 +90,7 @@ def _shaped(
         tokenizer = load_tokenizer(files.policy(0))
         ends = torch.zeros_like(batch.mask)
         for row, tokens in enumerate(batch.sequences.responses):
+            # Each token by itself, so that a piece has the number of its token.
             pieces = tokenizer.batch_decode([[token] for token in tokens])
             ends[row, : len(tokens)] = torch.as_tensor(step_ends(pieces))
     return shaped_reward(

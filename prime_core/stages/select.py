@@ -44,6 +44,8 @@ def run(run_dir: Path, iteration: int) -> None:
         judged = read_judged(files, iteration, range(num_shards * (1 + rollout.refill_rounds)))
         passed = filter_groups(judged, settings.filter)
         carried = read_carried(files, iteration, rollout)
+        # Groups left over before come first: they grow too old, while fresh ones can wait.
+        # docs/decisions.md: Staleness is spent on one of two things
         kept = pd.concat([carried, passed], ignore_index=True)
         if kept.empty:
             raise EmptyBatch(_explain_empty(judged, settings, iteration))
@@ -52,6 +54,7 @@ def run(run_dir: Path, iteration: int) -> None:
             left = groups_after(kept, rollout.rollout_batch_size)
             surplus = fresh_enough(left, iteration + 1, rollout.max_staleness)
             write_table(files.surplus(iteration), surplus, BATCH)
+        # Last: where the batch is, the surplus is as well.
         write_table(files.batch(iteration), batch, BATCH)
         metrics = {
             **_sampled(judged, passed),

@@ -76,10 +76,11 @@ def _train(settings: Settings, files: RunFiles) -> None:
         watch,
         name="sft",
     ) as update:
+        # Weights alone: RL begins with fresh moments and rates of its own.
         with shared_folder(files.policy(0)) as folder:
             update.trainer.save_weights(folder, tokenizer)
         losses = update.figures["losses"]
-        last = losses[-max(len(losses) // 20, 1) :]
+        last = losses[-max(len(losses) // 20, 1) :]  # a single step's loss says little
         loss = sum(last) / len(last)
         metrics: Metrics = {"sft/loss": loss, "sft/num_steps": len(losses)}
         _finish(
@@ -140,7 +141,7 @@ def _tokenised(files: RunFiles, tokenizer: PreTrainedTokenizerBase, max_length: 
     for messages, response in zip(table["prompt"], table["response"], strict=True):
         prompt = prompt_tokens(tokenizer, list(messages))
         answer = tokenizer(response, add_special_tokens=False)["input_ids"]
-        if len(prompt) + len(answer) < max_length:
+        if len(prompt) + len(answer) < max_length:  # EOS needs room as well
             sequences.prompts.append(prompt)
             sequences.responses.append([*answer, tokenizer.eos_token_id])
     if not len(sequences):

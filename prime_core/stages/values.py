@@ -1,8 +1,8 @@
 """Stage `values`: PPO's critic evaluated on an iteration's batch, before any update.
 
 The critic's forward pass; its gradient steps are the stage `value`, beside the policy's. Both
-updates read this table, so advantages and returns are made of the same numbers
-(docs/decisions.md: PPO's value model is a stage pair of its own).
+updates read this table, so advantages and returns are made of the same numbers.
+docs/decisions.md: PPO's value model is a stage pair of its own
 
 In: iterations/<i>/batch.parquet, the value model of the iteration before; in the first iteration
 the model of value.path or models/policy-0000, with a head that says 0.
@@ -66,7 +66,7 @@ def run(run_dir: Path, iteration: int) -> None:
 def _check_tokens(settings: Settings, files: RunFiles, folder: Path) -> None:
     """Raises ModelError naming the setting where the first value model reads other tokens."""
     if settings.value.path is None or folder.is_relative_to(files.root):
-        return
+        return  # it comes from a model whose tokens were checked, or are the policy's
     try:
         check_same_tokens(folder, files.policy(0))
     except ModelError as error:

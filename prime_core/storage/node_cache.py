@@ -3,8 +3,9 @@
 In: PRIME_FAST_STORAGE, a folder (without it nothing happens), and PRIME_FAST_STORAGE_GB, how much
 may lie there. Out: `store_copy` copies a finished folder of weights, `cached_copy` gives the copy
 to read, as long as it is one of the folder as it is now. The shared disk's files stay the truth: a
-copy that is stale, incomplete or gone means only that they are read
-(docs/decisions.md: Copies in fast storage are read, never relied upon).
+copy that is stale, incomplete or gone means only that they are read.
+
+docs/decisions.md: Copies in fast storage are read, never relied upon
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def store_copy(folder: Path) -> bool:
     try:
         storage.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(storage / "lock", fcntl.LOCK_EX):
-            before = _listing(folder)
+            before = _listing(folder)  # a folder that changes while it is copied gives no copy
             if not _make_room(storage, sum(int(size) for _, size, _ in before), folder):
                 print(f"no room for a copy of {folder} in {storage}", file=sys.stderr)
                 return False
@@ -59,6 +60,7 @@ def cached_copy(folder: Path | str) -> Iterator[Path | str]:
         return
     with contextlib.ExitStack() as held:
         try:
+            # Readers share the lock; room is made only of copies whose lock can be had alone.
             held.enter_context(_locked(entry / "lock", fcntl.LOCK_SH))
             copy = entry / "files" if _is_current(entry, Path(folder)) else folder
         except OSError:  # it went away meanwhile
@@ -135,6 +137,7 @@ def _make_room(storage: Path, size: int, coming: Path) -> bool:
 def _fits(storage: Path, size: int) -> bool:
     used = sum(int(bytes_) for _, bytes_, _ in _listing(storage))
     limit = float(os.environ.get(LIMIT_GB, "inf")) * 1e9
+    # As much again stays free: /dev/shm is the job's own memory.
     return used + size <= limit and shutil.disk_usage(storage).free > 2 * size
 
 

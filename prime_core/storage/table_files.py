@@ -79,6 +79,7 @@ def choose_tables(names: Sequence[str], pattern: str, split: str, location: str)
         wanted = f"'{pattern}'" if pattern else f"with '{_SPLITS[split][0]}' in its name"
         shown = ", ".join(tables[:5]) or "none"
         raise TableFilesError(f"{location}: no table {wanted}; its tables: {shown}")
+    # The same rows may lie there in several formats, and would be read once for each.
     suffix = next(s for s in SUFFIXES if any(name.endswith(s) for name in found))
     found = [name for name in found if name.endswith(suffix)]
     folders = sorted({str(PurePosixPath(name).parent) for name in found})
@@ -97,6 +98,8 @@ def _of_split(tables: list[str], split: str) -> list[str]:
         found = [name for name in tables if word in words[name]]
         if found:
             return found
+    # Tables that say what they are for, but not for this, are of other splits; those that say
+    # nothing are all of it. Held-out problems are never guessed: they might be trained on.
     is_told_apart = any(words[name] & _KNOWN for name in tables)
     return [] if is_told_apart or split == "validation" else tables
 
@@ -109,6 +112,7 @@ def _words(name: str) -> set[str]:
 
 def _check_parts(found: list[str], location: str) -> None:
     """A table in parts is whole: its names say how many there are."""
+    # A download that was broken off would train on a part of the data without a word.
     for name in found:
         part, file = _PART.search(name), PurePosixPath(name).name
         if part and len(found) < int(part[1]):

@@ -27,6 +27,7 @@ def start_ranks() -> None:
     if "RANK" in os.environ:
         dist.init_process_group(backend)
     else:
+        # DeepSpeed reads these itself. A store in memory: stages side by side take no port.
         os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
@@ -71,9 +72,9 @@ def shared_folder(path: Path) -> Iterator[Path]:
             yield folder
     elif rank() == 0:
         with atomic_folder(path) as folder:
-            dist.broadcast_object_list([str(folder)])
+            dist.broadcast_object_list([str(folder)])  # its name is drawn here
             yield folder
-            dist.barrier()
+            dist.barrier()  # it is renamed when this block ends
     else:
         name: list[str | None] = [None]
         dist.broadcast_object_list(name)

@@ -49,6 +49,7 @@ def token_rewards(
     prm: Path, reference: Path, sequences: Sequences, settings: Settings
 ) -> list[list[float]]:
     """Implicit reward of every token of the responses: r_t = beta (log pi_phi - log pi_ref)."""
+    # One after the other: two large models need not fit at once.
     rows = zip(
         logprobs_of(prm, sequences, settings),
         logprobs_of(reference, sequences, settings),

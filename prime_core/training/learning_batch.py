@@ -75,6 +75,7 @@ def read_values(files: RunFiles, iteration: int, batch: LearningBatch) -> Float[
 def _read_beside(path: Path, schema: pa.Schema, of: Path, batch: LearningBatch) -> pd.DataFrame:
     """A table with a row for each response of the batch, in its order."""
     table = read_table(path, schema)
+    # As many rows are no proof: a batch that was selected again can hold other responses.
     keys = ["prompt_id", "sample"]
     if not table[keys].equals(batch.rows[keys]):
         raise TableError(f"{path}: its responses are not those of {of}; delete it")

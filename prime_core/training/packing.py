@@ -5,6 +5,8 @@ and an attention in which no sequence sees another. Flash attention takes the le
 without it sequences of like lengths share one call of torch's fused attention, behind which their
 padding is thrown away (a causal query never sees what stands to its right), so that neither a mask
 of [N, N] nor one call a sequence is needed.
+
+docs/decisions.md: A pass is a pack, and attention goes through it in groups of like lengths
 """
 
 from __future__ import annotations
@@ -167,6 +169,7 @@ def _groups(lengths: Sequence[int], device: torch.device) -> list[Group]:
     groups, start, first, pairs, longest = [], 0, 0, 0, 0
     for last, length in enumerate(lengths):
         wider, needed = max(longest, length), pairs + length**2
+        # Attention looks at every pair of a row's tokens; padding makes all rows the longest.
         wasted = (last + 1 - first) * wider**2 - needed
         if last > first and wasted > max(WASTED_PAIRS, WASTED_SHARE * needed):
             groups.append(_group(lengths[first:last], start, device))

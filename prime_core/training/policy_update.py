@@ -60,6 +60,8 @@ class PolicyUpdate:
 
     def old_logprobs(self) -> Tensor:
         """[B, T] under the policy before its first step, as the trainer computes them."""
+        # Not the sampler's: its numbers round otherwise, and the first step's ratio must be 1.
+        # docs/decisions.md: What the sampler's log-probabilities are for
         self.trainer.engine.eval()
         rows = ragged_logprobs(
             self.trainer.engine,
@@ -88,6 +90,7 @@ class PolicyUpdate:
     def metrics(self) -> Metrics:
         """Means over all accepted tokens of all steps; of the mismatch over the whole batch."""
         sums, norms = self.figures["sums"], self.figures["norms"]
+        # Sums are each rank's own; norms and tensors are the same on all of them.
         parts = gather(sums)
         totals = {name: sum(part.get(name, 0.0) for part in parts) for name in sums}
         count = totals.pop("num_tokens")
@@ -130,6 +133,7 @@ class PolicyUpdate:
 
     def step(self, rows: list[int]) -> None:
         """One optimizer step on these responses, each with an accepted token."""
+        # Of the whole minibatch, on every rank: passes and ranks then add up to its mean.
         num_tokens = int(self.correction.accepted[rows].sum())
 
         def loss_of(indices: list[int], counted: bool) -> Tensor:
@@ -158,6 +162,7 @@ class PolicyUpdate:
             policy.eps_clip_high,
             policy.clip_ratio_c,
         )
+        # Outside the clip, which holds the policy to where it was, not to the sampler.
         losses = losses * self._in_pass(self.correction.weights, rows, batch.mask)
         figures = {
             "pg_loss": losses,
@@ -169,7 +174,7 @@ class PolicyUpdate:
             reference = self._in_pass(self.reference_logprobs, rows, batch.mask)
             figures["kl_reference"] = kl_estimate(logprobs, reference, policy.kl_estimator)
             losses = losses + policy.kl_coef * figures["kl_reference"]
-        if counted:
+        if counted:  # not the row that a rank without rows goes along with
             self._add_to_sums(figures, accepted)
         if policy.entropy_coef:  # a weight of 0 would still cost entropy's gradient
             losses = losses - policy.entropy_coef * entropy

@@ -50,7 +50,10 @@ class PrmSteps:
         self.figures: dict[str, Any] = {"losses": [], "norms": []}
 
     def pairs(self, batch: LearningBatch, reference_logprobs: Tensor) -> Pairs:
-        """What detached DPO needs, from the PRM as it is now. Takes complete groups."""
+        """What detached DPO needs, from the PRM as it is now. Takes complete groups.
+
+        docs/decisions.md: Opponents of detached DPO come from one pass before the update
+        """
         self.trainer.engine.eval()
         rows = ragged_logprobs(self.trainer.engine, batch.sequences, self.passes)
         self.trainer.engine.train()
@@ -77,7 +80,7 @@ class PrmSteps:
             z = self._log_odds(batch, reference_logprobs, indices)
             loss = prm_loss(self._losses(z, batch, indices, pairs), len(rows))
             total += float(loss.detach()) * counted
-            if counted:
+            if counted:  # z comes free with the loss; accuracies are taken from it
                 found.update(zip(indices, z.detach().tolist(), strict=True))
             return loss
 

@@ -5,6 +5,8 @@ steps. Out: beside the stage's output a folder .<output>.unfinished with trainin
 each rank and about.json. It is written aside and renamed, when a signal asks the stage to stop and
 every training.checkpoint_minutes, and goes away when the output is in place. One that does not fit,
 or is damaged, is never used.
+
+docs/decisions.md: Checkpoints inside a stage lie beside its output
 """
 
 from __future__ import annotations
@@ -75,6 +77,8 @@ class StepCheckpoint:
 
         make(state): an update whose trainer goes on from the training state in this folder.
         """
+        # The first rank's view counts: a shared disk may show others an older one, and ranks that
+        # decided differently would wait for each other for ever.
         there, why_not = gather((self.folder.exists(), self._why_unusable()))[0]
         if there and not why_not:
             try:
@@ -102,7 +106,7 @@ class StepCheckpoint:
         Within, a signal waits for the end of a step.
         """
         with stopping_at_checkpoints():
-            self._saved_at = time.monotonic()
+            self._saved_at = time.monotonic()  # a kill before now costs no more than the loading
             yield
             if rank() == 0:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -115,12 +119,13 @@ class StepCheckpoint:
                 update.step(rows)
                 self.num_done += 1
                 bar.update()
-                if self.num_done < len(plan):
+                if self.num_done < len(plan):  # behind the last step the output itself is written
                     self._save_where_due(update, len(plan))
 
     def _save_where_due(self, update: Update, num_steps: int) -> None:
         """Save where it is time to, or where any of the ranks was told to stop."""
         due = time.monotonic() - self._saved_at > self._save_seconds
+        # Ranks are told at different moments, and saving needs all of them at the same step.
         told, dues = zip(*gather((stop_requested(), due)), strict=True)
         if any(told) or any(dues):
             self._save(update)
@@ -134,12 +139,12 @@ class StepCheckpoint:
             update.trainer.save_state(folder)
             torch.save(update.figures, _figures(folder, rank()))
             barrier()
-            if rank() == 0:
+            if rank() == 0:  # last, since it lists the sizes of what all ranks have written
                 about = {
                     "digest": self._digest,
                     "num_ranks": world_size(),
                     "num_done": self.num_done,
-                    "seconds": self._watch.so_far(),
+                    "seconds": self._watch.so_far(),  # so that figures tell those of all starts
                     "sizes": _sizes(folder),
                 }
                 (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -149,6 +154,7 @@ class StepCheckpoint:
         """Why what lies there cannot be used; "" where it can."""
         try:
             about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
+            # The folder was renamed whole, but a disk that was full or lost power may hold less.
             if about["sizes"] != _sizes(self.folder):
                 return "it is damaged"
             if about["digest"] != self._digest:

@@ -4,6 +4,8 @@ In: a state as DeepSpeed saved it. Out: the same numbers in the engine, whatever
 stage. Where the state is cut as the engine cuts its own, DeepSpeed loads it as it is. Else the
 first rank converts it into one file a weight (DeepSpeed's universal checkpoint, arXiv 2406.18820)
 in a scratch folder beside it, and all ranks load from there. Conversion copies numbers.
+
+docs/decisions.md: A training state goes on at any number of ranks and any ZeRO stage
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class StateLayout:
 
 
 def saved_layout(state: Path) -> StateLayout:
-    """The form of a saved state, from the names of its files."""
+    """The layout of a saved state, from the names of its files."""
     parts = list(state.glob("*zero_pp_rank_*_optim_states.pt"))
     if not parts:
         return StateLayout("nothing", 1)
@@ -60,7 +62,7 @@ def saved_layout(state: Path) -> StateLayout:
 
 
 def engine_layout(zero_stage: int) -> StateLayout:
-    """The form that this stage's ranks save and load."""
+    """The layout that this stage's ranks save and load."""
     if zero_stage == 0:
         return StateLayout("nothing", 1)
     return StateLayout("weights" if zero_stage == 3 else "optimizer", world_size())
@@ -74,7 +76,7 @@ def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> 
     """
     there, here = saved_layout(folder / tag), engine_layout(zero_stage)
     if there == here:
-        # Frozen weights are not in a state.
+        # Frozen weights are not in a state, so with an adapter some must be missing.
         whole = all(weight.requires_grad for weight in engine.module.parameters())
         return dict(engine.load_checkpoint(str(folder), tag=tag, load_module_strict=whole)[1])
     shapes = {name: p.shape for name, p in engine.module.named_parameters() if p.requires_grad}
@@ -201,7 +203,7 @@ def _shared_scratch(beside: Path, fill: Callable[[Path], None]) -> Iterator[str]
 def _told_by_the_first(scratch: str | None, error: Exception | None) -> str:
     """The scratch folder; raises on every rank what went wrong on the first."""
     if world_size() > 1:
-        patient = dist.new_group(backend="gloo", timeout=LONGEST)
+        patient = dist.new_group(backend="gloo", timeout=LONGEST)  # NCCL gives up in ten minutes
         text = (isinstance(error, NoRoom), str(error)) if error else None
         told: list[Any] = [(scratch, text)]
         dist.broadcast_object_list(told, group=patient)

@@ -30,6 +30,7 @@ def complete_for_all_stages(folder: Path) -> None:
     """Complete what DeepSpeed's converter wrote of a state of ZeRO 1, 2 or 3."""
     shared = _load(folder / "zero" / _SHARED)
     if (folder / CUT_MODEL).exists():
+        # The converter writes ZeRO-3's step once for all; stages 1 and 2 look beside each weight.
         step = shared["optimizer_state_dict"]["state"][0]["step"]
         for weight in (folder / "zero").iterdir():
             if weight.is_dir():

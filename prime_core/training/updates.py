@@ -53,8 +53,8 @@ def trained_update(
     """
     checkpoint = StepCheckpoint(output, inputs, settings, watch)
     update = checkpoint.resume(make)
-    # Figures are written inside as well: killed between model and figures, the stage begins again
-    # at its last step and not at its first.
+    # The caller's writing is inside as well: a stage that is killed between its weights and its
+    # figures still has the checkpoint to resume from.
     with checkpoint.until_output():
         for figure, compute in before.items():
             if figure not in update.figures:
@@ -69,6 +69,8 @@ def minibatch_plan(
     rows: Sequence[int], size: int, epochs: int, seed: int, stage: str, iteration: int
 ) -> list[list[int]]:
     """The minibatches of one update, epoch after epoch, each a fresh partition of the rows."""
+    # Drawn from the epoch's own seed, not from a running stream: a stage that resumes makes the
+    # same plan, and finds its place in it by a number of steps.
     return [
         [rows[index] for index in part]
         for epoch in range(epochs)
@@ -107,6 +109,8 @@ def iteration_trainer(
     """The policy or PRM as the iteration before left it, or as an earlier start did (state)."""
     section = settings.policy if stage == "policy" else settings.prm
     folder = files.policy if stage == "policy" else files.prm
+    # Adapters always stand beside the first model's weights, so folder(0) goes along.
+    # docs/decisions.md: Adapters (LoRA) stand beside the first model's weights for the whole run
     trainer, tokenizer = continue_training(
         folder(iteration - 1),
         settings.model.dtype,
@@ -137,6 +141,7 @@ def first_trainer(
 
     key: of the section, for errors and seeds. state: as in `trained_update`.
     """
+    # The stage of the section prm.offline is called prm_offline.
     torch.manual_seed(derive_seed(settings.seed, key.replace(".", "_")))
     return begin_training(
         start,

@@ -50,6 +50,7 @@ class ValueUpdate:
             lambda _step: 1.0,
             settings.training,
         )
+        # The folder of value.path may hold a state too, but that of another run.
         if state is not None or start == files.value(iteration - 1):
             self.trainer.load_state(state or start)
         seed_update(settings, "value", iteration, state)
