@@ -214,7 +214,7 @@ def test_a_decision_that_is_named_beside_a_line_is_written_down():
     }
     assert len(named) > 20
     for file, title in named:
-        assert f"\n**{title}" in decisions, f"{file}: {title}"
+        assert f"**{title}" in decisions, f"{file}: {title}"
 
 
 def test_the_functions_of_the_rules_stay_under_150_lines():
