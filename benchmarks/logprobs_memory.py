@@ -48,13 +48,13 @@ def model_of(options: argparse.Namespace) -> Qwen2ForCausalLM:
 
 def all_at_once(model: Qwen2ForCausalLM, batch: Packed) -> torch.Tensor:
     """Autograd's own way, on all logits."""
-    logits = model(input_ids=batch.input_ids, logits_to_keep=batch.places).logits[0]
+    logits = model(input_ids=batch.input_ids, logits_to_keep=batch.predictor_index).logits[0]
     return logits.float().log_softmax(-1).gather(1, batch.targets[:, None])
 
 
 def torchs_loss(model: Qwen2ForCausalLM, batch: Packed) -> torch.Tensor:
     """The library's sum of log-probabilities, in chunks of its own choice."""
-    hidden = model.model(input_ids=batch.input_ids).last_hidden_state[0, batch.places]
+    hidden = model.model(input_ids=batch.input_ids).last_hidden_state[0, batch.predictor_index]
     loss = torch.nn.functional.linear_cross_entropy(
         hidden,
         model.lm_head.weight,

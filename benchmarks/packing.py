@@ -25,11 +25,11 @@ from benchmarks.small_model import small_model
 from prime_core.models.load import load_tokenizer
 from prime_core.run.layout import RunFiles
 from prime_core.settings.run import Settings
-from prime_core.training.batch_advantages import estimates
+from prime_core.training.batch_advantages import batch_advantages
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import start_ranks
 from prime_core.training.learning_batch import LearningBatch
-from prime_core.training.policy_update import Update
+from prime_core.training.policy_update import PolicyUpdate
 
 ROW = "{:<8} {:>7} {:>9} {:>10} {:>8} {:>7} {:>9} {:>13} {:>6}"
 HEAD = ("way", "passes", "tokens", "positions", "filled", "clock s", "tokens/s", "processor s")
@@ -83,7 +83,7 @@ def ragged_batch(options: argparse.Namespace, vocabulary: int) -> LearningBatch:
     )
 
 
-def positions(update: Update) -> tuple[int, int]:
+def positions(update: PolicyUpdate) -> tuple[int, int]:
     """Passes of a step, and the places that go through the model in it."""
     sequences = update.batch.sequences
     passes = update.passes.of_rank(range(len(sequences)), sequences)
@@ -91,7 +91,7 @@ def positions(update: Update) -> tuple[int, int]:
     return len(passes), sum(batch.input_ids.numel() for batch in batches)
 
 
-def seconds_of_step(update: Update) -> tuple[float, float]:
+def seconds_of_step(update: PolicyUpdate) -> tuple[float, float]:
     """Clock and processors, of one optimizer step on the whole batch."""
     begun = time.perf_counter(), time.process_time()
     update.step(list(range(len(update.batch.sequences))))
@@ -100,7 +100,7 @@ def seconds_of_step(update: Update) -> tuple[float, float]:
     return time.perf_counter() - begun[0], time.process_time() - begun[1]
 
 
-def rows_of_table(update: Update, steps: int) -> Iterator[list[str]]:
+def rows_of_table(update: PolicyUpdate, steps: int) -> Iterator[list[str]]:
     """One row a way; the medians of the steps, the first step of each left out."""
     ways = {
         "padded": replace(update.passes, packing=False),
@@ -151,9 +151,9 @@ def main() -> None:
         start_ranks()
         batch = ragged_batch(options, len(load_tokenizer(options.model)))
         settings = settings_of(options)
-        worth = estimates(settings, batch, rewards=None, values=None)
-        update = Update(settings, files, 1, batch, worth, None, None)
-        update.compute_old_logprobs()
+        advantages = batch_advantages(settings, batch, rewards=None, values=None)
+        update = PolicyUpdate(settings, files, 1, batch, advantages, None, None)
+        update.figures["old_logprobs"] = update.old_logprobs()
         print(ROW.format(*HEAD, "ratio"))
         for row in rows_of_table(update, options.steps):
             print(ROW.format(*row), flush=True)

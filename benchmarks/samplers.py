@@ -20,12 +20,12 @@ import torch
 from benchmarks.small_model import small_model
 from prime_core.models.load import load_model, load_tokenizer
 from prime_core.samplers import Engine, Request, Sampled, SamplingParams, load_sampler, request_seed
-from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
+from prime_core.samplers.vllm_platform import stdout_to_stderr, why_vllm_cannot_run
 from prime_core.settings.training import Training
 from prime_core.training.batches import Sequences
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.passes import passes_of
-from prime_core.training.scoring import score
+from prime_core.training.scoring import ragged_logprobs
 
 ROW = "{:<13} {:>8} {:>9} {:>9} {:>10} {:>6}  {:>13} {:>11} {:>11}"
 HEAD = ("sampler", "start s", "tokens", "sample s", "tokens/s", "ratio")
@@ -75,7 +75,7 @@ def difference(
     """Mean and largest distance from the log-probabilities that training computes."""
     model = load_model(options.model, options.dtype)
     tokenizer = load_tokenizer(options.model)
-    rows = score(
+    rows = ragged_logprobs(
         model,
         Sequences([one.prompt_tokens for one in requests], [one.tokens for one in responses]),
         passes_of(Training(), 4, tokenizer, packs=give_logprobs(model)),
@@ -156,7 +156,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         options.model = options.model or small_model(Path(folder) / "model")
         with stdout_to_stderr():
-            reason = why_not(options.model)
+            reason = why_vllm_cannot_run(options.model)
         if reason:
             sys.exit(f"nothing to compare: {reason}")
         requests = make_requests(options, len(load_tokenizer(options.model)))

@@ -35,8 +35,8 @@ from prime_core.training import distributed
 from prime_core.training.batches import Sequences, pad_rows
 from prime_core.training.engine import Trainer
 from prime_core.training.passes import Passes, passes_of
-from prime_core.training.scoring import response_logprobs, score
-from prime_core.training.updates import minibatch_plan, step_on
+from prime_core.training.scoring import ragged_logprobs, response_logprobs
+from prime_core.training.updates import minibatch_plan, take_step
 
 KINDS = [("float32", stage) for stage in range(4)] + [("bfloat16", stage) for stage in (1, 2, 3)]
 NUM_ROWS, MINIBATCH, MICRO_BATCH = 32, 8, 2
@@ -94,7 +94,7 @@ def batch_of(iteration: int) -> tuple[Sequences, Tensor]:
 def update(trainer: Trainer, passes: Passes, iteration: int) -> None:
     """One iteration: every minibatch once."""
     sequences, advantages = batch_of(iteration)
-    old = score(trainer.engine, sequences, passes)
+    old = ragged_logprobs(trainer.engine, sequences, passes)
 
     def losses_of(minibatch: list[int]) -> Callable[[list[int], bool], Tensor]:
         num_tokens = sum(len(sequences.responses[row]) for row in minibatch)
@@ -109,8 +109,8 @@ def update(trainer: Trainer, passes: Passes, iteration: int) -> None:
 
         return loss_of
 
-    for rows in minibatch_plan(NUM_ROWS, MINIBATCH, 1, 0, "benchmark", iteration):
-        step_on(trainer, sequences, rows, passes, losses_of(rows))
+    for rows in minibatch_plan(range(NUM_ROWS), MINIBATCH, 1, 0, "benchmark", iteration):
+        take_step(trainer, sequences, rows, passes, losses_of(rows))
 
 
 def work(folder: Path, parts: list[Part], learning_rate: float) -> None:
@@ -134,7 +134,7 @@ def work(folder: Path, parts: list[Part], learning_rate: float) -> None:
             if distributed.rank() == 0:
                 torch.save(exact, place.with_suffix(".pt"))
                 print(DONE, part.name, file=sys.stderr, flush=True)
-    distributed.stop_ranks()
+    torch.distributed.destroy_process_group()
 
 
 def exact_weights(trainer: Trainer) -> dict[str, Tensor]:

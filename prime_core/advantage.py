@@ -6,8 +6,12 @@ groups may differ in size and stand in any order). Out: advantages and returns [
 that do not count.
 
 The two rewards are centred, discounted and summed apart, then added. An estimator is how rewards
-are centred; it treats the outcome as a response of one token. A new one is a function and a line
-in ADV_ESTIMATORS.
+are centred; it treats the outcome as a response of one token. To add one:
+
+1. a function here, with the arguments of `rloo`;
+2. its line in ADV_ESTIMATORS;
+3. its name in the Literal of `adv_estimator` in prime_core/settings/policy.py;
+4. `make schema`.
 """
 
 # ruff: noqa: ARG001 (every estimator takes the same arguments)
@@ -39,18 +43,6 @@ def leave_one_out(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Floa
     Raises ValueError for a group of one.
     """
     return (group_sum(values, group) - at_least_float32(values)) / (sizes_of_two(group) - 1)
-
-
-def outcome_advantage_rloo(
-    outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
-) -> Float[Tensor, " B"]:
-    """Outcome less the mean outcome of the other responses to the same prompt.
-
-        A_i = r_i - (sum_{j != i} r_j) / (K - 1)
-
-    Raises ValueError for a group of one.
-    """
-    return at_least_float32(outcome) - leave_one_out(outcome, group)
 
 
 def rloo(

@@ -63,7 +63,7 @@ def per_step(
     return only(step_rewards.gather(1, step), ends)
 
 
-def place(
+def at_granularity(
     implicit_reward: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
     granularity: str,
@@ -115,9 +115,9 @@ def shaped_reward(
     Takes the whole batch. Raises ValueError for an unknown granularity or norm.
     """
     kept = implicit_reward if eos_reward else without_eos_reward(implicit_reward, mask)
-    placed = place(kept, mask, granularity, step_ends)
+    rewards = at_granularity(kept, mask, granularity, step_ends)
     if prime_norm == "none":
-        return placed
+        return rewards
     if prime_norm == "batch_norm":
-        return batch_norm(placed, mask)
+        return batch_norm(rewards, mask)
     raise ValueError(f"prime_norm must be 'none' or 'batch_norm', got {prime_norm!r}")

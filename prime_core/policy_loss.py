@@ -3,6 +3,13 @@
 In: log-probabilities [B, T] of the response's tokens under the policy in training and under the one
 that sampled, advantages [B, T], the mask [B, T] of tokens that count. Out: losses [B, T], and sums
 whose denominators are those of the whole minibatch: the micro batch size never changes a gradient.
+
+To add a way to sum token losses:
+
+1. a function here, with the arguments of `token_mean_loss`;
+2. its line in LOSS_AGGREGATIONS;
+3. its name in the Literal of `loss_agg_mode` in prime_core/settings/policy.py;
+4. `make schema`.
 """
 
 # ruff: noqa: ARG001 (every aggregation takes the same denominators)

@@ -94,7 +94,7 @@ def end_for_now(line: str) -> None:
         told = import_module("prime_core.launch.slurm.this_job").put_back()
         print("; ".join(filter(None, (line, told))), flush=True)
     if os.environ.get("WORLD_SIZE", "1") != "1":  # the first rank that ends takes the others along
-        import_module("prime_core.training.distributed").meet()
+        import_module("prime_core.training.distributed").barrier()
 
 
 for command in (

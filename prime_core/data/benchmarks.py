@@ -32,14 +32,14 @@ def stream_benchmark(chosen: Benchmark, data: Data) -> Iterator[Problem | Droppe
 
     Raises DataError naming file and column, or two rows with the same prompt_id.
     """
-    ours = data_of(chosen, data)
+    ours = benchmark_data(chosen, data)
     if chosen.form == "plain":
         ability = chosen.ability or "math"
         return stream_problems(chosen.file, SPLIT, ours, ability=ability, abilities=ABILITIES)
     return _stream_form(chosen, ours)
 
 
-def data_of(chosen: Benchmark, data: Data) -> Data:
+def benchmark_data(chosen: Benchmark, data: Data) -> Data:
     """The run's settings of data with what the benchmark says of its own table.
 
     A benchmark's own suffix or system message takes the place of the run's files of the same. Its

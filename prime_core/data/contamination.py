@@ -32,8 +32,8 @@ def _texts(settings: Settings) -> Iterator[Text]:
             yield from _of_problems(name, stream_benchmark(benchmark, data))
         elif data.validation is not None:
             yield from _of_problems(name, stream_problems(data.validation, "validation", data))
-    for place in data.contamination.files:
-        yield from _of_file(place, data)
+    for location in data.contamination.files:
+        yield from _of_file(location, data)
 
 
 def _of_problems(name: str, found: Iterator[Problem | Dropped]) -> Iterator[Text]:
@@ -52,21 +52,21 @@ def _of_problems(name: str, found: Iterator[Problem | Dropped]) -> Iterator[Text
         )
 
 
-def _of_file(place: str, data: Data) -> Iterator[Text]:
+def _of_file(location: str, data: Data) -> Iterator[Text]:
     """Problems of a file whose ground truths are of no interest, whatever their column's name."""
     columns = tuple(dict.fromkeys((data.columns.get("prompt", "prompt"), *_COLUMNS)))
     num_texts = 0
-    for number, row in enumerate(stream_rows(find_tables(place, "benchmark"), {})):
+    for number, row in enumerate(stream_rows(find_tables(location, "benchmark"), {})):
         messages = None if isinstance(row, BadLine) else conversation(_first(row, columns))
         if isinstance(row, BadLine) or messages is None:
             continue
         num_texts += 1
         ability = ability_of(value_of(row, data.columns.get("ability", "ability")), "math")
-        yield Path(place).name, str(number), problem_text(messages, data, ability)
+        yield Path(location).name, str(number), problem_text(messages, data, ability)
     if not num_texts:
         raise DataError(
-            f"{place}: no column with problems to compare with (data.contamination.files); looked "
-            f"for {', '.join(columns)}"
+            f"{location}: no column with problems to compare with (data.contamination.files); "
+            f"looked for {', '.join(columns)}"
         )
 
 

@@ -1,8 +1,12 @@
 """How public benchmarks state problem and ground truth, brought into one form.
 
 In: a row as a benchmark publishes it. Out: prompt (the problem's text), ground_truth (what a
-verifier takes) and prompt_id. To add a benchmark of another form: a function, a line in FORMS, its
-name in prime_core.settings.evaluation.
+verifier takes) and prompt_id. To add a form:
+
+1. a function here, with the argument and the keys of `humaneval`;
+2. its line in FORMS;
+3. its name in the Literal of `form` in prime_core/settings/evaluation.py;
+4. `make schema`.
 """
 
 from __future__ import annotations

@@ -19,26 +19,26 @@ NAMES = ("prompt_id", "prompt", "response", "outcome", "finished")
 
 
 def read_responses(
-    place: str | Path, columns: dict[str, str], key: str, *, with_outcomes: bool
+    location: str | Path, columns: dict[str, str], key: str, *, with_outcomes: bool
 ) -> tuple[list[Row], list[str]]:
     """Usable rows, and of each malformed one its number and what is wrong with it.
 
-    place: as prime_core.storage.table_files takes it. columns: our name -> the file's. key: where
-    columns came from, {} for our name, for errors. Without a column prompt_id the responses to one
-    prompt are a group. An outcome is kept where the file has one; `with_outcomes` makes a row
-    without malformed. Raises DataError naming the file and the column.
+    location: as prime_core.storage.table_files takes it. columns: our name -> the file's. key:
+    where columns came from, {} for our name, for errors. Without a column prompt_id the responses
+    to one prompt are a group. An outcome is kept where the file has one; `with_outcomes` makes a
+    row without malformed. Raises DataError naming the file and the column.
     """
     unknown = sorted(set(columns) - set(NAMES))
     if unknown:
-        place = key.format(unknown[0])
-        raise DataError(f"{place}: there is no such column; expected some of {', '.join(NAMES)}")
+        setting = key.format(unknown[0])
+        raise DataError(f"{setting}: there is no such column; expected some of {', '.join(NAMES)}")
     theirs = {name: columns.get(name, name) for name in NAMES}
     needed = ("prompt", "response", *(["outcome"] if with_outcomes else []))
     required = {theirs[name]: key.format(name) for name in needed}
     rows: list[Row] = []
     malformed: list[str] = []
     samples: Counter[str] = Counter()
-    paths = find_tables(str(place), "train")
+    paths = find_tables(str(location), "train")
     for path in paths:
         if not path.is_file():
             raise DataError(f"{path}: no such file; expected responses, parquet or JSON lines")
@@ -50,7 +50,7 @@ def read_responses(
         rows.append(row | {"sample": samples[row["prompt_id"]]})
         samples[row["prompt_id"]] += 1
     if not rows:
-        raise DataError(f"{place}: none of its {number} rows can be used; {malformed[0]}")
+        raise DataError(f"{location}: none of its {number} rows can be used; {malformed[0]}")
     return rows, malformed
 
 

@@ -53,33 +53,33 @@ class Problem:
     row: Row
     text: str
     source: str
-    place: int
+    row_number: int
 
     def dropped(self, reason: str, detail: str) -> Dropped:
         """This problem, left out after all."""
         quote = self.text[:_QUOTED]
-        return Dropped(self.source, self.place, reason, detail, quote, self.row["prompt_id"])
+        return Dropped(self.source, self.row_number, reason, detail, quote, self.row["prompt_id"])
 
 
-def read_problems(place: str | Path, split: str, data: Data) -> tuple[list[Row], int]:
+def read_problems(location: str | Path, split: str, data: Data) -> tuple[list[Row], int]:
     """Rows with the columns of PROMPTS, and the number of malformed rows left out.
 
     split: what the table is for; prompt_id begins with it. Raises DataError naming file and column.
     """
-    found = list(stream_problems(place, split, data))
+    found = list(stream_problems(location, split, data))
     rows = [one.row for one in found if isinstance(one, Problem)]
     return rows, len(found) - len(rows)
 
 
-def read_demonstrations(place: str | Path, data: Data) -> tuple[list[Row], int]:
+def read_demonstrations(location: str | Path, data: Data) -> tuple[list[Row], int]:
     """Rows with the columns of DEMONSTRATIONS, and the number of malformed rows left out."""
-    found = list(stream_demonstrations(place, data))
+    found = list(stream_demonstrations(location, data))
     rows = [one for one in found if isinstance(one, dict)]
     return rows, len(found) - len(rows)
 
 
 def stream_problems(
-    place: str | Path,
+    location: str | Path,
     split: str,
     data: Data,
     *,
@@ -93,14 +93,14 @@ def stream_problems(
     ability: of rows that name none. abilities: those that a verifier judges; None: any.
     Raises DataError naming file and column, or two rows with the same prompt_id.
     """
-    paths = find_tables(str(place), split)
+    paths = find_tables(str(location), split)
     columns = {key: data.columns.get(key, key) for key in ("prompt", "ground_truth")}
     required = {column: f"data.columns.{key}" for key, column in columns.items()}
     names = ("prompt_id", "ability", "data_source")
     wanted = [*required, *(data.columns.get(key, key) for key in names), *_system_column(data)]
     known: set[str] = set()
-    num_repeated, source = 0, str(place)
-    data_source = paths[0].stem if paths == [Path(place)] else source
+    num_repeated, source = 0, str(location)
+    data_source = paths[0].stem if paths == [Path(location)] else source
     for number, row in enumerate(stream_rows(paths, required, wanted)):
         if isinstance(row, BadLine):
             yield Dropped(source, number, "malformed", row.reason, row.quote[:_QUOTED])
@@ -116,10 +116,10 @@ def stream_problems(
         known.add(found["prompt_id"])
         yield Problem(found, problem_text(found["prompt"], data, found["ability"]), source, number)
     if num_repeated:
-        raise DataError(f"{place}: {num_repeated} values of prompt_id stand more than once")
+        raise DataError(f"{location}: {num_repeated} values of prompt_id stand more than once")
 
 
-def stream_demonstrations(place: str | Path, data: Data) -> Iterator[Row | Dropped]:
+def stream_demonstrations(location: str | Path, data: Data) -> Iterator[Row | Dropped]:
     """Demonstrations of one table, in order; the malformed rows among them.
 
     The response may lie in the conversation: then both columns name it; its last message counts.
@@ -128,14 +128,14 @@ def stream_demonstrations(place: str | Path, data: Data) -> Iterator[Row | Dropp
     columns = {key: data.columns.get(key, key) for key in ("prompt", "response")}
     required = {column: f"data.columns.{key}" for key, column in columns.items()}
     wanted = [*required, data.columns.get("ability", "ability"), *_system_column(data)]
-    paths = find_tables(str(place), "sft")
+    paths = find_tables(str(location), "sft")
     for number, row in enumerate(stream_rows(paths, required, wanted)):
         if isinstance(row, BadLine):
-            yield Dropped(str(place), number, "malformed", row.reason, row.quote[:_QUOTED])
+            yield Dropped(str(location), number, "malformed", row.reason, row.quote[:_QUOTED])
             continue
         found = _demonstration(row, data)
         if isinstance(found, str):
-            yield Dropped(str(place), number, "malformed", found, quotation(row))
+            yield Dropped(str(location), number, "malformed", found, quotation(row))
         else:
             yield found
 
@@ -210,10 +210,10 @@ def _after(mark: str, answer: Any) -> Any:
 def _in_braces(text: str) -> str | None:
     """What the braces at the beginning hold: of "{\\frac{1}{2}} is it." it is "\\frac{1}{2}"."""
     depth = 0
-    for place, sign in enumerate(text):
+    for index, sign in enumerate(text):
         depth += {"{": 1, "}": -1}.get(sign, 0)
         if depth == 0:
-            return text[1:place].strip() if place else None
+            return text[1:index].strip() if index else None
     return None
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from prime_core.runtime.repository import REPOSITORY
 
-_PLACE = "{prompt}"
+_SLOT = "{prompt}"
 
 
 class PromptFileError(ValueError):
@@ -19,7 +19,7 @@ class PromptFileError(ValueError):
 
 
 @lru_cache(maxsize=64)
-def text_of(path: str) -> str:
+def prompt_file_text(path: str) -> str:
     """A file's text, without the line break at its very end."""
     try:
         return (REPOSITORY / path).read_text(encoding="utf-8").removesuffix("\n")
@@ -50,10 +50,10 @@ def _is_around(before: str, after: str, text: str) -> bool:
 
 
 def _parts(path: str) -> tuple[str, str]:
-    before, *rest = text_of(path).split(_PLACE)
+    before, *rest = prompt_file_text(path).split(_SLOT)
     if len(rest) != 1:
         raise PromptFileError(
-            f"{REPOSITORY / path}: holds {_PLACE} {len(rest)} times; a template holds it once, "
+            f"{REPOSITORY / path}: holds {_SLOT} {len(rest)} times; a template holds it once, "
             "where the problem stands"
         )
     return before, rest[0]

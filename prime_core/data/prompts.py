@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prime_core.data.prompt_files import apply_template, text_of, without_template
+from prime_core.data.prompt_files import apply_template, prompt_file_text, without_template
 from prime_core.settings.data import Data
 
 Messages = list[dict[str, str]]
@@ -62,7 +62,7 @@ def _asked(problem: str, data: Data, ability: str) -> str:
 
 def _system_prompt(data: Data, ability: str) -> str:
     path = data.system_prompts.get(ability)
-    return data.system_prompt if path is None else text_of(path)
+    return data.system_prompt if path is None else prompt_file_text(path)
 
 
 def _message(value: Any) -> dict[str, str] | None:

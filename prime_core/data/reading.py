@@ -70,15 +70,15 @@ def _required_there(
     rows: Iterator[Row | BadLine], path: Path, required: Mapping[str, str]
 ) -> Iterator[Row | BadLine]:
     """The rows, once it is clear that some of them have the columns."""
-    missing, found, place = set(required), set[str](), 0
-    for place, row in enumerate(rows, start=1):
+    missing, found, number = set(required), set[str](), 0
+    for number, row in enumerate(rows, start=1):
         if missing and isinstance(row, dict):
-            found |= set(row) if place <= 100 else set()
+            found |= set(row) if number <= 100 else set()
             missing = {column for column in missing if not _has(row, column)}
-        if missing and place == _ROWS_LOOKED_AT:
+        if missing and number == _ROWS_LOOKED_AT:
             _refuse(path, missing, required, found)
         yield row
-    if not place:
+    if not number:
         raise DataError(f"{path}: holds no rows")
     if missing:
         _refuse(path, missing, required, found)

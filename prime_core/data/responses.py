@@ -28,7 +28,7 @@ def read_responses_to(problems: pd.DataFrame, path: Path, columns: dict[str, str
     """
     table = read_rows(path)
     _check_columns(table, columns, path)
-    places = {prompt_id: place for place, prompt_id in enumerate(problems["prompt_id"])}
+    order = {prompt_id: index for index, prompt_id in enumerate(problems["prompt_id"])}
     texts: dict[str, str] = {}
     for prompt_id, text in zip(problems["prompt_id"], problems["text"], strict=True):
         texts.setdefault(_normal(text), prompt_id)
@@ -37,7 +37,7 @@ def read_responses_to(problems: pd.DataFrame, path: Path, columns: dict[str, str
     for number, row in enumerate(table, start=1):
         values = {name: value_of(row, columns.get(name, name)) for name in NAMES}
         where = f"{path}: row {number}"
-        prompt_id = _problem_of(values, places, texts, where)
+        prompt_id = _problem_of(values, order, texts, where)
         for text, score in _pairs(values, where):
             one = {"prompt_id": prompt_id, "sample": samples[prompt_id], "text": text}
             one |= {"finish_reason": None, "response_length": None}
@@ -46,7 +46,7 @@ def read_responses_to(problems: pd.DataFrame, path: Path, columns: dict[str, str
     num_scored = sum("score" in row for row in found)
     if num_scored not in (0, len(found)):
         raise DataError(f"{path}: {num_scored} of {len(found)} responses have a score: all or none")
-    return sorted(found, key=lambda row: (places[row["prompt_id"]], row["sample"]))
+    return sorted(found, key=lambda row: (order[row["prompt_id"]], row["sample"]))
 
 
 def _check_columns(table: list[Row], columns: dict[str, str], path: Path) -> None:
@@ -66,11 +66,11 @@ def _check_columns(table: list[Row], columns: dict[str, str], path: Path) -> Non
         )
 
 
-def _problem_of(values: Row, places: dict[str, int], texts: dict[str, str], where: str) -> str:
+def _problem_of(values: Row, order: dict[str, int], texts: dict[str, str], where: str) -> str:
     """prompt_id of the problem that a row is about."""
     given = values["prompt_id"]
     if given is not None:
-        if str(given) not in places:
+        if str(given) not in order:
             raise DataError(
                 f"{where}: prompt_id {str(given)!r} is none of the benchmark's problems"
             )

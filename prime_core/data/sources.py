@@ -83,9 +83,9 @@ def demonstrations(settings: Settings) -> Iterator[Row | Dropped]:
 
 
 def _generated(settings: Settings, split: str) -> Iterator[Problem]:
-    for place, row in enumerate(_sums(settings)[split]):
+    for number, row in enumerate(_sums(settings)[split]):
         asked = row | {"prompt": as_messages(row["prompt"], settings.data)}
-        yield Problem(asked, row["prompt"], settings.data.source, place)
+        yield Problem(asked, row["prompt"], settings.data.source, number)
 
 
 def _sums(settings: Settings) -> dict[str, list[Row]]:
@@ -100,19 +100,19 @@ def _sums(settings: Settings) -> dict[str, list[Row]]:
     )
 
 
-def _with_progress(found: Iterable[T], place: str, split: str) -> Iterator[T]:
+def _with_progress(found: Iterable[T], location: str, split: str) -> Iterator[T]:
     """The rows of one table, with a bar."""
-    paths = find_tables(place, split)
-    if is_on_hub(place):  # the log says of which commit
-        print(f"{place}: {', '.join(map(str, paths))}", file=sys.stderr)
+    paths = find_tables(location, split)
+    if is_on_hub(location):  # the log says of which commit
+        print(f"{location}: {', '.join(map(str, paths))}", file=sys.stderr)
     total = num_rows(paths)
-    with progress_bar(total, "row", f"reading {Path(place).name}") as bar:
+    with progress_bar(total, "row", f"reading {Path(location).name}") as bar:
         for one in found:
             yield one
             bar.update()
 
 
-def difficulty_of(settings: Settings) -> Difficulty:
+def difficulty_settings(settings: Settings) -> Difficulty:
     """The settings of the trial. Raises DataError where there is none."""
     if settings.data.difficulty is None:
         raise DataError("data.difficulty is null: this run keeps its problems without a trial")

@@ -29,7 +29,7 @@ def benchmark_named(settings: Settings, name: str) -> Benchmark:
     return settings.evaluation.benchmarks[name]
 
 
-def problems_of(
+def benchmark_problems(
     chosen: Benchmark, settings: Settings, files: RunFiles | None
 ) -> tuple[pd.DataFrame, int]:
     """Columns of PROMPTS and `text`, the problem alone; and how many malformed rows there are.
@@ -64,8 +64,8 @@ def _from_table(chosen: Benchmark, settings: Settings) -> tuple[pd.DataFrame, in
     return pd.DataFrame(rows), len(malformed)
 
 
-def judge(
-    responses: list[dict[str, Any]], problems: pd.DataFrame, settings: Settings, place: Path
+def judge_responses(
+    responses: list[dict[str, Any]], problems: pd.DataFrame, settings: Settings, output: Path
 ) -> list[dict[str, Any]]:
     """Rows of EVALUATION for responses with prompt_id, sample, text, finish_reason and length."""
     known = problems.set_index("prompt_id")
@@ -78,7 +78,7 @@ def judge(
         for row in responses
     ]
     judgements = judge_all(rows, rules_of(settings), None, "verifying")
-    refuse_broken(judgements, settings, place)
+    refuse_broken(judgements, settings, output)
     return [
         {
             "prompt_id": row["prompt_id"],

@@ -19,7 +19,7 @@ from prime_core.evaluation.statistics.voting import best_of, group_answers, majo
 Figures = dict[str, Any]
 
 
-def figures_of(rows: list[dict[str, Any]], n_samples: int, has_answers: bool) -> Figures:
+def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: bool) -> Figures:
     """All figures of n_samples responses to each problem.
 
     has_answers: responses end in answers that may be equal (mathematics), and so can be voted on.
@@ -36,7 +36,7 @@ def figures_of(rows: list[dict[str, Any]], n_samples: int, has_answers: bool) ->
     figures |= _figure("accuracy", [part["outcome"].mean() for part in problems])
     if n_samples == 1:
         return figures
-    for k in orders(n_samples):
+    for k in orders_of_pass_at_k(n_samples):
         enough = [part["outcome"] for part in problems if len(part) >= k]
         if enough:
             shares = [pass_at_k(len(right), int(right.sum()), k) for right in enough]
@@ -47,7 +47,7 @@ def figures_of(rows: list[dict[str, Any]], n_samples: int, has_answers: bool) ->
     return figures
 
 
-def orders(n_samples: int) -> list[int]:
+def orders_of_pass_at_k(n_samples: int) -> list[int]:
     """The k of pass@k: powers of two below n, and n; pass@1 is the accuracy."""
     powers = [2**i for i in range(1, n_samples.bit_length()) if 2**i < n_samples]
     return [*powers, n_samples] if n_samples > 1 else []
@@ -73,8 +73,8 @@ def _choices(table: pd.DataFrame, has_answers: bool) -> dict[str, Choose]:
 
 def _chosen_outcome(part: pd.DataFrame, choose: Choose) -> float:
     """Outcome of the chosen response; 0 where none has an answer."""
-    place = choose(part)
-    return 0.0 if place is None else float(part["outcome"].iloc[place])
+    index = choose(part)
+    return 0.0 if index is None else float(part["outcome"].iloc[index])
 
 
 def _groups(part: pd.DataFrame) -> list[int | None]:

@@ -12,7 +12,7 @@ from prime_core.run.atomic import atomic_path, write_json
 from prime_core.run.branching import evaluated_by_origin
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
-from prime_core.run.work import place_of
+from prime_core.run.work import progress_label
 from prime_core.runtime.console import say
 from prime_core.settings.run import Settings
 
@@ -22,13 +22,13 @@ def take_evaluation(settings: Settings, files: RunFiles, iteration: int, benchma
     theirs = evaluated_by_origin(settings, files, iteration, benchmark)
     if theirs is None:
         return False
-    place = files.evaluation(iteration, benchmark)
+    path = files.evaluation(iteration, benchmark)
     figures = {key: value for key, value in read_json(theirs).items() if "timing_s/" not in key}
-    with atomic_path(place.with_suffix(".parquet")) as temporary:
+    with atomic_path(path.with_suffix(".parquet")) as temporary:
         shutil.copyfile(theirs.with_suffix(".parquet"), temporary)
-    write_json(place, figures)
+    write_json(path, figures)
     say(
-        f"{place_of(iteration, settings)} evaluate {benchmark}: "
+        f"{progress_label(iteration, settings)} evaluate {benchmark}: "
         f"accuracy {figures['accuracy']:.3f}, taken over from {theirs}"
     )
     return True

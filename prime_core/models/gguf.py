@@ -3,6 +3,8 @@
 Quantised weights become the numbers that they stand for. Sources: the file format as llama.cpp
 writes it; transformers' conversion, which knows the weights of each architecture but not how every
 tokenizer parts a text.
+
+docs/decisions.md: A GGUF file becomes an ordinary folder once, in `build`
 """
 
 from __future__ import annotations

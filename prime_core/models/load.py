@@ -46,10 +46,10 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
     Raises ModelError naming the path.
     """
     try:
-        with node_cache.nearest(path) as place:
-            AutoConfig.from_pretrained(place)
+        with node_cache.cached_copy(path) as source:
+            AutoConfig.from_pretrained(source)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                place, dtype=getattr(torch, dtype), output_loading_info=True
+                source, dtype=getattr(torch, dtype), output_loading_info=True
             )
         model, loading = loaded
         if loading["missing_keys"]:  # transformers would go on with random ones
@@ -74,7 +74,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
             f"{path}: the tokenizer has no EOS token, so no response could end; "
             "set eos_token in its tokenizer_config.json"
         )
-    if tokenizer.pad_token_id is None:
+    if tokenizer.pad_token_id is None:  # any token will do: padding is masked wherever it stands
         tokenizer.pad_token_id = tokenizer.eos_token_id
     return tokenizer
 
@@ -84,7 +84,7 @@ def check_same_tokens(path: str | Path, other: str | Path) -> None:
 
     Only then can both be asked about one response's tokens.
     """
-    ours, theirs = (load_tokenizer(place).get_vocab() for place in (path, other))
+    ours, theirs = (load_tokenizer(folder).get_vocab() for folder in (path, other))
     if ours == theirs:
         return
     different = min(token for token, _ in ours.items() ^ theirs.items())
@@ -126,17 +126,19 @@ def find_model(path: str) -> Path:
 
 def link_model(source: Path, folder: Path) -> None:
     """Fill a folder with links to a model's files (not to the training state beside them)."""
+    # Links: the same weights stand in up to four folders of a run, and nothing writes into them.
     for file in sorted(source.iterdir()):
         if file.is_file() and not file.name.startswith("."):
             (folder / file.name).symlink_to(file.resolve())
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """Tokens of a conversation up to the place where the response begins.
+    """Tokens of a conversation up to where the response begins.
 
     The chat template where the tokenizer has one; else the messages' texts, a line break between.
     """
     text = _prompt_text(tokenizer, messages)
+    # A template writes BOS itself, where its model wants one.
     return tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"]
 
 

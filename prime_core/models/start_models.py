@@ -16,23 +16,23 @@ from prime_core.models.load import (
 )
 from prime_core.run.atomic import atomic_folder
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import linked_prms
+from prime_core.run.prm_folders import linked_prm_folders
 from prime_core.settings.run import Settings
 
 
-def link_prms(settings: Settings, files: RunFiles) -> None:
+def link_start_prms(settings: Settings, files: RunFiles) -> None:
     """Link them all, as the settings name them; a branch does it as a run of its own."""
-    for place in linked_prms(settings, files):
-        with atomic_folder(place) as folder:
-            link_model(source_of(place, settings, files), folder)
+    for target in linked_prm_folders(settings, files):
+        with atomic_folder(target) as folder:
+            link_model(start_prm_source(target, settings, files), folder)
 
 
-def source_of(place: Path, settings: Settings, files: RunFiles) -> Path:
+def start_prm_source(target: Path, settings: Settings, files: RunFiles) -> Path:
     """What models/prm-0000 or models/prm-reference is linked to, or trained from.
 
     Raises ModelError naming the setting where its tokens are not the policy's.
     """
-    is_first = place == files.prm(0)
+    is_first = target == files.prm(0)
     key, path = (
         ("path", settings.prm.path)
         if is_first
@@ -51,8 +51,8 @@ def source_of(place: Path, settings: Settings, files: RunFiles) -> Path:
     return folder
 
 
-def previous_value(settings: Settings, files: RunFiles, iteration: int) -> Path:
-    """The value model as an iteration finds it."""
+def previous_value_folder(settings: Settings, files: RunFiles, iteration: int) -> Path:
+    """The value model as an iteration finds it; the first is read from where the settings say."""
     if iteration > 1:
         return files.value(iteration - 1)
     path = settings.value.path

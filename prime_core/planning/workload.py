@@ -46,11 +46,6 @@ class Workload:
     benchmarks: dict[str, BenchmarkWork]
     evaluated_iterations: tuple[int, ...]
 
-    @property
-    def sequence_tokens(self) -> float:
-        """Prompt and response together."""
-        return self.prompt_tokens + self.response_tokens
-
 
 def workload(settings: Settings, assumed: Assumptions) -> Workload:
     """The work of one iteration, as it is expected."""

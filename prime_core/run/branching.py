@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.run.changes import flat, is_changeable
-from prime_core.run.input_digest import digest_of
+from prime_core.run.input_digest import input_digest
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import linked_prms
+from prime_core.run.prm_folders import linked_prm_folders
 from prime_core.run.schedule import sampling_policy
 from prime_core.run.tables import read_json
 from prime_core.settings.reading import SettingsError, load_settings
@@ -57,7 +57,12 @@ def taken_folders(settings: Settings, files: RunFiles) -> list[Path]:
     Where labelled responses train the first PRM (prm.offline), that is done in the branch itself.
     """
     start, prm = settings.start, settings.prm
-    folders = [files.base_model, files.policy(0), files.reference, *made_anew(settings, files)]
+    folders = [
+        files.base_model,
+        files.policy(0),
+        files.reference,
+        *folders_made_anew(settings, files),
+    ]
     folders += [files.prm(0)] if start > 0 else []
     folders += [files.policy(iteration) for iteration in _policies(settings)]
     if start > 0:
@@ -85,12 +90,12 @@ def origin_root(settings: Settings, root: Path) -> Path:
     return Path(name) if "/" in name else root.parent / name
 
 
-def source_of(place: Path, files: RunFiles, origin: Origin) -> Path:
-    """The origin's file or folder that becomes `place` in the branch."""
+def path_in_origin(path: Path, files: RunFiles, origin: Origin) -> Path:
+    """The origin's file or folder that becomes `path` in the branch."""
     start = origin.iteration
-    if start > 0 and place == files.prm(start) and not origin.updates_prm:
+    if start > 0 and path == files.prm(start) and not origin.updates_prm:
         return origin.files.prm(origin.settings.start)  # it was never updated
-    return origin.files.root / place.relative_to(files.root)
+    return origin.files.root / path.relative_to(files.root)
 
 
 def open_origin(settings: Settings, files: RunFiles) -> Origin:
@@ -115,7 +120,7 @@ def open_origin(settings: Settings, files: RunFiles) -> Origin:
     return origin
 
 
-def describe(settings: Settings, files: RunFiles) -> dict[str, Any]:
+def origin_record(settings: Settings, files: RunFiles) -> dict[str, Any]:
     """What provenance.json keeps of the origin, and of its own origins. Raises BranchError."""
     origin = open_origin(settings, files)
     known = read_json(origin.files.provenance) if origin.files.provenance.exists() else {}
@@ -124,7 +129,7 @@ def describe(settings: Settings, files: RunFiles) -> dict[str, Any]:
         "run": str(origin.files.root.resolve()),
         "iteration": origin.iteration,
         **{key: last[key] for key in ("git_commit", "git_dirty") if key in last},
-        "settings_digest": digest_of(origin.settings, []),
+        "settings_digest": input_digest(origin.settings, []),
         "differs": [text for _, text in _differences(settings, origin)],
         **({"origin": known["origin"]} if "origin" in known else {}),
     }
@@ -194,10 +199,10 @@ def _refuse_absent(settings: Settings, files: RunFiles, origin: Origin) -> None:
     if origin.iteration == 0 or files.train in absent:
         raise _error(
             settings,
-            f"{', '.join(str(source_of(place, files, origin)) for place in absent)}: not there; "
+            f"{', '.join(str(path_in_origin(path, files, origin)) for path in absent)}: not there; "
             "run the origin until its start is made",
         )
-    names = ", ".join(str(source_of(place, files, origin)) for place in absent)
+    names = ", ".join(str(path_in_origin(path, files, origin)) for path in absent)
     others = _possible(settings, files, origin)
     raise _error(
         settings,
@@ -223,26 +228,26 @@ def _refuse_untrained_prm(settings: Settings, origin: Origin) -> None:
 
 
 def _absent(settings: Settings, files: RunFiles, origin: Origin) -> list[Path]:
-    places = [*taken_folders(settings, files), *taken_tables(settings, files)]
-    anew = made_anew(settings, files)
+    paths = [*taken_folders(settings, files), *taken_tables(settings, files)]
+    anew = folders_made_anew(settings, files)
     return [
-        place
-        for place in places
-        if place not in anew
-        and not source_of(place, files, origin).exists()
-        and not is_empty_surplus(place, files, origin)
+        path
+        for path in paths
+        if path not in anew
+        and not path_in_origin(path, files, origin).exists()
+        and not is_empty_surplus(path, files, origin)
     ]
 
 
-def made_anew(settings: Settings, files: RunFiles) -> list[Path]:
+def folders_made_anew(settings: Settings, files: RunFiles) -> list[Path]:
     """Folders that a branch links as its own settings say: another PRM may begin at iteration 0."""
-    linked = linked_prms(settings, files)
-    return [place for place in linked if settings.start == 0 or place != files.prm(0)]
+    linked = linked_prm_folders(settings, files)
+    return [path for path in linked if settings.start == 0 or path != files.prm(0)]
 
 
-def is_empty_surplus(place: Path, files: RunFiles, origin: Origin) -> bool:
+def is_empty_surplus(path: Path, files: RunFiles, origin: Origin) -> bool:
     """Whether this is a table of groups left over, and the origin keeps none."""
-    return place == files.surplus(origin.iteration) and not origin.settings.rollout.keeps_surplus
+    return path == files.surplus(origin.iteration) and not origin.settings.rollout.keeps_surplus
 
 
 def _possible(settings: Settings, files: RunFiles, origin: Origin) -> list[int]:

@@ -23,7 +23,8 @@ def refused_changes(old: Settings, new: Settings, files: RunFiles) -> list[str]:
     return [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in changed
-        if not is_changeable(key) and any(path.exists() for path in affected(key, files, old, new))
+        if not is_changeable(key)
+        and any(path.exists() for path in first_affected_files(key, files, old, new))
     ]
 
 
@@ -61,7 +62,7 @@ def _kinds(annotation: Any) -> list[type]:
     return [kind for kind in kinds if isinstance(kind, type)]
 
 
-def affected(key: str, files: RunFiles, old: Settings, new: Settings) -> list[Path]:
+def first_affected_files(key: str, files: RunFiles, old: Settings, new: Settings) -> list[Path]:
     """The first files that a setting enters."""
     first = new.start + 1
     if key.startswith("evaluation.benchmarks."):

@@ -80,9 +80,9 @@ def finished_seconds(files: RunFiles, stage: str) -> list[float]:
     if STAGES[stage].each == "evaluation":
         found = list(root.glob("evaluations/*/*.tsv"))
     else:
-        places = ("", "iterations/*/")
+        folders = ("", "iterations/*/")
         names = (f"{stage}.tsv", f"{stage}-*.tsv")
-        found = [path for place in places for name in names for path in root.glob(place + name)]
+        found = [path for folder in folders for name in names for path in root.glob(folder + name)]
     return [seconds for path in found if (seconds := _read(path)) is not None]
 
 

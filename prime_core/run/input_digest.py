@@ -17,13 +17,13 @@ _NUM_BLOCKS = 64
 _APART = ("evaluation.", "checkpoints.", "verification.")
 
 
-def digest_of(settings: Settings, inputs: Sequence[Path]) -> str:
+def input_digest(settings: Settings, inputs: Sequence[Path]) -> str:
     """A digest of the settings that results depend on, and of files and folders by content.
 
     Files beside each other in a folder count, folders in it do not. Raises OSError for an input
     that is not there.
     """
-    digest = hashlib.sha256(json.dumps(_telling(settings), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_settings_that_matter(settings), sort_keys=True).encode())
     for path in inputs:
         for file in _files(path):
             digest.update(f"{file.name} {file.stat().st_size}\n".encode())
@@ -32,7 +32,7 @@ def digest_of(settings: Settings, inputs: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _telling(settings: Settings) -> dict[str, object]:
+def _settings_that_matter(settings: Settings) -> dict[str, object]:
     return {
         key: value
         for key, value in flat(settings.model_dump(mode="json")).items()

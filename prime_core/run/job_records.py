@@ -75,8 +75,8 @@ def slurm_name(run_dir: Path) -> str:
 
     Runs of the same name in different folders differ in the last eight characters.
     """
-    place = str(run_dir.resolve())
-    return f"prime_{run_dir.resolve().name[:30]}_{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+    folder = str(run_dir.resolve())
+    return f"prime_{run_dir.resolve().name[:30]}_{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
 
 
 def controller_name(run_dir: Path) -> str:

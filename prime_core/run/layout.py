@@ -195,6 +195,6 @@ class RunFiles:
         return self.root / "ro-crate.zip"
 
 
-def unfinished_of(output: Path) -> Path:
-    """Where a stage that was stopped keeps what it has done (training/step_checkpoint.py)."""
+def unfinished_folder(output: Path) -> Path:
+    """Checkpoint of a stage that was stopped inside (prime_core.training.step_checkpoint)."""
     return output.with_name(f".{output.name}.unfinished")

@@ -13,20 +13,20 @@ from prime_core.run.schedule import sampling_policy
 from prime_core.settings.run import Settings
 
 
-def scoring_prm(settings: Settings, files: RunFiles, iteration: int) -> Path:
+def scoring_prm_folder(settings: Settings, files: RunFiles, iteration: int) -> Path:
     """The PRM that scores: before or after this iteration's update, or the first (frozen)."""
     which = {"after": iteration - 1, "before": iteration, "frozen": settings.start}
     return files.prm(which[settings.prm.prm_update])
 
 
-def reference_of(settings: Settings, files: RunFiles, iteration: int) -> Path:
+def reward_reference_folder(settings: Settings, files: RunFiles, iteration: int) -> Path:
     """The model that an iteration's rewards are relative to (prm_reference, reference_path)."""
     if settings.prm.prm_reference == "policy":
         return files.policy(sampling_policy(iteration, settings.rollout.lag))
-    return first_reference(settings, files)
+    return frozen_reference_folder(settings, files)
 
 
-def first_reference(settings: Settings, files: RunFiles) -> Path:
+def frozen_reference_folder(settings: Settings, files: RunFiles) -> Path:
     """The frozen reference: the PRM's own where it has one, else the start model."""
     return files.reference if settings.prm.reference_path is None else files.prm_reference
 
@@ -36,13 +36,15 @@ def trains_first_prm(settings: Settings) -> bool:
     return settings.prm.offline is not None and settings.start == 0
 
 
-def linked_prms(settings: Settings, files: RunFiles) -> list[Path]:
+def linked_prm_folders(settings: Settings, files: RunFiles) -> list[Path]:
     """Links beside the first policy: the PRM where none is trained, and its own reference."""
     first = [] if settings.prm.offline else [files.prm(0)]
     return [*first, *([files.prm_reference] if settings.prm.reference_path else [])]
 
 
-def scorers(settings: Settings, files: RunFiles, iteration: int) -> tuple[Path, Path]:
+def evaluation_scorer_folders(
+    settings: Settings, files: RunFiles, iteration: int
+) -> tuple[Path, Path]:
     """The PRM that scores an evaluation's responses, and what it is relative to.
 
     It is that of the iteration whose policy is evaluated. Where the PRM's reference is the policy
@@ -51,4 +53,4 @@ def scorers(settings: Settings, files: RunFiles, iteration: int) -> tuple[Path, 
     prm = files.prm(settings.start if settings.prm.prm_update == "frozen" else iteration)
     if settings.prm.prm_reference == "policy":
         return prm, files.policy(iteration)
-    return prm, first_reference(settings, files)
+    return prm, frozen_reference_folder(settings, files)

@@ -35,9 +35,9 @@ def first_round(num_prompts: int, num_wanted: int, iteration: int, seed: int) ->
             f"oversample_factor), but there are only {num_prompts} training prompts"
         )
     per_epoch = num_prompts // num_wanted
-    epoch, place = divmod(iteration - 1, per_epoch)
+    epoch, index = divmod(iteration - 1, per_epoch)
     order = generator(seed, "prompts", epoch).permutation(num_prompts)
-    return [int(row) for row in order[place * num_wanted : (place + 1) * num_wanted]]
+    return [int(row) for row in order[index * num_wanted : (index + 1) * num_wanted]]
 
 
 def refill_round(
@@ -61,10 +61,11 @@ def sampling_policy(iteration: int, lag: int) -> int:
 
 
 def round_of(shard: int, num_shards: int) -> tuple[int, int]:
-    """The round of a shard number, and the shard's place within the round."""
+    """The round of a shard number, and the shard's number within the round."""
     return divmod(shard, num_shards)
 
 
-def shard_of(rows: list[int], place: int, num_shards: int) -> list[int]:
+def shard_rows(rows: list[int], shard: int, num_shards: int) -> list[int]:
     """The rows of one shard: contiguous parts whose sizes differ by one at most."""
-    return [int(row) for row in np.array_split(np.asarray(rows, dtype=np.int64), num_shards)[place]]
+    parts = np.array_split(np.asarray(rows, dtype=np.int64), num_shards)
+    return [int(row) for row in parts[shard]]

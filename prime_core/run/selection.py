@@ -76,7 +76,7 @@ def staleness(judged: pd.DataFrame, iteration: int) -> pd.Series:
     return iteration - 1 - judged["policy_iteration"]
 
 
-def usable(judged: pd.DataFrame, iteration: int, max_staleness: int) -> pd.DataFrame:
+def fresh_enough(judged: pd.DataFrame, iteration: int, max_staleness: int) -> pd.DataFrame:
     """The responses that an iteration may be trained on."""
     return judged[staleness(judged, iteration) <= max_staleness].reset_index(drop=True)
 
@@ -88,7 +88,7 @@ def read_carried(files: RunFiles, iteration: int, rollout: Rollout) -> pd.DataFr
     return read_table(files.surplus(iteration - 1), BATCH)
 
 
-def rows_of(groups: pd.DataFrame, prompts: pd.DataFrame) -> list[int]:
+def prompt_rows(groups: pd.DataFrame, prompts: pd.DataFrame) -> list[int]:
     """Rows of the table of prompts that these groups answer."""
     return np.flatnonzero(prompts["prompt_id"].isin(groups["prompt_id"])).tolist()
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.run.atomic import write_text
-from prime_core.run.branching import describe
+from prime_core.run.branching import origin_record
 from prime_core.run.changes import refused_changes
-from prime_core.run.layout import RunFiles, unfinished_of
-from prime_core.run.prm_folders import scorers
+from prime_core.run.layout import RunFiles, unfinished_folder
+from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.provenance import record_start
 from prime_core.run.stages import STAGES, STOPPABLE, Stage, result_of
 from prime_core.runtime.run_lock import Lease
@@ -100,7 +100,7 @@ class RunState:
                     leftover.unlink(missing_ok=True)
         for output, metrics in self._made_in_steps():
             if metrics.exists():
-                shutil.rmtree(unfinished_of(output), ignore_errors=True)
+                shutil.rmtree(unfinished_folder(output), ignore_errors=True)
 
     def _made_in_steps(self) -> Iterator[tuple[Path, Path]]:
         """Output and figures of each stage that may be stopped inside."""
@@ -116,7 +116,7 @@ class RunState:
         finished = iteration > 0 and self.files.metrics(iteration, "policy").exists()
         needed = [self.files.policy(iteration)]
         if self.settings.evaluation.benchmarks[benchmark].scorer:
-            needed += scorers(self.settings, self.files, iteration)
+            needed += evaluation_scorer_folders(self.settings, self.files, iteration)
         gone = finished and not all(path.exists() for path in needed)
         if gone and not done:
             print(
@@ -130,7 +130,7 @@ class RunState:
         """What is to be recorded of the run that this one goes on from, until it is taken over."""
         if not self.settings.init_from or self.files.setup_metrics("branch").exists():
             return {}
-        return describe(self.settings, self.files)
+        return origin_record(self.settings, self.files)
 
     def _refuse_changes(self) -> None:
         if not self.files.config.exists():

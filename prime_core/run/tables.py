@@ -106,7 +106,8 @@ EVALUATION = pa.schema(
 SCORED_EVALUATION = pa.schema([*EVALUATION, ("score", pa.float64())])
 
 
-_RATED = {
+# What `prime rate` adds at each granularity, from the coarsest on.
+RATED_COLUMNS = {
     "whole": [("log_odds", pa.float64())],
     "step": [("steps", pa.list_(pa.string())), ("step_rewards", pa.list_(pa.float32()))],
     "token": [("tokens", pa.list_(pa.string())), ("token_rewards", pa.list_(pa.float32()))],
@@ -115,9 +116,9 @@ _RATED = {
 
 def rated(granularity: str) -> pa.Schema:
     """Columns of responses that a PRM has rated: whole, step or token, the coarser ones too."""
-    kinds = list(_RATED)
+    kinds = list(RATED_COLUMNS)
     wanted = kinds[: kinds.index(granularity) + 1]
-    rewards = [column for kind in wanted for column in _RATED[kind]]
+    rewards = [column for kind in wanted for column in RATED_COLUMNS[kind]]
     return pa.schema([*_KEY, ("response", pa.string()), ("outcome", pa.float64()), *rewards])
 
 

@@ -8,7 +8,12 @@ from typing import Any
 
 from prime_core.run.branching import taken_folders, taken_tables
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import first_reference, linked_prms, scorers, trains_first_prm
+from prime_core.run.prm_folders import (
+    evaluation_scorer_folders,
+    frozen_reference_folder,
+    linked_prm_folders,
+    trains_first_prm,
+)
 from prime_core.run.schedule import sampling_policy
 from prime_core.run.state import RunState
 from prime_core.settings.run import Settings
@@ -96,11 +101,11 @@ class Targets:
 
     def linked_prms(self, root: str) -> list[str]:
         """PRM models that are linked beside the first policy; root may hold wildcards."""
-        return [str(path) for path in linked_prms(self.settings, RunFiles(Path(root)))]
+        return [str(path) for path in linked_prm_folders(self.settings, RunFiles(Path(root)))]
 
     def first_reference(self, root: str) -> str:
         """The frozen reference of the first PRM; root may hold wildcards."""
-        return str(first_reference(self.settings, RunFiles(Path(root))))
+        return str(frozen_reference_folder(self.settings, RunFiles(Path(root))))
 
     def earlier_rounds(self, iteration: int, shard: int) -> list[str]:
         """What sampling looks at first: rollouts and outcomes of the rounds before it."""
@@ -116,7 +121,12 @@ class Targets:
         chosen = self.settings.evaluation.benchmarks.get(wildcards.benchmark)
         if chosen is None or chosen.scorer is None:
             return []
-        return [str(path) for path in scorers(self.settings, self.files, int(wildcards.iteration))]
+        return [
+            str(path)
+            for path in evaluation_scorer_folders(
+                self.settings, self.files, int(wildcards.iteration)
+            )
+        ]
 
     def tried(self, root: str) -> list[str]:
         """Shards of the trial that training problems are chosen by; root may hold wildcards."""

@@ -1,4 +1,4 @@
-"""What every stage does around its own work: open the run, hold its place, report figures."""
+"""What every stage does around its own work: open the run, label its line, report figures."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def finish(metrics_path: Path, metrics: Metrics, line: str) -> None:
         say(line)
 
 
-def place_of(iteration: int, settings: Settings) -> str:
+def progress_label(iteration: int, settings: Settings) -> str:
     """How a stage's line begins: "iteration 3/12"."""
     return f"iteration {iteration}/{settings.iterations}"

@@ -1,9 +1,19 @@
-"""Samplers by name. To add one: a module with the same `sample` function, and a line here."""
+"""Samplers by name: modules whose `sample` turns requests into responses.
+
+To add one:
+
+1. a module in prime_core/samplers whose `sample` has the arguments of transformers_generate's;
+2. its line in SAMPLERS;
+3. its name in the Literal of `sampler` in prime_core/settings/rollout.py;
+4. `make schema`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from prime_core.samplers.request import (
     Engine,
@@ -13,17 +23,14 @@ from prime_core.samplers.request import (
     SamplingParams,
     request_seed,
 )
-
-SAMPLERS = {
-    "transformers": "prime_core.samplers.transformers_generate",
-    "vllm": "prime_core.samplers.vllm_generate",
-}
+from prime_core.samplers.vllm_platform import why_vllm_cannot_run
 
 __all__ = [
     "SAMPLERS",
     "Engine",
     "Request",
     "Sampled",
+    "Sampler",
     "SamplerError",
     "SamplingParams",
     "load_sampler",
@@ -31,6 +38,27 @@ __all__ = [
 ]
 
 
+def runs_anywhere(_model_path: Path) -> None:
+    """No reason against a sampler, whatever the model and the machine."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """module: of the function `sample`. why_not(model_path): why it cannot run with this model in
+    this process; None: it can.
+    """
+
+    module: str
+    why_not: Callable[[Path], str | None] = runs_anywhere
+
+
+# By preference: `auto` takes the first that can run.
+SAMPLERS = {
+    "vllm": Sampler("prime_core.samplers.vllm_generate", why_vllm_cannot_run),
+    "transformers": Sampler("prime_core.samplers.transformers_generate"),
+}
+
+
 def load_sampler(name: str) -> Callable[..., list[Sampled]]:
     """The `sample` function of a sampler; imported only now, since engines are heavy."""
-    return import_module(SAMPLERS[name]).sample
+    return import_module(SAMPLERS[name].module).sample

@@ -41,30 +41,32 @@ def ask(
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
     keys = [
-        (place, prompt_id, sample)
-        for place, prompt_id in enumerate(prompts["prompt_id"])
+        (index, prompt_id, sample)
+        for index, prompt_id in enumerate(prompts["prompt_id"])
         for sample in range(n_samples_per_prompt)
     ]
+    # Seeds by prompt and sample, not by row: shards and the table's order draw the same responses.
     requests = [
-        Request(tokens[place], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
-        for place, prompt_id, sample in keys
+        Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
+        for index, prompt_id, sample in keys
     ]
     sampled = load_sampler(sampler)(
         model_path, settings.model.dtype, requests, params, engine_of(settings), progress
     )
+    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
     if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
         raise SamplerError(f"{model_path}: {sampler} gave log-probabilities that are no numbers")
     return [
         {
             "prompt_id": prompt_id,
             "sample": sample,
-            "prompt_tokens": tokens[place],
+            "prompt_tokens": tokens[index],
             "response_tokens": response.tokens,
             "sampler_logprobs": response.logprobs,
             "text": tokenizer.decode(response.tokens, skip_special_tokens=True),
             "finish_reason": response.finish_reason,
         }
-        for (place, prompt_id, sample), response in zip(keys, sampled, strict=True)
+        for (index, prompt_id, sample), response in zip(keys, sampled, strict=True)
     ]
 
 

@@ -3,6 +3,9 @@
 Samplers draw different responses from the same seeds, so the shards of an iteration must not mix
 them, also not when the run is stopped and resumed with another setting or on another machine. The
 first shard writes down which one it takes (iterations/<i>/sampler.json); the others follow.
+
+docs/decisions.md: vLLM draws its own numbers, from the responses' seeds
+docs/decisions.md: `auto` prefers vLLM and falls back only where vLLM cannot run
 """
 
 from __future__ import annotations
@@ -12,22 +15,29 @@ from pathlib import Path
 
 from prime_core.run.atomic import write_json
 from prime_core.run.tables import read_json
-from prime_core.samplers.request import SamplerError
-from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
+from prime_core.samplers import SAMPLERS, SamplerError
+from prime_core.samplers.vllm_platform import stdout_to_stderr
 
 
-def choose(setting: str, model_path: Path) -> str:
-    """Name of the sampler: the setting, or for "auto" vLLM where it can run, else transformers.
+def choose_sampler(setting: str, model_path: Path) -> str:
+    """Name of the sampler: the setting, or for "auto" the first of SAMPLERS that can run here.
 
-    Raises SamplerError where vLLM is asked for and cannot run.
+    Raises SamplerError where the one that is asked for, or every one, cannot.
     """
-    reason = _why_not(setting, model_path)
-    if reason is None:
-        return "vllm" if setting == "auto" else setting
     if setting != "auto":
-        raise SamplerError(f"rollout.sampler '{setting}' cannot be used: {reason}")
-    print(f"rollout.sampler auto: transformers is used, since {reason}", file=sys.stderr)
-    return "transformers"
+        if reason := _why_not(setting, model_path):
+            raise SamplerError(f"rollout.sampler '{setting}' cannot be used: {reason}")
+        return setting
+    reasons: list[str] = []
+    for name in SAMPLERS:
+        reason = _why_not(name, model_path)
+        if reason is None:
+            if reasons:
+                why = "; ".join(reasons)
+                print(f"rollout.sampler auto: {name} is used, since {why}", file=sys.stderr)
+            return name
+        reasons.append(reason)
+    raise SamplerError(f"rollout.sampler auto: no sampler can be used: {'; '.join(reasons)}")
 
 
 def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bool) -> str:
@@ -38,9 +48,10 @@ def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bo
     """
     recorded = read_json(record)["sampler"] if record.exists() else None
     if recorded is None or (not begun and setting not in ("auto", recorded)):
-        chosen = choose(setting, model_path)
+        chosen = choose_sampler(setting, model_path)
         write_json(record, {"sampler": chosen})
         return chosen
+    # No falling back here, even with "auto": the shards before have drawn with the recorded one.
     if reason := _why_not(recorded, model_path):
         raise SamplerError(
             f"{record}: the iteration was begun with {recorded}, which cannot be used here: "
@@ -61,7 +72,7 @@ def refuse_mixture(sampler: str, record: Path) -> None:
 
 
 def _why_not(sampler: str, model_path: Path) -> str | None:
-    if sampler == "transformers":
-        return None
+    if sampler not in SAMPLERS:  # a record can be that of another version
+        return f"it is not among this version's samplers ({', '.join(SAMPLERS)})"
     with stdout_to_stderr():
-        return why_not(model_path)
+        return SAMPLERS[sampler].why_not(model_path)

@@ -3,6 +3,8 @@
 Each response draws from its own random numbers (inverse of the cumulative distribution at one
 uniform number a token), so what is sampled depends on the response's seed and on the model, not on
 which responses happen to share a batch.
+
+docs/decisions.md: One uniform number a token, drawn from the response's own seed
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ def sample(
     # The model's own settings may hold penalties that generate() would add to ours.
     model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
     responses: list[Sampled | None] = [None] * len(requests)
+    # The longest first: what does not fit in memory fails at once, and padding is least.
     order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_tokens), i))
     for start in range(0, len(order), engine.batch_size):
         chosen = order[start : start + engine.batch_size]
@@ -87,6 +90,7 @@ class DrawToken(LogitsProcessor):
         # float64: in float32 the sum over a large vocabulary rounds rare tokens away
         cumulative = logprobs.double().exp().cumsum(1)
         point = self.uniforms[:, len(self.logprobs), None] * cumulative[:, -1:]
+        # Rounded up, a number close to 1 would fall behind the last token.
         return torch.searchsorted(cumulative, point, right=True)[:, 0].clamp(
             max=logprobs.shape[1] - 1
         )
@@ -117,7 +121,7 @@ def _generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             logits_processor=LogitsProcessorList([*_warpers(params), draw]),
-            do_sample=False,
+            do_sample=False,  # `draw` leaves one token possible
             max_new_tokens=max(rooms),
             eos_token_id=eos,
             pad_token_id=pad,
@@ -131,6 +135,7 @@ def _generate(
 def _uniforms(batch: list[Request], params: SamplingParams) -> Float[Tensor, "B T"] | None:
     if params.temperature == 0:
         return None
+    # As many as a response could need, whatever its neighbours do: the n-th is the n-th token's.
     rows = [
         np.random.Generator(np.random.Philox(request.seed)).random(params.max_response_length)
         for request in batch
@@ -152,6 +157,6 @@ def _warpers(params: SamplingParams) -> list[LogitsProcessor]:
 
 
 def _until_eos(tokens: list[int], logprobs: list[float], eos: set[int]) -> Sampled:
-    end = next((place + 1 for place, token in enumerate(tokens) if token in eos), None)
+    end = next((index + 1 for index, token in enumerate(tokens) if token in eos), None)
     length = len(tokens) if end is None else end
     return Sampled(tokens[:length], logprobs[:length], "length" if end is None else "stop")

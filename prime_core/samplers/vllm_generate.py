@@ -3,6 +3,8 @@
 Each response draws from its own seed, so what is sampled does not depend on which responses share
 a batch. The numbers drawn are vLLM's own: from the same seeds another sampler, or another
 generation of vLLM, draws other responses of the same distribution.
+
+docs/decisions.md: vLLM draws its own numbers, from the responses' seeds
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from prime_core.samplers.request import (
     SamplingParams,
     room_for_response,
 )
-from prime_core.samplers.vllm_platform import stdout_to_stderr, why_not
+from prime_core.samplers.vllm_platform import stdout_to_stderr, why_vllm_cannot_run
 from prime_core.storage import node_cache
 
 if TYPE_CHECKING:
@@ -57,12 +59,12 @@ def sample(
     if not requests:
         return []
     with stdout_to_stderr():
-        if reason := why_not(model_path):
+        if reason := why_vllm_cannot_run(model_path):
             raise SamplerError(f"rollout.sampler 'vllm' cannot sample here: {reason}")
         _refuse_temperature(params.temperature)
         eos = saved_eos_token_ids(model_path, load_tokenizer(model_path))
-        with node_cache.nearest(model_path) as place:
-            arguments = engine_arguments(Path(place), dtype, requests, params, engine)
+        with node_cache.cached_copy(model_path) as copy:
+            arguments = engine_arguments(Path(copy), dtype, requests, params, engine)
             with _explained(model_path, arguments), _started(arguments) as llm:
                 return _generate(llm, requests, params, eos, progress)
 
@@ -161,6 +163,7 @@ def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
         llm = LLM(**arguments)
         yield llm
     finally:
+        # Scores may follow in this process (evaluate), and need the memory that the engine holds.
         if llm is not None:
             llm.llm_engine.engine_core.shutdown()
         del llm
@@ -177,6 +180,7 @@ def _generate(
 ) -> list[Sampled]:
     from vllm import RequestOutput
 
+    # All before the first is answered: what shares a step then does not depend on timing.
     llm.enqueue(
         [{"prompt_token_ids": request.prompt_tokens} for request in requests],
         [_vllm_params(params, request.seed, eos) for request in requests],

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from transformers import AutoConfig
-
 INSTALL = "pip install 'prime-on-slurm[gpu]'"
 ENVIRONMENT = {
     # One process: requests then reach the scheduler together, so that a repetition is exact.
@@ -30,7 +28,7 @@ CPU_ENVIRONMENT = {
 }
 
 
-def why_not(model_path: Path) -> str | None:
+def why_vllm_cannot_run(model_path: Path) -> str | None:
     """Why vLLM cannot sample from this model in this process; None where it can."""
     if find_spec("vllm") is None:
         return f"vLLM is not installed ({INSTALL})"
@@ -54,6 +52,8 @@ def set_environment(values: dict[str, str]) -> None:
 
 def head_width(model_path: Path) -> int | None:
     """Width of an attention head; None where the configuration does not say."""
+    from transformers import AutoConfig  # heavy, and of all who read SAMPLERS only this needs it
+
     config = AutoConfig.from_pretrained(model_path).get_text_config()
     width = getattr(config, "head_dim", None)
     heads, hidden = (getattr(config, name, None) for name in ("num_attention_heads", "hidden_size"))

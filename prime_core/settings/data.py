@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from prime_core.settings.section import NAME_PATTERN, Section
 
-PLACE = (
+TABLE_LOCATION = (
     "a parquet or JSON-lines file, a pattern such as data/train-*.parquet, a folder of them, a "
     "data set of the hub (owner/name), or files of one (hf://datasets/owner/name/train-*.parquet)"
 )
@@ -42,7 +42,7 @@ class ArithmeticTask(Section):
 class Source(Section):
     """One more table of training problems, with columns of its own."""
 
-    file: str = Field(description=f"Where it lies: {PLACE}.")
+    file: str = Field(description=f"Where it lies: {TABLE_LOCATION}.")
     columns: dict[str, str] = Field(
         default_factory=dict, description="Our column name -> the file's, as in data.columns."
     )
@@ -62,7 +62,8 @@ class Contamination(Section):
         "evaluation.benchmarks, and is left out for; 0: nothing is compared. Paper: not given.",
     )
     files: list[str] = Field(
-        default_factory=list, description=f"Further tables to compare with; each is {PLACE}."
+        default_factory=list,
+        description=f"Further tables to compare with; each is {TABLE_LOCATION}.",
     )
 
 
@@ -97,7 +98,7 @@ class Data(Section):
         "arithmetic", description="arithmetic: generated sums; files: the tables named below."
     )
     arithmetic: ArithmeticTask = Field(default_factory=ArithmeticTask)
-    train: str | None = Field(None, description=f"Training problems: {PLACE}.")
+    train: str | None = Field(None, description=f"Training problems: {TABLE_LOCATION}.")
     sources: dict[SourceName, Source] = Field(
         default_factory=dict, description="Name -> a further table of training problems."
     )

@@ -1,8 +1,11 @@
-"""Stage `band`: the training problems that the start model is neither sure of nor lost at.
+"""Stage `band`: difficulty filtering of the training problems, by the start model's pass rate.
+
+Kept are problems whose pass rate, as the stage `difficulty` estimated it, lies within the bounds
+of data.difficulty: groups that are all right or all wrong have no advantages to learn from.
 
 In: data/candidates.parquet, data/difficulty/<shard>.parquet of all shards.
 Out: data/train.parquet, data/too_easy_or_hard.parquet (the others, with their accuracy),
-metrics/band.json. Problems none of whose responses got a verdict are left out, too.
+metrics/band.json. Problems none of whose responses has a verdict are left out, too.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from prime_core.data.problems import DataError
-from prime_core.data.sources import difficulty_of
+from prime_core.data.sources import difficulty_settings
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import (
     DIFFICULTY,
@@ -34,7 +37,7 @@ from prime_core.settings.data import Difficulty
 def run(run_dir: Path) -> None:
     """Write the training problems of the band, and what is left out of it."""
     settings, files = open_run(run_dir)
-    asked = difficulty_of(settings)
+    asked = difficulty_settings(settings)
     with only_one(files.train, run_dir):
         shards = range(asked.num_shards)
         tables = [read_table(files.difficulty(shard), DIFFICULTY) for shard in shards]
@@ -46,25 +49,25 @@ def run(run_dir: Path) -> None:
             table_writer(files.train, PROMPTS) as keep,
             table_writer(files.too_easy_or_hard, DROPPED) as drop,
         ):
-            place = 0
+            num_read = 0
             for rows in stream_table(files.candidates, PROMPTS):
-                reasons = [place_of(_tried(tried, row, files), asked) for row in rows]
+                reasons = [difficulty_verdict(_tried(tried, row, files), asked) for row in rows]
                 counts.update(reasons)
                 known = list(zip(rows, reasons, strict=True))
                 keep([row for row, reason in known if reason == "kept"])
                 drop(
                     [
-                        _left_out(place + number, row, reason, tried)
-                        for number, (row, reason) in enumerate(known)
+                        _left_out(num_read + index, row, reason, tried)
+                        for index, (row, reason) in enumerate(known)
                         if reason != "kept"
                     ]
                 )
-                place += len(rows)
+                num_read += len(rows)
             _refuse_none(counts, asked, files)
         _finish(files, counts, tables, asked)
 
 
-def place_of(tried: Any, asked: Difficulty) -> str:
+def difficulty_verdict(tried: Any, asked: Difficulty) -> str:
     """Where a problem lies: "kept", "too_easy", "too_hard", or "no_verdict".
 
     tried: num_judged, num_correct.
@@ -86,12 +89,12 @@ def _tried(tried: dict[str, Any], row: dict[str, Any], files: RunFiles) -> Any:
     return tried[row["prompt_id"]]
 
 
-def _left_out(place: int, row: dict[str, Any], reason: str, tried: dict[str, Any]) -> dict:
+def _left_out(row_number: int, row: dict[str, Any], reason: str, tried: dict[str, Any]) -> dict:
     found = tried[row["prompt_id"]]
     return {
         "split": "train",
         "source": row["data_source"],
-        "row": place,
+        "row": row_number,
         "prompt_id": row["prompt_id"],
         "reason": reason,
         "detail": f"{found.num_correct} of {found.num_judged} right",

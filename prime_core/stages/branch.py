@@ -7,6 +7,7 @@ iterations/<i>/ (prime_core.run.branching says which), metrics/branch.json.
 Files of weights become hard links where the disk allows, else copies: the origin may then delete
 its own, and nothing is stored twice. Tables are copied: Snakemake sets the times of files that a
 job has written, and through a link those of the origin's, which would make its later work stale.
+docs/decisions.md: A branch holds what it starts from
 
 Raises BranchError where the origin cannot be gone on from.
 """
@@ -24,10 +25,10 @@ from prime_core.run.atomic import atomic_folder, atomic_path
 from prime_core.run.branching import (
     BranchError,
     Origin,
+    folders_made_anew,
     is_empty_surplus,
-    made_anew,
     open_origin,
-    source_of,
+    path_in_origin,
     taken_folders,
     taken_tables,
 )
@@ -70,19 +71,20 @@ def run(run_dir: Path) -> None:
 
 def _take_folders(settings: Settings, files: RunFiles, origin: Origin) -> tuple[int, int]:
     """All folders of weights; bytes of their files that are linked, and that are copied."""
-    anew = made_anew(settings, files)
+    anew = folders_made_anew(settings, files)
     linked = copied = 0
-    places = taken_folders(settings, files)
-    with progress_bar(len(places), "folder", "taking over") as bar:
-        for place in places:
-            with atomic_folder(place) as folder:
-                if place in anew:
-                    link_model(start_models.source_of(place, settings, files), folder)
+    folders = taken_folders(settings, files)
+    with progress_bar(len(folders), "folder", "taking over") as bar:
+        for path in folders:
+            with atomic_folder(path) as folder:
+                if path in anew:  # what the branch's own settings name
+                    link_model(start_models.start_prm_source(path, settings, files), folder)
                 else:
-                    source = source_of(place, files, origin)
+                    source = path_in_origin(path, files, origin)
                     sizes = _take_folder(source, folder, files.root, origin.files.root)
                     linked, copied = linked + sizes[0], copied + sizes[1]
-                    _refuse_part(source, folder, is_trained(place, files, origin))
+                    # Asked behind the copy: the origin may be running, and deletes old weights.
+                    _refuse_part(source, folder, is_trained(path, files, origin))
             bar.update()
     return linked, copied
 
@@ -97,24 +99,24 @@ def _take_folder(source: Path, folder: Path, root: Path, origin: Path) -> tuple[
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         if file.name.startswith("."):  # Snakemake's
             continue
-        place, real = folder / file.relative_to(source), file.resolve()
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target, real = folder / file.relative_to(source), file.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
         if file.is_symlink() and real.is_relative_to(models):
-            place.symlink_to(root.resolve() / "models" / real.relative_to(models))
+            target.symlink_to(root.resolve() / "models" / real.relative_to(models))
         elif file.is_symlink() and not real.is_relative_to(origin.resolve()):
-            place.symlink_to(real)
-        elif link_or_copy(real, place):
+            target.symlink_to(real)
+        elif link_or_copy(real, target):
             linked += real.stat().st_size
         else:
             copied += real.stat().st_size
     return linked, copied
 
 
-def is_trained(place: Path, files: RunFiles, origin: Origin) -> bool:
+def is_trained(folder: Path, files: RunFiles, origin: Origin) -> bool:
     """Whether a folder has a training state: an update wrote it."""
-    if place == files.prm(origin.iteration) and not origin.updates_prm:
+    if folder == files.prm(origin.iteration) and not origin.updates_prm:
         return False
-    return place.is_relative_to(files.root / "iterations")
+    return folder.is_relative_to(files.root / "iterations")
 
 
 def _refuse_part(source: Path, folder: Path, trained: bool) -> None:
@@ -128,25 +130,25 @@ def _refuse_part(source: Path, folder: Path, trained: bool) -> None:
         raise FileNotFoundError(f"a part of {source}")
 
 
-def link_or_copy(source: Path, place: Path, link: Callable[[Path, Path], None] = os.link) -> bool:
-    """Make `place` the same file as `source`, or a copy of it; whether it is the same.
+def link_or_copy(source: Path, target: Path, link: Callable[[Path, Path], None] = os.link) -> bool:
+    """Make `target` the same file as `source`, or a copy of it; whether it is the same.
 
     Another disk, a disk without hard links, or another owner's protected file: a copy.
     """
     try:
-        link(source, place)
+        link(source, target)
     except FileNotFoundError:
         raise
     except OSError:
-        shutil.copyfile(source, place)
+        shutil.copyfile(source, target)
         return False
     return True
 
 
 def _take_tables(settings: Settings, files: RunFiles, origin: Origin) -> None:
-    for place in taken_tables(settings, files):
-        if is_empty_surplus(place, files, origin):
-            write_table(place, [], BATCH)
+    for target in taken_tables(settings, files):
+        if is_empty_surplus(target, files, origin):
+            write_table(target, [], BATCH)
             continue
-        with atomic_path(place) as temporary:
-            shutil.copyfile(source_of(place, files, origin), temporary)
+        with atomic_path(target) as temporary:
+            shutil.copyfile(path_in_origin(target, files, origin), temporary)

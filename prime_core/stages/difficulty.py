@@ -1,8 +1,8 @@
-"""Stage `difficulty`: how often the start model solves the training problems of one shard.
+"""Stage `difficulty`: the start model's pass rate on the training problems of one shard.
 
 In: data/candidates.parquet, models/policy-0000.
 Out: data/difficulty/<shard>.parquet (right responses to each problem),
-metrics/difficulty-<shard>.json. The stage `band` chooses by it.
+metrics/difficulty-<shard>.json. The stage `band` then filters by it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.data.sources import difficulty_of
+from prime_core.data.sources import difficulty_settings
 from prime_core.run.layout import RunFiles
-from prime_core.run.schedule import shard_of
+from prime_core.run.schedule import shard_rows
 from prime_core.run.tables import DIFFICULTY, PROMPTS, read_table, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.console import progress_bar
@@ -22,7 +22,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
-from prime_core.samplers.choice import choose
+from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
 from prime_core.verifiers.pool import Row
@@ -32,12 +32,12 @@ from prime_core.verifiers.resumable import judge_all, refuse_broken, rules_of
 def run(run_dir: Path, shard: int) -> None:
     """Try one shard of the candidates."""
     settings, files = open_run(run_dir)
-    asked = difficulty_of(settings)
+    asked = difficulty_settings(settings)
     output, watch = files.difficulty(shard), Stopwatch()
     with only_one(output, run_dir):
         candidates = read_table(files.candidates, PROMPTS)
-        places = shard_of(list(range(len(candidates))), shard, asked.num_shards)
-        problems = candidates.iloc[places]
+        rows = shard_rows(list(range(len(candidates))), shard, asked.num_shards)
+        problems = candidates.iloc[rows]
         responses: list[dict[str, Any]] = []
         with watch.part("generate"):
             if len(problems):
@@ -67,9 +67,10 @@ def _sample(
     num_responses = len(problems) * asked.n_samples_per_prompt
     with progress_bar(num_responses, "response", "sampling") as bar:
         return ask(
-            sampler=choose(settings.rollout.sampler, files.policy(0)),
+            sampler=choose_sampler(settings.rollout.sampler, files.policy(0)),
             model_path=files.policy(0),
             prompts=problems,
+            # docs/decisions.md: The trial of difficulty is two stages
             purpose="difficulty",
             iteration=0,
             n_samples_per_prompt=asked.n_samples_per_prompt,
@@ -105,6 +106,7 @@ def _judged(
             "response_length": [len(one["response_tokens"]) for one in responses],
         }
     ).groupby("prompt_id")
+    # A problem without any verdict has a row as well, with counts of 0.
     return (
         pd.DataFrame(
             {

@@ -12,20 +12,25 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.evaluation.benchmark import benchmark_named, has_answers, judge, problems_of
-from prime_core.evaluation.figures import figures_of
+from prime_core.evaluation.benchmark import (
+    benchmark_named,
+    benchmark_problems,
+    has_answers,
+    judge_responses,
+)
+from prime_core.evaluation.figures import evaluation_figures
 from prime_core.evaluation.from_origin import take_evaluation
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import scorers
+from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
-from prime_core.run.work import open_run, place_of
+from prime_core.run.work import open_run, progress_label
 from prime_core.runtime.console import progress_bar, say
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
-from prime_core.samplers.choice import choose
+from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
 
@@ -35,21 +40,21 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
     settings, files = open_run(run_dir)
     chosen = benchmark_named(settings, benchmark)
     watch = Stopwatch()
-    place = files.evaluation(iteration, benchmark)
-    with only_one(place, run_dir):
+    output = files.evaluation(iteration, benchmark)
+    with only_one(output, run_dir):
         if take_evaluation(settings, files, iteration, benchmark):
-            return
-        problems, num_malformed = problems_of(chosen, settings, files)
-        sampler = choose(settings.rollout.sampler, files.policy(iteration))
+            return  # a branch begins with the policy that its origin has evaluated
+        problems, num_malformed = benchmark_problems(chosen, settings, files)
+        sampler = choose_sampler(settings.rollout.sampler, files.policy(iteration))
         with watch.part("generate"):
             responses = _sample(problems, chosen, iteration, sampler, settings, files)
         with watch.part("verify"):
-            rows = judge(_measured(responses), problems, settings, place)
+            rows = judge_responses(_measured(responses), problems, settings, output)
         if chosen.scorer:
             with watch.part("score"):
                 _add_scores(rows, responses, iteration, settings, files)
         schema = SCORED_EVALUATION if chosen.scorer else EVALUATION
-        write_table(place.with_suffix(".parquet"), rows, schema)
+        write_table(output.with_suffix(".parquet"), rows, schema)
         figures: dict[str, Any] = {
             "benchmark": benchmark,
             "iteration": iteration,
@@ -58,13 +63,13 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         }
         if chosen.file != "validation":
             figures["num_malformed"] = num_malformed
-        figures |= figures_of(rows, chosen.n_samples_per_prompt, has_answers(problems))
+        figures |= evaluation_figures(rows, chosen.n_samples_per_prompt, has_answers(problems))
         table = pd.DataFrame(rows)
         figures["response_length_mean"] = float(table["response_length"].mean())
         figures["clip_ratio"] = float(table["finish_reason"].eq("length").mean())
-        write_json(place, figures | watch.seconds)
+        write_json(output, figures | watch.seconds)  # last: beside figures lie all responses
         say(
-            f"{place_of(iteration, settings)} evaluate {benchmark}: "
+            f"{progress_label(iteration, settings)} evaluate {benchmark}: "
             f"accuracy {figures['accuracy']:.3f} "
             f"[{figures['accuracy_low']:.3f}, {figures['accuracy_high']:.3f}], "
             f"{len(problems)} problems x {chosen.n_samples_per_prompt} by {sampler}"
@@ -94,6 +99,7 @@ def _sample(
                 top_p=chosen.top_p,
                 top_k=0,
                 max_response_length=chosen.max_response_length,
+                # docs/decisions.md: An evaluation's responses end with the model's positions
                 ends_with_positions=True,
             ),
             settings=settings,
@@ -113,13 +119,10 @@ def _add_scores(
     files: RunFiles,
 ) -> None:
     """Put the PRM's log-odds of each whole response into its row."""
-    from prime_core.training.batches import Sequences
     from prime_core.training.implicit_rewards import whole_rewards
+    from prime_core.training.labelled_tokens import sequences_of
 
-    sequences = Sequences(
-        [row["prompt_tokens"] for row in responses], [row["response_tokens"] for row in responses]
-    )
-    prm, reference = scorers(settings, files, iteration)
-    scores = whole_rewards(prm, reference, sequences, settings)
+    prm, reference = evaluation_scorer_folders(settings, files, iteration)
+    scores = whole_rewards(prm, reference, sequences_of(responses), settings)
     for row, score in zip(rows, scores, strict=True):
         row["score"] = score

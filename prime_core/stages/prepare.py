@@ -6,6 +6,9 @@ why), metrics/prepare.json. With data.difficulty the training problems are candi
 start model has tried them: data/candidates.parquet instead of train.parquet.
 
 Rows are read, looked at and written some at a time: a table may be larger than memory.
+
+docs/decisions.md: What is left out is a table, not a log line
+docs/decisions.md: Held-out problems are those with the smallest hashes of their texts
 """
 
 from __future__ import annotations
@@ -103,6 +106,7 @@ class Preparation:
             problems = [one for one in some if isinstance(one, Problem)]
             looked = [(screen.look(one) if screen else (0, None), one) for one in problems]
             dropped += [reason for (_, reason), _ in looked if reason is not None]
+            # Lengths last, of what is left, and many at once: tokenising is what takes long.
             left = [(key, one) for (key, reason), one in looked if reason is None]
             lengths = prompt_lengths(self._tokenizer, [one.row["prompt"] for _, one in left])
             for (key, one), length in zip(left, lengths, strict=True):
@@ -145,13 +149,13 @@ class Preparation:
         for split in ("train", "validation"):
             if self.counts[f"num_{split}"]:
                 continue
-            place = getattr(data, split) or ", ".join(data.sources) or data.source
+            source = getattr(data, split) or ", ".join(data.sources) or data.source
             reasons = (
                 f"{self.counts[f'num_{split}_{reason}']} {reason.replace('_', ' ')}"
                 for reason in ("malformed", "duplicate", "in_benchmark", "too_long")
             )
             raise DataError(
-                f"data.{split} ({place}) holds no usable problem; expected at least one; left "
+                f"data.{split} ({source}) holds no usable problem; expected at least one; left "
                 f"out: {', '.join(reasons)} (data.max_prompt_length {data.max_prompt_length})"
             )
 

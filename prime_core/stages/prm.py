@@ -6,7 +6,7 @@ Out: iterations/<i>/prm, metrics/prm.json.
 
 The loss is the cross-entropy of outcomes, with the summed implicit reward as log-odds
 (arXiv 2412.01981, Eq. 5), or detached DPO, whose opponents and weights come from the PRM as it was
-before the update, as in verl's PRIME recipe. Stopped inside, it goes on where it was
+before the update, as in verl's PRIME recipe. Stopped inside, it resumes after its last step
 (prime_core.training.step_checkpoint).
 """
 
@@ -14,44 +14,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import reference_of
-from prime_core.run.work import finish, open_run, place_of
+from prime_core.run.prm_folders import reward_reference_folder
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
-from prime_core.training.prm_update import Update
-from prime_core.training.step_checkpoint import Unfinished
-from prime_core.training.updates import minibatch_plan
+from prime_core.training.prm_update import PrmUpdate
+from prime_core.training.updates import minibatch_plan, trained_update
 
 
 def run(run_dir: Path, iteration: int) -> None:
     """Update the PRM of one iteration."""
     settings, files = open_run(run_dir)
-    watch = Stopwatch()
+    prm, watch = settings.prm, Stopwatch()
     with only_one(files.prm(iteration), run_dir):
         batch = read_batch(files, iteration)
-        reference = batch.matrix(_reference_logprobs(settings, files, iteration, batch))
-        inputs = [files.batch(iteration), files.prm(iteration - 1)]
-        inputs.append(
-            files.rewards(iteration)
-            if settings.prm.prm_update == "after"
-            else reference_of(settings, files, iteration)
-        )
-        if settings.prm.lora:
-            inputs.append(files.prm(0))  # the weights that stay as they are
-        unfinished = Unfinished(files.prm(iteration), inputs, settings, watch)
-        update = unfinished.resume(
-            lambda state: Update(settings, files, iteration, batch, reference, state)
-        )
-        with unfinished.until_output():
-            if settings.prm.loss_type == "dpo" and "pairs" not in update.figures:
-                with watch.part("pairs"):
-                    update.compute_pairs()
-            with watch.part("train"):
-                unfinished.take_steps(update, _plan(settings, batch, iteration), "prm")
+        reference = _reference_logprobs(settings, files, iteration, batch)
+        # All rows, also those that the policy's correction rejects: their outcomes hold.
+        rows, size = range(len(batch.sequences)), prm.mini_batch_size
+        plan = minibatch_plan(rows, size, prm.epochs, settings.seed, "prm", iteration)
+        with trained_update(
+            lambda state: PrmUpdate(settings, files, iteration, batch, reference, state),
+            lambda _update: plan,
+            files.prm(iteration),
+            _inputs(settings, files, iteration),
+            settings,
+            watch,
+            name="prm",
+            before={"pairs": PrmUpdate.first_pairs} if prm.loss_type == "dpo" else {},
+        ) as update:
             with watch.part("save"):
                 update.trainer.save(files.prm(iteration), update.tokenizer)
             losses, norms = update.figures["losses"], update.figures["norms"]
@@ -64,24 +60,27 @@ def run(run_dir: Path, iteration: int) -> None:
             finish(
                 files.metrics(iteration, "prm"),
                 metrics | watch.seconds,
-                f"{place_of(iteration, settings)} prm: loss {losses[0]:.4f} -> {losses[-1]:.4f} in "
-                f"{len(losses)} steps, {watch.seconds['timing_s/train']:.1f} s",
+                f"{progress_label(iteration, settings)} prm: "
+                f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in {len(losses)} steps, "
+                f"{watch.seconds['timing_s/train']:.1f} s",
             )
 
 
-def _plan(settings: Settings, batch: LearningBatch, iteration: int) -> list[list[int]]:
-    """All epochs' minibatches."""
-    num_rows, prm = len(batch.sequences), settings.prm
-    return minibatch_plan(
-        num_rows, prm.mini_batch_size, prm.epochs, settings.seed, "prm", iteration
+def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
+    reference = (
+        files.rewards(iteration)
+        if settings.prm.prm_update == "after"
+        else reward_reference_folder(settings, files, iteration)
     )
+    frozen = [files.prm(0)] if settings.prm.lora else []  # the weights that stay as they are
+    return [files.batch(iteration), files.prm(iteration - 1), reference, *frozen]
 
 
 def _reference_logprobs(
     settings: Settings, files: RunFiles, iteration: int, batch: LearningBatch
-) -> list[list[float]]:
-    """From the rewards where they were computed before the update, else from the model."""
+) -> Tensor:
+    """[B, T], from the rewards where they were computed before the update, else from the model."""
     if settings.prm.prm_update == "after":
-        rewards = read_rewards(files, iteration, batch)
-        return [row.tolist() for row in rewards["reference_logprobs"]]
-    return logprobs_under(reference_of(settings, files, iteration), batch, settings)
+        return batch.matrix(read_rewards(files, iteration, batch)["reference_logprobs"])
+    folder = reward_reference_folder(settings, files, iteration)
+    return batch.matrix(logprobs_under(folder, batch, settings))

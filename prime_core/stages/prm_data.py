@@ -4,6 +4,8 @@ In: the file of prm.offline, models/policy-0000 (its tokenizer), the reference. 
 data/labelled.parquet, metrics/prm_data.json.
 
 A job of its own: what it computes with the reference is kept however often training is stopped.
+
+docs/decisions.md: Labelled responses are tokenised and scored by a job of their own
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 from prime_core.data.labelled import read_responses
 from prime_core.data.reading import DataError
-from prime_core.run.prm_folders import first_reference
+from prime_core.run.prm_folders import frozen_reference_folder
 from prime_core.run.tables import LABELLED, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
@@ -22,7 +24,7 @@ from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.prm import Offline
 from prime_core.training.distributed import rank, start_ranks
 from prime_core.training.implicit_rewards import logprobs_of
-from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenised
+from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenise
 
 
 def run(run_dir: Path) -> None:
@@ -42,7 +44,7 @@ def run(run_dir: Path) -> None:
         sequences = sequences_of(fitting)
         with watch.part("forward"):
             logprobs = logprobs_of(
-                first_reference(settings, files),
+                frozen_reference_folder(settings, files),
                 sequences,
                 settings,
                 micro_batch_size=offline.micro_batch_size,
@@ -70,10 +72,9 @@ def run(run_dir: Path) -> None:
 
 
 def _fitting(rows: list[dict[str, Any]], folder: Path, offline: Offline) -> list[dict[str, Any]]:
-    tokenised(rows, folder)
     fitting = [
         row
-        for row in rows
+        for row in tokenise(rows, folder)
         if row["response_tokens"]
         and len(row["prompt_tokens"]) + len(row["response_tokens"]) <= offline.max_length
     ]

@@ -5,8 +5,8 @@ Out: models/prm-0000, metrics/prm_offline.json.
 
 An implicit PRM is an outcome reward model: cross-entropy or detached DPO on the summed implicit
 reward (Free Process Rewards without Process Labels, arXiv 2412.01981). Each step of dpo has whole
-groups, and takes its opponents from the PRM as it is before that step. Stopped inside, it goes on
-where it was (prime_core.training.step_checkpoint).
+groups, and takes its opponents from the PRM as it is before that step. Stopped inside, it resumes
+after its last step (prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from prime_core.models.load import load_tokenizer
-from prime_core.models.start_models import source_of
+from prime_core.models.start_models import start_prm_source
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
-from prime_core.run.seeds import derive_seed, generator
+from prime_core.run.seeds import generator
 from prime_core.run.tables import LABELLED, read_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
@@ -29,12 +28,9 @@ from prime_core.settings.prm import Offline
 from prime_core.settings.run import Settings
 from prime_core.training.batches import group_minibatches, minibatches
 from prime_core.training.distributed import shared_folder
-from prime_core.training.engine import begin_training
 from prime_core.training.learning_batch import batch_of
-from prime_core.training.lora import adapter_of
 from prime_core.training.prm_update import PrmSteps
-from prime_core.training.step_checkpoint import Unfinished
-from prime_core.training.updates import rate_at
+from prime_core.training.updates import first_trainer, trained_update
 
 
 def run(run_dir: Path) -> None:
@@ -44,16 +40,19 @@ def run(run_dir: Path) -> None:
     if offline is None:
         raise ValueError(f"{files.config}: prm.offline is null; name a file of labelled responses")
     with only_one(files.prm(0), run_dir):
-        start = source_of(files.prm(0), settings, files)
+        start = start_prm_source(files.prm(0), settings, files)
         table = read_table(files.labelled, LABELLED)
         plan = _plan(table, offline, settings.seed)
-        unfinished = Unfinished(files.prm(0), [files.labelled, start], settings, watch)
-        update = unfinished.resume(
-            lambda state: Update(settings, offline, start, table, len(plan), state)
-        )
-        with unfinished.until_output():
-            with watch.part("train"):
-                unfinished.take_steps(update, plan, "prm_offline")
+        with trained_update(
+            lambda state: OfflineUpdate(settings, offline, start, table, len(plan), state),
+            lambda _update: plan,
+            files.prm(0),
+            [files.labelled, start],
+            settings,
+            watch,
+            name="prm_offline",
+        ) as update:
+            # Weights alone: the online updates begin with fresh moments.
             with shared_folder(files.prm(0)) as folder:
                 update.trainer.save_weights(folder, update.tokenizer)
             metrics = update.metrics()
@@ -80,7 +79,7 @@ def _plan(table: pd.DataFrame, offline: Offline, seed: int) -> list[list[int]]:
     return steps
 
 
-class Update(PrmSteps):
+class OfflineUpdate(PrmSteps):
     """The optimizer steps of the training; figures also hold what the PRM knew before each step.
 
     right, ranked_right, pairs: responses whose sign of z was right, pairs ranked rightly, pairs.
@@ -96,16 +95,7 @@ class Update(PrmSteps):
         state: Path | None,
     ) -> None:
         """From the start weights, or the training state of an earlier start."""
-        torch.manual_seed(derive_seed(settings.seed, "prm_offline"))
-        trainer = begin_training(
-            start,
-            settings.model.dtype,
-            offline.optimizer,
-            lambda step: rate_at(step, num_steps, offline.warmup_ratio),
-            settings.training,
-            state,
-            adapter_of(offline.lora, "prm.offline", start, settings.seed),
-        )
+        trainer = first_trainer(settings, offline, "prm.offline", start, num_steps, state)
         super().__init__(
             trainer, load_tokenizer(start), settings, offline, offline.micro_batch_size
         )
@@ -115,7 +105,9 @@ class Update(PrmSteps):
     def step(self, rows: list[int]) -> None:
         """One optimizer step on these responses."""
         batch = batch_of(self.table.iloc[rows])
-        reference = batch.matrix([row.tolist() for row in batch.rows["reference_logprobs"]])
+        reference = batch.matrix(batch.rows["reference_logprobs"])
+        # Of the PRM as it is now: an untrained one has no rewards, and dpo against them is ce.
+        # docs/decisions.md: Opponents of detached DPO come from one pass before the update
         pairs = self.pairs(batch, reference) if self.loss.loss_type == "dpo" else None
         z = self.learn(batch, reference, range(len(rows)), pairs)
         ranked_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)

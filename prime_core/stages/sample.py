@@ -19,11 +19,17 @@ from prime_core.run.schedule import (
     refill_round,
     round_of,
     sampling_policy,
-    shard_of,
+    shard_rows,
 )
-from prime_core.run.selection import filter_groups, num_groups, read_carried, read_judged, rows_of
+from prime_core.run.selection import (
+    filter_groups,
+    num_groups,
+    prompt_rows,
+    read_carried,
+    read_judged,
+)
 from prime_core.run.tables import PROMPTS, ROLLOUTS, read_table, write_table
-from prime_core.run.work import finish, open_run, place_of
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
@@ -36,6 +42,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     watch = Stopwatch()
     with only_one(files.rollouts(iteration, shard), run_dir):
         num_shards = files.num_shards(iteration, settings.rollout.num_shards)
+        # Before the first table: from now on the iteration is cut this way, whatever is configured.
         write_json(files.shard_count(iteration), num_shards)
         prompts = read_table(files.train, PROMPTS)
         asked = prompts.iloc[rows_asked(settings, files, prompts, iteration, shard)]
@@ -45,7 +52,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         finish(
             files.metrics(iteration, f"sample-{shard:02d}"),
             metrics,
-            f"{place_of(iteration, settings)} sample {shard}: "
+            f"{progress_label(iteration, settings)} sample {shard}: "
             f"{len(rows)} responses to {len(asked)} prompts{sampler and f' by {sampler}'}, "
             f"mean length {metrics['response_length/mean']:.1f} tokens, "
             f"{watch.seconds.get('timing_s/generate', 0.0):.1f} s",
@@ -62,21 +69,23 @@ def rows_asked(
     """
     rollout, num_prompts = settings.rollout, len(prompts)
     num_shards = files.num_shards(iteration, rollout.num_shards)
-    this_round, place = round_of(shard, num_shards)
+    this_round, shard_in_round = round_of(shard, num_shards)
     carried = read_carried(files, iteration, rollout)
-    room, known = rollout.rollout_batch_size - num_groups(carried), rows_of(carried, prompts)
+    room, known = rollout.rollout_batch_size - num_groups(carried), prompt_rows(carried, prompts)
     wanted = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
     drawn = first_round(num_prompts, wanted, iteration, settings.seed)
     fresh = [row for row in drawn if row not in known]
     rows = fresh[: num_first_round(max(room, 0), rollout.oversample_factor)]
     asked = [*known, *rows]
+    # Nobody writes down what was asked: each shard works it out from the same tables, so none
+    # waits for another of its round. docs/decisions.md: Refill rounds are shards
     for earlier in range(1, this_round + 1):
         judged = read_judged(files, iteration, range(earlier * num_shards))
         missing = room - num_groups(filter_groups(judged, settings.filter))
         num_fresh = num_first_round(max(missing, 0), rollout.oversample_factor)
         rows = refill_round(num_prompts, num_fresh, asked, iteration, settings.seed)
         asked = [*asked, *rows]
-    return shard_of(rows, place, num_shards)
+    return shard_rows(rows, shard_in_round, num_shards)
 
 
 def _sample(
@@ -112,6 +121,7 @@ def _sample(
             settings=settings,
             progress=bar.update,
         )
+    # Somebody may have deleted the iteration and begun it with another sampler meanwhile.
     refuse_mixture(sampler, files.sampler(iteration))
     return sampler, [row | {"policy_iteration": sampled_by} for row in responses]
 

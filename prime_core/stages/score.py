@@ -2,6 +2,9 @@
 
 In: iterations/<i>/batch.parquet, the PRM (of the iteration before; after its update where
 prm_update is `before`), the reference. Out: iterations/<i>/rewards.parquet, metrics/score.json.
+
+docs/decisions.md: Scoring is a job of its own
+docs/decisions.md: Rewards carry beta
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
 from prime_core.models.load import load_tokenizer
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import reference_of, scoring_prm
+from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
 from prime_core.run.tables import REWARDS, write_table
-from prime_core.run.work import finish, open_run, place_of
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
@@ -36,11 +39,14 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.rewards(iteration), run_dir):
         batch = read_batch(files, iteration)
         with watch.part("forward"):
-            reference = logprobs_under(reference_of(settings, files, iteration), batch, settings)
-            prm = logprobs_under(scoring_prm(settings, files, iteration), batch, settings)
+            reference = logprobs_under(
+                reward_reference_folder(settings, files, iteration), batch, settings
+            )
+            prm = logprobs_under(scoring_prm_folder(settings, files, iteration), batch, settings)
         rewards = implicit_reward(
             batch.matrix(prm), batch.matrix(reference), batch.mask, settings.prm.beta
         )
+        # The settings demand a PRM that was trained; only its rewards show whether it was.
         if settings.prm.prm_update == "frozen" and not bool(rewards.any()):
             raise ZeroRewards(
                 f"the first PRM ({_origin(settings)}) equals the reference, and prm.prm_update "
@@ -62,11 +68,12 @@ def run(run_dir: Path, iteration: int) -> None:
             ],
             REWARDS,
         )
+        # Of the rewards before they are shaped: their sum is the log-odds that the loss trains.
         metrics = _metrics(rewards, batch) | watch.seconds
         finish(
             files.metrics(iteration, "score"),
             metrics,
-            f"{place_of(iteration, settings)} score: {_line(metrics)}",
+            f"{progress_label(iteration, settings)} score: {_line(metrics)}",
         )
 
 
@@ -83,6 +90,7 @@ def _shaped(
         tokenizer = load_tokenizer(files.policy(0))
         ends = torch.zeros_like(batch.mask)
         for row, tokens in enumerate(batch.sequences.responses):
+            # Each token by itself, so that a piece has the number of its token.
             pieces = tokenizer.batch_decode([[token] for token in tokens])
             ends[row, : len(tokens)] = torch.as_tensor(step_ends(pieces))
     return shaped_reward(

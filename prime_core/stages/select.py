@@ -17,15 +17,15 @@ from prime_core.run.selection import (
     accuracy_histogram,
     filter_groups,
     first_groups,
+    fresh_enough,
     groups_after,
     num_groups,
     read_carried,
     read_judged,
     staleness,
-    usable,
 )
 from prime_core.run.tables import BATCH, write_table
-from prime_core.run.work import finish, open_run, place_of
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
@@ -44,14 +44,17 @@ def run(run_dir: Path, iteration: int) -> None:
         judged = read_judged(files, iteration, range(num_shards * (1 + rollout.refill_rounds)))
         passed = filter_groups(judged, settings.filter)
         carried = read_carried(files, iteration, rollout)
+        # Groups left over before come first: they grow too old, while fresh ones can wait.
+        # docs/decisions.md: Staleness is spent on one of two things
         kept = pd.concat([carried, passed], ignore_index=True)
         if kept.empty:
             raise EmptyBatch(_explain_empty(judged, settings, iteration))
         batch = first_groups(kept, rollout.rollout_batch_size)
         if rollout.keeps_surplus:
             left = groups_after(kept, rollout.rollout_batch_size)
-            surplus = usable(left, iteration + 1, rollout.max_staleness)
+            surplus = fresh_enough(left, iteration + 1, rollout.max_staleness)
             write_table(files.surplus(iteration), surplus, BATCH)
+        # Last: where the batch is, the surplus is as well.
         write_table(files.batch(iteration), batch, BATCH)
         metrics = {
             **_sampled(judged, passed),
@@ -61,7 +64,7 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "select"),
             metrics,
-            f"{place_of(iteration, settings)} select: "
+            f"{progress_label(iteration, settings)} select: "
             f"sampled accuracy {metrics.get('rollout/accuracy', float('nan')):.3f}, "
             f"{num_groups(batch)} of {num_groups(carried) + num_groups(judged)} prompts kept "
             f"({len(batch)} responses)",

@@ -4,7 +4,7 @@ In: models/base, data/demonstrations.parquet.
 Out: models/policy-0000 (trained, or links to the base model), models/reference (links to it),
 models/prm-0000 (links to it, or to the folder of prm.path; prm_offline makes it where prm.offline
 names labelled responses), models/prm-reference (links to prm.reference_path), metrics/sft.json.
-Stopped inside, it goes on where it was (prime_core.training.step_checkpoint).
+Stopped inside, it resumes after its last step (prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations
@@ -17,15 +17,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from prime_core.masked import masked_sum
-from prime_core.models.load import (
-    link_model,
-    load_tokenizer,
-    prompt_tokens,
-)
-from prime_core.models.start_models import link_prms
+from prime_core.models.load import link_model, load_tokenizer, prompt_tokens
+from prime_core.models.start_models import link_start_prms
 from prime_core.run.atomic import atomic_folder
 from prime_core.run.layout import RunFiles
-from prime_core.run.seeds import derive_seed, generator
+from prime_core.run.seeds import generator
 from prime_core.run.tables import DEMONSTRATIONS, TableError, read_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
@@ -33,12 +29,10 @@ from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.batches import Sequences
 from prime_core.training.distributed import gather, rank, shared_folder
-from prime_core.training.engine import Trainer, begin_training
-from prime_core.training.lora import adapter_of
+from prime_core.training.engine import Trainer
 from prime_core.training.passes import Passes, passes_of
 from prime_core.training.scoring import response_logprobs
-from prime_core.training.step_checkpoint import Unfinished
-from prime_core.training.updates import rate_at, step_on
+from prime_core.training.updates import first_trainer, take_step, trained_update
 
 
 def run(run_dir: Path) -> None:
@@ -58,7 +52,7 @@ def _finish(settings: Settings, files: RunFiles, metrics: Metrics, line: str) ->
     if rank() == 0:
         with atomic_folder(files.reference) as folder:
             link_model(files.policy(0), folder)
-        link_prms(settings, files)
+        link_start_prms(settings, files)
     finish(files.setup_metrics("sft"), metrics, line)
 
 
@@ -66,23 +60,27 @@ def _train(settings: Settings, files: RunFiles) -> None:
     sft, watch = settings.sft, Stopwatch()
     tokenizer = load_tokenizer(files.base_model)
     sequences = _tokenised(files, tokenizer, sft.max_length)
-    inputs = [files.base_model, files.demonstrations]
-    unfinished = Unfinished(files.policy(0), inputs, settings, watch)
+    plan = _draws(len(sequences), sft.batch_size, sft.num_steps, settings.seed)
 
-    def make(state: Path | None) -> Update:
-        trainer = _trainer(settings, files, state)
+    def make(state: Path | None) -> SftUpdate:
+        trainer = first_trainer(settings, sft, "sft", files.base_model, sft.num_steps, state)
         passes = passes_of(settings.training, sft.micro_batch_size, tokenizer, trainer.packs)
-        return Update(trainer, sequences, passes)
+        return SftUpdate(trainer, sequences, passes)
 
-    update = unfinished.resume(make)
-    with unfinished.until_output():
-        with watch.part("train"):
-            plan = _draws(len(sequences), sft.batch_size, sft.num_steps, settings.seed)
-            unfinished.take_steps(update, plan, "sft")
+    with trained_update(
+        make,
+        lambda _update: plan,
+        files.policy(0),
+        [files.base_model, files.demonstrations],
+        settings,
+        watch,
+        name="sft",
+    ) as update:
+        # Weights alone: RL begins with fresh moments and rates of its own.
         with shared_folder(files.policy(0)) as folder:
             update.trainer.save_weights(folder, tokenizer)
         losses = update.figures["losses"]
-        last = losses[-max(len(losses) // 20, 1) :]
+        last = losses[-max(len(losses) // 20, 1) :]  # a single step's loss says little
         loss = sum(last) / len(last)
         metrics: Metrics = {"sft/loss": loss, "sft/num_steps": len(losses)}
         _finish(
@@ -94,21 +92,7 @@ def _train(settings: Settings, files: RunFiles) -> None:
         )
 
 
-def _trainer(settings: Settings, files: RunFiles, state: Path | None) -> Trainer:
-    sft = settings.sft
-    torch.manual_seed(derive_seed(settings.seed, "sft"))
-    return begin_training(
-        files.base_model,
-        settings.model.dtype,
-        sft.optimizer,
-        lambda step: rate_at(step, sft.num_steps, sft.warmup_ratio),
-        settings.training,
-        state,
-        adapter_of(sft.lora, "sft", files.base_model, settings.seed),
-    )
-
-
-class Update:
+class SftUpdate:
     """Steps on the mean negative log-likelihood of the responses' tokens; figures: their losses."""
 
     def __init__(
@@ -136,7 +120,7 @@ class Update:
             total += float(loss.detach()) * counted
             return loss
 
-        step_on(self.trainer, self.sequences, rows, self.passes, loss_of)
+        take_step(self.trainer, self.sequences, rows, self.passes, loss_of)
         self.figures["losses"].append(sum(gather(total)))
 
 
@@ -157,7 +141,7 @@ def _tokenised(files: RunFiles, tokenizer: PreTrainedTokenizerBase, max_length: 
     for messages, response in zip(table["prompt"], table["response"], strict=True):
         prompt = prompt_tokens(tokenizer, list(messages))
         answer = tokenizer(response, add_special_tokens=False)["input_ids"]
-        if len(prompt) + len(answer) < max_length:
+        if len(prompt) + len(answer) < max_length:  # EOS needs room as well
             sequences.prompts.append(prompt)
             sequences.responses.append([*answer, tokenizer.eos_token_id])
     if not len(sequences):

@@ -1,4 +1,8 @@
-"""Stage `values`: values of an iteration's batch under the value model as it was (PPO).
+"""Stage `values`: PPO's critic evaluated on an iteration's batch, before any update.
+
+The critic's forward pass; its gradient steps are the stage `value`, beside the policy's. Both
+updates read this table, so advantages and returns are made of the same numbers.
+docs/decisions.md: PPO's value model is a stage pair of its own
 
 In: iterations/<i>/batch.parquet, the value model of the iteration before; in the first iteration
 the model of value.path or models/policy-0000, with a head that says 0.
@@ -18,10 +22,10 @@ from prime_core.models.load import (
     check_same_tokens,
     load_tokenizer,
 )
-from prime_core.models.start_models import previous_value
+from prime_core.models.start_models import previous_value_folder
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import VALUES, write_table
-from prime_core.run.work import finish, open_run, place_of
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
@@ -38,7 +42,7 @@ def run(run_dir: Path, iteration: int) -> None:
     watch = Stopwatch()
     with only_one(files.values(iteration), run_dir):
         batch = read_batch(files, iteration)
-        folder = previous_value(settings, files, iteration)
+        folder = previous_value_folder(settings, files, iteration)
         _check_tokens(settings, files, folder)
         with watch.part("forward"):
             rows = _values_under(folder, batch, settings)
@@ -53,7 +57,8 @@ def run(run_dir: Path, iteration: int) -> None:
         finish(
             files.metrics(iteration, "values"),
             metrics | watch.seconds,
-            f"{place_of(iteration, settings)} values: mean {metrics['critic/values_mean']:.3f}, "
+            f"{progress_label(iteration, settings)} values: "
+            f"mean {metrics['critic/values_mean']:.3f}, "
             f"standard deviation {metrics['critic/values_std']:.3f}",
         )
 
@@ -61,7 +66,7 @@ def run(run_dir: Path, iteration: int) -> None:
 def _check_tokens(settings: Settings, files: RunFiles, folder: Path) -> None:
     """Raises ModelError naming the setting where the first value model reads other tokens."""
     if settings.value.path is None or folder.is_relative_to(files.root):
-        return
+        return  # it comes from a model whose tokens were checked, or are the policy's
     try:
         check_same_tokens(folder, files.policy(0))
     except ModelError as error:

@@ -34,10 +34,11 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         partial = output.parent / ".partial" / f"{shard:02d}.jsonl"
         with watch.part("judge"):
             judgements = judge_all(rows, rules_of(settings), partial, f"verifying shard {shard}")
+        # Before the table: an output that exists would count as judged.
         refuse_broken(judgements, settings, output)
         table = rollouts[["prompt_id", "sample"]].assign(**columns(judgements))
         write_table(output, table, OUTCOMES)
-        partial.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)  # only now: a kill in between costs no row
         finish(
             files.metrics(iteration, f"verify-{shard:02d}"),
             _metrics(judgements) | watch.seconds,

@@ -2,6 +2,8 @@
 
 In: an id such as "Qwen/Qwen2.5-Math-7B". Out: the folder of the hub's cache that holds it, fetched
 where it may be. Every way to fail is one sentence (HubError). Nothing here loads a model.
+
+docs/decisions.md: One choice of files for `prime fetch` and for the stages
 """
 
 from __future__ import annotations
@@ -73,10 +75,10 @@ def dataset_files(
     from huggingface_hub import HfApi, constants, errors, snapshot_download
 
     offline = local_only or constants.HF_HUB_OFFLINE
-    place: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset", "revision": revision}
+    dataset: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset", "revision": revision}
     names = None
     try:
-        names = None if offline else HfApi().list_repo_files(**place)
+        names = None if offline else HfApi().list_repo_files(**dataset)
     except (errors.HfHubHTTPError, errors.HFValidationError) as error:
         raise HubError(f"{repo_id}: {_reason(repo_id, error, offline, 'data set')}") from None
     except Exception:  # no answer at all: files that were fetched before will do
@@ -85,7 +87,7 @@ def dataset_files(
     try:
         folder = Path(
             snapshot_download(
-                **place,
+                **dataset,
                 cache_dir=cache,
                 local_files_only=names is None,
                 allow_patterns=chosen or [],  # without the hub: whatever was fetched
@@ -126,6 +128,7 @@ def _snapshot(repo_id: str, cache: Path | None, local_only: bool) -> Path:
                 repo_id,
                 cache_dir=cache,
                 local_files_only=local_only,
+                # Never more than was fetched: offline the library refuses a snapshot without it.
                 allow_patterns=[*_BESIDE, weights],
                 ignore_patterns=_TWICE,
             )
@@ -196,6 +199,7 @@ def _incomplete_file(path: Path) -> str:
         return "" if size else f"{path.name} is empty"
     try:
         with path.open("rb") as file:
+            # Bytes of the header, the header, the numbers: where they end is known unread.
             length = int.from_bytes(file.read(8), "little")
             if length > size:
                 return f"{path.name} is cut short"

@@ -1,9 +1,11 @@
 """Copies of weights in memory or on a node's own disk, read instead of the shared disk's files.
 
 In: PRIME_FAST_STORAGE, a folder (without it nothing happens), and PRIME_FAST_STORAGE_GB, how much
-may lie there. Out: `keep` copies a finished folder of weights, `nearest` gives the copy to read, as
-long as it is one of the folder as it is now. The shared disk's files stay the truth: a copy that is
-stale, incomplete or gone means only that they are read.
+may lie there. Out: `store_copy` copies a finished folder of weights, `cached_copy` gives the copy
+to read, as long as it is one of the folder as it is now. The shared disk's files stay the truth: a
+copy that is stale, incomplete or gone means only that they are read.
+
+docs/decisions.md: Copies in fast storage are read, never relied upon
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _SNAKEMAKES = ".snakemake_timestamp"
 Listing = list[list[str | int]]
 
 
-def keep(folder: Path) -> bool:
+def store_copy(folder: Path) -> bool:
     """Copy a folder of finished weights, where there is room; whether there is a copy now.
 
     Older copies make room; those that are being read stay. A copy that cannot be made is no error.
@@ -38,28 +40,29 @@ def keep(folder: Path) -> bool:
     try:
         storage.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(storage / "lock", fcntl.LOCK_EX):
-            before = _listing(folder)
+            before = _listing(folder)  # a folder that changes while it is copied gives no copy
             if not _make_room(storage, sum(int(size) for _, size, _ in before), folder):
                 print(f"no room for a copy of {folder} in {storage}", file=sys.stderr)
                 return False
-            return _copy(folder, before, _place(storage, folder))
+            return _copy(folder, before, _entry(storage, folder))
     except OSError as error:
         print(f"no copy of {folder} in {storage}: {error}", file=sys.stderr)
         return False
 
 
 @contextmanager
-def nearest(folder: Path | str) -> Iterator[Path | str]:
+def cached_copy(folder: Path | str) -> Iterator[Path | str]:
     """Where to read a folder of weights from: its copy, which stays for the block, or itself."""
     storage = _storage()
-    place = _place(storage, Path(folder)) if storage else None
-    if place is None or not place.is_dir():
+    entry = _entry(storage, Path(folder)) if storage else None
+    if entry is None or not entry.is_dir():
         yield folder
         return
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(_locked(place / "lock", fcntl.LOCK_SH))
-            copy = place / "files" if _is_current(place, Path(folder)) else folder
+            # Readers share the lock; room is made only of copies whose lock can be had alone.
+            held.enter_context(_locked(entry / "lock", fcntl.LOCK_SH))
+            copy = entry / "files" if _is_current(entry, Path(folder)) else folder
         except OSError:  # it went away meanwhile
             copy = folder
         if copy != folder:
@@ -77,7 +80,7 @@ def _storage() -> Path | None:
     return Path(name) if name else None
 
 
-def _place(storage: Path, folder: Path) -> Path:
+def _entry(storage: Path, folder: Path) -> Path:
     whole = os.path.abspath(folder)  # noqa: PTH100  links are kept: each name has its own copy
     return storage / hashlib.sha256(whole.encode()).hexdigest()[:16]
 
@@ -88,8 +91,8 @@ def _listing(folder: Path) -> Listing:
     return [[str(path.relative_to(folder)), s.st_size, s.st_mtime_ns] for path, s in stats]
 
 
-def _copy(folder: Path, listing: Listing, place: Path) -> bool:
-    aside = place.with_suffix(".tmp")
+def _copy(folder: Path, listing: Listing, entry: Path) -> bool:
+    aside = entry.with_suffix(".tmp")
     try:
         shutil.copytree(folder, aside / "files")
         if _listing(folder) != listing:
@@ -97,20 +100,20 @@ def _copy(folder: Path, listing: Listing, place: Path) -> bool:
         source = {"path": str(folder), "files": listing}
         (aside / "source.json").write_text(json.dumps(source), encoding="utf-8")
         (aside / "lock").touch()
-        _remove(place)
-        aside.rename(place)
+        _remove(entry)
+        aside.rename(entry)
         return True
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _is_current(place: Path, folder: Path) -> bool:
+def _is_current(entry: Path, folder: Path) -> bool:
     """Whether the copy has every file of the folder as it is now, in full."""
     try:
-        listing = json.loads((place / "source.json").read_text(encoding="utf-8"))["files"]
+        listing = json.loads((entry / "source.json").read_text(encoding="utf-8"))["files"]
     except (ValueError, KeyError):
         return False
-    copied = [[name, size] for name, size, _ in _listing(place / "files")]
+    copied = [[name, size] for name, size, _ in _listing(entry / "files")]
     return listing == _listing(folder) and copied == [[name, size] for name, size, _ in listing]
 
 
@@ -134,13 +137,14 @@ def _make_room(storage: Path, size: int, coming: Path) -> bool:
 def _fits(storage: Path, size: int) -> bool:
     used = sum(int(bytes_) for _, bytes_, _ in _listing(storage))
     limit = float(os.environ.get(LIMIT_GB, "inf")) * 1e9
+    # As much again stays free: /dev/shm is the job's own memory.
     return used + size <= limit and shutil.disk_usage(storage).free > 2 * size
 
 
-def _remove(place: Path) -> None:
+def _remove(entry: Path) -> None:
     """Remove a copy, unless somebody reads it."""
-    with contextlib.suppress(OSError), _locked(place / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
-        shutil.rmtree(place)
+    with contextlib.suppress(OSError), _locked(entry / "lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        shutil.rmtree(entry)
 
 
 @contextmanager

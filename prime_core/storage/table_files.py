@@ -34,40 +34,40 @@ class TableFilesError(ValueError):
     """No table is where the settings say."""
 
 
-def is_on_hub(place: str) -> bool:
+def is_on_hub(location: str) -> bool:
     """Whether a table's name can only be meant as a data set of the hub."""
-    if place.startswith(_HUB):
+    if location.startswith(_HUB):
         return True
-    looks_like_a_file = place.endswith(SUFFIXES) or "*" in place or Path(place).exists()
-    return not looks_like_a_file and _HUB_ID.fullmatch(place) is not None
+    looks_like_a_file = location.endswith(SUFFIXES) or "*" in location or Path(location).exists()
+    return not looks_like_a_file and _HUB_ID.fullmatch(location) is not None
 
 
 def find_tables(
-    place: str, split: str, cache: Path | None = None, local_only: bool = False
+    location: str, split: str, cache: Path | None = None, local_only: bool = False
 ) -> list[Path]:
     """Files of a table, in order. cache, local_only: as in prime_core.storage.hub."""
-    if is_on_hub(place):
-        repo_id, revision, pattern = _hub_parts(place)
-        chosen = partial(choose, pattern=pattern, split=split, place=place)
+    if is_on_hub(location):
+        repo_id, revision, pattern = _hub_parts(location)
+        chosen = partial(choose_tables, pattern=pattern, split=split, location=location)
         return dataset_files(repo_id, chosen, revision, cache, local_only)
-    if "*" in place:
-        root = Path(PurePath(place).anchor)
-        found = sorted(root.glob(str(PurePath(place).relative_to(root))))
+    if "*" in location:
+        root = Path(PurePath(location).anchor)
+        found = sorted(root.glob(str(PurePath(location).relative_to(root))))
         tables = [path for path in found if path.name.endswith(SUFFIXES)]
         if not tables:
-            raise TableFilesError(f"{place}: no table has such a name")
+            raise TableFilesError(f"{location}: no table has such a name")
         return tables
-    folder = Path(place)
+    folder = Path(location)
     if not folder.is_dir():
         return [folder]
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    return [folder / name for name in choose(names, "", split, place)]
+    return [folder / name for name in choose_tables(names, "", split, location)]
 
 
-def choose(names: Sequence[str], pattern: str, split: str, place: str) -> list[str]:
+def choose_tables(names: Sequence[str], pattern: str, split: str, location: str) -> list[str]:
     """Which of a data set's files are meant: those of a pattern, else those of a split.
 
-    names: paths from the data set's folder. Raises TableFilesError naming the place.
+    names: paths from the data set's folder. Raises TableFilesError naming the location.
     """
     hidden = re.compile(r"(^|/)\.")
     tables = sorted(n for n in names if n.endswith(SUFFIXES) and not hidden.search(n))
@@ -78,16 +78,17 @@ def choose(names: Sequence[str], pattern: str, split: str, place: str) -> list[s
     if not found:
         wanted = f"'{pattern}'" if pattern else f"with '{_SPLITS[split][0]}' in its name"
         shown = ", ".join(tables[:5]) or "none"
-        raise TableFilesError(f"{place}: no table {wanted}; its tables: {shown}")
+        raise TableFilesError(f"{location}: no table {wanted}; its tables: {shown}")
+    # The same rows may lie there in several formats, and would be read once for each.
     suffix = next(s for s in SUFFIXES if any(name.endswith(s) for name in found))
     found = [name for name in found if name.endswith(suffix)]
     folders = sorted({str(PurePosixPath(name).parent) for name in found})
     if len(folders) > 1:
         raise TableFilesError(
-            f"{place}: tables in several folders ({', '.join(folders)}); name those of one, such "
-            f"as {_example(place, found[0])}"
+            f"{location}: tables in several folders ({', '.join(folders)}); name those of one, "
+            f"such as {_example(location, found[0])}"
         )
-    _check_parts(found, place)
+    _check_parts(found, location)
     return found
 
 
@@ -97,6 +98,8 @@ def _of_split(tables: list[str], split: str) -> list[str]:
         found = [name for name in tables if word in words[name]]
         if found:
             return found
+    # Tables that say what they are for, but not for this, are of other splits; those that say
+    # nothing are all of it. Held-out problems are never guessed: they might be trained on.
     is_told_apart = any(words[name] & _KNOWN for name in tables)
     return [] if is_told_apart or split == "validation" else tables
 
@@ -107,27 +110,26 @@ def _words(name: str) -> set[str]:
     return set(re.split(r"[^a-z]+", f"{path.parent.name} {path.name}".lower()))
 
 
-def _check_parts(found: list[str], place: str) -> None:
+def _check_parts(found: list[str], location: str) -> None:
     """A table in parts is whole: its names say how many there are."""
+    # A download that was broken off would train on a part of the data without a word.
     for name in found:
-        part = _PART.search(name)
+        part, file = _PART.search(name), PurePosixPath(name).name
         if part and len(found) < int(part[1]):
-            raise TableFilesError(
-                f"{place}: {len(found)} of the {int(part[1])} parts of {PurePosixPath(name).name}"
-            )
+            raise TableFilesError(f"{location}: {len(found)} of the {int(part[1])} parts of {file}")
 
 
-def _hub_parts(place: str) -> tuple[str, str | None, str]:
+def _hub_parts(location: str) -> tuple[str, str | None, str]:
     """Id, revision and pattern of hf://datasets/owner/name@revision/pattern, or of owner/name."""
-    text = place.removeprefix(_HUB)
+    text = location.removeprefix(_HUB)
     owner, _, rest = text.partition("/")
     name, _, pattern = rest.partition("/")
     name, _, revision = name.partition("@")
     if not (owner and name):
-        raise TableFilesError(f"{place}: expected {_HUB}owner/name or {_HUB}owner/name/file")
+        raise TableFilesError(f"{location}: expected {_HUB}owner/name or {_HUB}owner/name/file")
     return f"{owner}/{name}", revision or None, pattern
 
 
-def _example(place: str, name: str) -> str:
-    start = place if place.startswith(_HUB) or not is_on_hub(place) else _HUB + place
+def _example(location: str, name: str) -> str:
+    start = location if location.startswith(_HUB) or not is_on_hub(location) else _HUB + location
     return f"{start.rstrip('/')}/{PurePosixPath(name).parent}/*{PurePosixPath(name).suffix}"

@@ -12,8 +12,13 @@ from typing import Any
 from prime_core.data.columns import column_map
 from prime_core.data.problems import DataError
 from prime_core.data.responses import read_responses_to
-from prime_core.evaluation.benchmark import benchmark_named, has_answers, judge, problems_of
-from prime_core.evaluation.figures import figures_of
+from prime_core.evaluation.benchmark import (
+    benchmark_named,
+    benchmark_problems,
+    has_answers,
+    judge_responses,
+)
+from prime_core.evaluation.figures import evaluation_figures
 from prime_core.run.atomic import write_json
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
 from prime_core.run.work import open_run
@@ -40,7 +45,7 @@ def run(
     else:
         settings, files = settings_of(configs, overrides), None
     chosen = benchmark_named(settings, benchmark)
-    problems, num_malformed = problems_of(chosen, settings, files)
+    problems, num_malformed = benchmark_problems(chosen, settings, files)
     given = read_responses_to(problems, responses, column_map(columns))
     if not given:
         raise DataError(f"{responses}: holds no response")
@@ -52,7 +57,7 @@ def run(
             f"{responses}: {min(counts.values())} to {max(counts.values())} responses to a problem;"
             " expected the same number for each"
         )
-    rows = judge(given, problems, settings, out)
+    rows = judge_responses(given, problems, settings, out)
     scored = "score" in given[0]
     if scored:
         rows = [row | {"score": one["score"]} for row, one in zip(rows, given, strict=True)]
@@ -61,7 +66,7 @@ def run(
         "num_malformed": num_malformed,
         "num_unanswered": len(problems) - len(counts),
     }
-    figures |= figures_of(rows, max(counts.values()), has_answers(problems))
+    figures |= evaluation_figures(rows, max(counts.values()), has_answers(problems))
     write_table(out, rows, SCORED_EVALUATION if scored else EVALUATION)
     write_json(out.with_suffix(".json"), figures)
     for line in lines_of(figures):

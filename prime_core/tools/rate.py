@@ -25,7 +25,7 @@ from prime_core.runtime.console import say
 from prime_core.settings.reading import SettingsError, parse_settings
 from prime_core.steps import step_ends
 from prime_core.training.implicit_rewards import token_rewards
-from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenised
+from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenise
 
 Row = dict[str, Any]
 
@@ -48,7 +48,7 @@ def run(
     rows, malformed = read_responses(responses, names, "--column {}", with_outcomes=False)
     for text in malformed[:NUM_QUOTED]:
         print(f"{responses}: left out: {text}", file=sys.stderr)
-    tokenised(rows, model)
+    rows = tokenise(rows, model)
     settings = parse_settings(
         {
             "model.dtype": dtype,

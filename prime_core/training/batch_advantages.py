@@ -20,11 +20,11 @@ Matrix = Float[Tensor, "B T"]
 
 
 @dataclass(frozen=True)
-class Estimates:
-    """What a batch is worth, token by token.
+class BatchAdvantages:
+    """Of every token of a batch.
 
-    advantages: what the policy's loss weighs tokens with. returns: what their advantages were made
-    of, before whitening; with values what these are to learn. values: of the states, with `gae`.
+    advantages: what the policy's loss weighs the token with. returns: what that was before
+    whitening; with values, what these are to learn. values: of the state before it, with `gae`.
     """
 
     advantages: Matrix
@@ -39,7 +39,7 @@ def batch_rewards(
     if settings.prm.prm_update == "none":
         return None
     table = read_rewards(files, iteration, batch)
-    return batch.matrix([row.tolist() for row in table["implicit_reward"]])
+    return batch.matrix(table["implicit_reward"])
 
 
 def batch_values(
@@ -58,10 +58,13 @@ def batch_values(
     return prefix_values(rewards, batch.mask, settings.value.prm_value)
 
 
-def estimates(
+def batch_advantages(
     settings: Settings, batch: LearningBatch, rewards: Matrix | None, values: Matrix | None
-) -> Estimates:
-    """Of the batch. values: None for estimators that compare responses."""
+) -> BatchAdvantages:
+    """What the updates learn from, as the settings say.
+
+    rewards: None where only outcomes count. values: None for estimators that compare responses.
+    """
     policy = settings.policy
     if values is None:
         found = advantages(
@@ -78,10 +81,11 @@ def estimates(
             combine=policy.combine,
             whiten=policy.whiten,
         )
-        return Estimates(*found, None)
+        return BatchAdvantages(*found, None)
     found = gae_advantages(
         outcome=batch.outcome,
         # a PRM that gives the values does not give rewards as well
+        # docs/decisions.md: The PRM as value model is the log-odds of the prefix
         implicit_reward=rewards if settings.value.source == "model" else None,
         values=values,
         mask=batch.mask,
@@ -92,4 +96,4 @@ def estimates(
         combine=policy.combine,
         whiten=policy.whiten,
     )
-    return Estimates(*found, values)
+    return BatchAdvantages(*found, values)

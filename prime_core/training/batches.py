@@ -54,7 +54,7 @@ class Padded:
     mask: Bool[Tensor, "B T"]
 
     @property
-    def places(self) -> Int[Tensor, " M"]:
+    def predictor_index(self) -> Int[Tensor, " M"]:
         """Where in the flattened rows the token before each response token stands."""
         width, first = self.input_ids.shape[1], self.input_ids.shape[1] - self.mask.shape[1]
         rows, columns = self.mask.nonzero(as_tuple=True)
@@ -87,6 +87,7 @@ def pad(sequences: Sequences, pad_token_id: int, device: torch.device) -> Padded
     return Padded(
         input_ids=input_ids,
         attention_mask=attention_mask,
+        # From each row's own first token on, as when it stands alone; padding is masked anyway.
         position_ids=(attention_mask.cumsum(1) - 1).clamp(min=0),
         response_ids=input_ids[:, num_prompt:],
         mask=attention_mask[:, num_prompt:].bool(),
@@ -111,6 +112,7 @@ def minibatches(num_rows: int, size: int, order: np.random.Generator) -> list[li
     """A random partition of the rows into ceil(num_rows / size) parts of nearly equal size.
 
     Equal parts, since a small rest would weigh as much as a full minibatch in its own step.
+    docs/decisions.md: Minibatches are equal parts
     """
     parts = np.array_split(order.permutation(num_rows), math.ceil(num_rows / size))
     return [[int(row) for row in part] for part in parts]
@@ -135,11 +137,14 @@ def group_minibatches(
     return [part for part in parts if part]
 
 
-def share(rows: Sequence[int], lengths: Sequence[int], num_parts: int) -> list[list[int]]:
+def share_among_ranks(
+    rows: Sequence[int], lengths: Sequence[int], num_parts: int
+) -> list[list[int]]:
     """The rows in parts of nearly as many tokens, each from the longest to the shortest.
 
     Parts differ by one row at most, and by no more tokens than the longest row has: rows are dealt
     in rounds, the longest of a round to the part with the fewest tokens.
+    docs/decisions.md: Minibatches are dealt to ranks in rounds
     """
     parts: list[list[int]] = [[] for _ in range(num_parts)]
     tokens = [0] * num_parts
@@ -152,7 +157,7 @@ def share(rows: Sequence[int], lengths: Sequence[int], num_parts: int) -> list[l
     return parts
 
 
-def cut(
+def cut_into_passes(
     rows: Sequence[int], lengths: Sequence[int], most_rows: int, most_tokens: int | None = None
 ) -> list[list[int]]:
     """Rows in passes of like lengths, longest first: what does not fit fails at once.
@@ -186,7 +191,8 @@ def micro_batches(
     nothing left gets empty ones.
     """
     ranks = [
-        cut(part, lengths, most_rows, most_tokens) for part in share(rows, lengths, world_size)
+        cut_into_passes(part, lengths, most_rows, most_tokens)
+        for part in share_among_ranks(rows, lengths, world_size)
     ]
     num_passes = max(len(passes) for passes in ranks)
     return [*ranks[rank], *([] for _ in range(num_passes - len(ranks[rank])))]

@@ -27,6 +27,7 @@ def start_ranks() -> None:
     if "RANK" in os.environ:
         dist.init_process_group(backend)
     else:
+        # DeepSpeed reads these itself. A store in memory: stages side by side take no port.
         os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
@@ -36,12 +37,6 @@ def start_ranks() -> None:
     # Only inference uses this operator; compiling it takes a minute at the first start.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
-
-
-def stop_ranks() -> None:
-    """Leave the process group."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -63,7 +58,7 @@ def gather(values: Any) -> list[Any]:
     return gathered
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until every rank is here."""
     if world_size() > 1:
         dist.barrier()
@@ -77,9 +72,9 @@ def shared_folder(path: Path) -> Iterator[Path]:
             yield folder
     elif rank() == 0:
         with atomic_folder(path) as folder:
-            dist.broadcast_object_list([str(folder)])
+            dist.broadcast_object_list([str(folder)])  # its name is drawn here
             yield folder
-            dist.barrier()
+            dist.barrier()  # it is renamed when this block ends
     else:
         name: list[str | None] = [None]
         dist.broadcast_object_list(name)

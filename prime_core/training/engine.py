@@ -48,11 +48,12 @@ class Trainer:
         distributed.start_ranks()
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         if training.gradient_checkpointing:
+            # The re-entrant kind passes no gradient where its inputs need none: frozen embeddings.
             model.gradient_checkpointing_enable({"use_reentrant": False})
         # Whether it takes packed sequences.
         self.packs = give_values(model) if gives_values(model) else give_logprobs(model)
         adamw = torch.optim.AdamW(
-            [weight for weight in model.parameters() if weight.requires_grad],
+            [weight for weight in model.parameters() if weight.requires_grad],  # adapters alone
             lr=optimizer.learning_rate,
             betas=optimizer.betas,
             weight_decay=optimizer.weight_decay,
@@ -84,6 +85,7 @@ class Trainer:
             self.engine.set_gradient_accumulation_boundary(index == len(passes) - 1)
             # DeepSpeed averages gradients over ranks; ours are parts of a sum.
             self.engine.backward(loss_of(one_pass) * world_size)
+            # DeepSpeed tells the norm with ZeRO alone; without, it is taken before step() clips.
             norm = (
                 self._gradient_norm() if index == len(passes) - 1 and self._zero_stage == 0 else 0.0
             )
@@ -98,11 +100,12 @@ class Trainer:
         with naming_a_full_disk(path), distributed.shared_folder(path) as folder:
             self.save_weights(folder, tokenizer)
             self.save_state(folder)
-        if distributed.rank() == 0:
-            node_cache.keep(path)
+        if distributed.rank() == 0:  # behind the folder that lasts: a copy may fail or vanish
+            node_cache.store_copy(path)
 
     def save_weights(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write weights and tokenizer, whole also where ZeRO-3 keeps parts on each rank."""
+        # Every rank takes part in the gathering, though the first alone writes.
         whole = (
             self.engine._zero3_consolidated_16bit_state_dict() if self._zero_stage == 3 else None
         )
@@ -111,7 +114,7 @@ class Trainer:
             if lora.has_adapter(model):
                 whole = whole or model.state_dict()
                 lora.save_adapter(model, whole, folder / lora.ADAPTER)
-                whole = lora.merged(model, whole)
+                whole = lora.merged_weights(model, whole)
             save_model(model, tokenizer, folder, whole)
 
     def save_state(self, folder: Path) -> None:
@@ -133,8 +136,9 @@ class Trainer:
         if not (folder / TRAINING_STATE / CHECKPOINT_TAG).is_dir():
             raise ValueError(f"{folder}: holds no training state; delete it and run again")
         try:
-            with node_cache.nearest(folder) as place:
-                source = Path(place) / TRAINING_STATE
+            with node_cache.cached_copy(folder) as copy:
+                source = Path(copy) / TRAINING_STATE
+                # Converted beside the folder, not the copy: fast storage has a budget.
                 state = universal.load(
                     self.engine, source, CHECKPOINT_TAG, self._zero_stage, beside=folder
                 )
@@ -217,6 +221,7 @@ def continue_training(
     if adapter:
         lora.add_adapter(model, adapter)
     trainer = Trainer(model, optimizer, lambda _step: 1.0, training)
+    # The folder's weights have the adapter added and rounded; its own numbers are in the state.
     goes_on = adapter is not None and folder != adapter.start
     if state is not None or goes_on or (folder / TRAINING_STATE).exists():
         trainer.load_state(state or folder)

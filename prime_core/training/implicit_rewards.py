@@ -18,7 +18,7 @@ from prime_core.training.batches import Sequences
 from prime_core.training.learning_batch import LearningBatch
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.passes import passes_of
-from prime_core.training.scoring import score
+from prime_core.training.scoring import ragged_logprobs
 
 
 def logprobs_of(
@@ -40,13 +40,16 @@ def logprobs_of(
         packs=give_logprobs(model),
     )
     with progress_bar(len(sequences), "response", f"log-probabilities, {folder.name}") as bar:
-        return score(model, sequences, passes, temperature=temperature, progress=bar.update)
+        return ragged_logprobs(
+            model, sequences, passes, temperature=temperature, progress=bar.update
+        )
 
 
 def token_rewards(
     prm: Path, reference: Path, sequences: Sequences, settings: Settings
 ) -> list[list[float]]:
     """Implicit reward of every token of the responses: r_t = beta (log pi_phi - log pi_ref)."""
+    # One after the other: two large models need not fit at once.
     rows = zip(
         logprobs_of(prm, sequences, settings),
         logprobs_of(reference, sequences, settings),

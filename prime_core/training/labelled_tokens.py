@@ -1,4 +1,4 @@
-"""Labelled responses as tokens."""
+"""Labelled responses as tokens: what trains the first PRM, and what any PRM rates."""
 
 from __future__ import annotations
 
@@ -9,23 +9,31 @@ from prime_core.models.load import load_tokenizer, prompt_tokens
 from prime_core.runtime.console import progress_bar
 from prime_core.training.batches import Sequences
 
-NUM_QUOTED = 5
+NUM_QUOTED = 5  # malformed rows that are shown; the count says how many there are
 
 
-def tokenised(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Add prompt_tokens and response_tokens; EOS ends a response that was not cut."""
+def tokenise(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """The rows with prompt_tokens and response_tokens; EOS ends a response that was not cut.
+
+    folder: of the model whose tokenizer is taken.
+    """
     tokenizer = load_tokenizer(folder)
+    tokenised = []
     with progress_bar(len(rows), "response", "tokenising") as bar:
         for row in rows:
             answer = tokenizer(row["response"], add_special_tokens=False)["input_ids"]
             end = [tokenizer.eos_token_id] if row["finished"] else []
-            row["prompt_tokens"] = prompt_tokens(tokenizer, row["prompt"])
-            row["response_tokens"] = [*answer, *end]
+            tokens = {
+                "prompt_tokens": prompt_tokens(tokenizer, row["prompt"]),
+                "response_tokens": [*answer, *end],
+            }
+            tokenised.append(row | tokens)
             bar.update()
+    return tokenised
 
 
 def sequences_of(rows: list[dict[str, Any]]) -> Sequences:
-    """The tokens of rows that were tokenised."""
+    """The tokens of tokenised rows."""
     return Sequences(
         [row["prompt_tokens"] for row in rows], [row["response_tokens"] for row in rows]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +36,9 @@ class LearningBatch:
         """Response tokens in all."""
         return int(self.mask.sum())
 
-    def matrix(self, rows: list[list[float]]) -> Float[Tensor, "B T"]:
+    def matrix(self, rows: Iterable[Sequence[float]]) -> Float[Tensor, "B T"]:
         """Ragged rows, one for each response, as a matrix beside the mask."""
-        return pad_rows(rows, self.mask.shape[1])
+        return pad_rows(list(rows), self.mask.shape[1])
 
 
 def read_batch(files: RunFiles, iteration: int) -> LearningBatch:
@@ -62,18 +63,19 @@ def batch_of(rows: pd.DataFrame) -> LearningBatch:
 
 def read_rewards(files: RunFiles, iteration: int, batch: LearningBatch) -> pd.DataFrame:
     """Rewards of the batch's responses, row for row. Raises TableError when they are others'."""
-    return _beside(files.rewards(iteration), REWARDS, files.batch(iteration), batch)
+    return _read_beside(files.rewards(iteration), REWARDS, files.batch(iteration), batch)
 
 
 def read_values(files: RunFiles, iteration: int, batch: LearningBatch) -> Float[Tensor, "B T"]:
     """Values of the states before the batch's tokens. Raises TableError when they are others'."""
-    values = _beside(files.values(iteration), VALUES, files.batch(iteration), batch)
-    return batch.matrix([row.tolist() for row in values["values"]])
+    values = _read_beside(files.values(iteration), VALUES, files.batch(iteration), batch)
+    return batch.matrix(values["values"])
 
 
-def _beside(path: Path, schema: pa.Schema, of: Path, batch: LearningBatch) -> pd.DataFrame:
+def _read_beside(path: Path, schema: pa.Schema, of: Path, batch: LearningBatch) -> pd.DataFrame:
     """A table with a row for each response of the batch, in its order."""
     table = read_table(path, schema)
+    # As many rows are no proof: a batch that was selected again can hold other responses.
     keys = ["prompt_id", "sample"]
     if not table[keys].equals(batch.rows[keys]):
         raise TableError(f"{path}: its responses are not those of {of}; delete it")

@@ -4,6 +4,8 @@ In: a model of transformers. Out: the same model; called with a batch it returns
 log-probabilities of the batch's response tokens, and their logits never exist all at once. This
 happens inside the model, since DeepSpeed gathers weights (ZeRO-3) only for what runs within the
 module that it holds. Everything else, saving included, is the model's own.
+
+docs/decisions.md: Log-probabilities are made inside the model
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ class _GivesLogprobs:
             use_cache=False,
             **batch.attention_arguments(self.config._attn_implementation),
         ).last_hidden_state
-        hidden = states.flatten(0, 1).index_select(0, batch.places)
+        # Prompts' tokens predict nothing that is asked for: their logits are never made.
+        hidden = states.flatten(0, 1).index_select(0, batch.predictor_index)
         return self.get_output_embeddings()(hidden, batch.targets, **named)
 
 

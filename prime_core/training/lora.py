@@ -6,6 +6,8 @@ A is random at first, from the run's seed, B zero. In: a model, the settings of 
 the model with adapters (library peft); for readers its weights with the adapters added, and the
 adapters in peft's own format. W is the start model's at every iteration, never a merged one: what
 is merged is rounded once, and rounding errors do not add up.
+
+docs/decisions.md: Adapters (LoRA) stand beside the first model's weights for the whole run
 """
 
 from __future__ import annotations
@@ -69,6 +71,8 @@ def add_adapter(model: PreTrainedModel, adapter: Adapter) -> None:
         # relative to the run's folder, which may be moved
         base_model_name_or_path=str(Path(*adapter.start.parts[-2:])),
     )
+    # A from a seed of its own, and the global stream as it was: what is drawn from that later does
+    # not depend on how many numbers an adapter has.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(adapter.seed)
         inject_adapter_in_model(config, model)
@@ -115,7 +119,7 @@ def has_adapter(model: nn.Module) -> bool:
     return hasattr(model, "peft_config")
 
 
-def merged(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def merged_weights(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights of an ordinary model that computes the same, by its names.
 
     weights: of the model with its adapter, whole. Sums and products are in float32 and rounded to
@@ -125,6 +129,7 @@ def merged(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     scale = config.lora_alpha / config.r
     ordinary = {}
     for name, weight in weights.items():
+        # peft puts the frozen layer, and its bias, under this name within its own.
         layer, is_adapted, kind = name.partition(".base_layer.")
         if is_adapted and kind == "weight":
             a, b = (weights[f"{layer}.lora_{part}.{_NAME}.weight"].float() for part in "AB")

@@ -5,6 +5,8 @@ and an attention in which no sequence sees another. Flash attention takes the le
 without it sequences of like lengths share one call of torch's fused attention, behind which their
 padding is thrown away (a causal query never sees what stands to its right), so that neither a mask
 of [N, N] nor one call a sequence is needed.
+
+docs/decisions.md: A pass is a pack, and attention goes through it in groups of like lengths
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ PACKED = "packed_sdpa"  # its name among transformers' attention functions
 class Group:
     """Neighbours in a pack that share a call.
 
-    spread: [rows * longest], where in the pack each place of the padded rows comes from. back:
+    spread: [rows * longest], where in the pack each position of the padded rows comes from. back:
     where in the padded rows each token of the group lies. Both None for rows of equal length.
     """
 
@@ -61,14 +63,14 @@ class Group:
 class Packed:
     """B sequences in one row of N tokens, M of which are responses'.
 
-    places: [M], where the token before each response token stands: what predicts it. targets: [M],
-    the response tokens. mask: [B, T], True where a response has a token.
+    predictor_index: [M], where the token before each response token stands: what predicts it.
+    targets: [M], the response tokens. mask: [B, T], True where a response has a token.
     """
 
     input_ids: Int[Tensor, "1 N"]
     position_ids: Int[Tensor, "1 N"]
     lengths: tuple[int, ...]
-    places: Int[Tensor, " M"]
+    predictor_index: Int[Tensor, " M"]
     targets: Int[Tensor, " M"]
     mask: Bool[Tensor, "B T"]
 
@@ -96,22 +98,23 @@ def pack(sequences: Sequences, device: torch.device) -> Packed:
     """The sequences in their order. Attention is quickest where neighbours have like lengths."""
     tokens: list[int] = []
     positions: list[int] = []
-    places: list[int] = []
+    predictor_index: list[int] = []
     targets: list[int] = []
     for prompt, response in zip(sequences.prompts, sequences.responses, strict=True):
         first = len(tokens) + len(prompt)
         tokens += [*prompt, *response]
         positions += range(len(prompt) + len(response))
-        places += range(first - 1, first + len(response) - 1)
+        predictor_index += range(first - 1, first + len(response) - 1)
         targets += response
     ids, restarting, before, after = (
-        torch.tensor(numbers, device=device) for numbers in (tokens, positions, places, targets)
+        torch.tensor(numbers, device=device)
+        for numbers in (tokens, positions, predictor_index, targets)
     )
     return Packed(
         input_ids=ids[None],
         position_ids=restarting[None],
         lengths=tuple(sequences.lengths),
-        places=before,
+        predictor_index=before,
         targets=after,
         mask=response_mask(sequences, device),
     )
@@ -156,8 +159,8 @@ def _window(
     """Mask of a causal window; None where all of it is within."""
     if sliding_window is None or length <= sliding_window:
         return None
-    places = torch.arange(length, device=device)
-    behind = places[:, None] - places
+    positions = torch.arange(length, device=device)
+    behind = positions[:, None] - positions
     return ((behind >= 0) & (behind < sliding_window))[None, None]
 
 
@@ -166,6 +169,7 @@ def _groups(lengths: Sequence[int], device: torch.device) -> list[Group]:
     groups, start, first, pairs, longest = [], 0, 0, 0, 0
     for last, length in enumerate(lengths):
         wider, needed = max(longest, length), pairs + length**2
+        # Attention looks at every pair of a row's tokens; padding makes all rows the longest.
         wasted = (last + 1 - first) * wider**2 - needed
         if last > first and wasted > max(WASTED_PAIRS, WASTED_SHARE * needed):
             groups.append(_group(lengths[first:last], start, device))
@@ -179,8 +183,8 @@ def _group(lengths: Sequence[int], start: int, device: torch.device) -> Group:
     stop, rows = start + sum(lengths), len(lengths)
     if min(lengths) == max(lengths):
         return Group(start, stop, rows, None, None)
-    long, place = torch.tensor(lengths)[:, None], torch.arange(max(lengths))
+    long, column = torch.tensor(lengths)[:, None], torch.arange(max(lengths))
     begin = start + long.cumsum(0) - long
-    spread = begin + place.minimum(long - 1)  # padding repeats a row's last token
-    back = (place < long).flatten().nonzero().flatten()
+    spread = begin + column.minimum(long - 1)  # padding repeats a row's last token
+    back = (column < long).flatten().nonzero().flatten()
     return Group(start, stop, rows, spread.flatten().to(device), back.to(device))

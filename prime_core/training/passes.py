@@ -46,6 +46,7 @@ def passes_of(
     training: Training, micro_batch_size: int, tokenizer: PreTrainedTokenizerBase, packs: bool
 ) -> Passes:
     """As the settings say. packs: whether the model can be given packed sequences."""
+    # Padding is slower, not wrong, so it is said and not refused.
     if training.packing and not packs and rank() == 0:
         print("a model of this family is not packed: its sequences are padded", file=sys.stderr)
     return Passes(

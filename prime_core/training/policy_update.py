@@ -6,28 +6,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from prime_core.masked import masked_sum, masked_var, token_mean
 from prime_core.mismatch import Correction, correction
 from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_estimate
 from prime_core.run.layout import RunFiles
-from prime_core.run.seeds import derive_seed
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
-from prime_core.training.batch_advantages import Estimates
+from prime_core.training.batch_advantages import BatchAdvantages
 from prime_core.training.distributed import gather
-from prime_core.training.engine import continue_training
 from prime_core.training.learning_batch import LearningBatch
-from prime_core.training.lora import adapter_of
 from prime_core.training.passes import passes_of
-from prime_core.training.scoring import logprobs_and_entropy, score
-from prime_core.training.updates import step_on
+from prime_core.training.scoring import logprobs_and_entropy, ragged_logprobs
+from prime_core.training.updates import iteration_trainer, take_step
 from prime_core.value_loss import explained_variance
 
 
-class Update:
+class PolicyUpdate:
     """The optimizer steps of one policy update.
 
     figures: each step's gradient norm, the sums that the metrics come from (of this rank's tokens),
@@ -40,7 +36,7 @@ class Update:
         files: RunFiles,
         iteration: int,
         batch: LearningBatch,
-        worth: Estimates,
+        advantages: BatchAdvantages,
         reference_logprobs: Tensor | None,
         state: Path | None,
     ) -> None:
@@ -48,39 +44,33 @@ class Update:
 
         reference_logprobs: [B, T], where they are asked for.
         """
-        policy = settings.policy
-        self.trainer, self.tokenizer = continue_training(
-            files.policy(iteration - 1),
-            settings.model.dtype,
-            policy.optimizer,
-            settings.training,
-            state,
-            adapter_of(policy.lora, "policy", files.policy(0), settings.seed),
-        )
-        if state is None:
-            torch.manual_seed(derive_seed(settings.seed, "policy", iteration))
-        self.batch, self.settings = batch, settings
-        self.reference_logprobs = reference_logprobs
-        self.sampler_logprobs = batch.matrix(
-            [row.tolist() for row in batch.rows["sampler_logprobs"]]
+        self.trainer, self.tokenizer = iteration_trainer(
+            settings, files, "policy", iteration, state
         )
         self.passes = passes_of(
-            settings.training, policy.micro_batch_size, self.tokenizer, self.trainer.packs
+            settings.training,
+            settings.policy.micro_batch_size,
+            self.tokenizer,
+            self.trainer.packs,
         )
-        self.worth = worth
+        self.batch, self.settings = batch, settings
+        self.advantages, self.reference_logprobs = advantages, reference_logprobs
+        self.sampler_logprobs = batch.matrix(batch.rows["sampler_logprobs"])
         self.figures: dict[str, Any] = {"norms": [], "sums": {}}
 
-    def compute_old_logprobs(self) -> None:
-        """Log-probabilities under the policy that sampled, as the trainer computes them."""
+    def old_logprobs(self) -> Tensor:
+        """[B, T] under the policy before its first step, as the trainer computes them."""
+        # Not the sampler's: its numbers round otherwise, and the first step's ratio must be 1.
+        # docs/decisions.md: What the sampler's log-probabilities are for
         self.trainer.engine.eval()
-        rows = score(
+        rows = ragged_logprobs(
             self.trainer.engine,
             self.batch.sequences,
             self.passes,
             temperature=self.settings.rollout.temperature,
         )
         self.trainer.engine.train()
-        self.figures["old_logprobs"] = self.batch.matrix(rows)
+        return self.batch.matrix(rows)
 
     @cached_property
     def correction(self) -> Correction:
@@ -100,6 +90,7 @@ class Update:
     def metrics(self) -> Metrics:
         """Means over all accepted tokens of all steps; of the mismatch over the whole batch."""
         sums, norms = self.figures["sums"], self.figures["norms"]
+        # Sums are each rank's own; norms and tensors are the same on all of them.
         parts = gather(sums)
         totals = {name: sum(part.get(name, 0.0) for part in parts) for name in sums}
         count = totals.pop("num_tokens")
@@ -110,17 +101,17 @@ class Update:
             "actor/grad_norm": sum(norms) / len(norms),
             "actor/num_steps": self.trainer.num_steps,
             "actor/learning_rate": self.trainer.learning_rate,
-            "advantage/mean": float(token_mean(self.worth.advantages, mask)),
-            "advantage/std": float(masked_var(self.worth.advantages, mask)) ** 0.5,
-            "return/mean": float(token_mean(self.worth.returns, mask)),
-            **self._explained(),
+            "advantage/mean": float(token_mean(self.advantages.advantages, mask)),
+            "advantage/std": float(masked_var(self.advantages.advantages, mask)) ** 0.5,
+            "return/mean": float(token_mean(self.advantages.returns, mask)),
+            **self._explained_variance(),
         }
 
-    def _explained(self) -> Metrics:
+    def _explained_variance(self) -> Metrics:
         """How well the values foretold the returns, where there are values."""
-        if self.worth.values is None:
+        if self.advantages.values is None:
             return {}
-        share = explained_variance(self.worth.values, self.worth.returns, self.batch.mask)
+        share = explained_variance(self.advantages.values, self.advantages.returns, self.batch.mask)
         return {} if share is None else {"critic/explained_variance": share}
 
     def _mismatch(self) -> Metrics:
@@ -142,12 +133,13 @@ class Update:
 
     def step(self, rows: list[int]) -> None:
         """One optimizer step on these responses, each with an accepted token."""
+        # Of the whole minibatch, on every rank: passes and ranks then add up to its mean.
         num_tokens = int(self.correction.accepted[rows].sum())
 
         def loss_of(indices: list[int], counted: bool) -> Tensor:
             return self._loss(indices, len(rows), num_tokens, counted)
 
-        norm = step_on(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
+        norm = take_step(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
         self.figures["norms"].append(norm)
 
     def _loss(self, rows: list[int], num_sequences: int, num_tokens: int, counted: bool) -> Tensor:
@@ -159,18 +151,19 @@ class Update:
             self.settings.rollout.temperature,
             self.passes.chunk_tokens,
         )
-        old_logprobs = self._part(self.figures["old_logprobs"], rows, batch.mask)
-        accepted = self._part(self.correction.accepted, rows, batch.mask)
+        old_logprobs = self._in_pass(self.figures["old_logprobs"], rows, batch.mask)
+        accepted = self._in_pass(self.correction.accepted, rows, batch.mask)
         losses, clipped = clipped_surrogate(
             logprobs,
             old_logprobs,
-            self._part(self.worth.advantages, rows, batch.mask),
+            self._in_pass(self.advantages.advantages, rows, batch.mask),
             accepted,
             policy.eps_clip,
             policy.eps_clip_high,
             policy.clip_ratio_c,
         )
-        losses = losses * self._part(self.correction.weights, rows, batch.mask)
+        # Outside the clip, which holds the policy to where it was, not to the sampler.
+        losses = losses * self._in_pass(self.correction.weights, rows, batch.mask)
         figures = {
             "pg_loss": losses,
             "entropy": entropy,
@@ -178,11 +171,11 @@ class Update:
             "ppo_kl": kl_estimate(old_logprobs, logprobs, "k1"),
         }
         if self.reference_logprobs is not None:
-            reference = self._part(self.reference_logprobs, rows, batch.mask)
+            reference = self._in_pass(self.reference_logprobs, rows, batch.mask)
             figures["kl_reference"] = kl_estimate(logprobs, reference, policy.kl_estimator)
             losses = losses + policy.kl_coef * figures["kl_reference"]
-        if counted:
-            self._count(figures, accepted)
+        if counted:  # not the row that a rank without rows goes along with
+            self._add_to_sums(figures, accepted)
         if policy.entropy_coef:  # a weight of 0 would still cost entropy's gradient
             losses = losses - policy.entropy_coef * entropy
         return LOSS_AGGREGATIONS[policy.loss_agg_mode](
@@ -193,10 +186,10 @@ class Update:
             max_response_length=self.settings.rollout.max_response_length,
         )
 
-    def _part(self, values: Tensor, rows: list[int], mask: Tensor) -> Tensor:
+    def _in_pass(self, values: Tensor, rows: list[int], mask: Tensor) -> Tensor:
         return values[rows, : mask.shape[1]].to(mask.device)
 
-    def _count(self, figures: dict[str, Tensor], mask: Tensor) -> None:
+    def _add_to_sums(self, figures: dict[str, Tensor], mask: Tensor) -> None:
         sums = self.figures["sums"]
         for name, values in figures.items():
             sums[name] = sums.get(name, 0.0) + float(masked_sum(values.detach(), mask))

@@ -19,16 +19,14 @@ from transformers import PreTrainedTokenizerBase
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.prm_loss import pair_terms, prm_cross_entropy, prm_dpo, prm_loss
 from prime_core.run.layout import RunFiles
-from prime_core.run.seeds import derive_seed
 from prime_core.settings.prm import PrmLoss
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import gather
-from prime_core.training.engine import Trainer, continue_training
+from prime_core.training.engine import Trainer
 from prime_core.training.learning_batch import LearningBatch
-from prime_core.training.lora import adapter_of
 from prime_core.training.passes import passes_of
-from prime_core.training.scoring import response_logprobs, score
-from prime_core.training.updates import step_on
+from prime_core.training.scoring import ragged_logprobs, response_logprobs
+from prime_core.training.updates import iteration_trainer, take_step
 
 # Opponents' rewards and weights of each response of a batch; None for cross-entropy.
 Pairs = tuple[Tensor, Tensor]
@@ -52,9 +50,12 @@ class PrmSteps:
         self.figures: dict[str, Any] = {"losses": [], "norms": []}
 
     def pairs(self, batch: LearningBatch, reference_logprobs: Tensor) -> Pairs:
-        """What detached DPO needs, from the PRM as it is now. Takes complete groups."""
+        """What detached DPO needs, from the PRM as it is now. Takes complete groups.
+
+        docs/decisions.md: Opponents of detached DPO come from one pass before the update
+        """
         self.trainer.engine.eval()
-        rows = score(self.trainer.engine, batch.sequences, self.passes)
+        rows = ragged_logprobs(self.trainer.engine, batch.sequences, self.passes)
         self.trainer.engine.train()
         rewards = implicit_reward(batch.matrix(rows), reference_logprobs, batch.mask, self.beta)
         z = log_odds(rewards, batch.mask)
@@ -79,11 +80,11 @@ class PrmSteps:
             z = self._log_odds(batch, reference_logprobs, indices)
             loss = prm_loss(self._losses(z, batch, indices, pairs), len(rows))
             total += float(loss.detach()) * counted
-            if counted:
+            if counted:  # z comes free with the loss; accuracies are taken from it
                 found.update(zip(indices, z.detach().tolist(), strict=True))
             return loss
 
-        norm = step_on(self.trainer, batch.sequences, list(rows), self.passes, loss_of)
+        norm = take_step(self.trainer, batch.sequences, list(rows), self.passes, loss_of)
         totals, parts = zip(*gather((total, found)), strict=True)
         self.figures["norms"].append(norm)
         self.figures["losses"].append(sum(totals))
@@ -108,7 +109,7 @@ class PrmSteps:
         return weights * prm_dpo(z, opponents, outcome)
 
 
-class Update(PrmSteps):
+class PrmUpdate(PrmSteps):
     """The optimizer steps of one PRM update; figures also hold the pairs of dpo."""
 
     def __init__(
@@ -121,23 +122,14 @@ class Update(PrmSteps):
         state: Path | None,
     ) -> None:
         """From the PRM of the iteration before, or the training state of an earlier start."""
+        trainer, tokenizer = iteration_trainer(settings, files, "prm", iteration, state)
         prm = settings.prm
-        trainer, tokenizer = continue_training(
-            files.prm(iteration - 1),
-            settings.model.dtype,
-            prm.optimizer,
-            settings.training,
-            state,
-            adapter_of(prm.lora, "prm", files.prm(0), settings.seed),
-        )
-        if state is None:
-            torch.manual_seed(derive_seed(settings.seed, "prm", iteration))
         super().__init__(trainer, tokenizer, settings, prm, prm.micro_batch_size)
         self.batch, self.reference_logprobs = batch, reference_logprobs
 
-    def compute_pairs(self) -> None:
-        """Opponents and weights from the PRM as it is before its first step."""
-        self.figures["pairs"] = self.pairs(self.batch, self.reference_logprobs)
+    def first_pairs(self) -> Pairs:
+        """Opponents and weights of the whole batch, from the PRM before its first step."""
+        return self.pairs(self.batch, self.reference_logprobs)
 
     def step(self, rows: list[int]) -> None:
         """One optimizer step on these responses."""

@@ -33,7 +33,7 @@ def logprobs_and_entropy(
     return logprobs, entropy
 
 
-def score(
+def ragged_logprobs(
     model: Callable,
     sequences: Sequences,
     passes: Passes,
@@ -59,13 +59,13 @@ def ragged_rows(
 
     numbers_of(batch): [B, T] of one pass. The ranks share the work, and each gets all of it.
     """
-    found: dict[int, list[float]] = {}
+    found: dict[int, list[float]] = {}  # by row: passes and ranks come in the order of lengths
     with torch.no_grad():
         for rows in passes.of_rank(range(len(sequences)), sequences):
             # without rows of its own a rank goes along: the others wait for it
             numbers = numbers_of(passes.batch(sequences.take(rows or [0]))).cpu()
-            for place, row in enumerate(rows):
-                found[row] = numbers[place, : len(sequences.responses[row])].tolist()
+            for index, row in enumerate(rows):
+                found[row] = numbers[index, : len(sequences.responses[row])].tolist()
             progress(len(rows))
     everything = {row: values for part in gather(found) for row, values in part.items()}
     return [everything[row] for row in range(len(sequences))]
@@ -97,4 +97,4 @@ def _response_logits(model: Callable, batch: Padded) -> Float[Tensor, "B T V"]:
         use_cache=False,
         logits_to_keep=batch.response_ids.shape[1] + 1,
     ).logits
-    return logits[:, :-1]
+    return logits[:, :-1]  # a token is predicted by the one before it; the last predicts nothing

@@ -5,6 +5,8 @@ steps. Out: beside the stage's output a folder .<output>.unfinished with trainin
 each rank and about.json. It is written aside and renamed, when a signal asks the stage to stop and
 every training.checkpoint_minutes, and goes away when the output is in place. One that does not fit,
 or is damaged, is never used.
+
+docs/decisions.md: Checkpoints inside a stage lie beside its output
 """
 
 from __future__ import annotations
@@ -20,15 +22,15 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from prime_core.run.input_digest import digest_of
-from prime_core.run.layout import unfinished_of
+from prime_core.run.input_digest import input_digest
+from prime_core.run.layout import unfinished_folder
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.interruption import Interrupted, stop_requested, stopping_at_checkpoints
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import (
+    barrier,
     gather,
-    meet,
     rank,
     shared_folder,
     start_ranks,
@@ -57,7 +59,7 @@ class Update(Protocol):
 U = TypeVar("U", bound=Update)
 
 
-class Unfinished:
+class StepCheckpoint:
     """The steps of one stage, which can be interrupted between any two."""
 
     def __init__(
@@ -65,8 +67,8 @@ class Unfinished:
     ) -> None:
         """inputs: what the output depends on, apart from the settings."""
         start_ranks()
-        self.place, self.num_done = unfinished_of(output), 0
-        self._digest = digest_of(settings, inputs)
+        self.folder, self.num_done = unfinished_folder(output), 0
+        self._digest = input_digest(settings, inputs)
         self._save_seconds = 60 * settings.training.checkpoint_minutes or float("inf")
         self._saved_at, self._watch = time.monotonic(), watch
 
@@ -75,10 +77,12 @@ class Unfinished:
 
         make(state): an update whose trainer goes on from the training state in this folder.
         """
-        there, why_not = gather((self.place.exists(), self._why_not()))[0]
+        # The first rank's view counts: a shared disk may show others an older one, and ranks that
+        # decided differently would wait for each other for ever.
+        there, why_not = gather((self.folder.exists(), self._why_unusable()))[0]
         if there and not why_not:
             try:
-                update = make(self.place)
+                update = make(self.folder)
                 update.figures |= self._kept_figures()
             except NoRoom:
                 raise  # what is kept is whole, and worth some room
@@ -90,9 +94,9 @@ class Unfinished:
             if there:  # and only now: what is wrong was not the model or the memory
                 self._discard(why_not)
             return update
-        about = json.loads((self.place / _ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
         self.num_done, self._watch.seconds = about["num_done"], about["seconds"]
-        _say(f"{self.place}: going on after step {self.num_done}")
+        _say(f"{self.folder}: going on after step {self.num_done}")
         return update
 
     @contextmanager
@@ -102,10 +106,10 @@ class Unfinished:
         Within, a signal waits for the end of a step.
         """
         with stopping_at_checkpoints():
-            self._saved_at = time.monotonic()
+            self._saved_at = time.monotonic()  # a kill before now costs no more than the loading
             yield
             if rank() == 0:
-                shutil.rmtree(self.place, ignore_errors=True)
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def take_steps(self, update: Update, plan: Sequence[list[int]], description: str) -> None:
         """The steps that are left of the plan. Raises Interrupted, with everything kept."""
@@ -115,12 +119,13 @@ class Unfinished:
                 update.step(rows)
                 self.num_done += 1
                 bar.update()
-                if self.num_done < len(plan):
-                    self._look_up(update, len(plan))
+                if self.num_done < len(plan):  # behind the last step the output itself is written
+                    self._save_where_due(update, len(plan))
 
-    def _look_up(self, update: Update, num_steps: int) -> None:
+    def _save_where_due(self, update: Update, num_steps: int) -> None:
         """Save where it is time to, or where any of the ranks was told to stop."""
         due = time.monotonic() - self._saved_at > self._save_seconds
+        # Ranks are told at different moments, and saving needs all of them at the same step.
         told, dues = zip(*gather((stop_requested(), due)), strict=True)
         if any(told) or any(dues):
             self._save(update)
@@ -130,26 +135,27 @@ class Unfinished:
             )
 
     def _save(self, update: Update) -> None:
-        with naming_a_full_disk(self.place), shared_folder(self.place) as folder:
+        with naming_a_full_disk(self.folder), shared_folder(self.folder) as folder:
             update.trainer.save_state(folder)
             torch.save(update.figures, _figures(folder, rank()))
-            meet()
-            if rank() == 0:
+            barrier()
+            if rank() == 0:  # last, since it lists the sizes of what all ranks have written
                 about = {
                     "digest": self._digest,
                     "num_ranks": world_size(),
                     "num_done": self.num_done,
-                    "seconds": self._watch.so_far(),
+                    "seconds": self._watch.so_far(),  # so that figures tell those of all starts
                     "sizes": _sizes(folder),
                 }
                 (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         self._saved_at = time.monotonic()
 
-    def _why_not(self) -> str:
+    def _why_unusable(self) -> str:
         """Why what lies there cannot be used; "" where it can."""
         try:
-            about = json.loads((self.place / _ABOUT).read_text(encoding="utf-8"))
-            if about["sizes"] != _sizes(self.place):
+            about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
+            # The folder was renamed whole, but a disk that was full or lost power may hold less.
+            if about["sizes"] != _sizes(self.folder):
                 return "it is damaged"
             if about["digest"] != self._digest:
                 return "it is of other settings or inputs"
@@ -158,20 +164,22 @@ class Unfinished:
         return ""
 
     def _discard(self, why: str) -> None:
-        _say(f"{self.place} is thrown away: {why}; starting from the first step")
+        _say(f"{self.folder} is thrown away: {why}; starting from the first step")
         if rank() == 0:
-            shutil.rmtree(self.place, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _kept_figures(self) -> dict[str, Any]:
-        about = json.loads((self.place / _ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
         if about["num_ranks"] == world_size():
-            return dict(torch.load(_figures(self.place, rank()), weights_only=True))
-        files = [_figures(self.place, number) for number in range(about["num_ranks"])]
+            return dict(torch.load(_figures(self.folder, rank()), weights_only=True))
+        files = [_figures(self.folder, number) for number in range(about["num_ranks"])]
         parts = [torch.load(file, weights_only=True) for file in files]
-        return parts[0] | ({"sums": added(parts, rank())} if "sums" in parts[0] else {})
+        return parts[0] | (
+            {"sums": redistributed_sums(parts, rank())} if "sums" in parts[0] else {}
+        )
 
 
-def added(parts: Sequence[dict[str, Any]], number: int) -> dict[str, float]:
+def redistributed_sums(parts: Sequence[dict[str, Any]], number: int) -> dict[str, float]:
     """Sums of this rank out of those of another number of ranks: the first takes all of them."""
     names = sorted(set().union(*(part["sums"] for part in parts)))
     return {

@@ -4,6 +4,8 @@ In: a state as DeepSpeed saved it. Out: the same numbers in the engine, whatever
 stage. Where the state is cut as the engine cuts its own, DeepSpeed loads it as it is. Else the
 first rank converts it into one file a weight (DeepSpeed's universal checkpoint, arXiv 2406.18820)
 in a scratch folder beside it, and all ranks load from there. Conversion copies numbers.
+
+docs/decisions.md: A training state goes on at any number of ranks and any ZeRO stage
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import Any, Literal
 import torch.distributed as dist
 
 from prime_core.training import universal_files
-from prime_core.training.distributed import meet, rank, world_size
+from prime_core.training.distributed import barrier, rank, world_size
 
 # While the first rank converts, the others wait: longer than NCCL would.
 LONGEST = timedelta(hours=12)
@@ -37,7 +39,7 @@ class NoRoom(OSError):
 
 
 @dataclass(frozen=True)
-class Form:
+class StateLayout:
     """How a state is cut: what ZeRO keeps apart on each rank, and among how many ranks."""
 
     cut: Literal["nothing", "optimizer", "weights"]
@@ -50,20 +52,20 @@ class Form:
         return stage if self.cut == "nothing" else f"{stage} on {ranks}"
 
 
-def form_of(state: Path) -> Form:
-    """The form of a saved state, from the names of its files."""
+def saved_layout(state: Path) -> StateLayout:
+    """The layout of a saved state, from the names of its files."""
     parts = list(state.glob("*zero_pp_rank_*_optim_states.pt"))
     if not parts:
-        return Form("nothing", 1)
+        return StateLayout("nothing", 1)
     whole = (state / universal_files.WHOLE_MODEL).exists()
-    return Form("optimizer" if whole else "weights", len(parts))
+    return StateLayout("optimizer" if whole else "weights", len(parts))
 
 
-def own_form(zero_stage: int) -> Form:
-    """The form that this stage's ranks save and load."""
+def engine_layout(zero_stage: int) -> StateLayout:
+    """The layout that this stage's ranks save and load."""
     if zero_stage == 0:
-        return Form("nothing", 1)
-    return Form("weights" if zero_stage == 3 else "optimizer", world_size())
+        return StateLayout("nothing", 1)
+    return StateLayout("weights" if zero_stage == 3 else "optimizer", world_size())
 
 
 def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> dict[str, Any]:
@@ -72,9 +74,9 @@ def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> 
     beside: next to this folder the scratch is made. Raises NoRoom, on all ranks; and whatever
     DeepSpeed and torch raise of a damaged state.
     """
-    there, here = form_of(folder / tag), own_form(zero_stage)
+    there, here = saved_layout(folder / tag), engine_layout(zero_stage)
     if there == here:
-        # Frozen weights are not in a state.
+        # Frozen weights are not in a state, so with an adapter some must be missing.
         whole = all(weight.requires_grad for weight in engine.module.parameters())
         return dict(engine.load_checkpoint(str(folder), tag=tag, load_module_strict=whole)[1])
     shapes = {name: p.shape for name, p in engine.module.named_parameters() if p.requires_grad}
@@ -109,7 +111,12 @@ def _universal(engine: Any) -> Iterator[None]:
 
 
 def _convert(
-    source: Path, scratch: Path, tag: str, shapes: universal_files.Shapes, there: Form, here: Form
+    source: Path,
+    scratch: Path,
+    tag: str,
+    shapes: universal_files.Shapes,
+    there: StateLayout,
+    here: StateLayout,
 ) -> None:
     size = sum(file.stat().st_size for file in source.iterdir())
     free = shutil.disk_usage(scratch).free
@@ -127,12 +134,12 @@ def _convert(
         with contextlib.chdir(scratch):
             saved, target = Path("saved"), Path(tag)
             if there.cut == "nothing":
-                universal_files.take_apart(saved, target, shapes)
+                universal_files.split_by_weight(saved, target, shapes)
             else:
                 _deepspeeds_own(saved, target)
-                universal_files.suit_all_stages(target)
+                universal_files.complete_for_all_stages(target)
             if here.cut == "nothing":
-                universal_files.put_together(target, shapes)
+                universal_files.join_weights(target, shapes)
     except (OSError, RuntimeError) as error:
         if not _is_full(error):
             raise
@@ -162,7 +169,9 @@ def _is_full(error: Exception) -> bool:
     return full or "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error)
 
 
-def _no_room(scratch: Path, there: Form, here: Form, needed: float, free: float) -> str:
+def _no_room(
+    scratch: Path, there: StateLayout, here: StateLayout, needed: float, free: float
+) -> str:
     return (
         f"{scratch.parent}: no room to convert a training state of {there} for {here}: it takes "
         f"about {needed / 1e9:.3g} GB for a while, and {free / 1e9:.3g} GB are free: make room, or "
@@ -186,23 +195,23 @@ def _shared_scratch(beside: Path, fill: Callable[[Path], None]) -> Iterator[str]
     try:
         yield _told_by_the_first(own, error)
     finally:
-        meet()
+        barrier()
         if own is not None:
             shutil.rmtree(own, ignore_errors=True)
 
 
-def _told_by_the_first(place: str | None, error: Exception | None) -> str:
+def _told_by_the_first(scratch: str | None, error: Exception | None) -> str:
     """The scratch folder; raises on every rank what went wrong on the first."""
     if world_size() > 1:
-        patient = dist.new_group(backend="gloo", timeout=LONGEST)
+        patient = dist.new_group(backend="gloo", timeout=LONGEST)  # NCCL gives up in ten minutes
         text = (isinstance(error, NoRoom), str(error)) if error else None
-        told: list[Any] = [(place, text)]
+        told: list[Any] = [(scratch, text)]
         dist.broadcast_object_list(told, group=patient)
         dist.destroy_process_group(patient)
-        place, text = told[0]
+        scratch, text = told[0]
         if text is not None and error is None:
             raise (NoRoom if text[0] else ValueError)(text[1])
     if error is not None:
         raise error
-    assert place is not None
-    return place
+    assert scratch is not None
+    return scratch

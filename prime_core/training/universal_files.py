@@ -26,10 +26,11 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 Shapes = dict[str, torch.Size]
 
 
-def suit_all_stages(folder: Path) -> None:
+def complete_for_all_stages(folder: Path) -> None:
     """Complete what DeepSpeed's converter wrote of a state of ZeRO 1, 2 or 3."""
     shared = _load(folder / "zero" / _SHARED)
     if (folder / CUT_MODEL).exists():
+        # The converter writes ZeRO-3's step once for all; stages 1 and 2 look beside each weight.
         step = shared["optimizer_state_dict"]["state"][0]["step"]
         for weight in (folder / "zero").iterdir():
             if weight.is_dir():
@@ -43,7 +44,7 @@ def suit_all_stages(folder: Path) -> None:
     _save_shared(folder, shared, shared["param_groups"], step)
 
 
-def take_apart(saved: Path, folder: Path, shapes: Shapes) -> None:
+def split_by_weight(saved: Path, folder: Path, shapes: Shapes) -> None:
     """Make a universal checkpoint of a state of ZeRO 0."""
     state = _load(saved / WHOLE_MODEL)
     module, optimizer = state.pop("module"), state.pop("optimizer")
@@ -64,7 +65,7 @@ def take_apart(saved: Path, folder: Path, shapes: Shapes) -> None:
     _save_shared(folder, scaling, optimizer["param_groups"], step)
 
 
-def put_together(folder: Path, shapes: Shapes) -> None:
+def join_weights(folder: Path, shapes: Shapes) -> None:
     """Make a state of ZeRO 0 of a universal checkpoint."""
     module: dict[str, torch.Tensor] = {}
     states: dict[int, dict[str, torch.Tensor]] = {}

@@ -61,7 +61,7 @@ class _GivesValues:
             use_cache=False,
             **batch.attention_arguments(self.config._attn_implementation),
         ).last_hidden_state
-        return _head(self)(states.flatten(0, 1).index_select(0, batch.places))
+        return _head(self)(states.flatten(0, 1).index_select(0, batch.predictor_index))
 
 
 def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
@@ -70,12 +70,12 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
     Raises ModelError naming the path.
     """
     try:
-        with node_cache.nearest(path) as place:
-            config = AutoConfig.from_pretrained(place)
-            config.num_labels = 1
+        with node_cache.cached_copy(path) as source:
+            config = AutoConfig.from_pretrained(source)
+            config.num_labels = 1  # whatever the folder's own head has
             config.classifier_dropout = 0.0  # values are read and trained on the same network
             loaded: Any = AutoModelForTokenClassification.from_pretrained(
-                place, config=config, dtype=getattr(torch, dtype), output_loading_info=True
+                source, config=config, dtype=getattr(torch, dtype), output_loading_info=True
             )
         model, loading = loaded
         head = _head(model)
@@ -88,6 +88,8 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
             if Path(path).exists()
             else f"{path}: no such folder; expected a Hugging Face model"
         ) from None
+    # transformers has drawn a head; with zeros the first advantages are those of REINFORCE.
+    # docs/decisions.md: PPO's value model is a stage pair of its own
     if loading["missing_keys"]:
         for weights in head.parameters():
             nn.init.zeros_(weights)

@@ -5,27 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from prime_core.masked import masked_sum
 from prime_core.models.load import load_tokenizer
-from prime_core.models.start_models import previous_value
+from prime_core.models.start_models import previous_value_folder
 from prime_core.policy_loss import token_mean_loss
 from prime_core.run.layout import RunFiles
-from prime_core.run.seeds import derive_seed
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import gather
 from prime_core.training.engine import Trainer
 from prime_core.training.learning_batch import LearningBatch
 from prime_core.training.passes import passes_of
-from prime_core.training.updates import step_on
+from prime_core.training.updates import seed_update, take_step
 from prime_core.training.value_model import load_value_model, state_values
 from prime_core.value_loss import clipped_value_loss
 
 
-class Update:
+class ValueUpdate:
     """The optimizer steps of one update of the value model.
 
     figures: each step's loss and gradient norm; sums of this rank's tokens.
@@ -45,17 +43,17 @@ class Update:
 
         values, returns: [B, T], before the update.
         """
-        start, value = previous_value(settings, files, iteration), settings.value
+        start, value = previous_value_folder(settings, files, iteration), settings.value
         self.trainer = Trainer(
             load_value_model(start, settings.model.dtype),
             value.optimizer,
             lambda _step: 1.0,
             settings.training,
         )
+        # The folder of value.path may hold a state too, but that of another run.
         if state is not None or start == files.value(iteration - 1):
             self.trainer.load_state(state or start)
-        if state is None:
-            torch.manual_seed(derive_seed(settings.seed, "value", iteration))
+        seed_update(settings, "value", iteration, state)
         self.tokenizer = load_tokenizer(start)
         self.batch, self.settings = batch, settings
         self.values, self.returns = values, returns
@@ -74,7 +72,7 @@ class Update:
             total += float(loss.detach()) * counted
             return loss
 
-        norm = step_on(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
+        norm = take_step(self.trainer, self.batch.sequences, rows, self.passes, loss_of)
         self.figures["norms"].append(norm)
         self.figures["losses"].append(sum(gather(total)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.data.benchmarks import data_of, stream_benchmark
+from prime_core.data.benchmarks import benchmark_data, stream_benchmark
 from prime_core.data.forms import FORMS
 from prime_core.data.problems import DataError, Dropped, Problem
 from prime_core.settings.data import Data
@@ -217,17 +217,17 @@ def test_what_a_benchmark_leaves_open_the_runs_own_settings_say(tmp_path):
 
 def test_a_benchmarks_own_words_take_the_place_of_the_runs_files():
     run = Data(templates={"math": "configs/prompts/none.txt"}, system_prompts={"math": "none.txt"})
-    own = data_of(Benchmark(file="x.jsonl", system_prompt="", prompt_suffix="!"), run)
+    own = benchmark_data(Benchmark(file="x.jsonl", system_prompt="", prompt_suffix="!"), run)
     assert (own.templates, own.system_prompts, own.prompt_suffix) == ({}, {}, "!")
-    assert data_of(Benchmark(file="x.jsonl"), run) == run
+    assert benchmark_data(Benchmark(file="x.jsonl"), run) == run
 
 
 def test_a_benchmark_with_columns_of_its_own_is_read_without_the_runs_mark():
     run = Data(columns={"prompt": "question"}, ground_truth_after="####")
-    assert data_of(Benchmark(file="x.jsonl"), run).ground_truth_after == "####"
-    assert data_of(Benchmark(file="x.jsonl", columns={}), run).ground_truth_after == ""
+    assert benchmark_data(Benchmark(file="x.jsonl"), run).ground_truth_after == "####"
+    assert benchmark_data(Benchmark(file="x.jsonl", columns={}), run).ground_truth_after == ""
     own = Benchmark(file="x.jsonl", columns={}, ground_truth_after="=")
-    assert data_of(own, run).ground_truth_after == "="
+    assert benchmark_data(own, run).ground_truth_after == "="
 
 
 def test_the_ability_that_is_stated_wins_over_the_tables_column(tmp_path):

@@ -13,11 +13,11 @@ from prime_core.report.tables.cost import Cost
 from prime_core.run.atomic import write_json, write_text
 from prime_core.run.branching import (
     BranchError,
-    describe,
     evaluated_by_origin,
-    made_anew,
+    folders_made_anew,
     open_origin,
-    source_of,
+    origin_record,
+    path_in_origin,
     taken_folders,
     taken_tables,
 )
@@ -114,9 +114,12 @@ def test_a_branch_takes_what_its_first_iteration_reads(init_from, changes, own, 
 def test_at_iteration_0_a_branch_makes_a_prm_of_its_own_and_later_it_takes_the_origins(tmp_path):
     own = {"prm.path": "p", "prm.reference_path": "r"}
     settings, files = branch_of(tmp_path / "a", "a@0", **own)
-    assert names(made_anew(settings, files), files) == ["models/prm-0000", "models/prm-reference"]
+    assert names(folders_made_anew(settings, files), files) == [
+        "models/prm-0000",
+        "models/prm-reference",
+    ]
     settings, files = branch_of(tmp_path / "a", "a@1", **own)
-    assert names(made_anew(settings, files), files) == ["models/prm-reference"]
+    assert names(folders_made_anew(settings, files), files) == ["models/prm-reference"]
     settings, files = branch_of(tmp_path / "a", "a@0", **{"prm.offline.file": "labelled.parquet"})
     assert files.prm(0) not in taken_folders(settings, files)  # the run trains it
 
@@ -133,8 +136,8 @@ def test_the_prm_of_an_origin_that_never_updated_it_is_its_first(tmp_path):
     there = origin_at(tmp_path / "a", **outcome_only)
     settings, files = branch_of(there.root, "a@2")
     origin = open_origin(settings, files)
-    assert source_of(files.prm(2), files, origin) == there.prm(0)
-    assert source_of(files.policy(2), files, origin) == there.policy(2)
+    assert path_in_origin(files.prm(2), files, origin) == there.prm(0)
+    assert path_in_origin(files.policy(2), files, origin) == there.policy(2)
     assert "no adapter" in refusal(there.root, "a@2", **{"prm.lora": {"rank": 2}})
     assert "never trained" in refusal(there.root, "a@2", **{"prm.prm_update": "frozen"})
 
@@ -235,7 +238,7 @@ def test_an_iteration_before_the_origins_own_start_is_refused_with_the_run_that_
 def test_the_origin_is_described_with_its_commit_what_differs_and_where_it_comes_from(tmp_path):
     there = origin_at(tmp_path / "a")
     branch = branch_of(there.root, "a@2", **{"policy.eps_clip": 0.1, "iterations": 9})
-    found = describe(*branch)
+    found = origin_record(*branch)
     assert len(found.pop("settings_digest")) == 64
     assert found == {
         "run": str(there.root),
@@ -246,7 +249,7 @@ def test_the_origin_is_described_with_its_commit_what_differs_and_where_it_comes
     }
     older = {"run": "/results/older", "iteration": 7}
     write_json(there.provenance, {"starts": [{}], "origin": older})
-    assert describe(*branch)["origin"] == older
+    assert origin_record(*branch)["origin"] == older
 
 
 def test_a_run_records_its_origin_once_and_refuses_another_when_it_has_begun(tmp_path):

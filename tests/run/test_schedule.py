@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.run.schedule import first_round, num_first_round, refill_round, round_of, shard_of
+from prime_core.run.schedule import first_round, num_first_round, refill_round, round_of, shard_rows
 from tests.support.batches import seeds
 
 counts = st.integers(1, 60)
@@ -63,7 +63,7 @@ def test_refill_rounds_never_repeat_a_prompt(num_prompts, first, second, iterati
 
 @given(st.lists(st.integers(0, 1000), max_size=40), st.integers(1, 12))
 def test_shards_joined_are_the_rows_in_order_whatever_their_number(rows, num_shards):
-    parts = [shard_of(rows, place, num_shards) for place in range(num_shards)]
+    parts = [shard_rows(rows, place, num_shards) for place in range(num_shards)]
     assert [row for part in parts for row in part] == rows
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.run.layout import RunFiles, unfinished_of
+from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.state import RunBusy, RunState
 from prime_core.run.tables import read_json
 from prime_core.settings.reading import SettingsError, load_settings, parse_settings
@@ -215,8 +215,8 @@ def test_the_end_removes_what_stopped_and_killed_stages_left_of_finished_outputs
     finish_iteration(files, 1)
     files.setup_metrics("sft").parent.mkdir(parents=True)
     files.setup_metrics("sft").write_text("{}")
-    done, open_ = (unfinished_of(files.policy(i)) for i in (1, 2))
-    for folder in (done, open_, unfinished_of(files.policy(0)), files.policy(1) / ".a.tmp"):
+    done, open_ = (unfinished_folder(files.policy(i)) for i in (1, 2))
+    for folder in (done, open_, unfinished_folder(files.policy(0)), files.policy(1) / ".a.tmp"):
         folder.mkdir(parents=True)
         (folder / "about.json").write_text("{}")
     rollouts = files.rollouts(1, 0)
@@ -224,7 +224,7 @@ def test_the_end_removes_what_stopped_and_killed_stages_left_of_finished_outputs
     (rollouts.parent / ".00.parquet.x.tmp").write_text("half")
     RunState(settings).end()
     assert not done.exists()
-    assert not unfinished_of(files.policy(0)).exists()
+    assert not unfinished_folder(files.policy(0)).exists()
     assert open_.exists()  # of an iteration beyond those that were asked for now
     assert list(rollouts.parent.iterdir()) == []
     assert [path.name for path in files.policy(1).iterdir()] == ["model.safetensors"]

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from prime_core.launch.slurm import this_job
-from prime_core.run.layout import unfinished_of
+from prime_core.run.layout import unfinished_folder
 from prime_core.run.tables import read_json
 from tests.stages.test_verify import make_run
 from tests.support.interrupted_stages import (
@@ -61,7 +61,7 @@ def finished(tmp_path_factory):
 @pytest.mark.parametrize("stage", ["sft", "prm", "policy"])
 def test_an_interrupted_stage_goes_on_inside_and_ends_with_the_same_bits(finished, tmp_path, stage):
     files = copy_without(finished, stage, tmp_path / "tiny")
-    unfinished = unfinished_of(outputs(files, stage)[0])
+    unfinished = unfinished_folder(outputs(files, stage)[0])
     delay = random.uniform(0.0, 0.7)
     print(f"SIGTERM {delay:.2f} s after the first step")
     status, stdout, _ = interrupt(files, stage, delay)
@@ -85,7 +85,7 @@ def test_a_stage_whose_node_dies_goes_on_from_its_last_checkpoint(finished, tmp_
     config = files.config.read_text()
     assert "checkpoint_minutes: 30.0" in config
     files.config.write_text(config.replace("checkpoint_minutes: 30.0", "checkpoint_minutes: 0.001"))
-    unfinished = unfinished_of(files.policy(1))
+    unfinished = unfinished_folder(files.policy(1))
     status, _, _ = interrupt(files, "policy", 0.5, send=lambda process: process.kill())
     assert status == -signal.SIGKILL
     step = read_json(unfinished / "about.json")["num_done"]
@@ -105,7 +105,7 @@ def test_two_ranks_stop_together_when_one_is_told_and_go_on(finished, tmp_path):
     assert stdout.count("stopped at step") == 1
     assert f"going on after step {step}\n" in run(files, "sft", TWO_RANKS)
     same_result(files, calm, "sft")
-    assert not unfinished_of(files.policy(0)).exists()
+    assert not unfinished_folder(files.policy(0)).exists()
 
 
 @pytest.mark.slow

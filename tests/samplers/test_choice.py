@@ -7,8 +7,8 @@ from unittest.mock import patch
 import pytest
 
 from prime_core.run.tables import read_json
-from prime_core.samplers import SamplerError
-from prime_core.samplers.choice import choose, choose_for_iteration, refuse_mixture
+from prime_core.samplers import SAMPLERS, Sampler, SamplerError
+from prime_core.samplers.choice import choose_for_iteration, choose_sampler, refuse_mixture
 from tests.support.vllm_cases import save_model_for_vllm
 from tests.support.vllm_installed import need_vllm
 
@@ -28,28 +28,57 @@ def model(tmp_path_factory):
 
 def test_auto_takes_vllm_where_it_can_run(model):
     need_vllm()
-    assert choose("auto", model) == "vllm"
-    assert choose("transformers", model) == "transformers"
+    assert choose_sampler("auto", model) == "vllm"
+    assert choose_sampler("transformers", model) == "transformers"
 
 
 def test_auto_takes_transformers_for_a_model_that_vllm_cannot_run_and_says_why(tiny_model, capsys):
     need_vllm()
-    assert choose("auto", tiny_model) == "transformers"
+    assert choose_sampler("auto", tiny_model) == "transformers"
     shown = capsys.readouterr()
     assert "since its CPU build has no attention heads of width 8" in shown.err
     assert shown.out == ""
     with pytest.raises(SamplerError, match="'vllm' cannot be used: its CPU build has no"):
-        choose("vllm", tiny_model)
+        choose_sampler("vllm", tiny_model)
 
 
 def test_without_vllm_auto_takes_transformers_and_vllm_is_refused(model, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    assert choose("auto", model) == "transformers"
+    assert choose_sampler("auto", model) == "transformers"
     assert "since vLLM is not installed (pip install 'prime-on-slurm[gpu]')" in (
         capsys.readouterr().err
     )
     with pytest.raises(SamplerError, match="vLLM is not installed"):
-        choose("vllm", model)
+        choose_sampler("vllm", model)
+
+
+def test_a_third_sampler_is_asked_itself_whether_it_can_run(tiny_model, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    monkeypatch.setitem(SAMPLERS, "third", Sampler("third", lambda model: f"no licence: {model}"))
+    with pytest.raises(SamplerError, match=r"^rollout.sampler 'third' cannot be used: no licence:"):
+        choose_sampler("third", tiny_model)
+    monkeypatch.setitem(SAMPLERS, "third", Sampler("third"))
+    assert choose_sampler("third", tiny_model) == "third"
+    assert capsys.readouterr().err == ""
+
+
+def test_auto_takes_the_first_that_can_run_and_says_what_speaks_against_those_before_it(
+    tiny_model, monkeypatch, capsys
+):
+    table = {"a": Sampler("a", lambda _model: "no a"), "b": Sampler("b", lambda _model: "no b")}
+    monkeypatch.setattr("prime_core.samplers.choice.SAMPLERS", {**table, "c": Sampler("c")})
+    assert choose_sampler("auto", tiny_model) == "c"
+    assert capsys.readouterr().err == "rollout.sampler auto: c is used, since no a; no b\n"
+    monkeypatch.setattr("prime_core.samplers.choice.SAMPLERS", table)
+    with pytest.raises(SamplerError, match="auto: no sampler can be used: no a; no b"):
+        choose_sampler("auto", tiny_model)
+
+
+def test_an_iteration_that_another_versions_sampler_began_is_refused(tiny_model, tmp_path):
+    record = tmp_path / "sampler.json"
+    record.write_text('{"sampler": "third"}')
+    with pytest.raises(SamplerError, match=r"not among this version's samplers \(vllm, transf"):
+        choose_for_iteration("auto", tiny_model, record, begun=True)
 
 
 def test_without_gpu_the_official_vllm_is_not_taken(model, monkeypatch):
@@ -58,7 +87,7 @@ def test_without_gpu_the_official_vllm_is_not_taken(model, monkeypatch):
 
     monkeypatch.setattr("vllm.platforms._current_platform", UnspecifiedPlatform())
     with pytest.raises(SamplerError, match="no GPU is visible, and this vLLM is not its CPU build"):
-        choose("vllm", model)
+        choose_sampler("vllm", model)
 
 
 def test_the_first_shard_writes_down_what_the_others_follow(model, tmp_path):

@@ -21,7 +21,7 @@ from prime_core.samplers.ask import ask
 from prime_core.settings.run import Settings
 from prime_core.training.batches import Sequences
 from prime_core.training.passes import Passes
-from prime_core.training.scoring import score
+from prime_core.training.scoring import ragged_logprobs
 from tests.support.tiny_model import ragged_sequences, save_tiny_model, tiny
 
 PASSES = Passes(
@@ -185,7 +185,7 @@ def test_reported_log_probabilities_are_the_models(model, expected):
     sequences = Sequences(
         [request.prompt_tokens for request in REQUESTS], [one.tokens for one in expected]
     )
-    rows = score(model, sequences, PASSES)
+    rows = ragged_logprobs(model, sequences, PASSES)
     for one, row in zip(expected, rows, strict=True):
         assert one.logprobs == pytest.approx(row, abs=1e-5)
 
@@ -195,7 +195,7 @@ def test_log_probabilities_at_a_temperature_are_those_of_the_flattened_model(tin
     sequences = Sequences(
         [request.prompt_tokens for request in REQUESTS], [one.tokens for one in ones]
     )
-    rows = score(model, sequences, PASSES, temperature=0.5)
+    rows = ragged_logprobs(model, sequences, PASSES, temperature=0.5)
     for one, row in zip(ones, rows, strict=True):
         assert one.logprobs == pytest.approx(row, abs=1e-5)
 

@@ -13,7 +13,7 @@ from prime_core.models.load import load_model
 from prime_core.samplers import Engine, Request, SamplingParams, request_seed
 from prime_core.training.batches import Sequences
 from prime_core.training.passes import Passes
-from prime_core.training.scoring import score
+from prime_core.training.scoring import ragged_logprobs
 from tests.samplers.test_samplers import chi_square, next_logprobs
 from tests.support.tiny_model import FIRST_BYTE, NUM_TOKENS
 from tests.support.vllm_cases import (
@@ -124,7 +124,7 @@ def model_logprobs(folder: Path, one: Answer) -> list[list[float]]:
     passes = Passes(
         8, None, packing=False, chunk_tokens=64, pad_token_id=0, device=torch.device("cpu")
     )
-    return score(load_model(folder, "float32"), sequences, passes)
+    return ragged_logprobs(load_model(folder, "float32"), sequences, passes)
 
 
 def test_greedy_is_token_for_token_that_of_transformers(cases, answers):

@@ -259,8 +259,6 @@ def test_a_budget_that_nothing_counts_for_is_said_to_be_one(files, capsys):
     settings = parse_settings({"max_gpu_hours": 1}, "test")
     assert budget.budget_refusal(settings, files) is None
     assert "no job of this run is known to have held a GPU" in capsys.readouterr().err
-    assert budget.budget_doubt(settings, files) is not None
-    assert budget.budget_doubt(parse_settings({}, "test"), files) is None
 
 
 def test_prime_report_asks_slurm_first(files):

@@ -13,7 +13,7 @@ import pytest
 
 from prime_core.launch.slurm import commands as queue
 from prime_core.run.job_records import submitted_jobs
-from prime_core.run.layout import RunFiles, unfinished_of
+from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.tables import read_json
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import slurm_command, write_site
@@ -87,7 +87,7 @@ class Warmup:
 
     def begins_its_steps(self) -> None:
         """Wait until the job has done some optimizer steps."""
-        self.wait_until(unfinished_of(self.files.policy(0)).exists)
+        self.wait_until(unfinished_folder(self.files.policy(0)).exists)
 
     def job_id(self) -> str:
         """The only job that was submitted."""
@@ -103,7 +103,7 @@ class Warmup:
         assert self._process.wait(timeout=300) == 0, self._log.read_text()[-5000:]
         went_on = re.search(r"going on after step (\d+)\n", self.told())
         assert went_on, self.told()
-        assert not unfinished_of(self.files.policy(0)).exists()
+        assert not unfinished_folder(self.files.policy(0)).exists()
         return int(went_on[1])
 
     def stop(self) -> None:
@@ -121,7 +121,7 @@ def test_a_preempted_job_goes_on_inside_the_stage_with_the_same_bits(
         urgent = ("--partition=gpu", "-N2", "--exclusive", "--output=/dev/null", "--wrap=true")
         subprocess.run(["sbatch", *urgent], env=slurm.env, check=True, stdout=subprocess.DEVNULL)
         warmup.wait_until(warmup.is_back_in_the_queue)
-        kept = read_json(unfinished_of(warmup.files.policy(0)) / "about.json")["num_done"]
+        kept = read_json(unfinished_folder(warmup.files.policy(0)) / "about.json")["num_done"]
         assert warmup.finish() == kept
     finally:
         warmup.stop()

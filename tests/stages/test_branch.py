@@ -143,9 +143,9 @@ ORIGIN = TINY | {
 ONE_PROCESS = """
 import sys
 from pathlib import Path
-from prime_core.stages import (
-    build, configure, evaluate, policy, prepare, prm, sample, score, select, sft, verify
-)
+from prime_core.stages import build, evaluate, policy, prepare, prm, sample, score, select, sft
+from prime_core.stages import verify
+from prime_core.tools import configure
 configure.run(Path(sys.argv[1]), ())
 run = Path("results/origin")
 for stage in (build, prepare, sft):

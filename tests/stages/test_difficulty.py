@@ -42,7 +42,7 @@ BAND = {"n_samples_per_prompt": 4, "accuracy_lower_bound": 0.25, "accuracy_upper
 )
 def test_the_band_holds_its_bounds_and_counts_judged_responses_only(num_correct, num_judged, place):
     tried = SimpleNamespace(num_correct=num_correct, num_judged=num_judged)
-    assert band.place_of(tried, Difficulty(**BAND)) == place
+    assert band.difficulty_verdict(tried, Difficulty(**BAND)) == place
 
 
 def candidate(number: int) -> dict:

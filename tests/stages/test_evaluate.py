@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from prime_core.run.layout import RunFiles
-from prime_core.run.prm_folders import scorers
+from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.state import RunState
 from prime_core.run.tables import (
     EVALUATION,
@@ -135,7 +135,7 @@ def test_an_evaluation_waits_for_the_models_that_score_it_and_for_no_others(tmp_
 
     def with_prm(**keys: Any) -> tuple[Path, Path]:
         changed = parse_settings(raw | {f"prm.{key}": value for key, value in keys.items()}, "test")
-        return scorers(changed, run.files, 16)
+        return evaluation_scorer_folders(changed, run.files, 16)
 
     assert with_prm(prm_reference="policy") == (run.files.prm(16), run.files.policy(16))
     assert with_prm(prm_update="frozen", path="x/y")[0] == run.files.prm(0)

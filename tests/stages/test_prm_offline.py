@@ -13,10 +13,10 @@ from prime_core.data.reading import DataError
 from prime_core.launch.fetch import needs
 from prime_core.launch.status import stage_processes
 from prime_core.models.load import ModelError, load_tokenizer
-from prime_core.models.start_models import link_prms
+from prime_core.models.start_models import link_start_prms
 from prime_core.prm_loss import opponent_reward
 from prime_core.run.changes import refused_changes
-from prime_core.run.layout import RunFiles, unfinished_of
+from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.stages import STOPPABLE
 from prime_core.run.tables import LABELLED, read_json, read_table
 from prime_core.runtime.interruption import Interrupted
@@ -105,7 +105,7 @@ def test_the_two_losses_are_not_the_same_training(tmp_path):
 def test_steps_of_dpo_have_whole_groups_and_opponents_of_their_own_time(tmp_path, monkeypatch):
     files = labelled_run(tmp_path, offline={"loss_type": "dpo", "mini_batch_size": 4})
     seen = []
-    usual = prm_offline.Update.learn
+    usual = prm_offline.OfflineUpdate.learn
 
     def learn(self, batch, reference, rows, pairs):
         z = usual(self, batch, reference, rows, pairs)
@@ -114,7 +114,7 @@ def test_steps_of_dpo_have_whole_groups_and_opponents_of_their_own_time(tmp_path
         seen.append((batch.group.bincount().tolist(), float(opponents.abs().max())))
         return z
 
-    monkeypatch.setattr(prm_offline.Update, "learn", learn)
+    monkeypatch.setattr(prm_offline.OfflineUpdate, "learn", learn)
     train(files)
     assert {count for counts, _ in seen for count in counts} == {3}
     assert seen[0][1] == 0  # at first the PRM is the reference
@@ -142,7 +142,7 @@ def test_interrupted_training_goes_on_and_ends_with_the_same_bits(lora, tmp_path
     assert {k: v for k, v in ours.items() if "timing" not in k} == {
         k: v for k, v in theirs.items() if "timing" not in k
     }
-    assert not unfinished_of(files.prm(0)).exists()
+    assert not unfinished_folder(files.prm(0)).exists()
 
 
 def test_adapters_train_what_they_stand_beside_and_leave_the_rest(tmp_path):
@@ -210,7 +210,7 @@ def test_models_with_other_tokens_than_the_policys_are_refused_by_key(key, tmp_p
     files = made_up_batch(tmp_path, **settings)
     files.prm(0).unlink()
     with pytest.raises(ModelError, match=rf"prm.{key}: .*other: its tokenizer is not that of"):
-        link_prms(load_settings(files.config), files)
+        link_start_prms(load_settings(files.config), files)
 
 
 def test_a_reference_of_its_own_is_linked_and_used(tmp_path):
@@ -218,7 +218,7 @@ def test_a_reference_of_its_own_is_linked_and_used(tmp_path):
     settings: dict[str, Any] = {"prm.path": str(path), "prm.reference_path": str(path)}
     files = made_up_batch(tmp_path, **settings | {"policy.kl_coef": 0.1})
     files.prm(0).unlink()
-    link_prms(load_settings(files.config), files)
+    link_start_prms(load_settings(files.config), files)
     score.run(files.root, 1)  # the PRM is its reference, though not the policy's
     figures = read_json(files.metrics(1, "score"))
     assert figures["reward/implicit_mean"] == 0

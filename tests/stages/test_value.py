@@ -10,13 +10,18 @@ from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification
 
 from prime_core.models.load import ModelError, load_tokenizer
-from prime_core.run.layout import RunFiles, unfinished_of
+from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.tables import TableError, read_json
 from prime_core.runtime.interruption import Interrupted
 from prime_core.settings.reading import load_settings
 from prime_core.stages import policy, score, value, values
 from prime_core.training import step_checkpoint
-from prime_core.training.batch_advantages import Estimates, batch_rewards, batch_values, estimates
+from prime_core.training.batch_advantages import (
+    BatchAdvantages,
+    batch_advantages,
+    batch_rewards,
+    batch_values,
+)
 from prime_core.training.engine import TRAINING_STATE
 from prime_core.training.learning_batch import read_batch, read_values
 from tests.support.made_up_batch import NUM_RESPONSES, made_up_batch
@@ -41,11 +46,13 @@ def with_trained_prm(files: RunFiles) -> RunFiles:
     return files
 
 
-def worth_of(files: RunFiles) -> Estimates:
+def advantages_of(files: RunFiles) -> BatchAdvantages:
     """What the policy stage makes of the first batch."""
     settings, batch = load_settings(files.config), read_batch(files, 1)
     rewards = batch_rewards(settings, files, 1, batch)
-    return estimates(settings, batch, rewards, batch_values(settings, files, 1, batch, rewards))
+    return batch_advantages(
+        settings, batch, rewards, batch_values(settings, files, 1, batch, rewards)
+    )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -98,14 +105,14 @@ def test_the_next_iteration_goes_on_from_what_was_learnt(tmp_path):
 def test_values_learn_the_sum_of_the_outcome_and_the_implicit_rewards(tmp_path):
     files = with_trained_prm(made_up_batch(tmp_path, **PPO | {"prm.prm_update": "after"}))
     values.run(files.root, 1)
-    worth, batch = worth_of(files), read_batch(files, 1)
+    ours, batch = advantages_of(files), read_batch(files, 1)
     rewards = batch_rewards(load_settings(files.config), files, 1, batch)
     assert rewards is not None
     total = batch.outcome + rewards.sum(1)
-    torch.testing.assert_close(worth.returns[:, 0], total)
+    torch.testing.assert_close(ours.returns[:, 0], total)
     value.run(files.root, 1)
     policy.run(files.root, 1)
-    expected = float(worth.returns.square().sum() / batch.mask.sum()) / 2
+    expected = float(ours.returns.square().sum() / batch.mask.sum()) / 2
     assert read_json(files.metrics(1, "value"))["critic/vf_loss"] == pytest.approx(expected)
 
 
@@ -113,13 +120,13 @@ def test_values_learn_the_sum_of_the_outcome_and_the_implicit_rewards(tmp_path):
 def test_the_prm_as_value_model_needs_no_other_and_gives_no_rewards(tmp_path, prm_value):
     changes = {"prm.prm_update": "after", "value.source": "prm", "value.prm_value": prm_value}
     files = with_trained_prm(made_up_batch(tmp_path, **PPO | changes))
-    worth, batch = worth_of(files), read_batch(files, 1)
-    torch.testing.assert_close(worth.returns, batch.outcome[:, None] * batch.mask)
-    assert worth.values is not None
-    assert (worth.values[:, 0] == (0.5 if prm_value == "probability" else 0)).all()
+    ours, batch = advantages_of(files), read_batch(files, 1)
+    torch.testing.assert_close(ours.returns, batch.outcome[:, None] * batch.mask)
+    assert ours.values is not None
+    assert (ours.values[:, 0] == (0.5 if prm_value == "probability" else 0)).all()
     policy.run(files.root, 1)
     figures = read_json(files.metrics(1, "policy"))
-    assert figures["return/mean"] == pytest.approx(float(worth.returns.sum() / batch.mask.sum()))
+    assert figures["return/mean"] == pytest.approx(float(ours.returns.sum() / batch.mask.sum()))
     assert figures["critic/explained_variance"] < 1
     assert not files.values(1).exists()
 
@@ -166,7 +173,7 @@ def test_an_update_that_was_stopped_inside_ends_with_the_same_bits(tmp_path, mon
         value.run(stopped.root, 1)
     assert not stopped.value(1).exists()
     value.run(stopped.root, 1)
-    assert not unfinished_of(stopped.value(1)).exists()
+    assert not unfinished_folder(stopped.value(1)).exists()
     assert difference(weights(stopped.value(1)), weights(undisturbed.value(1))) == 0
     ours, theirs = (read_json(files.metrics(1, "value")) for files in (stopped, undisturbed))
     for name in (name for name in ours if name.startswith("critic/")):

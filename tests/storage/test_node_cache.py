@@ -25,21 +25,21 @@ def weights(folder: Path, content: bytes = b"0123456789") -> Path:
 
 
 def read_from(folder: Path) -> Path:
-    with node_cache.nearest(folder) as place:
+    with node_cache.cached_copy(folder) as place:
         return Path(place)
 
 
 def test_without_a_storage_nothing_is_copied(tmp_path, monkeypatch):
     monkeypatch.delenv(node_cache.STORAGE, raising=False)
     folder = weights(tmp_path / "policy")
-    assert not node_cache.keep(folder)
+    assert not node_cache.store_copy(folder)
     assert read_from(folder) == folder
 
 
 def test_a_copy_is_read_instead_of_the_shared_files(tmp_path, storage, capfd):
     folder = weights(tmp_path / "policy")
     assert read_from(folder) == folder
-    assert node_cache.keep(folder)
+    assert node_cache.store_copy(folder)
     place = read_from(folder)
     assert place.is_relative_to(storage)
     assert (place / "training_state" / "optimizer.pt").read_bytes() == b"0123456789" * 2
@@ -50,7 +50,7 @@ def test_a_copy_is_read_instead_of_the_shared_files(tmp_path, storage, capfd):
 @pytest.mark.parametrize("what", ["rewritten", "longer", "file added", "file gone"])
 def test_a_stale_copy_is_not_read(tmp_path, what):
     folder = weights(tmp_path / "policy")
-    node_cache.keep(folder)
+    node_cache.store_copy(folder)
     file = folder / "model.safetensors"
     if what == "rewritten":
         file.write_bytes(b"9876543210")
@@ -68,7 +68,7 @@ def test_a_stale_copy_is_not_read(tmp_path, what):
 @pytest.mark.usefixtures("storage")
 def test_what_snakemake_puts_beside_makes_no_copy_stale(tmp_path):
     folder = weights(tmp_path / "policy")
-    node_cache.keep(folder)
+    node_cache.store_copy(folder)
     (folder / ".snakemake_timestamp").touch()
     assert read_from(folder) != folder
 
@@ -76,7 +76,7 @@ def test_what_snakemake_puts_beside_makes_no_copy_stale(tmp_path):
 @pytest.mark.usefixtures("storage")
 def test_an_incomplete_copy_is_not_read(tmp_path):
     folder = weights(tmp_path / "policy")
-    node_cache.keep(folder)
+    node_cache.store_copy(folder)
     (read_from(folder) / "model.safetensors").write_bytes(b"0123")
     assert read_from(folder) == folder
 
@@ -84,18 +84,18 @@ def test_an_incomplete_copy_is_not_read(tmp_path):
 @pytest.mark.usefixtures("storage")
 def test_a_copy_whose_weights_are_made_anew_is_replaced(tmp_path):
     folder = weights(tmp_path / "policy")
-    node_cache.keep(folder)
+    node_cache.store_copy(folder)
     weights(folder, b"abcdefghij")
-    assert node_cache.keep(folder)
+    assert node_cache.store_copy(folder)
     assert (read_from(folder) / "model.safetensors").read_bytes() == b"abcdefghij"
 
 
 def test_the_copy_of_removed_weights_goes_away_with_the_next_one(tmp_path, storage):
     old, new = weights(tmp_path / "1" / "policy"), weights(tmp_path / "2" / "policy")
-    node_cache.keep(old)
+    node_cache.store_copy(old)
     for path in (old / "model.safetensors", old / "training_state" / "optimizer.pt"):
         path.unlink()
-    assert node_cache.keep(new)
+    assert node_cache.store_copy(new)
     assert len(list(storage.glob("*/source.json"))) == 1
 
 
@@ -103,11 +103,11 @@ def test_the_copy_of_removed_weights_goes_away_with_the_next_one(tmp_path, stora
 def test_the_oldest_copies_make_room_but_not_those_being_read(tmp_path, monkeypatch):
     monkeypatch.setenv(node_cache.LIMIT_GB, str(500e-9))  # one copy is 30 bytes and its list
     folders = [weights(tmp_path / str(i) / "policy") for i in range(4)]
-    node_cache.keep(folders[0])
-    with node_cache.nearest(folders[0]) as read:
+    node_cache.store_copy(folders[0])
+    with node_cache.cached_copy(folders[0]) as read:
         assert read != folders[0]
         for folder in folders[1:]:
-            node_cache.keep(folder)
+            node_cache.store_copy(folder)
         assert (Path(read) / "model.safetensors").exists()
     kept = [read_from(folder) != folder for folder in folders]
     assert kept[0]
@@ -119,7 +119,7 @@ def test_the_oldest_copies_make_room_but_not_those_being_read(tmp_path, monkeypa
 def test_weights_larger_than_the_limit_are_not_copied(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv(node_cache.LIMIT_GB, "1e-9")
     folder = weights(tmp_path / "policy")
-    assert not node_cache.keep(folder)
+    assert not node_cache.store_copy(folder)
     assert read_from(folder) == folder
     assert "no room" in capfd.readouterr().err
 
@@ -128,20 +128,20 @@ def test_a_storage_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, cap
     (tmp_path / "file").touch()
     monkeypatch.setenv(node_cache.STORAGE, str(tmp_path / "file" / "fast"))
     folder = weights(tmp_path / "policy")
-    assert not node_cache.keep(folder)
+    assert not node_cache.store_copy(folder)
     assert read_from(folder) == folder
     assert "no copy" in capfd.readouterr().err
 
 
 def test_what_a_killed_copy_left_is_swept_up(tmp_path, storage):
     (storage / "0123456789abcdef.tmp" / "files").mkdir(parents=True)
-    assert node_cache.keep(weights(tmp_path / "policy"))
+    assert node_cache.store_copy(weights(tmp_path / "policy"))
     assert not list(storage.glob("*.tmp"))
 
 
 def test_the_storage_is_freed_at_the_end(tmp_path, storage):
     folder = weights(tmp_path / "policy")
-    node_cache.keep(folder)
+    node_cache.store_copy(folder)
     node_cache.remove(storage)
     assert not storage.exists()
     assert read_from(folder) == folder
@@ -149,7 +149,7 @@ def test_the_storage_is_freed_at_the_end(tmp_path, storage):
 
 def test_a_reader_waits_for_nobody(tmp_path, storage):
     folder = weights(tmp_path / "policy")
-    node_cache.keep(folder)
+    node_cache.store_copy(folder)
     with (storage / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # somebody else is copying
         assert read_from(folder) != folder

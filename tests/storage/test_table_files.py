@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from prime_core.storage.hub import HubError
-from prime_core.storage.table_files import TableFilesError, choose, find_tables, is_on_hub
+from prime_core.storage.table_files import TableFilesError, choose_tables, find_tables, is_on_hub
 from tests.launch.test_fetch import environment
 from tests.support.hub_server import Hub
 
@@ -45,7 +45,7 @@ EURUS = [".gitattributes", "README.md", "train.parquet", "validation.parquet"]
     ],
 )
 def test_the_tables_of_a_split_are_chosen_by_their_names(names, split, chosen):
-    assert choose(names, "", split, "o/n") == chosen
+    assert choose_tables(names, "", split, "o/n") == chosen
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_the_tables_of_a_split_are_chosen_by_their_names(names, split, chosen):
 )
 def test_what_cannot_be_chosen_is_refused_with_what_there_is(names, pattern, split, message):
     with pytest.raises(TableFilesError, match=f"o/n: .*{message}"):
-        choose(names, pattern, split, "o/n")
+        choose_tables(names, pattern, split, "o/n")
 
 
 def test_a_pattern_names_tables_of_one_folder():
-    assert choose(GSM8K, "main/train-*.parquet", "sft", "o/n") == [GSM8K[2]]
+    assert choose_tables(GSM8K, "main/train-*.parquet", "sft", "o/n") == [GSM8K[2]]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from prime_core.settings.lora import Lora
 from prime_core.settings.training import Training
 from prime_core.training import distributed
@@ -60,7 +62,7 @@ def main(folder: Path) -> None:
                 run_steps(trainer, PLAN[step - 1 : step])
                 trainer.save(folder / f"{stage}-{step}", tokenizer)
             step_and_save(folder / f"{stage}-1", start, folder / f"{stage}-again", 1, stage)
-    distributed.stop_ranks()
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

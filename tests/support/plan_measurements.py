@@ -126,7 +126,7 @@ def main(folder: Path) -> None:
         found = measure(dtype, zero_stage, folder / f"{dtype}-{zero_stage}")
         path = folder / f"{dtype}-{zero_stage}-{distributed.rank()}.json"
         path.write_text(json.dumps(vars(found)))
-    distributed.stop_ranks()
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

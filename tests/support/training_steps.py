@@ -159,7 +159,7 @@ def main(folder: Path) -> None:
             found[f"settings-{stage}"] = whole_weights(trainer, folder / f"settings-{stage}")
     if distributed.rank() == 0:
         torch.save(found, folder / "found.pt")
-    distributed.stop_ranks()
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def take_steps(start: Path, target: Path, zero_stage: int, size: int = 3) -> Non
         run_steps(trainer, PLAN[:1], size)
         between = target.with_name(f"{target.name}-between")
         trainer.save(between, tokenizer)
-        distributed.meet()  # the first rank renames the folder
+        distributed.barrier()  # the first rank renames the folder
         trainer = trainer_on(between, zero_stage)
         trainer.load_state(between)
         run_steps(trainer, PLAN[1:], size)
@@ -111,7 +111,7 @@ def main(folder: Path) -> None:
     distributed.start_ranks()
     for stage in range(4):
         take_steps(folder / "start", folder / f"steps-{stage}", stage)
-    distributed.stop_ranks()
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

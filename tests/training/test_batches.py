@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from prime_core.training.batches import (
     Sequences,
-    cut,
+    cut_into_passes,
     group_minibatches,
     micro_batches,
     minibatches,
     pad,
     pad_rows,
-    share,
+    share_among_ranks,
 )
 from tests.support.batches import seeds
 
@@ -113,7 +113,7 @@ def test_ranks_share_a_minibatch_without_overlap_in_equally_many_passes(
 
 @given(lengths, st.integers(1, 5))
 def test_ranks_get_nearly_the_same_tokens_and_rows(lengths, num_parts):
-    parts = share(range(len(lengths)), lengths, num_parts)
+    parts = share_among_ranks(range(len(lengths)), lengths, num_parts)
     rows = [len(part) for part in parts]
     tokens = [sum(lengths[row] for row in part) for part in parts]
     assert max(rows) - min(rows) <= 1
@@ -122,12 +122,12 @@ def test_ranks_get_nearly_the_same_tokens_and_rows(lengths, num_parts):
 
 def test_four_long_and_four_short_responses_are_dealt_evenly():
     lengths = [9, 9, 1, 1, 9, 1, 9, 1]
-    parts = share(range(8), lengths, 4)
+    parts = share_among_ranks(range(8), lengths, 4)
     assert [sum(lengths[row] for row in part) for part in parts] == [10] * 4
 
 
 def test_what_one_rank_gets_more_of_a_round_it_gets_less_of_the_next():
-    assert share([0, 1, 2, 3], [8, 5, 4, 3], 2) == [[0, 3], [1, 2]]  # 11 and 9 tokens
+    assert share_among_ranks([0, 1, 2, 3], [8, 5, 4, 3], 2) == [[0, 3], [1, 2]]  # 11 and 9 tokens
 
 
 @given(lengths, st.integers(1, 9), budgets, st.permutations(range(5)))
@@ -140,7 +140,7 @@ def test_the_order_of_a_minibatch_does_not_change_its_passes(lengths, size, budg
 
 @given(lengths, st.integers(1, 9))
 def test_passes_hold_every_row_once_the_longest_first(lengths, size):
-    parts = cut(range(len(lengths)), lengths, size)
+    parts = cut_into_passes(range(len(lengths)), lengths, size)
     rows = [row for part in parts for row in part]
     assert sorted(rows) == list(range(len(lengths)))
     assert [lengths[row] for row in rows] == sorted(lengths, reverse=True)
@@ -149,7 +149,7 @@ def test_passes_hold_every_row_once_the_longest_first(lengths, size):
 
 @given(lengths, st.integers(1, 60))
 def test_passes_of_a_token_budget_keep_it_and_none_could_take_in_the_next_row(lengths, budget):
-    parts = cut(range(len(lengths)), lengths, 1, budget)
+    parts = cut_into_passes(range(len(lengths)), lengths, 1, budget)
     rows = [row for part in parts for row in part]
     assert sorted(rows) == list(range(len(lengths)))
     tokens = [sum(lengths[row] for row in part) for part in parts]
@@ -159,4 +159,4 @@ def test_passes_of_a_token_budget_keep_it_and_none_could_take_in_the_next_row(le
 
 
 def test_a_row_longer_than_the_budget_has_a_pass_of_its_own():
-    assert cut([0, 1, 2, 3], [3, 12, 4, 2], 1, 9) == [[1], [2, 0, 3]]
+    assert cut_into_passes([0, 1, 2, 3], [3, 12, 4, 2], 1, 9) == [[1], [2, 0, 3]]

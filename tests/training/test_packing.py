@@ -78,7 +78,7 @@ def test_a_pack_has_no_padding_and_its_positions_begin_anew():
     batch = pack(Sequences([[1, 2, 3], [4]], [[5], [6, 7]]), CPU)
     assert batch.input_ids.tolist() == [[1, 2, 3, 5, 4, 6, 7]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 0, 1, 2]]
-    assert batch.places.tolist() == [2, 4, 5]  # 3 predicts 5, 4 predicts 6, 6 predicts 7
+    assert batch.predictor_index.tolist() == [2, 4, 5]  # 3 predicts 5, 4 predicts 6, 6 predicts 7
     assert batch.targets.tolist() == [5, 6, 7]
     assert batch.mask.tolist() == [[True, False], [True, True]]
 
@@ -88,7 +88,9 @@ def test_a_padded_batch_predicts_the_same_tokens_from_the_same_places():
     packed, padded = pack(sequences, CPU), pad(sequences, 0, CPU)
     assert torch.equal(packed.targets, padded.targets)
     assert torch.equal(packed.mask, padded.mask)
-    before = [batch.input_ids.flatten()[batch.places].tolist() for batch in (packed, padded)]
+    before = [
+        batch.input_ids.flatten()[batch.predictor_index].tolist() for batch in (packed, padded)
+    ]
     assert before[0] == before[1]
 
 

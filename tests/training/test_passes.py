@@ -11,7 +11,7 @@ from prime_core.training.batches import Padded
 from prime_core.training.packing import Packed
 from prime_core.training.passes import Passes, passes_of
 from prime_core.training.scoring import logprobs_and_entropy
-from prime_core.training.updates import step_on
+from prime_core.training.updates import take_step
 from tests.support.one_rank import as_one_rank
 from tests.support.tiny_model import tiny
 from tests.support.training_steps import SEQUENCES, Weights, difference, trainer_of, weights_of
@@ -33,7 +33,7 @@ def steps(passes: Passes) -> tuple[Weights, list[float]]:
         logprobs, entropy = logprobs_and_entropy(trainer.engine, batch, 0.7, passes.chunk_tokens)
         return -masked_sum(logprobs + 0.1 * entropy, batch.mask) / NUM_TOKENS
 
-    norms = [step_on(trainer, SEQUENCES, rows, passes, loss_of) for rows in MINIBATCHES]
+    norms = [take_step(trainer, SEQUENCES, rows, passes, loss_of) for rows in MINIBATCHES]
     return weights_of(trainer), norms
 
 

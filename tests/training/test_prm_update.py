@@ -90,13 +90,13 @@ def test_groups_that_minibatches_cut_have_the_opponents_of_the_whole_batch(tmp_p
     files = made_up(tmp_path, **{"prm.mini_batch_size": 2})
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        usual = prm.Update.learn
+        usual = prm.PrmUpdate.learn
 
         def learn(self, batch, reference, rows, pairs):
             seen.append(pairs)
             return usual(self, batch, reference, rows, pairs)
 
-        patch.setattr(prm.Update, "learn", learn)
+        patch.setattr(prm.PrmUpdate, "learn", learn)
         prm.run(files.root, 1)
     batch, z = read_batch(files, 1), rewards_of_whole_responses(files)
     assert len(seen) == 4

@@ -9,7 +9,7 @@ from prime_core.training.batches import Sequences, pad
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.packing import pack
 from prime_core.training.passes import Passes
-from prime_core.training.scoring import logprobs_and_entropy, response_logprobs, score
+from prime_core.training.scoring import logprobs_and_entropy, ragged_logprobs, response_logprobs
 from tests.support.tiny_model import ragged_sequences, tiny
 
 CPU = torch.device("cpu")
@@ -76,14 +76,14 @@ def test_log_probabilities_are_those_of_a_slow_loop(plain, way, temperature):
         passes = replace(
             passes, most_rows=most_rows, most_tokens=most_tokens, chunk_tokens=chunk_tokens
         )
-        assert_close(score(model, SEQUENCES, passes, temperature=temperature), expected)
+        assert_close(ragged_logprobs(model, SEQUENCES, passes, temperature=temperature), expected)
 
 
 def test_the_order_of_the_sequences_does_not_matter(way):
     model, passes = way
     order = [7, 2, 9, 0, 4]
-    rows = score(model, SEQUENCES, passes)
-    other = score(model, SEQUENCES.take(order), passes)
+    rows = ragged_logprobs(model, SEQUENCES, passes)
+    other = ragged_logprobs(model, SEQUENCES.take(order), passes)
     assert_close(other, [rows[index] for index in order])
 
 
@@ -141,5 +141,5 @@ def test_the_same_pass_gives_the_same_bits(taught):
 
 def test_progress_counts_every_sequence(plain):
     counted: list[int] = []
-    score(plain, SEQUENCES, PADDED, progress=counted.append)
+    ragged_logprobs(plain, SEQUENCES, PADDED, progress=counted.append)
     assert counted == [4, 4, 2]

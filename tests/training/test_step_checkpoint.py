@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from prime_core.run.input_digest import digest_of
-from prime_core.run.layout import unfinished_of
+from prime_core.run.input_digest import input_digest
+from prime_core.run.layout import unfinished_folder
 from prime_core.runtime.interruption import Interrupted
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.reading import parse_settings
 from prime_core.training import step_checkpoint
 from prime_core.training.engine import TRAINING_STATE
-from prime_core.training.step_checkpoint import Unfinished
+from prime_core.training.step_checkpoint import StepCheckpoint
 from prime_core.training.universal import NoRoom
 from tests.support.training_steps import difference, run_steps, trainer_of, weights_of
 
@@ -51,13 +51,13 @@ class Place:
 
     @property
     def kept(self) -> Path:
-        return unfinished_of(self.output)
+        return unfinished_folder(self.output)
 
     def start(self) -> Update:
         """All steps that are left."""
         self.watch = Stopwatch()
         settings = parse_settings(self.settings, "test")
-        steps = Unfinished(self.output, [self.input], settings, self.watch)
+        steps = StepCheckpoint(self.output, [self.input], settings, self.watch)
         torch.manual_seed(0)
         update = steps.resume(Update)
         with steps.until_output(), self.watch.part("train"):
@@ -185,8 +185,8 @@ def test_figures_of_two_ranks_go_on_in_one(interrupted, undisturbed, capsys):
 
 def test_sums_of_other_ranks_are_added_once():
     parts = [{"sums": {"rows": 3.0}}, {"sums": {"rows": 2.0, "clipped": 0.5}}]
-    assert step_checkpoint.added(parts, 0) == {"clipped": 0.5, "rows": 5.0}
-    assert step_checkpoint.added(parts, 1) == {"clipped": 0.0, "rows": 0.0}
+    assert step_checkpoint.redistributed_sums(parts, 0) == {"clipped": 0.5, "rows": 5.0}
+    assert step_checkpoint.redistributed_sums(parts, 1) == {"clipped": 0.0, "rows": 0.0}
 
 
 def test_a_conversion_without_room_stops_the_stage_and_keeps_everything(
@@ -230,7 +230,7 @@ def test_what_was_kept_stays_when_a_fresh_start_fails_as_well(interrupted, monke
 
 def test_checkpoints_come_by_the_clock_and_0_means_none(place, monkeypatch):
     saved = []
-    monkeypatch.setattr(Unfinished, "_save", lambda self, _: saved.append(self.num_done))
+    monkeypatch.setattr(StepCheckpoint, "_save", lambda self, _: saved.append(self.num_done))
     place.settings = {"training.checkpoint_minutes": 0}
     place.start()
     assert saved == []
@@ -256,7 +256,7 @@ def test_a_digest_tells_contents_apart_not_places(tmp_path):
         (folder / "training_state").mkdir(parents=True, exist_ok=True)
         (folder / "weights").write_bytes(contents)
         (folder / "training_state" / "ignored").write_text(name)
-        return digest_of(settings, [folder, folder / "weights"])
+        return input_digest(settings, [folder, folder / "weights"])
 
     large = bytearray(200 << 20)
     first = digest("one", bytes(large))

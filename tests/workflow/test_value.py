@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from prime_core.run.layout import RunFiles, unfinished_of
+from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.state import RunState
 from prime_core.run.targets import Targets
 from prime_core.settings.reading import dump_settings, parse_settings
@@ -88,14 +88,14 @@ def test_the_end_removes_old_value_models_and_what_a_finished_update_kept(tmp_pa
     state = state_of(tmp_path, **{"checkpoints.keep_last": 1, "checkpoints.save_freq": 0})
     files = state.files
     for iteration in (1, 2, 3):
-        for folder in (files.value(iteration), unfinished_of(files.value(iteration))):
+        for folder in (files.value(iteration), unfinished_folder(files.value(iteration))):
             folder.mkdir(parents=True)
         for stage in ("policy", "value"):
             files.metrics(iteration, stage).parent.mkdir(exist_ok=True)
             files.metrics(iteration, stage).write_text("{}")
     state.end()
     assert [i for i in (1, 2, 3) if files.value(i).exists()] == [3]
-    assert not any(unfinished_of(files.value(i)).exists() for i in (1, 2, 3))
+    assert not any(unfinished_folder(files.value(i)).exists() for i in (1, 2, 3))
 
 
 def kill_inside(folder: Path, place: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_run_that_is_killed_inside_the_value_models_update_ends_with_the_same_
     one.config.write_text(dump_settings(parse_settings(SETTINGS, "test")))
     stages = [sys.executable, "-c", ONE_PROCESS, str(one.root), str(other.root)]
     subprocess.run(stages, env=environment(), check=True, timeout=300, capture_output=True)
-    kill_inside(tmp_path / "other", unfinished_of(other.value(2)) / "about.json")
+    kill_inside(tmp_path / "other", unfinished_folder(other.value(2)) / "about.json")
     assert not other.value(2).exists()
     run_well(tmp_path / "other", settings=SETTINGS)
     log = (other.root / "logs" / "iterations" / "0002" / "value.log").read_text()

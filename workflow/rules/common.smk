@@ -109,12 +109,12 @@ def carried_groups(wildcards):
 
 def scoring_prm(wildcards):
     """The PRM that scores: before or after this iteration's update, or the first (frozen)."""
-    return str(prm_folders.scoring_prm(SETTINGS, FILES, int(wildcards.iteration)))
+    return str(prm_folders.scoring_prm_folder(SETTINGS, FILES, int(wildcards.iteration)))
 
 
 def reference(wildcards):
     """The model that implicit rewards are relative to."""
-    return str(prm_folders.reference_of(SETTINGS, FILES, int(wildcards.iteration)))
+    return str(prm_folders.reward_reference_folder(SETTINGS, FILES, int(wildcards.iteration)))
 
 
 def rewards_before_update(wildcards):

@@ -44,9 +44,9 @@ def majority(groups: Sequence[int | None], weights: Sequence[float] | None = Non
     sampled first wins.
     """
     votes: dict[int, list[float]] = {}
-    for place, group in enumerate(groups):
+    for index, group in enumerate(groups):
         if group is not None:
-            votes.setdefault(group, []).append(1.0 if weights is None else weights[place])
+            votes.setdefault(group, []).append(1.0 if weights is None else weights[index])
     if not votes:
         return None
     # The exact sum: in whatever order votes come in, as many are as many.
@@ -56,7 +56,7 @@ def majority(groups: Sequence[int | None], weights: Sequence[float] | None = Non
 
 def best_of(scores: Sequence[float]) -> int:
     """Index of the response with the highest score; of several the first."""
-    return max(range(len(scores)), key=lambda place: (scores[place], -place))
+    return max(range(len(scores)), key=lambda index: (scores[index], -index))
 
 
 def vote_weight(score: float) -> float:

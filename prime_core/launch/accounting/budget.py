@@ -52,12 +52,6 @@ def budget_refusal(settings: Settings, files: RunFiles) -> str | None:
     )
 
 
-def budget_doubt(settings: Settings, files: RunFiles) -> str | None:
-    """Why the budget may be counted wrongly, as one sentence; None: it is not, or there is none."""
-    limit = settings.max_gpu_hours
-    return None if limit is None else _doubt(_accounts(files), files, limit) or None
-
-
 def _accounts(files: RunFiles) -> Accounts:
     return accounting.update(files, MAX_AGE, TIMEOUT, PATIENCE)
 

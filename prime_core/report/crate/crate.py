@@ -61,8 +61,8 @@ def make_crate(run: RunTables, files: RunFiles, missing: list[str]) -> ROCrate:
     """The crate before it is written."""
     crate = ROCrate(version="1.1")
     packed, left_out = sort_files(files.root)
-    absent = [place for place in OUTPUTS.values() if not (files.root / place).exists()]
-    missing = [*missing, *(f"{place} is absent." for place in absent)]
+    absent = [path for path in OUTPUTS.values() if not (files.root / path).exists()]
+    missing = [*missing, *(f"{path} is absent." for path in absent)]
     starts = _starts(files)
     crate.name = f"PRIME run {run.name}"
     crate.description = _description(run, missing, left_out_line(left_out))
@@ -71,7 +71,7 @@ def make_crate(run: RunTables, files: RunFiles, missing: list[str]) -> ROCrate:
         crate.root_dataset.append_to("conformsTo", _context(crate, identifier, profile))
     workflow = _add_workflow(crate, starts)
     crate.license = _licence(crate)
-    entities = {file.place: _add_file(crate, file) for file in packed}
+    entities = {file.crate_path: _add_file(crate, file) for file in packed}
     _add_action(crate, run, workflow, entities, _times(starts, packed))
     text = io.StringIO(readme(run, missing, left_out, code_commit(), starts))
     about = {"name": "README", "encodingFormat": "text/markdown", "about": {"@id": "./"}}
@@ -138,8 +138,8 @@ def _add_workflow(crate: ROCrate, starts: list[dict[str, Any]]) -> Any:
     )
     for pattern in WORKFLOW_FILES:
         for path in sorted(REPOSITORY.glob(pattern)):
-            place = path.relative_to(REPOSITORY).as_posix()
-            part = _add_file(crate, Packed(path, place, "A file of the workflow."))
+            crate_path = path.relative_to(REPOSITORY).as_posix()
+            part = _add_file(crate, Packed(path, crate_path, "A file of the workflow."))
             workflow.append_to("hasPart", part)
     software = [_software(crate, str(name), str(version)) for name, version in versions.items()]
     if software:
@@ -168,12 +168,12 @@ def _licence(crate: ROCrate) -> Any:
 
 def _add_file(crate: ROCrate, file: Packed) -> Any:
     facts = {
-        "name": file.place,
+        "name": file.crate_path,
         "description": file.about,
         "encodingFormat": file.encoding,
         "contentSize": str(file.source.stat().st_size),
     }
-    return crate.add_file(file.source, file.place, properties=facts)
+    return crate.add_file(file.source, file.crate_path, properties=facts)
 
 
 def _add_action(
@@ -186,9 +186,9 @@ def _add_action(
         for key in INPUTS
         if run.settings.get(key) is not None
     ]
-    for name, place in OUTPUTS.items():
-        if place in entities:
-            parameter = _parameter(crate, f"#output-{name}", name, "File", entities[place])
+    for name, path in OUTPUTS.items():
+        if path in entities:
+            parameter = _parameter(crate, f"#output-{name}", name, "File", entities[path])
             workflow.append_to("output", parameter)
     done = run.num_done >= run.num_planned
     status = "CompletedActionStatus" if done else "ActiveActionStatus"
@@ -196,7 +196,7 @@ def _add_action(
         workflow,
         "#run",
         object=inputs,
-        result=[entity for place, entity in entities.items() if place != "config.yaml"],
+        result=[entity for path, entity in entities.items() if path != "config.yaml"],
         properties={
             "name": f"Run {run.name}",
             "description": f"{run.num_done} of {run.num_planned} iterations are finished.",
@@ -230,7 +230,7 @@ def _parameter(crate: ROCrate, identifier: str, name: str, kind: str, example: A
 
 def _times(starts: list[dict[str, Any]], packed: list[Packed]) -> dict[str, str]:
     """When the run was first started, and when its last figure or page was written."""
-    written = [file.source.stat().st_mtime for file in packed if file.place != "config.yaml"]
+    written = [file.source.stat().st_mtime for file in packed if file.crate_path != "config.yaml"]
     first = starts[0].get("time") if starts else None
     times = {}
     if isinstance(first, str):

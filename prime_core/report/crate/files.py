@@ -55,10 +55,10 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class Packed:
-    """A file of the run that the crate holds; place: its path there and in the run's folder."""
+    """A file of the run in the crate; crate_path: its path there, as in the run's folder."""
 
     source: Path
-    place: str
+    crate_path: str
     about: str
 
     @property
@@ -73,12 +73,12 @@ def sort_files(run_dir: Path) -> tuple[list[Packed], pd.DataFrame]:
     num_files: Counter[tuple[str, str]] = Counter()
     num_bytes: Counter[tuple[str, str]] = Counter()
     for path in _files(run_dir):
-        place = path.relative_to(run_dir)
-        about, reason = _judge(path, place)
+        crate_path = path.relative_to(run_dir)
+        about, reason = _judge(path, crate_path)
         if about:
-            packed.append(Packed(path, place.as_posix(), about))
+            packed.append(Packed(path, crate_path.as_posix(), about))
         else:
-            key = (place.parent.as_posix(), OUT[reason])
+            key = (crate_path.parent.as_posix(), OUT[reason])
             num_files[key] += 1
             num_bytes[key] += path.lstat().st_size
     rows = [(*key, num_files[key], num_bytes[key]) for key in sorted(num_files)]
@@ -96,16 +96,16 @@ def _files(run_dir: Path) -> Iterator[Path]:
                 yield here / name
 
 
-def _judge(path: Path, place: Path) -> tuple[str, str]:
+def _judge(path: Path, crate_path: Path) -> tuple[str, str]:
     """What a packed file is, or "" and why it is left out (a key of OUT)."""
-    parts = place.parts
+    parts = crate_path.parts
     in_iteration = parts[0] == "iterations"
     if parts[0] == "models" or (in_iteration and len(parts) > 2 and parts[2] in WEIGHTS):
         return "", "weights"
     if path.is_symlink():
         return "", "link"
-    if str(place) in ABOUT:
-        return ABOUT[str(place)], ""
+    if str(crate_path) in ABOUT:
+        return ABOUT[str(crate_path)], ""
     if parts[:2] == ("report", "plots") and path.suffix == ".svg":
         return "A figure of the report.", ""
     if parts[:2] == ("report", "tensorboard"):

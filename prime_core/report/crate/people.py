@@ -14,7 +14,7 @@ def add_people(crate: ROCrate, settings: dict[str, Any], action: Any) -> None:
 
     settings: by dotted keys; `reproduction.authors.1.name` is the first author's name.
     """
-    keys = (f"reproduction.authors.{place}" for place in count(1))
+    keys = (f"reproduction.authors.{number}" for number in count(1))
     named = takewhile(lambda key: settings.get(f"{key}.name"), keys)
     people = [_person(crate, key, settings) for key in named]
     if not people:
@@ -28,8 +28,8 @@ def add_people(crate: ROCrate, settings: dict[str, Any], action: Any) -> None:
 
 def _person(crate: ROCrate, key: str, settings: dict[str, Any]) -> Any:
     orcid, employer = settings.get(f"{key}.orcid"), settings.get(f"{key}.affiliation")
-    place = key.rpartition(".")[2]
-    identifier = f"https://orcid.org/{orcid}" if orcid else f"#author-{place}"
+    number = key.rpartition(".")[2]
+    identifier = f"https://orcid.org/{orcid}" if orcid else f"#author-{number}"
     facts = {"@type": "Person", "name": str(settings[f"{key}.name"])}
     person = crate.add(ContextEntity(crate, identifier, properties=facts))
     if employer:

@@ -184,8 +184,8 @@ def evaluation_table(files: RunFiles) -> pd.DataFrame:
     """One row per benchmark and iteration, in the order of iterations."""
     rows = []
     for path in sorted((files.root / "evaluations").glob("[0-9]*/*.json")):
-        place = {"iteration": int(path.parent.name), "benchmark": path.stem}
-        rows.append(place | {k: v for k, v in read_json(path).items() if k not in place})
+        key = {"iteration": int(path.parent.name), "benchmark": path.stem}
+        rows.append(key | {k: v for k, v in read_json(path).items() if k not in key})
     table = pd.DataFrame(rows)
     return table.reindex(columns=list(dict.fromkeys([*EVALUATION_COLUMNS, *table.columns])))
 

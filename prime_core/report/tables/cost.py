@@ -88,8 +88,8 @@ def spans(files: RunFiles) -> list[Span]:
         span = Span(stage.iteration, stage.name, stage.part, ended - seconds, ended)
         found.append(span)
     for stop in stage_stops(files):
-        place = (stop.iteration, stop.stage, stop.part)
-        found.append(Span(*place, began=stop.at - stop.seconds, ended=stop.at, lost=True))
+        work = (stop.iteration, stop.stage, stop.part)
+        found.append(Span(*work, began=stop.at - stop.seconds, ended=stop.at, lost=True))
     return found
 
 

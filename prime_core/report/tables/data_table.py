@@ -48,16 +48,16 @@ def not_compared(figures: Mapping[str, float], settings: Mapping[str, Any]) -> l
     """Benchmarks with tables of their own that the training problems were not compared with."""
     prefix = "evaluation.benchmarks."
     files = {
-        key.removeprefix(prefix).removesuffix(".file"): place
-        for key, place in settings.items()
+        key.removeprefix(prefix).removesuffix(".file"): file
+        for key, file in settings.items()
         if key.startswith(prefix) and key.endswith(".file")
     }
     if not figures or settings.get("data.source") != "files":
         return []
     return sorted(
         name
-        for name, place in files.items()
-        if place != "validation" and _IN_BENCHMARK + name not in figures
+        for name, file in files.items()
+        if file != "validation" and _IN_BENCHMARK + name not in figures
     )
 
 

@@ -36,7 +36,7 @@ def paired_changes(files: RunFiles, evaluations: pd.DataFrame) -> dict[str, Pair
         )
         if first == last or not (first.exists() and last.exists()):
             continue
-        before, after = (problem_means(read_table(place, EVALUATION)) for place in (first, last))
+        before, after = (problem_means(read_table(path, EVALUATION)) for path in (first, last))
         common = after.index.intersection(before.index)
         if len(common):
             changes[str(benchmark)] = compare_paired(after[common], before[common])
@@ -58,7 +58,7 @@ def sampled_rows(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
                 "before": _interval(before, name),
                 "after": _interval(after, name),
             }
-            for name in sorted(filter(_is_sampled, table.columns), key=_place)
+            for name in sorted(filter(_is_sampled, table.columns), key=_meaning_and_number)
             if f"{name}_low" in table.columns and pd.notna(after[name])
         ]
     return rows
@@ -69,7 +69,7 @@ def _is_sampled(name: str) -> bool:
     return bool(sign) and kind in MEANINGS and k.isdigit()
 
 
-def _place(name: str) -> tuple[int, int]:
+def _meaning_and_number(name: str) -> tuple[int, int]:
     """Where a figure stands: by its meaning, then by its number of responses."""
     kind, _, k = name.partition("@")
     return list(MEANINGS).index(kind), int(k)

@@ -1,0 +1,126 @@
+"""Each Literal of the settings names exactly what the code has under these names.
+
+The settings import nothing of the code, so their Literals repeat the keys of its tables.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from prime_core.advantage import ADV_ESTIMATORS, check_choices, rloo
+from prime_core.data.benchmarks import ABILITIES
+from prime_core.data.forms import FORMS
+from prime_core.gae import prefix_values
+from prime_core.implicit_reward import shaped_reward
+from prime_core.mismatch import at_level
+from prime_core.planning.case import DTYPE_BYTES
+from prime_core.policy_loss import LOSS_AGGREGATIONS, kl_estimate
+from prime_core.prm_loss import pair_terms
+from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import scoring_prm_folder
+from prime_core.run.tables import RATED_COLUMNS
+from prime_core.samplers import SAMPLERS
+from prime_core.settings.run import Settings
+from prime_core.verifiers import Rules
+from prime_core.verifiers.code.sandbox import COMMANDS
+from prime_core.verifiers.math.extract import NoBox
+
+OUTCOME, GROUP = torch.tensor([1.0, 0.0]), torch.tensor([0, 0])
+REWARD, MASK = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)
+RULES = get_type_hints(Rules)
+
+# Where a Literal names the keys of a table; the names that stand apart are dealt with before it.
+TABLES: dict[str, set[Any]] = {
+    "policy.adv_estimator": {*ADV_ESTIMATORS, "gae"},  # gae: from values, in prime_core.gae
+    "policy.loss_agg_mode": {*LOSS_AGGREGATIONS},
+    "rollout.sampler": {*SAMPLERS, "auto"},
+    "evaluation.benchmarks.form": {*FORMS, "plain"},
+    "evaluation.benchmarks.ability": {*ABILITIES},
+    "model.dtype": {*DTYPE_BYTES},
+    "verification.no_box": {*get_args(NoBox)},
+    "verification.sandbox": {*COMMANDS, "auto", "none"},
+    "prm.prime_granularity": {*RATED_COLUMNS},
+}
+
+
+def scored_by(which: str) -> Path:
+    settings: Any = SimpleNamespace(start=0, prm=SimpleNamespace(prm_update=which))
+    return scoring_prm_folder(settings, RunFiles(Path("run")), 1)
+
+
+def shaped(granularity: str = "token", prime_norm: str = "none") -> torch.Tensor:
+    how: dict[str, Any] = {"granularity": granularity, "prime_norm": prime_norm}
+    return shaped_reward(REWARD, MASK, eos_reward=True, step_ends=MASK, **how)
+
+
+# Where there is no table: the function that takes the names, but those that stand apart.
+FUNCTIONS: dict[str, tuple[Any, set[str]]] = {
+    "policy.baseline": (lambda name: rloo(REWARD, MASK, GROUP, name), set()),
+    "policy.combine": (lambda name: check_choices(OUTCOME, name), set()),
+    "policy.kl_estimator": (lambda name: kl_estimate(REWARD, REWARD, name), set()),
+    "policy.tis_level": (lambda name: at_level(REWARD, MASK, name), set()),
+    "policy.rejection_level": (lambda name: at_level(REWARD, MASK, name), {"none"}),
+    "prm.bon_weight": (lambda name: pair_terms(OUTCOME, OUTCOME, GROUP, name), set()),
+    "prm.prime_norm": (lambda name: shaped(prime_norm=name), set()),
+    "prm.prime_granularity": (shaped, set()),
+    "prm.prm_update": (scored_by, {"none"}),
+    "value.prm_value": (lambda name: prefix_values(REWARD, MASK, name), set()),
+}
+# Names that the code compares with where it branches in two.
+BRANCHES = {
+    "data.source",
+    "evaluation.benchmarks.scorer",
+    "prm.loss_type",
+    "prm.prm_reference",
+    "rollout.stale_rollouts",
+    "training.offload_optimizer",
+    "value.source",
+}
+# Rows of published.yaml: tests/report/test_reproduction.py.
+ELSEWHERE = {"reproduction.of"}
+
+
+def literals(kind: Any, key: str = "") -> Iterator[tuple[str, set[Any]]]:
+    """Each Literal below a section of the settings, by its dotted key."""
+    if get_origin(kind) is Literal:
+        yield key, set(get_args(kind))
+    elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield from literals(field.annotation, f"{key}.{name}".lstrip("."))
+    else:
+        for part in get_args(kind):
+            yield from literals(part, key)
+
+
+LITERALS = dict(literals(Settings))
+
+
+@pytest.mark.parametrize("key", TABLES)
+def test_a_literal_names_the_keys_of_its_table(key):
+    assert LITERALS[key] == TABLES[key]
+
+
+@pytest.mark.parametrize("key", FUNCTIONS)
+def test_a_literal_names_what_its_function_takes(key):
+    take, others = FUNCTIONS[key]
+    assert others < LITERALS[key]
+    for name in LITERALS[key] - others:
+        take(name)
+    with pytest.raises((ValueError, KeyError), match="magic"):
+        take("magic")
+
+
+def test_rules_of_verification_are_named_as_in_the_settings():
+    assert set(get_args(RULES["no_box"])) == LITERALS["verification.no_box"]
+    assert set(get_args(RULES["sandbox"])) == LITERALS["verification.sandbox"]
+
+
+def test_no_literal_is_forgotten_here():
+    known = {*TABLES, *FUNCTIONS, *BRANCHES, *ELSEWHERE}
+    found = {key for key in LITERALS if not key.endswith(".target_modules")}  # or any layer's name
+    assert {key.replace("prm.offline.", "prm.") for key in found} == known
