@@ -20,6 +20,7 @@ from prime_core.launch.status.holder import alive_holder
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
+from prime_core.runtime.text import duration
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
 
@@ -51,7 +52,7 @@ def run(settings_file: Path, out: Path, options: Sequence[str]) -> None:
         older.unlink()
     write_json(out, {"run": settings.run, "seconds": round(seconds, 1), "finished": time.time()})
     figures, others = outcome(settings, files), left(files.root.parent)
-    say(f"{settings.run}: {figures}in {minutes(seconds)}; {others}")
+    say(f"{settings.run}: {figures}in {duration(seconds)}; {others}")
 
 
 def wait_for_holder(files: RunFiles) -> None:
@@ -117,15 +118,7 @@ def left(root: Path) -> str:
     if lately == 0 or len(finished) >= total:
         return text
     seconds = (time.time() - begun) / lately * (total - len(finished))
-    return f"{text}, about {minutes(seconds)} left"
-
-
-def minutes(seconds: float) -> str:
-    """Seconds in units that fit: '40 s', '12 min', '2 h 05 min'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    whole = round(seconds / 60)
-    return f"{whole} min" if whole < 90 else f"{whole // 60} h {whole % 60:02d} min"
+    return f"{text}, about {duration(seconds)} left"
 
 
 def say(line: str) -> None:

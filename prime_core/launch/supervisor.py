@@ -33,7 +33,7 @@ from prime_core.run.job_records import (
     stage_stops,
 )
 from prime_core.run.stages import Stage
-from prime_core.runtime.text import minutes
+from prime_core.runtime.text import duration
 from prime_core.storage import node_cache
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -96,7 +96,7 @@ class Supervisor(Controller):
 
     def environment(self) -> dict[str, str]:
         """With the deadline, the place for copies and, for ranks on several nodes, Slurm's job."""
-        say(f"stages may begin that end within {minutes(self.deadline - self.began)}")
+        say(f"stages may begin that end within {duration(self.deadline - self.began)}")
         own = {
             DEADLINE: f"{self.deadline:.0f}",
             "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
@@ -146,7 +146,7 @@ class Supervisor(Controller):
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         for running in running_stages(process.pid):
             stage, seconds = running.stage, running.seconds
-            say(f"{stage} is cut off after {minutes(seconds)}")
+            say(f"{stage} is cut off after {duration(seconds)}")
             if not running.can_stop:
                 cut = StageStop(stage.name, stage.iteration, stage.part, seconds, time.time())
                 record_stop(self.files, cut)

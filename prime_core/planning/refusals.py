@@ -12,6 +12,7 @@ from prime_core.planning.hardware import GIB
 from prime_core.planning.memory import cache_bytes
 from prime_core.planning.shapes import ModelShape
 from prime_core.planning.training_plans import FORWARD_ONLY, STOPPABLE, largest_pass
+from prime_core.runtime.text import bytes_text
 
 _SAMPLING = ("sample", "evaluate", "difficulty")
 _SECTIONS = {  # of the settings, where a stage is not called like its own
@@ -38,7 +39,7 @@ def refusals(
         yield from _minutes(case, stage)
     if disk_tb is not None and disk_bytes > disk_tb * 1e12:
         yield (
-            f"disk: {disk_bytes / 1e12:.3g} TB at most, {disk_tb:g} TB are there (--disk-tb): "
+            f"disk: {bytes_text(disk_bytes)} at most, {disk_tb:g} TB are there (--disk-tb): "
             f"raise checkpoints.save_freq {case.settings.checkpoints.save_freq} (0 keeps the last "
             f"ones alone), or lower checkpoints.keep_last {case.settings.checkpoints.keep_last}"
         )

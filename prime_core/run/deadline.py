@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prime_core.run.job_records import StageStop, record_stop, stage_stops
 from prime_core.run.layout import RunFiles
-from prime_core.runtime.text import minutes
+from prime_core.runtime.text import duration
 
 DEADLINE = "PRIME_DEADLINE"
 BEGINNING = "PRIME_ALLOCATION_BEGAN"
@@ -53,12 +53,12 @@ def leave_if_too_late(
     whole = float(deadline) - float(os.environ.get(BEGINNING, "-inf"))
     if needed > whole and left > 0.9 * whole:
         raise TooLong(
-            f"{name} needs about {minutes(needed)}, and a whole allocation gives it "
-            f"{minutes(whole)}: ask for more (prime launch --minutes)"
+            f"{name} needs about {duration(needed)}, and a whole allocation gives it "
+            f"{duration(whole)}: ask for more (prime launch --minutes)"
         )
     record_stop(files, StageStop(stage, iteration, part, 0.0, now))
     line = (
-        f"{name} needs about {minutes(needed)}, {minutes(max(left, 0))} are left: "
+        f"{name} needs about {duration(needed)}, {duration(left)} are left: "
         "left for the next allocation"
     )
     print(line, file=sys.stderr)

@@ -125,7 +125,7 @@ def test_a_workflow_of_another_host_is_found_by_its_signs_of_life(tmp_path):
     status = read_status(run)
     assert status.controller.host == "elsewhere"
     assert [work.stage for work in status.at_work] == [Stage(3, "sample", "00")]
-    assert "sample 3 00            running" in page(status)
+    assert "  sample 3 00  running" in page(status)
     os.utime(place, (time.time() - 300, time.time() - 300))
     assert "nothing drives" in page(read_status(run))
 

@@ -22,6 +22,7 @@ from snakemake.common.workdir_handler import WorkdirHandler
 from prime_core.launch.slurm import commands as slurm
 from prime_core.run.job_records import SubmittedJob, slurm_name, submitted_jobs
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.text import duration
 
 # Read now: the executor takes what Slurm set for this process out of the environment.
 _OWN_JOB = os.environ.get("SLURM_JOB_ID", "")
@@ -56,7 +57,7 @@ def start_anew() -> NoReturn:
 
 def _wait(files: RunFiles) -> bool:
     name = slurm_name(files.root)
-    any_found, said, said_at = False, "", 0.0
+    any_found, said, said_at = False, None, 0.0
     while True:
         try:
             left = _at_work(name)
@@ -69,11 +70,11 @@ def _wait(files: RunFiles) -> bool:
         if not message:
             return any_found
         any_found = any_found or bool(left)
-        # What changes by itself, such as minutes, does not count as a change.
-        plain, now = "".join(c for c in message if not c.isdigit()), time.monotonic()
-        if plain != said or now - said_at >= SECONDS_BETWEEN_MESSAGES:
+        # Times that pass by themselves are no news.
+        news, now = [(job.job_id, job.state, job.reason) for job in left], time.monotonic()
+        if news != said or now - said_at >= SECONDS_BETWEEN_MESSAGES:
             print(message, file=sys.stderr, flush=True)
-            said, said_at = plain, now
+            said, said_at = news, now
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -108,12 +109,8 @@ def _stage(line: SubmittedJob) -> str:
 def _state(job: slurm.QueuedJob) -> str:
     if job.state == "PENDING":
         return f"waits ({job.reason})"
-    left = f", at most {_minutes(job.left)} left" if job.left >= 0 else ""
-    return f"{job.state.lower()} for {_minutes(job.elapsed)}{left}"
-
-
-def _minutes(seconds: int) -> str:
-    return f"{max(seconds, 0) / 60:.0f} min"
+    left = f", at most {duration(job.left)} left" if job.left >= 0 else ""
+    return f"{job.state.lower()} for {duration(job.elapsed)}{left}"
 
 
 @contextmanager
