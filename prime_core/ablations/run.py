@@ -20,6 +20,7 @@ from prime_core.launch.status.holder import alive_holder
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
+from prime_core.runtime.console import say
 from prime_core.runtime.text import duration
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
@@ -119,9 +120,3 @@ def left(root: Path) -> str:
         return text
     seconds = (time.time() - begun) / lately * (total - len(finished))
     return f"{text}, about {duration(seconds)} left"
-
-
-def say(line: str) -> None:
-    """A line for the terminal, and for the log."""
-    print(line, flush=True)
-    print(line, file=sys.stderr, flush=True)

@@ -7,7 +7,6 @@ or a known size. Out: a page of text or JSON; exit status 1 where something cann
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from prime_core.planning.page import page
 from prime_core.planning.plan import Plan, as_dict, plan
 from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
 from prime_core.planning.workload import workload
+from prime_core.runtime.console import note
 from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
 from prime_core.storage import hub
@@ -61,7 +61,7 @@ def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
     else:
         print(page(found, name, gpu_source(site, site_path, options)))
     if found.problems:
-        print(f"{settings.run}: {len(found.problems)} things cannot work", file=sys.stderr)
+        note(f"{settings.run}: {len(found.problems)} things cannot work")
     return 1 if found.problems else 0
 
 

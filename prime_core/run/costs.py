@@ -16,10 +16,10 @@ from prime_core.run.atomic import write_json
 from prime_core.run.job_records import ControllerStart, SubmittedJob
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
+from prime_core.runtime import interruption
 
 HOUR = 3600.0
 CONTROLLER, IDLE = "controller", "idle"  # what is no stage: the workflow's own job; between stages
-STOPPED_IN_ORDER = 75  # exit status of a stage that stopped at a checkpoint
 _ROUNDING = 2.0  # seconds: Slurm's times are whole ones
 GONE = "UNKNOWN"  # Slurm forgot the job before it was seen to end
 
@@ -58,7 +58,7 @@ class JobStart:
 
     def is_lost(self) -> bool:
         """Whether it ended otherwise than well: failed, out of time, cancelled, requeued."""
-        kept = self.state in ("COMPLETED", GONE) or self.exit_status == STOPPED_IN_ORDER
+        kept = self.state in ("COMPLETED", GONE) or self.exit_status == interruption.EXIT_STATUS
         return self.ended is not None and not kept
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import csv
 import os
-import sys
 import time
 from pathlib import Path
 
 from prime_core.run.job_records import StageStop, record_stop, stage_stops
 from prime_core.run.layout import RunFiles
+from prime_core.runtime import interruption
+from prime_core.runtime.console import say
+from prime_core.runtime.rank import is_first_rank
 from prime_core.runtime.text import duration
 
 DEADLINE = "PRIME_DEADLINE"
 BEGINNING = "PRIME_ALLOCATION_BEGAN"
-LEFT_FOR_LATER = 75  # EX_TEMPFAIL: nothing is wrong, the same command goes on later
 # Stages that save a checkpoint when they are told to stop: they may begin whenever there is time
 # to load, take some steps and save.
 STOPPABLE = ("sft", "prm_offline", "prm", "policy", "value")
@@ -43,7 +44,7 @@ def leave_if_too_late(
     PRIME_DEADLINE every stage begins. Raises TooLong when a fresh allocation would not do either.
     """
     deadline = os.environ.get(DEADLINE)
-    if deadline is None or os.environ.get("RANK", "0") != "0":
+    if deadline is None or not is_first_rank():
         return
     files, now = RunFiles(run_dir), time.time() if now is None else now
     needed, left = seconds_needed(files, stage), float(deadline) - now
@@ -57,14 +58,11 @@ def leave_if_too_late(
             f"{duration(whole)}: ask for more (prime launch --minutes)"
         )
     record_stop(files, StageStop(stage, iteration, part, 0.0, now))
-    line = (
+    say(
         f"{name} needs about {duration(needed)}, {duration(left)} are left: "
         "left for the next allocation"
     )
-    print(line, file=sys.stderr)
-    if not sys.stderr.isatty():  # the workflow sends it to a log: show it there as well
-        print(line, flush=True)
-    raise SystemExit(LEFT_FOR_LATER)
+    raise SystemExit(interruption.EXIT_STATUS)
 
 
 def seconds_needed(files: RunFiles, stage: str) -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from prime_core.runtime.console import note
+from prime_core.runtime.rank import is_first_rank
 
 
 @contextmanager
@@ -18,7 +20,7 @@ def only_one(output: Path, run_dir: Path) -> Iterator[None]:
     must not write beside the old one. The system gives the place free when a process ends,
     however it ends.
     """
-    if os.environ.get("RANK", "0") != "0":  # the first rank holds the place for all of them
+    if not is_first_rank():  # it holds the place for all of them
         yield
         return
     name = os.path.relpath(output, run_dir).replace(os.sep, "-") + ".lock"
@@ -28,6 +30,6 @@ def only_one(output: Path, run_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"another process is making {output}; waiting for it to end", file=sys.stderr)
+            note(f"another process is making {output}; waiting for it to end")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

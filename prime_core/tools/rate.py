@@ -9,7 +9,6 @@ Where the file has outcomes, accuracy, ranking accuracy and best-of-N say how go
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from prime_core.data.reading import DataError
 from prime_core.models.load import check_same_tokens, load_tokenizer
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.tables import rated, write_table
-from prime_core.runtime.console import say
+from prime_core.runtime.console import note, say
 from prime_core.settings.reading import SettingsError, parse_settings
 from prime_core.steps import step_ends
 from prime_core.training.implicit_rewards import token_rewards
@@ -47,7 +46,7 @@ def run(
     names = _columns(columns)
     rows, malformed = read_responses(responses, names, "--column {}", with_outcomes=False)
     for text in malformed[:NUM_QUOTED]:
-        print(f"{responses}: left out: {text}", file=sys.stderr)
+        note(f"{responses}: left out: {text}")
     tokenised(rows, model)
     settings = parse_settings(
         {

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from prime_core.run.atomic import atomic_folder
+from prime_core.runtime.rank import rank
 
 
 def start_ranks() -> None:
@@ -42,11 +43,6 @@ def stop_ranks() -> None:
     """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def rank() -> int:
-    """This process's number among the ranks; 0 without a process group."""
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from prime_core.runtime.console import note
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SECONDS_BETWEEN_TRIES = 0.2
@@ -54,7 +55,7 @@ def take(count: int, devices: Sequence[str]) -> list[str]:
         for lock in held.values():  # all or none: two stages must not wait for each other's
             os.close(lock)
         if not said and time.monotonic() - begun > _SECONDS_BEFORE_SAYING_SO:
-            print(f"waiting for {count} of the GPUs {','.join(devices)}", file=sys.stderr)
+            note(f"waiting for {count} of the GPUs {','.join(devices)}")
             said = True
         time.sleep(_SECONDS_BETWEEN_TRIES)
 

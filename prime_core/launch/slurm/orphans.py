@@ -22,6 +22,7 @@ from snakemake.common.workdir_handler import WorkdirHandler
 from prime_core.launch.slurm import commands as slurm
 from prime_core.run.job_records import SubmittedJob, slurm_name, submitted_jobs
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.console import note
 from prime_core.runtime.text import duration
 
 # Read now: the executor takes what Slurm set for this process out of the environment.
@@ -73,7 +74,7 @@ def _wait(files: RunFiles) -> bool:
         # Times that pass by themselves are no news.
         news, now = [(job.job_id, job.state, job.reason) for job in left], time.monotonic()
         if news != said or now - said_at >= SECONDS_BETWEEN_MESSAGES:
-            print(message, file=sys.stderr, flush=True)
+            note(message)
             said, said_at = news, now
         time.sleep(SECONDS_BETWEEN_LOOKS)
 

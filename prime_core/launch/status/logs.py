@@ -19,6 +19,7 @@ from prime_core.launch.status.stage_logs import logs_of_stages, newest
 from prime_core.run.job_records import SubmittedJob, controller_starts, submitted_jobs
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import Stage
+from prime_core.runtime.console import note
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -29,8 +30,8 @@ class NoLog(ValueError):
 
 def show(run_dir: Path, words: Sequence[str], part: str | None, follow: bool) -> None:
     """Print a log, its name first. Raises NoLog saying which there are."""
-    path, note = find_log(RunFiles(run_dir), words, part)
-    print(f"==> {path} <=={note}", file=sys.stderr)
+    path, others = find_log(RunFiles(run_dir), words, part)
+    note(f"==> {path} <=={others}")
     if follow:
         _follow(path)
     else:
