@@ -32,7 +32,6 @@ from prime_core.run.job_records import (
     record_stop,
     stage_stops,
 )
-from prime_core.run.stages import Stage
 from prime_core.runtime.text import duration
 from prime_core.storage import node_cache
 
@@ -157,7 +156,7 @@ class Supervisor(Controller):
         """Back into the queue when all that is wrong is that stages were left for want of time."""
         left = [stop for stop in stage_stops(self.files) if stop.at >= self.began]
         if status and left:
-            names = sorted({str(Stage(stop.iteration, stop.stage, stop.part)) for stop in left})
+            names = sorted({str(stop.work) for stop in left})
             log(f"left for the next allocation: {', '.join(names)}")
             self.go_on_later()
         return super().finish(status)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from prime_core.run.job_records import StageStop, record_stop, stage_stops
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import Stage
 from prime_core.runtime import interruption
 from prime_core.runtime.console import say
 from prime_core.runtime.rank import is_first_rank
@@ -35,31 +36,28 @@ class TooLong(ValueError):
     """A stage needs more time than a whole allocation has."""
 
 
-def leave_if_too_late(
-    run_dir: Path, stage: str, iteration: int, part: str, now: float | None = None
-) -> None:
+def leave_if_too_late(run_dir: Path, stage: Stage, now: float | None = None) -> None:
     """End this process (SystemExit 75) when the stage would not end before the deadline.
 
-    iteration: 0 where the stage has none; part: shard or benchmark, "" where it has none. Without
-    PRIME_DEADLINE every stage begins. Raises TooLong when a fresh allocation would not do either.
+    now: seconds since 1970, None: this moment. Without PRIME_DEADLINE every stage begins. Raises
+    TooLong when a fresh allocation would not do either.
     """
     deadline = os.environ.get(DEADLINE)
     if deadline is None or not is_first_rank():
         return
     files, now = RunFiles(run_dir), time.time() if now is None else now
-    needed, left = seconds_needed(files, stage), float(deadline) - now
+    needed, left = seconds_needed(files, stage.name), float(deadline) - now
     if needed <= left:
         return
-    name = " ".join([stage, *([str(iteration)] if iteration else []), *([part] if part else [])])
     whole = float(deadline) - float(os.environ.get(BEGINNING, "-inf"))
     if needed > whole and left > 0.9 * whole:
         raise TooLong(
-            f"{name} needs about {duration(needed)}, and a whole allocation gives it "
+            f"{stage} needs about {duration(needed)}, and a whole allocation gives it "
             f"{duration(whole)}: ask for more (prime launch --minutes)"
         )
-    record_stop(files, StageStop(stage, iteration, part, 0.0, now))
+    record_stop(files, StageStop(stage.name, stage.iteration, stage.part, 0.0, now))
     say(
-        f"{name} needs about {duration(needed)}, {duration(left)} are left: "
+        f"{stage} needs about {duration(needed)}, {duration(left)} are left: "
         "left for the next allocation"
     )
     raise SystemExit(interruption.EXIT_STATUS)

@@ -15,7 +15,7 @@ import pytest
 from prime_core.launch.status.logs import NoLog, find_log
 from prime_core.launch.status.page import WIDTH, page
 from prime_core.launch.status.progress import Progress, estimate, quartiles, read_progress
-from prime_core.launch.status.stage_logs import last_error, logs_of_stages, result_of, stage_of
+from prime_core.launch.status.stage_logs import last_error, logs_of_stages, result_of
 from prime_core.launch.status.status import NoRun, read_status
 from prime_core.run.job_records import SubmittedJob, record_job
 from prime_core.run.layout import RunFiles
@@ -143,20 +143,6 @@ def test_json_holds_the_same(tmp_path):
     values = json.loads(done.stdout)
     assert values["progress"]["done"] == 2
     assert values["controller"]["state"] == "none"
-
-
-@pytest.mark.parametrize(
-    ("path", "stage", "shown"),
-    [
-        ("sft.log", Stage(0, "sft", ""), "sft"),
-        ("iterations/0012/policy.log", Stage(12, "policy", ""), "policy 12"),
-        ("iterations/0012/verify-01.log", Stage(12, "verify", "01"), "verify 12 01"),
-        ("evaluations/0000/aime.log", Stage(0, "evaluate", "aime"), "evaluate 0 aime"),
-    ],
-)
-def test_stages_are_known_by_their_logs(path, stage, shown):
-    assert stage_of(Path(path)) == stage
-    assert str(stage) == shown
 
 
 def test_results_of_stages_are_where_stages_write_them(tmp_path):

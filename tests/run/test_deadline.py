@@ -11,6 +11,7 @@ import pytest
 from prime_core.run import deadline
 from prime_core.run.job_records import StageStop, record_stop, stage_stops
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import Stage
 from tests.support.fake_run import make_run, write_benchmark
 from tests.support.workflow_runs import environment
 
@@ -23,7 +24,7 @@ def files(tmp_path: Path) -> RunFiles:
 
 
 def begin(files: RunFiles, stage: str, iteration: int = 12, part: str = "") -> None:
-    deadline.leave_if_too_late(files.root, stage, iteration, part, now=NOW)
+    deadline.leave_if_too_late(files.root, Stage(iteration, stage, part), now=NOW)
 
 
 def test_without_a_deadline_every_stage_begins(files, monkeypatch):

@@ -44,7 +44,7 @@ def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[P
         return _controller_log(files), ""
     iteration, name = _meant(words)
     logs, jobs = logs_of_stages(files), submitted_jobs(files)
-    there_are = {*logs, *(_stage(job) for job in jobs)}
+    there_are = {*logs, *(job.work for job in jobs)}
     found = {
         stage
         for stage in there_are
@@ -97,7 +97,7 @@ def _controller_log(files: RunFiles) -> Path:
 def _slurm_log(files: RunFiles, jobs: Sequence[SubmittedJob], stage: Stage) -> Path | None:
     """Slurm's log of the stage's newest job."""
     for job in reversed(jobs):
-        if _stage(job) == stage:
+        if job.work == stage:
             for path in _places(files, job.job_id):
                 if path.is_file():
                     return path
@@ -119,12 +119,8 @@ def _none(files: RunFiles, stage: Stage) -> Path:
     raise NoLog(f"{files.root}: {stage} was submitted and wrote nothing yet")
 
 
-def _stage(job: SubmittedJob) -> Stage:
-    return Stage(job.iteration, job.stage, job.part)
-
-
 def _last(jobs: Sequence[SubmittedJob], stage: Stage) -> float:
-    return max((job.submitted for job in jobs if _stage(job) == stage), default=0.0)
+    return max((job.submitted for job in jobs if job.work == stage), default=0.0)
 
 
 def _listed(stages: Iterable[Stage]) -> str:

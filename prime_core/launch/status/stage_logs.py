@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prime_core.run.layout import RunFiles
+from prime_core.run.stage_paths import stage_of
 from prime_core.run.stages import Stage
 
 
@@ -17,15 +18,6 @@ def logs_of_stages(files: RunFiles) -> dict[Stage, Path]:
     """The log of every stage that has begun."""
     root = files.root / "logs"
     return {stage_of(path.relative_to(root)): path for path in sorted(root.rglob("*.log"))}
-
-
-def stage_of(path: Path) -> Stage:
-    """The stage that a file below logs/ or benchmarks/ belongs to."""
-    iteration = next((int(part) for part in path.parts[:-1] if part.isdigit()), 0)
-    if path.parts[0] == "evaluations":
-        return Stage(iteration, "evaluate", path.stem)
-    name, _, part = path.stem.partition("-")
-    return Stage(iteration, name, part)
 
 
 def result_of(files: RunFiles, stage: Stage) -> Path:

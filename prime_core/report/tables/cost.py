@@ -14,10 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.report.tables.seconds import job_of, read_benchmark
+from prime_core.report.tables.seconds import read_benchmark
 from prime_core.run.costs import CONTROLLER, IDLE, Accounts, Span, charges, read_accounts
 from prime_core.run.job_records import controller_starts, stage_stops, submitted_jobs
 from prime_core.run.layout import RunFiles
+from prime_core.run.stage_paths import stage_of
 
 COST_COLUMNS = (
     "iteration",
@@ -83,10 +84,9 @@ def spans(files: RunFiles) -> list[Span]:
     for path in sorted(root.rglob("*.tsv")):
         ended = path.stat().st_mtime
         seconds = read_benchmark(path)[0]
-        found.append(Span(*job_of(path.relative_to(root)), began=ended - seconds, ended=ended))
+        found.append(Span(stage_of(path.relative_to(root)), ended - seconds, ended))
     for stop in stage_stops(files):
-        place = (stop.iteration, stop.stage, stop.part)
-        found.append(Span(*place, began=stop.at - stop.seconds, ended=stop.at, lost=True))
+        found.append(Span(stop.work, stop.at - stop.seconds, stop.at, lost=True))
     return found
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.run.stage_paths import stage_of
+from prime_core.run.stages import Stage
 from prime_core.run.tables import TableError, read_json
 
 STAGE_COLUMNS = (
@@ -22,7 +24,6 @@ STAGE_COLUMNS = (
     "longest_seconds",
     "max_rss_mb",
 )
-Job = tuple[int, str, str]  # iteration (0: before the first), stage, what tells its jobs apart
 
 
 def stage_seconds(run_dir: Path) -> pd.DataFrame:
@@ -38,7 +39,7 @@ def stage_seconds(run_dir: Path) -> pd.DataFrame:
         seconds, memory = processes.get(job, (work.get(job), None))
         known = job in processes and job in work
         startup = max(0.0, processes[job][0] - work[job]) if known else None
-        jobs.append((*job, seconds, startup, memory))
+        jobs.append((job.iteration, job.name, job.part, seconds, startup, memory))
     columns = ["iteration", "stage", "job", "seconds", "startup", "memory"]
     groups = pd.DataFrame(jobs, columns=columns).groupby(["iteration", "stage"], sort=True)
     table = groups.agg(
@@ -51,18 +52,18 @@ def stage_seconds(run_dir: Path) -> pd.DataFrame:
     return table.reset_index()[list(STAGE_COLUMNS)]
 
 
-def process_figures(run_dir: Path) -> dict[Job, tuple[float, float | None]]:
+def process_figures(run_dir: Path) -> dict[Stage, tuple[float, float | None]]:
     """Seconds and largest memory (MB) of each job's process, from Snakemake's benchmark files."""
     root = run_dir / "benchmarks"
     figures = {}
     for path in sorted(root.rglob("*.tsv")):
-        job = job_of(path.relative_to(root))
-        if job[1] != "report":  # the report cannot know its own time
+        job = stage_of(path.relative_to(root))
+        if job.name != "report":  # the report cannot know its own time
             figures[job] = read_benchmark(path)
     return figures
 
 
-def work_seconds(run_dir: Path) -> dict[Job, float]:
+def work_seconds(run_dir: Path) -> dict[Stage, float]:
     """Seconds of each job's own work: its timing_s/ figures but for timing_s/load."""
     seconds = {}
     for folder in ("iterations", "evaluations", "metrics"):
@@ -77,22 +78,8 @@ def work_seconds(run_dir: Path) -> dict[Job, float]:
                 if key.startswith("timing_s/") and key != "timing_s/load"
             ]
             if timings:
-                seconds[job_of(Path(*parts))] = float(sum(timings))
+                seconds[stage_of(Path(*parts))] = float(sum(timings))
     return seconds
-
-
-def job_of(path: Path) -> Job:
-    """The job that a file belongs to.
-
-    iterations/0003/sample-01.tsv -> (3, "sample", "01"); evaluations/0016/aime.json ->
-    (16, "evaluate", "aime"); sft.tsv -> (0, "sft", "").
-    """
-    parents, name = path.parts[:-1], path.stem
-    iteration = next((int(part) for part in parents if part.isdigit()), 0)
-    if parents[:1] == ("evaluations",):
-        return iteration, "evaluate", name
-    stage, _, job = name.partition("-")
-    return iteration, stage, job
 
 
 def read_benchmark(path: Path) -> tuple[float, float | None]:
