@@ -7,7 +7,6 @@ those. The command's processes keep the locks; the system frees them when the la
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.runtime.console import note
+from prime_core.runtime.locks import try_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SECONDS_BETWEEN_TRIES = 0.2
@@ -64,9 +64,7 @@ def _try(device: str) -> int | None:
     """An open, locked file that outlives exec; None while others hold it."""
     path = _folder() / f"{device.replace(os.sep, '_')}.lock"
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(lock):
         os.close(lock)
         return None
     os.set_inheritable(lock, True)
