@@ -16,8 +16,8 @@ from prime_core.ablations.plan import run_name
 from prime_core.ablations.results import MEASURES, READ, Results
 from prime_core.report.drawing.plots import COLOURS, inline
 from prime_core.report.page import duration_or_dash, shown
-from prime_core.report.tables.collect import flatten
 from prime_core.report.templating import page_environment
+from prime_core.settings.reading import flatten
 
 FIGURES = {
     "curves": (

@@ -11,16 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from prime_core.launch.status.holder import alive_holder
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
 from prime_core.runtime.console import say
+from prime_core.runtime.interruption import handled
 from prime_core.runtime.text import duration
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
@@ -72,31 +71,17 @@ def follow(command: Sequence[str]) -> tuple[bool, int]:
     Ctrl-C reaches it by itself, with all that a terminal started; this process only waits for its
     end. SIGTERM is handed on: Snakemake then ends after its running stages.
     """
-    with _told_to_stop() as signals:
+    came: set[int] = set()
+    # A child that is started gets their usual meaning back.
+    with handled(lambda number, _: came.add(number), signal.SIGINT, signal.SIGTERM):
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
         handed_on = False
         while child.poll() is None:
-            if signal.SIGTERM in signals and not handed_on:
+            if signal.SIGTERM in came and not handed_on:
                 os.kill(child.pid, signal.SIGTERM)
                 handed_on = True
             time.sleep(0.2)
-    return bool(signals), child.returncode
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[set[int]]:
-    """The signals that came meanwhile; a child that is started gets their usual meaning back."""
-    came: set[int] = set()
-
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        came.add(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return bool(came), child.returncode
 
 
 def outcome(settings: Settings, files: RunFiles) -> str:

@@ -17,7 +17,7 @@ from prime_core.report.drawing.plots import COLOURS, inline
 from prime_core.report.figures import FIGURES
 from prime_core.report.reproduction.comparison import compare
 from prime_core.report.reproduction.page import ReproductionSection, in_words
-from prime_core.report.tables.collect import RunTables, flatten
+from prime_core.report.tables.collect import RunTables
 from prime_core.report.tables.cost import stage_rows, total_row
 from prime_core.report.tables.data_table import data_rows, not_compared
 from prime_core.report.tables.evaluations import sampled_rows
@@ -25,6 +25,7 @@ from prime_core.report.tables.missing import has_prm, has_values
 from prime_core.report.templating import page_environment
 from prime_core.report.tokens import Pair
 from prime_core.runtime.text import duration
+from prime_core.settings.reading import flatten
 from prime_core.settings.run import Settings
 from prime_core.settings.section import Section
 

@@ -136,6 +136,22 @@ def expand_dotted(raw: dict[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested mappings: {"a": {"b": 1}} -> {"a.b": 1}.
+
+    Mappings in a list are numbered from one: {"a": [{"b": 1}]} -> {"a.1.b": 1}.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            value = {str(number): item for number, item in enumerate(value, start=1)}
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` laid over `base`, mapping by mapping, as Snakemake merges its settings."""
     result = dict(base)

@@ -21,10 +21,10 @@ from prime_core.report.page import (
     last_start,
     percent,
 )
-from prime_core.report.tables.collect import flatten
 from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import TableError, read_json
+from prime_core.settings.reading import flatten
 from prime_core.stages import report
 from tests.support.fake_benchmarks import add_benchmark
 from tests.support.fake_run import make_run

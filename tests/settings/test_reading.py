@@ -12,6 +12,7 @@ from prime_core.settings.reading import (
     check_overrides,
     dump_settings,
     expand_dotted,
+    flatten,
     load_settings,
     parse_overrides,
     parse_settings,
@@ -163,6 +164,16 @@ def test_expanding_dotted_keys_leaves_what_it_was_given_alone():
     raw = {"a": {"b": {"c": 1}}, "a.b.d": 2}
     assert expand_dotted(raw) == {"a": {"b": {"c": 1, "d": 2}}}
     assert raw == {"a": {"b": {"c": 1}}, "a.b.d": 2}
+
+
+def test_flat_keys_are_the_paths_of_all_leaves():
+    assert flatten({"a": {"b": 1, "c": {"d": [2]}, "e": {}}, "f": None}) == {
+        "a.b": 1,
+        "a.c.d": [2],
+        "a.e": {},
+        "f": None,
+    }
+    assert flatten({"a": [{"b": 1}, {"b": 2}]}) == {"a.1.b": 1, "a.2.b": 2}
 
 
 def test_overrides_are_read_as_yaml_and_numbers_may_have_exponents():

@@ -11,8 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -23,6 +22,7 @@ from prime_core.launch.slurm import commands as slurm
 from prime_core.run.job_records import SubmittedJob, slurm_name, submitted_jobs
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.console import note
+from prime_core.runtime.interruption import handled
 from prime_core.runtime.text import duration
 
 # Read now: the executor takes what Slurm set for this process out of the environment.
@@ -42,7 +42,8 @@ def wait_for_orphans(files: RunFiles) -> bool:
     """
     if not files.submitted_jobs.exists() or not slurm.is_available():
         return False
-    with _told_to_stop():
+    # Snakemake's own handler would only note a SIGTERM.
+    with handled(_stop, signal.SIGTERM, signal.SIGINT):
         return _wait(files)
 
 
@@ -114,19 +115,8 @@ def _state(job: slurm.QueuedJob) -> str:
     return f"{job.state.lower()} for {duration(job.elapsed)}{left}"
 
 
-@contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the wait; Snakemake's own handler would only note the former."""
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise StoppedWaiting("stopped waiting for Slurm jobs of an earlier start; they go on")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise StoppedWaiting("stopped waiting for Slurm jobs of an earlier start; they go on")
 
 
 def _first_folder() -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.site.stage_resources import StageNeeds
-from prime_core.launch.survey.cluster import Association, Cluster, Partition
+from prime_core.launch.survey.cluster import Association, Cluster, Partition, gpus_text
 from prime_core.runtime.text import duration
 from prime_core.settings.reading import SettingsError
 
@@ -237,7 +237,7 @@ class _Chooser:
 
 
 def _features(kind: str, partition: Partition) -> str:
-    gpus = ", ".join(f"{count} {name}".rstrip() for name, count in sorted(partition.gpus.items()))
+    gpus = gpus_text(partition.gpus)
     parts = [
         f"has GPUs ({gpus})" if gpus else "has no GPUs",
         "Slurm's default" if partition.default else "",

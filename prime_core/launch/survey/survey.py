@@ -17,7 +17,7 @@ from prime_core.launch.site.site import SITE_FILE, Pool, Site, site_file
 from prime_core.launch.site.stage_resources import load_stages
 from prime_core.launch.survey import cluster as slurm_cluster
 from prime_core.launch.survey.choice import Choice, Wanted, choose
-from prime_core.launch.survey.cluster import Cluster, Partition
+from prime_core.launch.survey.cluster import Cluster, Partition, gpus_text
 from prime_core.run.atomic import write_text
 from prime_core.runtime.text import duration, table
 from prime_core.settings.reading import SettingsError
@@ -97,7 +97,7 @@ def _scalar(value: Any) -> str:
 
 def _row(partition: Partition) -> list[str]:
     nodes, up = partition.nodes, sum(node.up for node in partition.nodes)
-    counts = sorted({_gpus(dict(node.gpus)) for node in nodes})
+    counts = sorted({gpus_text(node.gpus) or "-" for node in nodes})
     remarks = [partition.barred] if partition.barred else []
     if partition.preemptible:
         remarks.append("pre-emptible")
@@ -112,10 +112,6 @@ def _row(partition: Partition) -> list[str]:
         duration(60 * partition.minutes) if partition.minutes else "no limit",
         "; ".join(remarks),
     ]
-
-
-def _gpus(gpus: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}".rstrip() for name, count in sorted(gpus.items())) or "-"
 
 
 def _span(values: Sequence[int]) -> str:
