@@ -15,9 +15,9 @@ from prime_core.ablations.findings import Reading
 from prime_core.ablations.plan import run_name
 from prime_core.ablations.results import MEASURES, READ, Results
 from prime_core.report.drawing.plots import COLOURS, inline
-from prime_core.report.page import duration, shown
-from prime_core.report.tables.collect import flatten
+from prime_core.report.page import duration_or_dash, shown
 from prime_core.report.templating import page_environment
+from prime_core.settings.reading import flatten
 
 FIGURES = {
     "curves": (
@@ -48,7 +48,7 @@ READINGS: dict[Reading, str] = {
 def render_page(results: Results, svgs: dict[str, str]) -> str:
     """HTML text. svgs: name of a figure -> SVG file's text."""
     environment = page_environment("prime_core.ablations", "prime_core.report")
-    environment.filters |= {"duration": duration, "shown": shown}
+    environment.filters |= {"duration": duration_or_dash, "shown": shown}
     return environment.get_template("ablations.html.j2").render(
         results=results,
         ablations=results.ablations,

@@ -11,15 +11,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from prime_core.launch.status.holder import alive_holder
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
+from prime_core.runtime.console import say
+from prime_core.runtime.interruption import handled
+from prime_core.runtime.text import duration
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
 
@@ -51,7 +52,7 @@ def run(settings_file: Path, out: Path, options: Sequence[str]) -> None:
         older.unlink()
     write_json(out, {"run": settings.run, "seconds": round(seconds, 1), "finished": time.time()})
     figures, others = outcome(settings, files), left(files.root.parent)
-    say(f"{settings.run}: {figures}in {minutes(seconds)}; {others}")
+    say(f"{settings.run}: {figures}in {duration(seconds)}; {others}")
 
 
 def wait_for_holder(files: RunFiles) -> None:
@@ -70,31 +71,17 @@ def follow(command: Sequence[str]) -> tuple[bool, int]:
     Ctrl-C reaches it by itself, with all that a terminal started; this process only waits for its
     end. SIGTERM is handed on: Snakemake then ends after its running stages.
     """
-    with _told_to_stop() as signals:
+    came: set[int] = set()
+    # A child that is started gets their usual meaning back.
+    with handled(lambda number, _: came.add(number), signal.SIGINT, signal.SIGTERM):
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
         handed_on = False
         while child.poll() is None:
-            if signal.SIGTERM in signals and not handed_on:
+            if signal.SIGTERM in came and not handed_on:
                 os.kill(child.pid, signal.SIGTERM)
                 handed_on = True
             time.sleep(0.2)
-    return bool(signals), child.returncode
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[set[int]]:
-    """The signals that came meanwhile; a child that is started gets their usual meaning back."""
-    came: set[int] = set()
-
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        came.add(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return bool(came), child.returncode
 
 
 def outcome(settings: Settings, files: RunFiles) -> str:
@@ -117,18 +104,4 @@ def left(root: Path) -> str:
     if lately == 0 or len(finished) >= total:
         return text
     seconds = (time.time() - begun) / lately * (total - len(finished))
-    return f"{text}, about {minutes(seconds)} left"
-
-
-def minutes(seconds: float) -> str:
-    """Seconds in units that fit: '40 s', '12 min', '2 h 05 min'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    whole = round(seconds / 60)
-    return f"{whole} min" if whole < 90 else f"{whole // 60} h {whole % 60:02d} min"
-
-
-def say(line: str) -> None:
-    """A line for the terminal, and for the log."""
-    print(line, flush=True)
-    print(line, file=sys.stderr, flush=True)
+    return f"{text}, about {duration(seconds)} left"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from prime_core.ablations.plan import Plan, dump_ablations
 from prime_core.launch.arguments import ABLATIONS, as_snakemake_reads
 from prime_core.run.atomic import write_text
+from prime_core.runtime.console import note
 from prime_core.runtime.run_lock import Lease
 from prime_core.settings.reading import SettingsError
 
@@ -96,4 +96,4 @@ class Workflow:
 
     def end(self, page: str) -> None:
         """Say where to look."""
-        print(f"finished: {page}", file=sys.stderr)
+        note(f"finished: {page}")

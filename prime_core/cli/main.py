@@ -5,8 +5,6 @@ Stages are imported when they run, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import os
-import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +14,8 @@ import click
 from prime_core.cli import ablation, cluster, evaluation, prm, stages
 from prime_core.cli.rooms import tool
 from prime_core.runtime import interruption
+from prime_core.runtime.console import say
+from prime_core.runtime.rank import has_other_ranks, is_first_rank
 
 
 class Stages(click.Group):
@@ -37,10 +37,7 @@ class Stages(click.Group):
         except Exception as error:
             if ctx.params["debug"] or not isinstance(error, ValueError | OSError):
                 traceback.print_exc()
-            message = f"prime {ctx.invoked_subcommand}: error: {sentence(error)}"
-            print(message, file=sys.stderr)
-            if not sys.stderr.isatty():  # the workflow sends it to a log: show it there as well
-                print(message, flush=True)
+            say(f"prime {ctx.invoked_subcommand}: error: {sentence(error)}", error=True)
             ctx.exit(1)
 
 
@@ -90,10 +87,10 @@ def schema() -> None:
 def end_for_now(line: str) -> None:
     """Say where a stage stopped and put its Slurm job back into the queue; once for all ranks."""
     interruption.ignore_signals()
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_rank():
         told = import_module("prime_core.launch.slurm.this_job").put_back()
-        print("; ".join(filter(None, (line, told))), flush=True)
-    if os.environ.get("WORLD_SIZE", "1") != "1":  # the first rank that ends takes the others along
+        say("; ".join(filter(None, (line, told))))
+    if has_other_ranks():  # the first rank that ends takes the others along
         import_module("prime_core.training.distributed").barrier()
 
 

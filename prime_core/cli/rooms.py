@@ -8,6 +8,7 @@ from types import ModuleType
 
 import click
 
+from prime_core.run.stages import Stage
 from prime_core.runtime import interruption
 
 
@@ -36,5 +37,5 @@ def _begin_in_time(name: str) -> None:
     if given.get("run_dir"):
         shard, benchmark = given.get("shard"), given.get("benchmark")
         part = benchmark or ("" if shard is None else f"{shard:02d}")
-        deadline = import_module("prime_core.run.deadline")
-        deadline.leave_if_too_late(given["run_dir"], name, given.get("iteration") or 0, part)
+        work = Stage(given.get("iteration") or 0, name, part)
+        import_module("prime_core.run.deadline").leave_if_too_late(given["run_dir"], work)

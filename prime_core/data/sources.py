@@ -5,7 +5,6 @@ In: settings (data). Out: streams of rows, and of rows that are malformed, with 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +21,7 @@ from prime_core.data.problems import (
 )
 from prime_core.data.reading import num_rows
 from prime_core.run.seeds import derive_seed
-from prime_core.runtime.console import progress_bar
+from prime_core.runtime.console import note, progress_bar
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
 from prime_core.storage.table_files import find_tables, is_on_hub
@@ -104,7 +103,7 @@ def _with_progress(found: Iterable[T], location: str, split: str) -> Iterator[T]
     """The rows of one table, with a bar."""
     paths = find_tables(location, split)
     if is_on_hub(location):  # the log says of which commit
-        print(f"{location}: {', '.join(map(str, paths))}", file=sys.stderr)
+        note(f"{location}: {', '.join(map(str, paths))}")
     total = num_rows(paths)
     with progress_bar(total, "row", f"reading {Path(location).name}") as bar:
         for one in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from prime_core.data.problems import DataError, Dropped
 from prime_core.data.prompts import problem_text
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import PROMPTS, read_table
+from prime_core.runtime.console import note
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
 from prime_core.verifiers.pool import Row
@@ -58,7 +58,7 @@ def _from_table(chosen: Benchmark, settings: Settings) -> tuple[pd.DataFrame, in
         else:
             rows.append(found.row | {"text": found.text})
     for one in malformed[:_SHOWN]:
-        print(f"{one.source}: row {one.row} left out: {one.detail}: {one.quote}", file=sys.stderr)
+        note(f"{one.source}: row {one.row} left out: {one.detail}: {one.quote}")
     if not rows:
         raise DataError(f"{chosen.file}: holds no usable problem")
     return pd.DataFrame(rows), len(malformed)

@@ -12,15 +12,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from prime_core.settings.reading import (
-    SettingsError,
-    expand_dotted,
-    load_yaml,
-    merged,
-    parse_settings,
-)
+from prime_core.settings.reading import settings_of
 from prime_core.settings.run import Settings
 
 # The target that is a workflow of many runs (prime_core.ablations.plan).
@@ -36,23 +28,35 @@ def asked_settings(arguments: Sequence[str]) -> Settings:
 
     Raises SettingsError naming the file or the override, and the key.
     """
+    others, overrides = split_overrides(arguments)
     configfiles: list[Path] = []
-    overrides: dict[str, Any] = {}
     folder = Path()
-    for option, value in _options(arguments):
+    for option, value in _options(others):
         if option in _CONFIGFILES:
             configfiles.append(Path(value))
-        elif option in _OVERRIDES:
-            overrides |= _override(value)
         elif option in _FOLDER:
             folder = Path(value)
-    raw: dict[str, Any] = {}
-    for path in configfiles or [DEFAULT_CONFIG]:
-        raw = merged(raw, expand_dotted(load_yaml(path)))
-    source = ", ".join(map(str, configfiles or [DEFAULT_CONFIG]))
-    raw = merged(raw, expand_dotted(overrides))
-    settings = parse_settings(raw, f"{source} and --config" if overrides else source)
+    settings = settings_of(configfiles or [DEFAULT_CONFIG], overrides, "--config")
     return settings.model_copy(update={"results": str(folder / settings.results)})
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without any --config, and the KEY=VALUE texts of all of them."""
+    others: list[str] = []
+    texts: list[str] = []
+    inside = False
+    for argument in arguments:
+        if argument in _OVERRIDES:
+            inside = True
+        elif argument.startswith("--config="):
+            texts.append(argument.partition("=")[2])
+            inside = True
+        elif inside and not argument.startswith("-"):
+            texts.append(argument)
+        else:
+            others.append(argument)
+            inside = False
+    return others, texts
 
 
 def asks_for_ablations(arguments: Sequence[str]) -> bool:
@@ -82,13 +86,3 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield option, argument
             if option in _FOLDER:  # takes one value: what follows is a target
                 option = ""
-
-
-def _override(text: str) -> dict[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise SettingsError(f"--config {text}: expected KEY=VALUE")
-    try:
-        return {key: yaml.safe_load(value)}
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--config {text}: not readable as YAML: {error}") from None

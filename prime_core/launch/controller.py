@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import SlurmError
 from prime_core.run.job_records import Way
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.console import note
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 # A cancelled job is killed soon after TERM; one that is not was to be pre-empted and was not.
@@ -79,7 +79,7 @@ class Controller(Checkpointable):
     def start(self) -> subprocess.Popen[bytes]:
         """Snakemake; Slurm signals all processes of a job, of which this one alone decides."""
         command = [*self.command, *self.options()]
-        say(f"job {self.job_id} on {socket.gethostname()} starts: {' '.join(command)}")
+        log(f"job {self.job_id} on {socket.gethostname()} starts: {' '.join(command)}")
         return subprocess.Popen(
             command,
             cwd=self.folder,
@@ -104,7 +104,7 @@ class Controller(Checkpointable):
     def must_stop(self) -> bool:
         """Whether Snakemake is to be stopped, and this job to go on later."""
         if self.signals:
-            say(f"told to stop ({', '.join(signal.Signals(n).name for n in self.signals)})")
+            log(f"told to stop ({', '.join(signal.Signals(n).name for n in self.signals)})")
         return bool(self.signals)
 
     @property
@@ -126,15 +126,15 @@ class Controller(Checkpointable):
                 slurm.requeue(self.job_id)
                 break
             except SlurmError as error:  # slurmctld may be down: as long as there is time
-                say(str(error))
+                log(str(error))
                 time.sleep(5)
-        say("back in the queue; goes on from here")
+        log("back in the queue; goes on from here")
         self._wait_while(lambda: not self.signals, _SECONDS_UNTIL_ENDED)
         raise SystemExit(0)
 
     def finish(self, status: int) -> int:
         """The end of this job, with Snakemake's exit status."""
-        say(f"the workflow ended with status {status}")
+        log(f"the workflow ended with status {status}")
         if status:
             raise SystemExit(status if status > 0 else 128 - status)
         return status
@@ -148,10 +148,9 @@ class Controller(Checkpointable):
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def say(sentence: str) -> None:
-    """A line in the job's log."""
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    print(f"[{stamp}] prime launch: {sentence}", file=sys.stderr, flush=True)
+def log(sentence: str) -> None:
+    """A line in the job's log, with the time."""
+    note(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] prime launch: {sentence}")
 
 
 def _leave_signals_to_parent() -> None:

@@ -18,6 +18,7 @@ import click
 
 from prime_core.launch.arguments import asked_settings
 from prime_core.run.prm_folders import trains_first_prm
+from prime_core.runtime.text import bytes_text, table
 from prime_core.settings.run import Settings
 from prime_core.storage import hub, table_files
 from prime_core.storage.gguf_files import GgufError, is_gguf, read_header
@@ -69,7 +70,7 @@ def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
     if not found:
         click.echo("nothing to fetch: the model is built and the problems are generated")
         return
-    click.echo(table(found))
+    click.echo(_table(found))
     problems = [f"{one.need.key}: {one.problem}" for one in found if one.problem]
     if problems:
         raise FetchError("; ".join(problems))
@@ -160,27 +161,13 @@ def _look_at_gguf(need: Need) -> Found:
     return Found(need, path.stat().st_size, need.path)
 
 
-def table(found: list[Found]) -> str:
+def _table(found: list[Found]) -> str:
     """Lines of text: setting, name, size, where it is."""
     rows = [("setting", "name", "size", "where")]
     for one in found:
-        size, place = (size_text(one.size), one.place) if not one.problem else ("-", "missing")
+        size, place = (bytes_text(one.size), one.place) if not one.problem else ("-", "missing")
         rows.append((one.need.key, one.need.path, size, place))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}"
-        for row in rows
-    )
-
-
-def size_text(size: int) -> str:
-    """Bytes for readers: '519 B', '15.2 GB'."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
+    return "\n".join(table(rows, "<<><", indent=""))
 
 
 def _table_problem(path: Path) -> str:

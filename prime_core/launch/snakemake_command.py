@@ -10,15 +10,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-import yaml
-
-from prime_core.settings.reading import SettingsError, expand_dotted
+from prime_core.launch.arguments import ABLATIONS, split_overrides
+from prime_core.settings.reading import check_overrides, expand_dotted, parse_overrides
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Become Snakemake."""
+    """Become Snakemake. Raises SettingsError for an override that is none, in one sentence."""
+    if ABLATIONS not in arguments:  # whose settings are others
+        check_overrides(parse_overrides(split_overrides(arguments)[1], "--config"), "--config")
     command = [sys.executable, "-m", "snakemake", *translated(arguments)]
     os.execv(command[0], command)
 
@@ -28,25 +28,8 @@ def translated(arguments: Sequence[str]) -> list[str]:
 
     Raises SettingsError for an override that is not KEY=VALUE.
     """
-    passed: list[str] = []
-    overrides: dict[str, Any] = {}
-    in_config = False
-    for argument in arguments:
-        if argument in ("--config", "-C"):
-            in_config = True
-        elif in_config and not argument.startswith("-"):
-            overrides |= _override(argument)
-        else:
-            in_config = False
-            passed.append(argument)
-    if not overrides:
-        return passed
-    nested = expand_dotted(overrides)
-    return [*passed, "--config", *(f"{key}={json.dumps(value)}" for key, value in nested.items())]
-
-
-def _override(text: str) -> dict[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise SettingsError(f"--config {text}: expected KEY=VALUE")
-    return {key: yaml.safe_load(value)}
+    others, texts = split_overrides(arguments)
+    if not texts:
+        return others
+    nested = expand_dotted(parse_overrides(texts, "--config"))
+    return [*others, "--config", *(f"{key}={json.dumps(value)}" for key, value in nested.items())]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from prime_core.launch.accounting.budget import spent_gpu_hours
-from prime_core.launch.controller import Controller, say
+from prime_core.launch.controller import Controller, log
 from prime_core.launch.site.allocation import Allocation
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import SlurmError
@@ -32,8 +32,7 @@ from prime_core.run.job_records import (
     record_stop,
     stage_stops,
 )
-from prime_core.run.stages import Stage
-from prime_core.runtime.text import minutes
+from prime_core.runtime.text import duration
 from prime_core.storage import node_cache
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -96,7 +95,7 @@ class Supervisor(Controller):
 
     def environment(self) -> dict[str, str]:
         """With the deadline, the place for copies and, for ranks on several nodes, Slurm's job."""
-        say(f"stages may begin that end within {minutes(self.deadline - self.began)}")
+        log(f"stages may begin that end within {duration(self.deadline - self.began)}")
         own = {
             DEADLINE: f"{self.deadline:.0f}",
             "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
@@ -127,7 +126,7 @@ class Supervisor(Controller):
     def must_stop(self) -> bool:
         """Also when Slurm's signal does not come, and at the end of the budget."""
         if time.time() >= self.deadline:
-            say("the time for stages is over")
+            log("the time for stages is over")
             return True
         return super().must_stop()
 
@@ -141,12 +140,12 @@ class Supervisor(Controller):
             for running in running_stages(process.pid):
                 if running.pid not in told and running.can_stop:
                     told.add(running.pid)
-                    say(f"tells {running.stage} to stop at a checkpoint")
+                    log(f"tells {running.stage} to stop at a checkpoint")
                     running.tell_to_stop()
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         for running in running_stages(process.pid):
             stage, seconds = running.stage, running.seconds
-            say(f"{stage} is cut off after {minutes(seconds)}")
+            log(f"{stage} is cut off after {duration(seconds)}")
             if not running.can_stop:
                 cut = StageStop(stage.name, stage.iteration, stage.part, seconds, time.time())
                 record_stop(self.files, cut)
@@ -157,8 +156,8 @@ class Supervisor(Controller):
         """Back into the queue when all that is wrong is that stages were left for want of time."""
         left = [stop for stop in stage_stops(self.files) if stop.at >= self.began]
         if status and left:
-            names = sorted({str(Stage(stop.iteration, stop.stage, stop.part)) for stop in left})
-            say(f"left for the next allocation: {', '.join(names)}")
+            names = sorted({str(stop.work) for stop in left})
+            log(f"left for the next allocation: {', '.join(names)}")
             self.go_on_later()
         return super().finish(status)
 
@@ -176,7 +175,7 @@ class Supervisor(Controller):
             if job.left >= 0:
                 return time.time() + job.left
         except (SlurmError, ValueError) as error:
-            say(f"the job's end is taken from its settings: {error}")
+            log(f"the job's end is taken from its settings: {error}")
         return time.time() + 60 * self.allocation.minutes
 
     def _budget_end(self) -> float:
@@ -188,7 +187,7 @@ class Supervisor(Controller):
 
     def _end_with_budget(self) -> NoReturn:
         """The end of this job, without a next."""
-        say(
+        log(
             f"max_gpu_hours {self.max_gpu_hours:g}: {spent_gpu_hours(self.files):.3g} GPU-hours "
             "are used, and what is left is too little to go on; raise it and launch again"
         )

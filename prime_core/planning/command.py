@@ -7,13 +7,11 @@ or a known size. Out: a page of text or JSON; exit status 1 where something cann
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from prime_core.launch.arguments import asked_settings
@@ -26,7 +24,8 @@ from prime_core.planning.page import page
 from prime_core.planning.plan import Plan, as_dict, plan
 from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
 from prime_core.planning.workload import workload
-from prime_core.settings.reading import SettingsError
+from prime_core.runtime.console import note
+from prime_core.settings.reading import SettingsError, parse_overrides
 from prime_core.settings.run import Settings
 from prime_core.storage import hub
 from prime_core.storage.gguf_files import GgufError, is_gguf, read_header
@@ -61,7 +60,7 @@ def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
     else:
         print(page(found, name, gpu_source(site, site_path, options)))
     if found.problems:
-        print(f"{settings.run}: {len(found.problems)} things cannot work", file=sys.stderr)
+        note(f"{settings.run}: {len(found.problems)} things cannot work")
     return 1 if found.problems else 0
 
 
@@ -183,13 +182,10 @@ def site_problems(found: Plan, site: Site | None) -> list[str]:
 
 def assumptions(texts: Sequence[str]) -> Assumptions:
     """From texts NAME=VALUE. Raises SettingsError naming one that is none, or wrong."""
-    values: dict[str, Any] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or name not in Assumptions.model_fields:
-            known = ", ".join(Assumptions.model_fields)
-            raise SettingsError(f"--assume {text}: expected NAME=VALUE, NAME one of {known}")
-        values[name] = yaml.safe_load(value)
+    expected = f"NAME=VALUE, NAME one of {', '.join(Assumptions.model_fields)}"
+    values = parse_overrides(texts, "--assume", expected)
+    if unknown := [name for name in values if name not in Assumptions.model_fields]:
+        raise SettingsError(f"--assume {unknown[0]}={values[unknown[0]]}: expected {expected}")
     try:
         return Assumptions.model_validate(values)
     except ValidationError as error:

@@ -12,7 +12,7 @@ from prime_core.planning.hardware import GIB, PROCESSORS, Assumptions
 from prime_core.planning.memory import PARTS
 from prime_core.planning.plan import Plan, checkpointing_choices
 from prime_core.run.stages import STOPPABLE
-from prime_core.runtime.text import bytes_text, table
+from prime_core.runtime.text import bytes_text, duration, table
 from prime_core.settings.training import Training
 
 WIDTH = 96
@@ -81,7 +81,7 @@ def _memory(found: Plan) -> Iterator[str]:
             rows.append([part, *(_gib(stage.gpu.get(part, 0.0)) for stage in stages)])
     rows.append(["in all", *(_gib(stage.gpu_bytes) for stage in stages)])
     rows.append(["GPUs of a job", *(_gpus(stage) for stage in stages)])
-    yield from table(rows)
+    yield from table(rows, "<>")
     choices = checkpointing_choices(found)
     if choices:
         texts = [
@@ -96,7 +96,8 @@ def _memory(found: Plan) -> Iterator[str]:
             ["", *(stage.stage for stage in every)],
             ["needed", *(f"{stage.node_bytes / 1e9:.0f}" for stage in every)],
             ["the job asks for", *(f"{stage.machine.mem_mb / 1e3:.0f}" for stage in every)],
-        ]
+        ],
+        "<>",
     )
 
 
@@ -104,9 +105,9 @@ def _disk(found: Plan) -> Iterator[str]:
     disk, settings = found.disk, found.case.settings
     yield "DISK"
     speed = found.case.disk_gb_per_s * 1e9
-    for name, number, note in (
-        ("weights of one model", disk.model, f"{_time(disk.model / speed)} to read or write"),
-        *((name, state, _time(state / speed)) for name, state in _states(disk)),
+    rows = (
+        ("weights of one model", disk.model, f"{duration(disk.model / speed)} to read or write"),
+        *((name, state, duration(state / speed)) for name, state in _states(disk)),
         ("tables of the run", disk.tables, "at most: they are compressed"),
         (
             "the finished run",
@@ -116,8 +117,8 @@ def _disk(found: Plan) -> Iterator[str]:
         ),
         ("at most while it runs", disk.most, f"{disk.num_files:,} files at the end"),
         ("to go on with other ranks", disk.conversion, "beside a training state, for minutes"),
-    ):
-        yield f"  {name:<28} {bytes_text(number):>9}   {note}"
+    )
+    yield from table([(name, bytes_text(number), note) for name, number, note in rows], "<><")
 
 
 def _states(disk: Disk) -> Iterator[tuple[str, float]]:
@@ -141,11 +142,11 @@ def _seconds(found: Plan) -> Iterator[str]:
                 f"{stage.jobs} a{'n' * (stage.each[0] in 'ie')} {stage.each}",
                 str(stage.machine.num_gpus),
                 *(f"{part:.0f}" for part in parts),
-                _time(seconds.total),
-                f"{stage.machine.runtime} min",
+                duration(seconds.total),
+                duration(60 * stage.machine.runtime),
             ]
         )
-    yield from table(rows, left=2)
+    yield from table(rows, "<<>")
 
 
 def _run(found: Plan) -> Iterator[str]:
@@ -154,11 +155,12 @@ def _run(found: Plan) -> Iterator[str]:
     yield "RUN"
     yield (
         f"  an iteration: {work.sampled_responses:.0f} responses sampled, "
-        f"{work.trained_responses:.0f} trained on, {_time(total.iteration_seconds)}"
+        f"{work.trained_responses:.0f} trained on, {duration(total.iteration_seconds)}"
     )
     yield (
         f"  {settings.iterations} iterations and {len(work.evaluated_iterations)} evaluations "
-        f"({_time(total.evaluation_seconds)} each): {_hours(total.hours)}, waiting in queues apart"
+        f"({duration(total.evaluation_seconds)} each): {duration(3600 * total.hours)}, "
+        "waiting in queues apart"
     )
     if found.case.gpu is PROCESSORS:
         yield f"  {total.num_jobs:,} jobs"
@@ -172,9 +174,10 @@ def _run(found: Plan) -> Iterator[str]:
 def _assumptions(found: Plan) -> Iterator[str]:
     yield "ASSUMED (--assume NAME=VALUE, --disk-gb-per-s)"
     values = found.case.assumed.model_dump()
-    for name, field in Assumptions.model_fields.items():
-        yield f"  {name:<16} {values[name]:<7g} {field.description}"
-    yield f"  {'disk_gb_per_s':<16} {found.case.disk_gb_per_s:<7g} of the shared disk, for one job"
+    fields = Assumptions.model_fields.items()
+    rows = [(name, f"{values[name]:g}", field.description or "") for name, field in fields]
+    speed = ("disk_gb_per_s", f"{found.case.disk_gb_per_s:g}", "of the shared disk, for one job")
+    yield from table([*rows, speed], "<")
 
 
 def _problems(found: Plan) -> Iterator[str]:
@@ -203,15 +206,5 @@ def _gpus(stage: StagePlan) -> str:
     return f"{machine.nodes} x {machine.gpus_per_node}"
 
 
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

@@ -13,6 +13,7 @@ from prime_core.planning.memory import cache_bytes
 from prime_core.planning.shapes import ModelShape
 from prime_core.planning.training_plans import largest_pass
 from prime_core.run.stages import STAGES
+from prime_core.runtime.text import bytes_text
 
 
 def refusals(
@@ -31,7 +32,7 @@ def refusals(
         yield from _minutes(case, stage)
     if disk_tb is not None and disk_bytes > disk_tb * 1e12:
         yield (
-            f"disk: {disk_bytes / 1e12:.3g} TB at most, {disk_tb:g} TB are there (--disk-tb): "
+            f"disk: {bytes_text(disk_bytes)} at most, {disk_tb:g} TB are there (--disk-tb): "
             f"raise checkpoints.save_freq {case.settings.checkpoints.save_freq} (0 keeps the last "
             f"ones alone), or lower checkpoints.keep_last {case.settings.checkpoints.keep_last}"
         )

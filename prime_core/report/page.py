@@ -17,13 +17,15 @@ from prime_core.report.drawing.plots import COLOURS, inline
 from prime_core.report.figures import FIGURES
 from prime_core.report.reproduction.comparison import compare
 from prime_core.report.reproduction.page import ReproductionSection, in_words
-from prime_core.report.tables.collect import RunTables, flatten
+from prime_core.report.tables.collect import RunTables
 from prime_core.report.tables.cost import stage_rows, total_row
 from prime_core.report.tables.data_table import data_rows, not_compared
 from prime_core.report.tables.evaluations import sampled_rows
 from prime_core.report.tables.missing import has_prm, has_values
 from prime_core.report.templating import page_environment
 from prime_core.report.tokens import Pair
+from prime_core.runtime.text import duration
+from prime_core.settings.reading import flatten
 from prime_core.settings.run import Settings
 from prime_core.settings.section import Section
 
@@ -43,7 +45,7 @@ def render_page(
     environment = page_environment("prime_core.report")
     environment.filters |= {
         "percent": percent,
-        "duration": duration,
+        "duration": duration_or_dash,
         "hours": hours,
         "points": points,
         "shown": shown,
@@ -200,16 +202,9 @@ def percent(share: Any) -> str:
     return NO_DEFAULT if share is None or pd.isna(share) else f"{100 * share:.1f}{NO_BREAK}%"
 
 
-def duration(seconds: float) -> str:
-    """Seconds in units that fit: '8.2 s', '4 min 05 s', '3 h 12 min'."""
-    if pd.isna(seconds):
-        return NO_DEFAULT
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+def duration_or_dash(seconds: float) -> str:
+    """A duration; a missing one is a dash."""
+    return NO_DEFAULT if pd.isna(seconds) else duration(seconds)
 
 
 def hours(value: float) -> str:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prime_core.run.changes import flat, is_changeable
+from prime_core.run.changes import is_changeable
 from prime_core.run.input_digest import input_digest
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import linked_prm_folders
 from prime_core.run.schedule import sampling_policy
 from prime_core.run.tables import read_json
-from prime_core.settings.reading import SettingsError, load_settings
+from prime_core.settings.reading import SettingsError, flatten, load_settings
 from prime_core.settings.run import Settings
 
 # What data, start model and warm-up come from: they are the origin's.
@@ -265,7 +265,7 @@ def _possible(settings: Settings, files: RunFiles, origin: Origin) -> list[int]:
 
 def _differences(settings: Settings, origin: Origin) -> list[tuple[str, str]]:
     """Keys whose values differ from the origin's, each with "key: origin's -> own"."""
-    theirs, own = (flat(one.model_dump(mode="json")) for one in (origin.settings, settings))
+    theirs, own = (flatten(one.model_dump(mode="json")) for one in (origin.settings, settings))
     return [
         (key, f"{key}: {theirs.get(key)!r} -> {own.get(key)!r}")
         for key in sorted({*theirs, *own})

@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from prime_core.run.layout import RunFiles
+from prime_core.settings.reading import flatten
 from prime_core.settings.run import Settings
 
 
@@ -18,7 +19,7 @@ def refused_changes(old: Settings, new: Settings, files: RunFiles) -> list[str]:
     How many iterations, shards, evaluations and kept weights there are may change at any time;
     other settings may change until the first file that they enter is there.
     """
-    before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
+    before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     return [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
@@ -26,17 +27,6 @@ def refused_changes(old: Settings, new: Settings, files: RunFiles) -> list[str]:
         if not is_changeable(key)
         and any(path.exists() for path in first_affected_files(key, files, old, new))
     ]
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
 
 
 def is_changeable(key: str) -> bool:

@@ -15,11 +15,12 @@ from typing import Literal
 from prime_core.run.atomic import write_json
 from prime_core.run.job_records import ControllerStart, SubmittedJob
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import Stage
 from prime_core.run.tables import read_json
+from prime_core.runtime import interruption
 
 HOUR = 3600.0
 CONTROLLER, IDLE = "controller", "idle"  # what is no stage: the workflow's own job; between stages
-STOPPED_IN_ORDER = 75  # exit status of a stage that stopped at a checkpoint
 _ROUNDING = 2.0  # seconds: Slurm's times are whole ones
 GONE = "UNKNOWN"  # Slurm forgot the job before it was seen to end
 
@@ -58,7 +59,7 @@ class JobStart:
 
     def is_lost(self) -> bool:
         """Whether it ended otherwise than well: failed, out of time, cancelled, requeued."""
-        kept = self.state in ("COMPLETED", GONE) or self.exit_status == STOPPED_IN_ORDER
+        kept = self.state in ("COMPLETED", GONE) or self.exit_status == interruption.EXIT_STATUS
         return self.ended is not None and not kept
 
 
@@ -82,9 +83,7 @@ class Accounts:
 class Span:
     """When a stage ran, seconds since 1970: until it was done, or lost: until it was cut off."""
 
-    iteration: int
-    stage: str
-    part: str
+    work: Stage
     began: float
     ended: float
     lost: bool = False
@@ -134,9 +133,9 @@ def charges(
     now: float,
 ) -> list[Charge]:
     """Every start's hours, told to its stage; an allocation's are cut up among its stages."""
-    works = defaultdict(list)
+    works: dict[str, list[Stage]] = defaultdict(list)
     for job in jobs:
-        works[job.job_id].append((job.iteration, job.stage, job.part))
+        works[job.job_id].append(job.work)
     ways = {start.slurm_job: start.way for start in controllers if start.slurm_job}
     spans = _inside(spans, [s for s in starts if ways.get(s.job_id, "slurm") != "slurm"], now)
     last = _last_made(starts, works, spans)
@@ -169,7 +168,8 @@ def divide(began: float, ended: float, spans: Sequence[Span]) -> dict[tuple[int,
     here = began
     for time, change, span in edges:
         for other in running:
-            seconds[other.iteration, other.stage, other.lost] += (time - here) / len(running)
+            key = (other.work.iteration, other.work.name, other.lost)
+            seconds[key] += (time - here) / len(running)
         if not running:
             seconds[0, IDLE, False] += time - here
         here = time
@@ -192,7 +192,7 @@ def _inside(spans: Sequence[Span], allocations: Sequence[JobStart], now: float) 
 
 
 def _of_stages(
-    start: JobStart, works: list[tuple[int, str, str]], last: dict[tuple, float], now: float
+    start: JobStart, works: list[Stage], last: dict[Stage, float], now: float
 ) -> list[Charge]:
     """A job of several stages (a group of Snakemake's) is told to them in equal parts."""
     seconds = start.seconds(now) / len(works)
@@ -200,7 +200,7 @@ def _of_stages(
     return [
         _charge(
             start,
-            *(work[0], work[1], seconds, waited),
+            *(work.iteration, work.name, seconds, waited),
             lost=start.is_lost() or _is_repeated(start, last.get(work)),
         )
         for work in works
@@ -242,10 +242,10 @@ def _charge(
 
 
 def _last_made(
-    starts: Sequence[JobStart], works: dict[str, list], spans: Sequence[Span]
-) -> dict[tuple, float]:
+    starts: Sequence[JobStart], works: dict[str, list[Stage]], spans: Sequence[Span]
+) -> dict[Stage, float]:
     """When each piece of work was last finished, as a job or inside an allocation."""
-    last: dict[tuple, float] = defaultdict(float)
+    last: dict[Stage, float] = defaultdict(float)
     for start in starts:
         if start.state == "COMPLETED" and start.ended is not None:
             for work in works.get(start.job_id, ()):
@@ -253,8 +253,7 @@ def _last_made(
     for span in spans:
         if span.lost:
             continue
-        work = (span.iteration, span.stage, span.part)
-        last[work] = max(last[work], span.ended)
+        last[span.work] = max(last[span.work], span.ended)
     return last
 
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import csv
 import os
-import sys
 import time
 from pathlib import Path
 
 from prime_core.run.job_records import StageStop, record_stop, stage_stops
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import STAGES, Stage
-from prime_core.runtime.text import minutes
+from prime_core.runtime import interruption
+from prime_core.runtime.console import say
+from prime_core.runtime.rank import is_first_rank
+from prime_core.runtime.text import duration
 
 DEADLINE = "PRIME_DEADLINE"
 BEGINNING = "PRIME_ALLOCATION_BEGAN"
-LEFT_FOR_LATER = 75  # EX_TEMPFAIL: nothing is wrong, the same command goes on later
 # Stages that save a checkpoint when they are told to stop may begin whenever there is time to load,
 # take some steps and save.
 SECONDS_TO_BE_WORTH_IT = 120.0
@@ -34,37 +35,31 @@ class TooLong(ValueError):
     """A stage needs more time than a whole allocation has."""
 
 
-def leave_if_too_late(
-    run_dir: Path, stage: str, iteration: int, part: str, now: float | None = None
-) -> None:
+def leave_if_too_late(run_dir: Path, stage: Stage, now: float | None = None) -> None:
     """End this process (SystemExit 75) when the stage would not end before the deadline.
 
-    iteration: 0 where the stage has none; part: shard or benchmark, "" where it has none. Without
-    PRIME_DEADLINE every stage begins. Raises TooLong when a fresh allocation would not do either.
+    now: seconds since 1970, None: this moment. Without PRIME_DEADLINE every stage begins. Raises
+    TooLong when a fresh allocation would not do either.
     """
     deadline = os.environ.get(DEADLINE)
-    if deadline is None or os.environ.get("RANK", "0") != "0":
+    if deadline is None or not is_first_rank():
         return
     files, now = RunFiles(run_dir), time.time() if now is None else now
-    needed, left = seconds_needed(files, stage), float(deadline) - now
+    needed, left = seconds_needed(files, stage.name), float(deadline) - now
     if needed <= left:
         return
-    name = Stage(iteration, stage, part)
     whole = float(deadline) - float(os.environ.get(BEGINNING, "-inf"))
     if needed > whole and left > 0.9 * whole:
         raise TooLong(
-            f"{name} needs about {minutes(needed)}, and a whole allocation gives it "
-            f"{minutes(whole)}: ask for more (prime launch --minutes)"
+            f"{stage} needs about {duration(needed)}, and a whole allocation gives it "
+            f"{duration(whole)}: ask for more (prime launch --minutes)"
         )
-    record_stop(files, StageStop(stage, iteration, part, 0.0, now))
-    line = (
-        f"{name} needs about {minutes(needed)}, {minutes(max(left, 0))} are left: "
+    record_stop(files, StageStop(stage.name, stage.iteration, stage.part, 0.0, now))
+    say(
+        f"{stage} needs about {duration(needed)}, {duration(left)} are left: "
         "left for the next allocation"
     )
-    print(line, file=sys.stderr)
-    if not sys.stderr.isatty():  # the workflow sends it to a log: show it there as well
-        print(line, flush=True)
-    raise SystemExit(LEFT_FOR_LATER)
+    raise SystemExit(interruption.EXIT_STATUS)
 
 
 def seconds_needed(files: RunFiles, stage: str) -> float:

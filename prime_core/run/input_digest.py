@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from prime_core.run.changes import flat, is_changeable
+from prime_core.run.changes import is_changeable
+from prime_core.settings.reading import flatten
 from prime_core.settings.run import Settings
 
 _BLOCK = 1 << 20
@@ -35,7 +36,7 @@ def input_digest(settings: Settings, inputs: Sequence[Path]) -> str:
 def _settings_that_matter(settings: Settings) -> dict[str, object]:
     return {
         key: value
-        for key, value in flat(settings.model_dump(mode="json")).items()
+        for key, value in flatten(settings.model_dump(mode="json")).items()
         if not is_changeable(key) and not key.startswith(_APART) and key not in ("run", "results")
     }
 

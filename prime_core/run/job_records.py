@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import Stage
 
 # How a controller runs its stages: as Slurm jobs, inside one allocation, or on its own machine.
 Way = Literal["slurm", "allocation", "local"]
@@ -37,6 +38,11 @@ class SubmittedJob:
     submitted: float
     log: str
     gpus: int = 0
+
+    @property
+    def work(self) -> Stage:
+        """What it was to do."""
+        return Stage(self.iteration, self.stage, self.part)
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,11 @@ class StageStop:
     part: str
     seconds: float
     at: float
+
+    @property
+    def work(self) -> Stage:
+        """What it was to do."""
+        return Stage(self.iteration, self.stage, self.part)
 
 
 def slurm_name(run_dir: Path) -> str:

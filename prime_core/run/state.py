@@ -20,6 +20,7 @@ from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.provenance import record_start
 from prime_core.run.stages import STAGES, STOPPABLE, Stage, result_of
+from prime_core.runtime.console import note
 from prime_core.runtime.run_lock import Lease
 from prime_core.runtime.run_lock import RunBusy as RunBusy
 from prime_core.settings.reading import SettingsError, dump_settings, load_settings
@@ -119,10 +120,9 @@ class RunState:
             needed += evaluation_scorer_folders(self.settings, self.files, iteration)
         gone = finished and not all(path.exists() for path in needed)
         if gone and not done:
-            print(
+            note(
                 f"no evaluation of '{benchmark}' at iteration {iteration}: its weights are gone "
-                "(checkpoints.save_freq)",
-                file=sys.stderr,
+                "(checkpoints.save_freq)"
             )
         return done or not gone
 

@@ -131,15 +131,8 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
 
     Raises TableError naming the file and what was expected.
     """
-    try:
+    with _naming(path):
         table = pq.read_table(path)
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such table; run the stage that writes it") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise TableError(
-            f"{path}: not a complete parquet file ({reason}); delete it and run again"
-        ) from None
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise TableError(f"{path}: columns {missing} are missing; found {table.column_names}")
@@ -178,12 +171,18 @@ def table_writer(
 
 def stream_table(path: Path, schema: pa.Schema) -> Iterator[list[dict[str, Any]]]:
     """Rows of a table of this schema, some at a time. Raises TableError naming the file."""
+    with _naming(path), pq.ParquetFile(path) as file:
+        if file.schema_arrow.names != schema.names:
+            raise TableError(f"{path}: columns {file.schema_arrow.names}, not {schema.names}")
+        for batch in file.iter_batches(1024):
+            yield batch.to_pylist()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What pyarrow makes of an absent or broken table becomes a TableError with the path."""
     try:
-        with pq.ParquetFile(path) as file:
-            if file.schema_arrow.names != schema.names:
-                raise TableError(f"{path}: columns {file.schema_arrow.names}, not {schema.names}")
-            for batch in file.iter_batches(1024):
-                yield batch.to_pylist()
+        yield
     except FileNotFoundError:
         raise TableError(f"{path}: no such table; run the stage that writes it") from None
     except (pa.ArrowException, OSError) as error:

@@ -1,18 +1,23 @@
-"""What a stage says: a progress bar, its one line."""
+"""What a process says: a progress bar, its one line, what a person may want to know meanwhile.
+
+Standard error of a stage is its log. Of several ranks only the first speaks, but for errors.
+"""
 
 from __future__ import annotations
 
-import os
 import sys
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+from prime_core.runtime.rank import is_first_rank
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def progress_bar(total: int, unit: str, description: str) -> tqdm:
-    """A bar on standard error: lively on a terminal, a line every ten seconds in a log.
+    """A bar on standard error: lively on a terminal, a line every ten seconds in a log."""
+    from tqdm import tqdm  # 40 ms, which a command that only answers need not spend
 
-    Only the first rank shows one.
-    """
     lively = sys.stderr.isatty()
     return tqdm(
         total=total,
@@ -21,12 +26,26 @@ def progress_bar(total: int, unit: str, description: str) -> tqdm:
         mininterval=0.2 if lively else 10.0,
         dynamic_ncols=lively,
         leave=True,
-        disable=os.environ.get("RANK", "0") != "0",
+        disable=not is_first_rank(),
     )
 
 
-def say(line: str) -> None:
-    """Print a stage's one line; into its log as well, whose end a workflow on Slurm shows."""
-    print(line, flush=True)
-    if not sys.stderr.isatty():
+def say(line: str, error: bool = False) -> None:
+    """Print the line that a stage or a workflow ends with, or an error of any rank.
+
+    On a terminal it stands once: on standard output, an error on standard error. Elsewhere on both:
+    whoever started the stage sees one, and its log has the other, whose end Slurm's workflow shows.
+    """
+    if not (error or is_first_rank()):
+        return
+    in_log = not sys.stderr.isatty()
+    if in_log or not error:
+        print(line, flush=True)
+    if in_log or error:
+        print(line, file=sys.stderr, flush=True)
+
+
+def note(line: str) -> None:
+    """Print what is good to know meanwhile, on standard error alone."""
+    if is_first_rank():
         print(line, file=sys.stderr, flush=True)

@@ -92,6 +92,19 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@contextmanager
+def handled(
+    handler: Callable[[int, FrameType | None], object], *numbers: signal.Signals
+) -> Iterator[None]:
+    """Within, these signals call the handler; afterwards what they did before holds again."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
 def _take(number: int, _frame: FrameType | None) -> None:
     now, name = time.monotonic(), signal.Signals(number).name
     since_first = now - _request.first.setdefault(number, now)

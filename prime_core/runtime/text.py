@@ -1,33 +1,52 @@
-"""Durations, bytes and columns as people read them."""
+"""Durations, bytes and columns as people read them, the same everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 
-def minutes(seconds: float) -> str:
-    """A duration for people: "45 s", "31 min", "2.5 h"."""
-    if seconds < 100:
+def duration(seconds: float) -> str:
+    """Seconds in units that fit: "8.2 s", "45 s", "4 min 05 s", "31 min", "2 h 05 min", "3 d 4 h".
+
+    What is negative counts as nothing: clocks of hosts differ.
+    """
+    seconds = max(seconds, 0.0)
+    if seconds < 9.95:
+        return f"{round(seconds, 1):g} s"
+    if round(seconds) < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+    if round(seconds) < 600:
+        return _two_units(round(seconds), 60, ("min", "s"))
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return _two_units(minutes, 60, ("h", "min"))
+    return _two_units(round(seconds / 3600), 24, ("d", "h"), digits=1)
 
 
-def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
-    """Columns as wide as they must be; the first `left` of them flush left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield ("  " + "  ".join(_cells(row, widths, left))).rstrip()
-
-
-def _cells(row: Sequence[str], widths: Sequence[int], left: int) -> Iterable[str]:
-    for column, (text, width) in enumerate(zip(row, widths, strict=True)):
-        yield text.ljust(width) if column < left else text.rjust(width)
+def _two_units(number: int, size: int, names: tuple[str, str], digits: int = 2) -> str:
+    """`number` of the second unit, of which the first has `size`; whole ones stand alone."""
+    whole, rest = divmod(number, size)
+    return f"{whole} {names[0]}" + (f" {rest:0{digits}d} {names[1]}" if rest else "")
 
 
 def bytes_text(number: float) -> str:
-    """Bytes for readers: '519 B', '15.2 GB'."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
+    """Bytes in three digits and decimal units, as disks are sold: "519 B", "15.2 GB"."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 999.5:  # more would be rounded to 1e+03
             return f"{number:.3g} {unit}"
         number /= 1000
-    return f"{number:.3g} TB"
+    return f"{number:.3g} PB"
+
+
+def table(rows: Sequence[Sequence[str]], sides: str, indent: str = "  ") -> Iterator[str]:
+    """Lines of columns as wide as they must be.
+
+    sides: "<" or ">" for each column, flush left or right; the last holds for those that follow.
+    """
+    sides += sides[-1] * len(rows[0])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, sides, widths, strict=False)
+        yield (indent + "  ".join(f"{cell:{side}{width}}" for cell, side, width in cells)).rstrip()

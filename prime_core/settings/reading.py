@@ -7,6 +7,8 @@ wrong key, type or combination is refused with the key, the value and what was e
 from __future__ import annotations
 
 import difflib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -30,12 +32,60 @@ def parse_settings(raw: dict[str, Any], source: str) -> Settings:
     try:
         return Settings.model_validate(_with_nulls(expand_dotted(raw)))
     except ValidationError as error:
-        raise SettingsError(_explain(error, source)) from None
+        raise SettingsError(_explain(error.errors(), source)) from None
 
 
 def load_settings(path: Path) -> Settings:
     """Settings from a YAML file. Raises SettingsError naming the file and the key."""
     return parse_settings(load_yaml(path), str(path))
+
+
+def settings_of(paths: Sequence[Path], overrides: Sequence[str], option: str) -> Settings:
+    """Settings of files, each laid over those before it, and of KEY=VALUE texts over all of them.
+
+    option: how the texts were given, "--config" or "--set". Raises SettingsError naming the file or
+    the option, and the key.
+    """
+    raw: dict[str, Any] = {}
+    for path in paths:
+        raw = merged(raw, expand_dotted(load_yaml(path)))
+    raw = merged(raw, expand_dotted(parse_overrides(overrides, option)))
+    source = ", ".join(map(str, paths))
+    return parse_settings(raw, f"{source} and {option}" if overrides else source)
+
+
+def parse_overrides(
+    texts: Sequence[str], option: str, expected: str = "KEY=VALUE, such as policy.eps_clip=0.3"
+) -> dict[str, Any]:
+    """{"a.b": value} from texts "a.b=value"; values are read as YAML.
+
+    Raises SettingsError naming the option, the key and what was expected.
+    """
+    values = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not all(key.split(".")):
+            raise SettingsError(f"{option} {text}: expected {expected}")
+        try:
+            # As JSON has it: a run may be named 2026-11-29, which YAML takes for a date.
+            values[key] = json.loads(json.dumps(yaml.safe_load(value), default=str))
+        except (yaml.YAMLError, ValueError, TypeError):
+            raise SettingsError(
+                f"{option} {key}: expected a value as YAML writes it, such as 0.3, true or [1, 2], "
+                f"got {value!r}"
+            ) from None
+    return values
+
+
+def check_overrides(values: dict[str, Any], option: str) -> None:
+    """Raise SettingsError for a key that is none and for a value that no other setting excuses."""
+    try:
+        Settings.model_validate(expand_dotted(values))
+    except ValidationError as error:
+        # What is missing, or impossible beside a default, the run's own file may put right.
+        alone = [one for one in error.errors() if one["type"] not in ("missing", "value_error")]
+        if alone:
+            raise SettingsError(_explain(alone, option)) from None
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -86,6 +136,22 @@ def expand_dotted(raw: dict[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested mappings: {"a": {"b": 1}} -> {"a.b": 1}.
+
+    Mappings in a list are numbered from one: {"a": [{"b": 1}]} -> {"a.1.b": 1}.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            value = {str(number): item for number, item in enumerate(value, start=1)}
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` laid over `base`, mapping by mapping, as Snakemake merges its settings."""
     result = dict(base)
@@ -103,15 +169,16 @@ def _with_nulls(values: Any) -> Any:
     return None if values == "null" else values
 
 
-def _explain(error: ValidationError, source: str) -> str:
-    problems = [_explain_one(dict(problem)) for problem in error.errors()]
-    return f"{source}: " + "; ".join(problems)
+def _explain(problems: Sequence[Mapping[str, Any]], source: str) -> str:
+    return f"{source}: " + "; ".join(map(_explain_one, problems))
 
 
-def _explain_one(problem: dict[str, Any]) -> str:
+def _explain_one(problem: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{key}'{_suggestion(problem['loc'])}"
+    if problem["type"] == "model_type":
+        return f"{key}: expected a mapping of settings, got {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message
@@ -130,14 +197,3 @@ def _suggestion(location: tuple[str | int, ...]) -> str:
     near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.6)
     known = ", ".join(section.model_fields)
     return f"; did you mean '{near[0]}'?" if near else f"; expected one of: {known}"
-
-
-def parse_overrides(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """{"a.b": value} from texts "a.b=value"; values are read as YAML."""
-    parsed = {}
-    for text in overrides:
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise SettingsError(f"override '{text}': expected KEY=VALUE")
-        parsed[key] = yaml.safe_load(value)
-    return parsed

@@ -37,6 +37,7 @@ from prime_core.run.tables import BATCH, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.text import bytes_text
 from prime_core.settings.run import Settings
 from prime_core.storage.hub import incomplete_parts
 from prime_core.training.engine import TRAINING_STATE
@@ -65,7 +66,7 @@ def run(run_dir: Path) -> None:
                 "branch/bytes_copied": copied,
             },
             f"branch: goes on from iteration {origin.iteration} of {origin.files.root}, "
-            f"{linked / 1e6:.1f} MB of weights linked, {copied / 1e6:.1f} MB copied",
+            f"{bytes_text(linked)} of weights linked, {bytes_text(copied)} copied",
         )
 
 

@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 from prime_core.run.state import RunState
-from prime_core.settings.reading import load_yaml, parse_overrides, parse_settings
+from prime_core.settings.reading import settings_of
 from prime_core.settings.run import Settings
 
 
 def run(config: Path, overrides: tuple[str, ...]) -> None:
     """Write the resolved settings into the run's folder, for stages run by hand."""
-    raw = load_yaml(config) | parse_overrides(overrides)
-    state = RunState(parse_settings(raw, str(config)))
+    state = RunState(settings_of([config], overrides, "--set"))
     state.begin()
     print(f"configure: {state.files.config}")
 

@@ -23,8 +23,7 @@ from prime_core.run.atomic import write_json
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
 from prime_core.run.work import open_run
 from prime_core.runtime.console import say
-from prime_core.settings.reading import load_yaml, merged, parse_overrides, parse_settings
-from prime_core.settings.run import Settings
+from prime_core.settings.reading import settings_of
 
 
 def run(
@@ -43,7 +42,7 @@ def run(
     if run_dir is not None:
         settings, files = open_run(run_dir)
     else:
-        settings, files = settings_of(configs, overrides), None
+        settings, files = settings_of(configs, overrides, "--set"), None
     chosen = benchmark_named(settings, benchmark)
     problems, num_malformed = benchmark_problems(chosen, settings, files)
     given = read_responses_to(problems, responses, column_map(columns))
@@ -72,14 +71,6 @@ def run(
     for line in lines_of(figures):
         say(line)
     return figures
-
-
-def settings_of(configs: tuple[Path, ...], overrides: tuple[str, ...]) -> Settings:
-    """Settings of several files, each laid over those before it."""
-    raw: dict[str, Any] = {}
-    for path in configs:
-        raw = merged(raw, load_yaml(path))
-    return parse_settings(raw | parse_overrides(overrides), " + ".join(map(str, configs)))
 
 
 def lines_of(figures: dict[str, Any]) -> list[str]:

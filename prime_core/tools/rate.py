@@ -9,20 +9,20 @@ Where the file has outcomes, accuracy, ranking accuracy and best-of-N say how go
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
+from prime_core.data.columns import column_map
 from prime_core.data.labelled import read_responses
 from prime_core.data.reading import DataError
 from prime_core.models.load import check_same_tokens, load_tokenizer
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.tables import rated, write_table
-from prime_core.runtime.console import say
-from prime_core.settings.reading import SettingsError, parse_settings
+from prime_core.runtime.console import note, say
+from prime_core.settings.reading import parse_settings
 from prime_core.steps import step_ends
 from prime_core.training.implicit_rewards import token_rewards
 from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenise
@@ -44,10 +44,11 @@ def run(
 ) -> None:
     """Write the rewards of all usable responses. Raises ModelError, DataError, SettingsError."""
     check_same_tokens(reference, model)
-    names = _columns(columns)
-    rows, malformed = read_responses(responses, names, "--column {}", with_outcomes=False)
+    rows, malformed = read_responses(
+        responses, column_map(columns), "--column {}", with_outcomes=False
+    )
     for text in malformed[:NUM_QUOTED]:
-        print(f"{responses}: left out: {text}", file=sys.stderr)
+        note(f"{responses}: left out: {text}")
     rows = tokenise(rows, model)
     settings = parse_settings(
         {
@@ -68,14 +69,6 @@ def run(
     _add_pieces(rows, model)
     write_table(out, rows, rated(granularity))
     say(f"rate: {len(rows)} responses, {len(malformed)} malformed left out{_judge(rows)}: {out}")
-
-
-def _columns(options: tuple[str, ...]) -> dict[str, str]:
-    pairs = [option.partition("=") for option in options]
-    wrong = [option for option, pair in zip(options, pairs, strict=True) if not all(pair)]
-    if wrong:
-        raise SettingsError(f"--column {wrong[0]}: expected OURS=THEIRS, such as response=answer")
-    return {ours: theirs for ours, _, theirs in pairs}
 
 
 def _add_pieces(rows: list[Row], folder: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from prime_core.run.atomic import atomic_folder
+from prime_core.runtime.rank import rank
 
 
 def start_ranks() -> None:
@@ -37,11 +38,6 @@ def start_ranks() -> None:
     # Only inference uses this operator; compiling it takes a minute at the first start.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
-
-
-def rank() -> int:
-    """This process's number among the ranks; 0 without a process group."""
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prime_core.models.load import load_model, load_tokenizer, save_model
+from prime_core.runtime.text import bytes_text
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.storage import node_cache
@@ -174,9 +175,9 @@ def naming_a_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
-        free = shutil.disk_usage(path.parent).free / 1e6
+        free = shutil.disk_usage(path.parent).free
         raise OSError(
-            f"{path}: could not be written, with {free:.1f} MB free on its disk: {error}"
+            f"{path}: could not be written, with {bytes_text(free)} free on its disk: {error}"
         ) from error
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ import torch
 
 from prime_core.run.input_digest import input_digest
 from prime_core.run.layout import unfinished_folder
-from prime_core.runtime.console import progress_bar
+from prime_core.runtime.console import note, progress_bar
 from prime_core.runtime.interruption import Interrupted, stop_requested, stopping_at_checkpoints
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
@@ -96,7 +95,7 @@ class StepCheckpoint:
             return update
         about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
         self.num_done, self._watch.seconds = about["num_done"], about["seconds"]
-        _say(f"{self.folder}: going on after step {self.num_done}")
+        note(f"{self.folder}: going on after step {self.num_done}")
         return update
 
     @contextmanager
@@ -164,7 +163,7 @@ class StepCheckpoint:
         return ""
 
     def _discard(self, why: str) -> None:
-        _say(f"{self.folder} is thrown away: {why}; starting from the first step")
+        note(f"{self.folder} is thrown away: {why}; starting from the first step")
         if rank() == 0:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -195,8 +194,3 @@ def _figures(folder: Path, number: int) -> Path:
 def _sizes(folder: Path) -> dict[str, int]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _ABOUT)
     return {str(path.relative_to(folder)): path.stat().st_size for path in files}
-
-
-def _say(text: str) -> None:
-    if rank() == 0:
-        print(text, file=sys.stderr, flush=True)

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
+from prime_core.runtime.text import bytes_text
 from prime_core.training import universal_files
 from prime_core.training.distributed import barrier, rank, world_size
 
@@ -121,7 +122,7 @@ def _convert(
     size = sum(file.stat().st_size for file in source.iterdir())
     free = shutil.disk_usage(scratch).free
     print(
-        f"{source}: a training state of {there}, now {here}: {size / 1e9:.3g} GB are converted",
+        f"{source}: a training state of {there}, now {here}: {bytes_text(size)} are converted",
         file=sys.stderr,
         flush=True,
     )
@@ -174,7 +175,7 @@ def _no_room(
 ) -> str:
     return (
         f"{scratch.parent}: no room to convert a training state of {there} for {here}: it takes "
-        f"about {needed / 1e9:.3g} GB for a while, and {free / 1e9:.3g} GB are free: make room, or "
+        f"about {bytes_text(needed)} for a while, and {bytes_text(free)} are free: make room, or "
         f"go on with {there}"
     )
 

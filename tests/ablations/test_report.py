@@ -9,7 +9,7 @@ from prime_core.ablations.figures import curve_band, grid_of, points
 from prime_core.ablations.page import render_page, summary
 from prime_core.ablations.report import run as write_report
 from prime_core.ablations.results import collect, comparison_table
-from prime_core.ablations.run import left, minutes
+from prime_core.ablations.run import left
 from prime_core.run.tables import TableError
 from tests.support.made_up_ablations import plan, write_results
 
@@ -122,13 +122,6 @@ def test_the_line_of_a_finished_run_reckons_what_is_left(folder):
     assert left(folder).startswith("6 of 8 runs finished")
     marker = next(folder.glob("one-seed0/ablation-*.json"))
     assert json.loads(marker.read_text())["seconds"] == 90.0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(40, "40 s"), (100, "2 min"), (7500, "2 h 05 min"), (5370, "1 h 30 min")]
-)
-def test_times_are_told_in_units_that_fit(seconds, text):
-    assert minutes(seconds) == text
 
 
 def test_differences_are_written_with_sign_and_interval(folder):

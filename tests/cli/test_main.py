@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from prime_core.cli.main import main, sentence
 from prime_core.run.stages import STAGES
 from prime_core.tools.configure import schema_text
+from tests.support.shared_data import ROOT
 
 
 def prime(*words: str, debug: bool = False) -> subprocess.CompletedProcess[str]:
@@ -80,6 +81,42 @@ def test_a_wrong_setting_is_one_sentence_naming_file_and_key(tmp_path):
     line = refusal("configure", str(path), "--set", "iterations=-1")
     assert "iterations: " in line
     assert "got -1" in line
+
+
+QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
+# Every command that takes settings' overrides, up to the override itself.
+OVERRIDING = {
+    "run": ["-n", "--config"],
+    "launch": ["--dry-run", "--configfile", QUICKSTART, "--config"],
+    "plan": ["--configfile", QUICKSTART, "--config"],
+    "fetch": ["--check", "--configfile", QUICKSTART, "--config"],
+    "configure": [QUICKSTART, "--set"],
+    "grade": [
+        *("--config", QUICKSTART, "--benchmark", "validation", "--responses", "none.jsonl"),
+        *("--out", "judged.parquet", "--set"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("policy.eps_clip={", "policy.eps_clip: expected a value as YAML writes it, such as 0.3"),
+        ("policy.eps_clip", "policy.eps_clip: expected KEY=VALUE, such as policy.eps_clip=0.3"),
+        ("=0.3", "=0.3: expected KEY=VALUE, such as policy.eps_clip=0.3"),
+        ("policy.=0.3", "policy.=0.3: expected KEY=VALUE, such as policy.eps_clip=0.3"),
+        ("policy.eps_clp=0.3", "unknown key 'policy.eps_clp'; did you mean 'eps_clip'?"),
+        ("policy.eps_clip=wide", "policy.eps_clip: Input should be a valid number"),
+        ("policy=0.3", "policy: expected a mapping of settings, got 0.3"),
+    ],
+)
+@pytest.mark.parametrize("name", OVERRIDING)
+def test_a_mistyped_override_is_one_sentence_naming_the_key(name, override, told):
+    done = CliRunner().invoke(main, [name, *OVERRIDING[name], override])
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"prime {name}: error: ")
+    assert told in line
 
 
 def test_debug_shows_the_traceback():

@@ -6,7 +6,7 @@ import pytest
 
 from prime_core.launch.site.site import Site, load_site
 from prime_core.launch.site.stage_resources import StageNeeds
-from prime_core.launch.survey.choice import Choice, Wanted, choose, duration
+from prime_core.launch.survey.choice import Choice, Wanted, choose
 from prime_core.launch.survey.cluster import Association, Cluster, Node, Partition
 from prime_core.launch.survey.survey import as_yaml, described
 from prime_core.settings.reading import SettingsError
@@ -214,13 +214,7 @@ def test_the_table_shows_partitions_and_reasons():
     )
     text = described(whole, choose(whole, NEEDS, Wanted()))
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "cpu* 2 16 64 GB - 1 day 1 of its nodes down or drained" in lines
+    assert "cpu* 2 16 64 GB - 1 d 1 of its nodes down or drained" in lines
     assert "gpu 2 32-64 256-512 GB 4 a100 | 8 h100 no limit" in lines
-    assert "old 1 16 64 GB - 1 day state DOWN; pre-emptible" in lines
+    assert "old 1 16 64 GB - 1 d state DOWN; pre-emptible" in lines
     assert "gpu gpu mine has GPUs (4 a100, 8 h100); jobs of any length" in lines
-
-
-def test_durations_are_words():
-    assert [duration(m) for m in (1440, 2880, 120, 90, 2)] == [
-        *("1 day", "2 days", "2 h", "90 min", "2 min")
-    ]

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from prime_core.launch.fetch import missing, needs, size_text
+from prime_core.launch.fetch import missing, needs
 from prime_core.settings.reading import parse_settings
 from prime_core.storage.hub import incomplete_parts, is_hub_id
 from tests.support.hub_server import Hub
@@ -385,11 +385,3 @@ def test_ids_of_the_hub_are_told_from_folders(tmp_path, monkeypatch):
     Path("lab/local").mkdir(parents=True)
     ids = ["lab/tiny", "gpt2", "lab/local", "./lab/tiny", "/lab/tiny", "a/b/c", "~/model"]
     assert [is_hub_id(name) for name in ids] == [True, True, *[False] * 5]
-
-
-def test_sizes_are_read_at_a_glance():
-    assert [size_text(size) for size in (519, 15_231_233_024, 3_086_467)] == [
-        "519 B",
-        "15.2 GB",
-        "3.09 MB",
-    ]

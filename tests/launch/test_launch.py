@@ -72,7 +72,8 @@ def test_without_a_file_the_quickstart_is_meant():
         (["--configfile=nowhere.yaml"], "nowhere.yaml: no such file"),
         (["--config", "policy.eps=1"], "unknown key 'policy.eps'"),
         (["-C", "iterations"], "expected KEY=VALUE"),
-        (["--config", "iterations=[1"], "not readable as YAML"),
+        (["--config", "iterations=[1"], r"--config iterations: expected a value as YAML writes"),
+        (["--config=policy.eps=1"], "unknown key 'policy.eps'"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(words, message):

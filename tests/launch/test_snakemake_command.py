@@ -32,6 +32,12 @@ def test_several_config_options_are_one():
     ]
 
 
+def test_an_override_may_be_joined_to_its_option():
+    assert translated(["--config=policy.eps_clip=0.3", "--cores=2"]) == [
+        *("--cores=2", "--config", 'policy={"eps_clip": 0.3}'),
+    ]
+
+
 def test_an_override_without_a_value_is_refused_by_name():
     with pytest.raises(SettingsError, match=r"--config seed: expected KEY=VALUE"):
         translated(["--config", "seed"])

@@ -2,7 +2,6 @@
 
 import json
 import struct
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,7 +10,6 @@ from tensorboardX.proto.event_pb2 import Event
 from prime_core.report.tables.collect import combine_shards
 from prime_core.report.tables.seconds import stage_seconds
 from prime_core.run.layout import RunFiles
-from prime_core.run.stages import Stage, stage_of
 from prime_core.run.tables import read_json
 from prime_core.stages import report
 from tests.support.fake_run import make_run, write_benchmark
@@ -89,15 +87,3 @@ def test_seconds_are_added_over_shards_and_startup_is_what_the_stage_did_not_cou
         "longest_seconds": 12.0,
         "max_rss_mb": 612.4,
     }
-
-
-@pytest.mark.parametrize(
-    ("path", "job"),
-    [
-        ("iterations/0003/sample-01.tsv", (3, "sample", "01")),
-        ("evaluations/0016/math-500.json", (16, "evaluate", "math-500")),
-        ("sft.tsv", (0, "sft", "")),
-    ],
-)
-def test_a_files_place_names_its_job(path, job):
-    assert stage_of(Path(path)) == Stage(*job)

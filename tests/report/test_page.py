@@ -16,15 +16,15 @@ from prime_core.report.figures import FIGURES
 from prime_core.report.page import (
     breakable,
     describe,
-    duration,
+    duration_or_dash,
     earlier_starts,
     last_start,
     percent,
 )
-from prime_core.report.tables.collect import flatten
 from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import TableError, read_json
+from prime_core.settings.reading import flatten
 from prime_core.stages import report
 from tests.support.fake_benchmarks import add_benchmark
 from tests.support.fake_run import make_run
@@ -250,7 +250,7 @@ def test_the_same_run_gives_the_same_plots(finished, tmp_path):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(8.16, "8.2 s"), (245, "4 min 05 s"), (3599.6, "1 h 00 min"), (11520, "3 h 12 min")],
+    [(8.16, "8.2 s"), (11520, "3 h 12 min"), (float("nan"), "–")],
 )
-def test_durations_are_read_at_a_glance(seconds, text):
-    assert duration(seconds) == text
+def test_a_missing_duration_is_a_dash(seconds, text):
+    assert duration_or_dash(seconds) == text

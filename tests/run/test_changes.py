@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from prime_core.run.changes import flat, is_changeable, refused_changes
+from prime_core.run.changes import is_changeable, refused_changes
 from prime_core.run.layout import RunFiles
-from prime_core.settings.reading import parse_settings
+from prime_core.settings.reading import flatten, parse_settings
 from prime_core.settings.run import Settings
 
 CHANGEABLE = {
@@ -92,7 +92,7 @@ def test_what_alters_no_finished_result_may_change_at_any_time(key, tmp_path):
 
 
 def test_the_changeable_settings_are_these_and_no_others():
-    keys = flat(Settings().model_dump(mode="json"))
+    keys = flatten(Settings().model_dump(mode="json"))
     assert {key for key in keys if is_changeable(key)} == {*CHANGEABLE}
 
 
@@ -179,15 +179,6 @@ def test_verification_settings_are_fixed_once_an_evaluation_was_judged_by_them(t
     assert refused_changes(settings_with({}), new, files) == [
         "verification.no_box: 'no_answer' -> 'last_line'"
     ]
-
-
-def test_flat_keys_are_the_paths_of_all_leaves():
-    assert flat({"a": {"b": 1, "c": {"d": [2]}, "e": {}}, "f": None}) == {
-        "a.b": 1,
-        "a.c.d": [2],
-        "a.e": {},
-        "f": None,
-    }
 
 
 def finish_evaluation(files: RunFiles, benchmark: str) -> None:

@@ -18,6 +18,7 @@ from prime_core.run.costs import (
     write_accounts,
 )
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import Stage
 from prime_core.run.tables import TableError
 from tests.support.fake_slurm import BEGIN, controller, job, job_start
 
@@ -82,7 +83,7 @@ def test_work_that_was_done_again_later_is_lost():
 
 def test_work_that_an_allocation_did_again_is_lost():
     allocation = job_start("20", started=BEGIN + 2 * HOUR, ended=BEGIN + 3 * HOUR)
-    again = Span(1, "policy", "", BEGIN + 2.1 * HOUR, BEGIN + 2.5 * HOUR)
+    again = Span(Stage(1, "policy", ""), BEGIN + 2.1 * HOUR, BEGIN + 2.5 * HOUR)
     found = charges(
         [job_start("7"), allocation],
         [job("7", "policy")],
@@ -95,7 +96,7 @@ def test_work_that_an_allocation_did_again_is_lost():
 
 def test_a_jobs_own_benchmark_file_is_no_second_making():
     # Its time is that of the file server, whose clock may be ahead.
-    own = Span(1, "policy", "", BEGIN + 60, BEGIN + HOUR + 90)
+    own = Span(Stage(1, "policy", ""), BEGIN + 60, BEGIN + HOUR + 90)
     [charge] = charges([job_start("7")], [job("7", "policy")], [], [own], NOW)
     assert not charge.lost
 
@@ -117,10 +118,10 @@ def test_the_controllers_job_is_its_own_and_nothing_of_it_is_lost():
 def test_an_allocation_is_cut_up_among_the_stages_that_ran_in_it():
     begin = BEGIN + 60  # when it started, for an hour
     spans = [
-        Span(1, "sample", "00", begin + 600, begin + 1800),
-        Span(1, "sample", "01", begin + 600, begin + 1800),
-        Span(1, "verify", "00", begin + 1200, begin + 2400),
-        Span(1, "policy", "", begin - 900, begin - 300),  # before it began
+        Span(Stage(1, "sample", "00"), begin + 600, begin + 1800),
+        Span(Stage(1, "sample", "01"), begin + 600, begin + 1800),
+        Span(Stage(1, "verify", "00"), begin + 1200, begin + 2400),
+        Span(Stage(1, "policy", ""), begin - 900, begin - 300),  # before it began
     ]
     found = charges(
         [job_start("20", gpus=4)], [], [controller("allocation", "20", gpus=4)], spans, NOW
@@ -145,7 +146,7 @@ def test_an_allocation_that_still_waits_costs_nothing():
 
 @given(st.lists(st.tuples(st.floats(-50, 150), st.floats(0, 80), st.sampled_from("abc"))))
 def test_parts_of_an_allocation_add_up_to_the_whole(times):
-    spans = [Span(1, stage, "", began, began + length) for began, length, stage in times]
+    spans = [Span(Stage(1, stage, ""), began, began + length) for began, length, stage in times]
     parts = divide(0.0, 100.0, spans)
     assert sum(parts.values()) == pytest.approx(100.0)
     assert min(parts.values()) >= -1e-9

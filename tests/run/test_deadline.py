@@ -11,6 +11,7 @@ import pytest
 from prime_core.run import deadline
 from prime_core.run.job_records import StageStop, record_stop, stage_stops
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import Stage
 from tests.support.fake_run import make_run, write_benchmark
 from tests.support.workflow_runs import environment
 
@@ -23,7 +24,7 @@ def files(tmp_path: Path) -> RunFiles:
 
 
 def begin(files: RunFiles, stage: str, iteration: int = 12, part: str = "") -> None:
-    deadline.leave_if_too_late(files.root, stage, iteration, part, now=NOW)
+    deadline.leave_if_too_late(files.root, Stage(iteration, stage, part), now=NOW)
 
 
 def test_without_a_deadline_every_stage_begins(files, monkeypatch):
@@ -77,7 +78,7 @@ def test_a_stage_that_no_allocation_has_time_for_is_an_error(files, monkeypatch)
     record_stop(files, StageStop("sample", 1, "00", 3000.0, NOW - 5000))
     monkeypatch.setenv(deadline.BEGINNING, str(NOW - 10))
     monkeypatch.setenv(deadline.DEADLINE, str(NOW + 3000))
-    with pytest.raises(deadline.TooLong, match=r"sample 12 01 needs about 60 min, .* 50 min"):
+    with pytest.raises(deadline.TooLong, match=r"sample 12 01 needs about 1 h, .* 50 min"):
         begin(files, "sample", part="01")
 
 
@@ -96,20 +97,11 @@ def test_only_the_first_rank_decides(files, monkeypatch):
     assert not stage_stops(files)
 
 
-def test_durations_are_told_in_seconds_minutes_or_hours():
-    assert [deadline.minutes(s) for s in (45, 99, 1860, 9000)] == [
-        "45 s",
-        "99 s",
-        "31 min",
-        "2.5 h",
-    ]
-
-
 def test_a_stage_of_the_command_line_ends_with_status_75(tmp_path):
     run = make_run(tmp_path / "run", benchmarks=False)
     late = environment() | {deadline.DEADLINE: str(time.time() + 5)}
     command = [sys.executable, "-m", "prime_core.cli.main", "select", "--run", str(run)]
     done = subprocess.run([*command, "--iteration", "3"], env=late, capture_output=True, text=True)
     assert done.returncode == 75, done.stderr
-    assert re.search(r"select 3 needs about 60 s, \d s are left", done.stderr)
+    assert re.search(r"select 3 needs about 60 s, \d(\.\d)? s are left", done.stderr)
     assert [stop.stage for stop in stage_stops(RunFiles(run))] == ["select"]

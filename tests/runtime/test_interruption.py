@@ -12,6 +12,7 @@ import pytest
 from prime_core.launch.slurm import this_job
 from prime_core.run.layout import unfinished_folder
 from prime_core.run.tables import read_json
+from prime_core.runtime.interruption import handled
 from tests.stages.test_verify import make_run
 from tests.support.interrupted_stages import (
     ONE_RANK,
@@ -222,6 +223,17 @@ def test_a_process_that_is_only_warned_goes_on_but_not_with_children_at_work(tmp
     process = working(tmp_path / "judging", AT_ONCE, "warned")
     process.terminate()
     assert ended(process, tmp_path / "judging")[0] == 128 + signal.SIGTERM
+
+
+def test_a_handler_holds_for_a_while_and_the_one_before_is_put_back():
+    came: list[int | str] = []
+    with handled(lambda *_: came.append("outer"), signal.SIGUSR1):
+        with handled(lambda number, _: came.append(number), signal.SIGUSR1, signal.SIGUSR2):
+            signal.raise_signal(signal.SIGUSR1)
+            signal.raise_signal(signal.SIGUSR2)
+        signal.raise_signal(signal.SIGUSR1)
+    assert came == [signal.SIGUSR1, signal.SIGUSR2, "outer"]
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize("way", ["allocation", None])

@@ -1,5 +1,6 @@
 """Settings: wrong ones are refused with the key, the value and what was expected."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,14 @@ from pydantic import BaseModel
 
 from prime_core.settings.reading import (
     SettingsError,
+    check_overrides,
     dump_settings,
     expand_dotted,
+    flatten,
     load_settings,
     parse_overrides,
     parse_settings,
+    settings_of,
 )
 from prime_core.settings.run import Settings
 from prime_core.tools.configure import schema_text
@@ -162,19 +166,67 @@ def test_expanding_dotted_keys_leaves_what_it_was_given_alone():
     assert raw == {"a": {"b": {"c": 1}}, "a.b.d": 2}
 
 
+def test_flat_keys_are_the_paths_of_all_leaves():
+    assert flatten({"a": {"b": 1, "c": {"d": [2]}, "e": {}}, "f": None}) == {
+        "a.b": 1,
+        "a.c.d": [2],
+        "a.e": {},
+        "f": None,
+    }
+    assert flatten({"a": [{"b": 1}, {"b": 2}]}) == {"a.1.b": 1, "a.2.b": 2}
+
+
 def test_overrides_are_read_as_yaml_and_numbers_may_have_exponents():
     texts = ("rollout.top_k=5", "sft.enabled=false", "prm.path=null", "prm.beta=5e-2", "run=a=b")
-    overrides = parse_overrides(texts)
+    overrides = parse_overrides(texts, "--set")
     assert overrides.pop("run") == "a=b"
     settings = parse_settings(overrides, "test")
     assert (settings.rollout.top_k, settings.sft.enabled, settings.prm.path) == (5, False, None)
     assert settings.prm.beta == 0.05
 
 
-@pytest.mark.parametrize("text", ["rollout.top_k", "=5"])
+def test_what_yaml_takes_for_a_date_may_be_a_name():
+    assert parse_overrides(["run=2026-11-29"], "--set") == {"run": "2026-11-29"}
+
+
+@pytest.mark.parametrize("text", ["rollout.top_k", "=5", "rollout.=5", ".top_k=5", "a..b=5"])
 def test_an_override_without_key_or_value_is_refused_with_its_text(text):
-    with pytest.raises(SettingsError, match=f"override '{text}': expected KEY=VALUE"):
-        parse_overrides((text,))
+    with pytest.raises(SettingsError, match=f"--set {re.escape(text)}: expected KEY=VALUE"):
+        parse_overrides([text], "--set")
+
+
+@pytest.mark.parametrize("value", ["{", "[1", "'a", "&a [*a]", "2026-13-01", "a: b: c", "\x07"])
+def test_an_override_that_is_no_yaml_is_refused_with_its_key(value):
+    message = "--set prm.beta: expected a value as YAML writes it, such as 0.3, true or .1, 2., got"
+    with pytest.raises(SettingsError, match=message) as refused:
+        parse_overrides(["seed=1", f"prm.beta={value}"], "--set")
+    assert repr(value) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_overrides_are_laid_over_files_and_files_over_each_other(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("policy: {eps_clip: 0.1, ppo_epochs: 3}\nseed: 1\n")
+    second.write_text("policy.eps_clip: 0.2\nseed: 2\n")
+    settings = settings_of([first, second], ["seed=3", "policy={whiten: false}"], "--set")
+    policy = settings.policy
+    assert (settings.seed, policy.eps_clip, policy.ppo_epochs, policy.whiten) == (3, 0.2, 3, False)
+    with pytest.raises(SettingsError, match=f"^{first}, {second} and --set: unknown key 'sead'"):
+        settings_of([first, second], ["sead=3"], "--set")
+    first.write_text("seed: many")
+    with pytest.raises(SettingsError, match=f"^{first}: seed: "):
+        settings_of([first], [], "--set")
+
+
+def test_overrides_alone_are_refused_only_where_no_other_setting_could_put_them_right():
+    check_overrides({"evaluation.benchmarks.aime.temperature": 0.6}, "--config")  # its file: below
+    check_overrides({"training.offload_optimizer": "cpu"}, "--config")  # beside another ZeRO stage
+    with pytest.raises(SettingsError, match="offload_optimizer"):
+        parse_settings({"training.offload_optimizer": "cpu"}, "settings")
+    with pytest.raises(SettingsError, match=r"^--config: unknown key 'policy\.eps'"):
+        check_overrides({"policy.eps": 0.3, "training.offload_optimizer": "cpu"}, "--config")
+    with pytest.raises(SettingsError, match="policy: expected a mapping of settings, got 3"):
+        check_overrides({"policy": 3}, "--config")
 
 
 def test_settings_survive_the_way_through_yaml(tmp_path):

@@ -8,7 +8,7 @@ import yaml
 
 from prime_core.cli.main import main
 from prime_core.launch.arguments import asked_settings
-from prime_core.run.changes import flat
+from prime_core.settings.reading import flatten
 from tests.support.shared_data import ROOT
 
 CONFIG = "configs/smollm2_gsm8k.yaml"
@@ -43,8 +43,8 @@ def gpu_comments() -> dict[str, object]:
 
 
 def test_the_comments_and_the_command_for_one_gpu_say_the_same():
-    settings = flat(asked_settings(gpu_arguments()).model_dump(mode="json"))
-    base = flat(asked_settings(["--configfile", CONFIG]).model_dump(mode="json"))
+    settings = flatten(asked_settings(gpu_arguments()).model_dump(mode="json"))
+    base = flatten(asked_settings(["--configfile", CONFIG]).model_dump(mode="json"))
     changed = {key: value for key, value in settings.items() if value != base[key]}
     changed.pop("run")
     assert changed == gpu_comments()

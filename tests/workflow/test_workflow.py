@@ -264,6 +264,20 @@ def test_a_misspelt_key_is_refused_by_name(tmp_path):
     assert ".yaml: unknown key 'iteratons'; did you mean 'iterations'?" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("policy={eps_clp: 0.3}", "unknown key 'policy.eps_clp'; did you mean 'eps_clip'?"),
+        ("policy={eps_clip: {", "policy: expected a mapping of settings, got '{eps_clip: {'"),
+    ],
+)
+def test_plain_snakemakes_overrides_are_refused_by_name(tmp_path, override, told):
+    done = run(tmp_path, "-n", "--config", override)
+    assert done.returncode == 1
+    assert f"settings.yaml and --config: {told}" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_an_absent_model_folder_is_refused_by_name(tmp_path):
     absent = Path("no") / "such" / "model"
     done = run(tmp_path, settings=TINY | {"model": {"path": str(absent)}})

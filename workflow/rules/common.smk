@@ -5,7 +5,6 @@ OUTPUTS: SETTINGS, FILES, TARGETS, paths with wildcards, and the functions below
 """
 
 import os
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from prime_core.run import prm_folders
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState, find_own_commands, show_stages_only
 from prime_core.run.targets import Targets
+from prime_core.runtime.console import note
 from prime_core.settings.reading import SettingsError, parse_settings
 
 find_own_commands()
@@ -144,4 +144,4 @@ def begin_run():
 def end_run():
     """Sweep up what killed jobs left, and say where to look."""
     RUN_STATE.end()
-    print(f"finished: {FILES.report}", file=sys.stderr)
+    note(f"finished: {FILES.report}")

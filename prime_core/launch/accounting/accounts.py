@@ -8,7 +8,6 @@ here fails a run.
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from prime_core.run.job_records import (
 )
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import TableError
+from prime_core.runtime.console import note
 
 SETTLED = 3600.0  # seconds after its end in which a job may still come back (requeued by hand)
 _NAMES = "prime_"  # how the names of all runs begin: a number may have been another job's before
@@ -71,7 +71,7 @@ def refresh(run_dir: Path) -> None:
     try:
         update(RunFiles(run_dir))
     except Exception as error:  # hours are no reason to fail a run that has its results
-        print(f"the hours of Slurm's jobs are not up to date: {error}", file=sys.stderr)
+        note(f"the hours of Slurm's jobs are not up to date: {error}")
 
 
 def load(files: RunFiles) -> Accounts:

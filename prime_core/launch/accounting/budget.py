@@ -7,13 +7,13 @@ are let finish: a run may end above its budget by what was running when it was r
 
 from __future__ import annotations
 
-import sys
 import time
 
 from prime_core.launch.accounting import accounts as accounting
 from prime_core.run.costs import Accounts, gpu_hours
 from prime_core.run.job_records import submitted_jobs
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.console import note
 from prime_core.settings.run import Settings
 
 MAX_AGE = 30.0  # seconds between looks at Slurm
@@ -42,7 +42,7 @@ def budget_refusal(settings: Settings, files: RunFiles) -> str | None:
     doubt = _doubt(accounts, files, limit)
     if doubt and doubt not in _said:
         _said.add(doubt)
-        print(doubt, file=sys.stderr, flush=True)
+        note(doubt)
     spent = gpu_hours(accounts.starts, time.time())
     if spent < limit:
         return None

@@ -34,6 +34,7 @@ from prime_core.launch.slurm.output_watch import OutputWatch
 from prime_core.launch.slurm.verdicts import Verdicts
 from prime_core.run.job_records import ControllerStart, record_controller, record_job, slurm_name
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.text import duration
 
 SECONDS_BETWEEN_QUESTIONS = 10.0
 # Once a job has written its outputs it ends within moments.
@@ -248,8 +249,8 @@ class PatientExecutor(Executor):
 
     def _say_answers(self) -> None:
         if self._silent_since is not None:
-            minutes = (time.monotonic() - self._silent_since) / 60
-            self.logger.warning(f"Slurm answers again, after {minutes:.1f} min.")
+            silence = duration(time.monotonic() - self._silent_since)
+            self.logger.warning(f"Slurm answers again, after {silence}.")
             self._silent_since = None
 
     def _record_start(self) -> None:

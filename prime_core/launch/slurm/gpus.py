@@ -7,14 +7,15 @@ those. The command's processes keep the locks; the system frees them when the la
 
 from __future__ import annotations
 
-import fcntl
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from prime_core.runtime.console import note
+from prime_core.runtime.locks import try_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SECONDS_BETWEEN_TRIES = 0.2
@@ -54,7 +55,7 @@ def take(count: int, devices: Sequence[str]) -> list[str]:
         for lock in held.values():  # all or none: two stages must not wait for each other's
             os.close(lock)
         if not said and time.monotonic() - begun > _SECONDS_BEFORE_SAYING_SO:
-            print(f"waiting for {count} of the GPUs {','.join(devices)}", file=sys.stderr)
+            note(f"waiting for {count} of the GPUs {','.join(devices)}")
             said = True
         time.sleep(_SECONDS_BETWEEN_TRIES)
 
@@ -63,9 +64,7 @@ def _try(device: str) -> int | None:
     """An open, locked file that outlives exec; None while others hold it."""
     path = _folder() / f"{device.replace(os.sep, '_')}.lock"
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(lock):
         os.close(lock)
         return None
     os.set_inheritable(lock, True)

@@ -11,8 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -22,6 +21,9 @@ from snakemake.common.workdir_handler import WorkdirHandler
 from prime_core.launch.slurm import commands as slurm
 from prime_core.run.job_records import SubmittedJob, slurm_name, submitted_jobs
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.console import note
+from prime_core.runtime.interruption import handled
+from prime_core.runtime.text import duration
 
 # Read now: the executor takes what Slurm set for this process out of the environment.
 _OWN_JOB = os.environ.get("SLURM_JOB_ID", "")
@@ -40,7 +42,8 @@ def wait_for_orphans(files: RunFiles) -> bool:
     """
     if not files.submitted_jobs.exists() or not slurm.is_available():
         return False
-    with _told_to_stop():
+    # Snakemake's own handler would only note a SIGTERM.
+    with handled(_stop, signal.SIGTERM, signal.SIGINT):
         return _wait(files)
 
 
@@ -56,7 +59,7 @@ def start_anew() -> NoReturn:
 
 def _wait(files: RunFiles) -> bool:
     name = slurm_name(files.root)
-    any_found, said, said_at = False, "", 0.0
+    any_found, said, said_at = False, None, 0.0
     while True:
         try:
             left = _at_work(name)
@@ -69,11 +72,11 @@ def _wait(files: RunFiles) -> bool:
         if not message:
             return any_found
         any_found = any_found or bool(left)
-        # What changes by itself, such as minutes, does not count as a change.
-        plain, now = "".join(c for c in message if not c.isdigit()), time.monotonic()
-        if plain != said or now - said_at >= SECONDS_BETWEEN_MESSAGES:
-            print(message, file=sys.stderr, flush=True)
-            said, said_at = plain, now
+        # Times that pass by themselves are no news.
+        news, now = [(job.job_id, job.state, job.reason) for job in left], time.monotonic()
+        if news != said or now - said_at >= SECONDS_BETWEEN_MESSAGES:
+            note(message)
+            said, said_at = news, now
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -108,27 +111,12 @@ def _stage(line: SubmittedJob) -> str:
 def _state(job: slurm.QueuedJob) -> str:
     if job.state == "PENDING":
         return f"waits ({job.reason})"
-    left = f", at most {_minutes(job.left)} left" if job.left >= 0 else ""
-    return f"{job.state.lower()} for {_minutes(job.elapsed)}{left}"
+    left = f", at most {duration(job.left)} left" if job.left >= 0 else ""
+    return f"{job.state.lower()} for {duration(job.elapsed)}{left}"
 
 
-def _minutes(seconds: int) -> str:
-    return f"{max(seconds, 0) / 60:.0f} min"
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the wait; Snakemake's own handler would only note the former."""
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise StoppedWaiting("stopped waiting for Slurm jobs of an earlier start; they go on")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise StoppedWaiting("stopped waiting for Slurm jobs of an earlier start; they go on")
 
 
 def _first_folder() -> Path:

@@ -17,6 +17,7 @@ from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm import commands as slurm
 from prime_core.run.job_records import SubmittedJob, submitted_jobs
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.text import duration
 
 PATIENCE_SECONDS = 600.0
 SECONDS_BETWEEN_TRIES = 10.0
@@ -45,8 +46,8 @@ class Patience:
         if self._end is None:
             self._end = time.monotonic() + PATIENCE_SECONDS
             said = failure.splitlines()[0]
-            minutes = PATIENCE_SECONDS / 60
-            self._logger.warning(f"Slurm takes no jobs; trying for {minutes:.0f} min. {said}")
+            trying = f"trying for {duration(PATIENCE_SECONDS)}"
+            self._logger.warning(f"Slurm takes no jobs; {trying}. {said}")
         while time.monotonic() < self._end and not self._closing.wait(SECONDS_BETWEEN_TRIES):
             try:
                 return find()

@@ -5,13 +5,13 @@ In: the run's lock file. Out: its holder, if that gave a sign of life lately. No
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
 import time
 
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.locks import try_lock
 from prime_core.runtime.run_lock import PATIENCE, SECONDS_BETWEEN_TOUCHES, Holder
 
 # Clocks of hosts, and of the file system's server, differ.
@@ -36,9 +36,8 @@ def _is_locked(files: RunFiles) -> bool:
     """Whether a process of this machine has the lock."""
     descriptor = os.open(files.root / ".locks" / "workflow", os.O_RDWR)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+        return not try_lock(descriptor, shared=True)
+    except OSError:  # no locks here: what the file says is all that is known
         return True
     finally:
         os.close(descriptor)
-    return False

@@ -19,6 +19,7 @@ from prime_core.launch.status.stage_logs import logs_of_stages, newest
 from prime_core.run.job_records import SubmittedJob, controller_starts, submitted_jobs
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import Stage
+from prime_core.runtime.console import note
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -29,8 +30,8 @@ class NoLog(ValueError):
 
 def show(run_dir: Path, words: Sequence[str], part: str | None, follow: bool) -> None:
     """Print a log, its name first. Raises NoLog saying which there are."""
-    path, note = find_log(RunFiles(run_dir), words, part)
-    print(f"==> {path} <=={note}", file=sys.stderr)
+    path, others = find_log(RunFiles(run_dir), words, part)
+    note(f"==> {path} <=={others}")
     if follow:
         _follow(path)
     else:
@@ -43,7 +44,7 @@ def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[P
         return _controller_log(files), ""
     iteration, name = _meant(words)
     logs, jobs = logs_of_stages(files), submitted_jobs(files)
-    there_are = {*logs, *(_stage(job) for job in jobs)}
+    there_are = {*logs, *(job.work for job in jobs)}
     found = {
         stage
         for stage in there_are
@@ -96,7 +97,7 @@ def _controller_log(files: RunFiles) -> Path:
 def _slurm_log(files: RunFiles, jobs: Sequence[SubmittedJob], stage: Stage) -> Path | None:
     """Slurm's log of the stage's newest job."""
     for job in reversed(jobs):
-        if _stage(job) == stage:
+        if job.work == stage:
             for path in _places(files, job.job_id):
                 if path.is_file():
                     return path
@@ -118,12 +119,8 @@ def _none(files: RunFiles, stage: Stage) -> Path:
     raise NoLog(f"{files.root}: {stage} was submitted and wrote nothing yet")
 
 
-def _stage(job: SubmittedJob) -> Stage:
-    return Stage(job.iteration, job.stage, job.part)
-
-
 def _last(jobs: Sequence[SubmittedJob], stage: Stage) -> float:
-    return max((job.submitted for job in jobs if _stage(job) == stage), default=0.0)
+    return max((job.submitted for job in jobs if job.work == stage), default=0.0)
 
 
 def _listed(stages: Iterable[Stage]) -> str:

@@ -19,12 +19,13 @@ from prime_core.launch.status.status import (
     as_json,
     read_status,
 )
-from prime_core.runtime.text import minutes
+from prime_core.runtime.text import duration, table
 
 WIDTH = 80
 _BAR = 30
 _FAILED_SHOWN = 5
-_COLUMNS = "  {:<22} {:<10} {:>7} {:<10} {:>8} {:>7}  {}"
+_COLUMNS = ("STAGE", "STATE", "JOB", "NODE", "ELAPSED", "LIMIT", "")
+_SIDES = "<<><>><"
 
 
 def show(run_dir: Path, json: bool, watch: bool, interval: float) -> None:
@@ -79,15 +80,15 @@ def _end(progress: Progress, status: RunStatus) -> Iterator[str]:
 
 
 def _ends_at(status: RunStatus, expected: Estimate) -> str:
-    pace = f"{minutes(expected.seconds_per_iteration)} an iteration"
-    span = f"{minutes(max(expected.seconds, 0))} left ({_span(expected)}; {pace})"
+    pace = f"{duration(expected.seconds_per_iteration)} an iteration"
+    span = f"{duration(expected.seconds)} left ({_span(expected)}; {pace})"
     if status.controller.state == "none":
         return f"once started again: {span}"
     return f"{span}, ends about {_clock(status.now + expected.seconds, status.now)}"
 
 
 def _span(expected: Estimate) -> str:
-    low, high = minutes(max(expected.low, 0)), minutes(max(expected.high, 0))
+    low, high = duration(expected.low), duration(expected.high)
     return f"{low} to {high}" if low != high else f"about {low}"
 
 
@@ -133,31 +134,30 @@ def _times(controller: ControllerState, now: float) -> str:
     since = f" since {_clock(controller.since, now)}"
     if controller.left is None:
         return since
-    return f"{since}; its time ends in {minutes(controller.left)}, then it requeues itself"
+    return f"{since}; its time ends in {duration(controller.left)}, then it requeues itself"
 
 
 def _at_work(stages: list[StageAtWork]) -> list[str]:
     if not stages:
         return []
-    head = _COLUMNS.format("STAGE", "STATE", "JOB", "NODE", "ELAPSED", "LIMIT", "")
-    return ["", head.rstrip(), *(_row(work) for work in stages)]
+    return ["", *table([_COLUMNS, *map(_row, stages)], _SIDES)]
 
 
-def _row(work: StageAtWork) -> str:
+def _row(work: StageAtWork) -> tuple[str, ...]:
     notes = [f"attempt {work.attempt}"] if work.attempt > 1 else []
     if work.state == "pending":
         notes.append(work.reason)
         if (start := _start(work.starts)) != "at a time unknown":
             notes.append(f"starts {start}")
-    return _COLUMNS.format(
+    return (
         str(work.stage)[:22],
         work.state[:10],
         work.slurm_job or "-",
         (work.nodes or "-")[:10],
-        minutes(work.seconds) if work.seconds >= 0 and work.state != "pending" else "-",
-        minutes(work.limit) if work.limit >= 0 else "-",
+        duration(work.seconds) if work.seconds >= 0 and work.state != "pending" else "-",
+        duration(work.limit) if work.limit >= 0 else "-",
         ", ".join(notes),
-    ).rstrip()
+    )
 
 
 def _failed(status: RunStatus) -> Iterator[str]:

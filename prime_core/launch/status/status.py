@@ -21,7 +21,6 @@ from prime_core.launch.status.progress import Estimate, Progress, estimate, read
 from prime_core.launch.status.stage_logs import last_error, last_line, logs_of_stages, unfinished
 from prime_core.launch.status.stage_processes import running_stages
 from prime_core.run.job_records import (
-    SubmittedJob,
     controller_name,
     controller_starts,
     slurm_name,
@@ -203,7 +202,7 @@ def _in_slurm(files: RunFiles, jobs: list[QueuedJob], logs: dict[Stage, Path]) -
         if job.ended:
             continue
         submitted = known.get(job.job_id)
-        stage = _stage(submitted) if submitted else Stage(0, "unknown", "")
+        stage = submitted.work if submitted else Stage(0, "unknown", "")
         found.append(
             StageAtWork(
                 stage=stage,
@@ -263,7 +262,7 @@ def _failed(
     accounts = accounting.update(files, _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE)
     states = {start.job_id: start.state for start in accounts.starts}
     states |= {job.job_id: job.state for job in jobs}
-    last = {_stage(job): job for job in submitted_jobs(files)}
+    last = {job.work: job for job in submitted_jobs(files)}
     found = []
     for stage in unfinished(files, logs):
         if stage in at_work:
@@ -277,7 +276,3 @@ def _failed(
         how = f"{attempt}{state}" if state else attempt.rstrip(", ")
         found.append(FailedStage(stage, how, error or last_line(log), str(log)))
     return found
-
-
-def _stage(job: SubmittedJob) -> Stage:
-    return Stage(job.iteration, job.stage, job.part)

@@ -13,7 +13,8 @@ from typing import Any
 
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.site.stage_resources import StageNeeds
-from prime_core.launch.survey.cluster import Association, Cluster, Partition
+from prime_core.launch.survey.cluster import Association, Cluster, Partition, gpus_text
+from prime_core.runtime.text import duration
 from prime_core.settings.reading import SettingsError
 
 DAY = 1440  # minutes; a controller's job need not be longer, since it requeues itself
@@ -236,27 +237,18 @@ class _Chooser:
 
 
 def _features(kind: str, partition: Partition) -> str:
-    gpus = ", ".join(f"{count} {name}".rstrip() for name, count in sorted(partition.gpus.items()))
+    gpus = gpus_text(partition.gpus)
     parts = [
         f"has GPUs ({gpus})" if gpus else "has no GPUs",
         "Slurm's default" if partition.default else "",
-        f"jobs up to {duration(partition.minutes)}" if partition.minutes else "jobs of any length",
+        f"jobs up to {duration(60 * partition.minutes)}"
+        if partition.minutes
+        else "jobs of any length",
         "the only choice is pre-emptible" if partition.preemptible else "",
     ]
     if kind == "controller":
         parts.append("the longest there is")
     return "; ".join(part for part in parts if part)
-
-
-def duration(minutes: int | None) -> str:
-    """Minutes in words: 2 days, 90 min; None: no limit."""
-    if minutes is None:
-        return "no limit"
-    for unit, size in (("day", DAY), ("h", 60)):
-        if minutes % size == 0 and minutes:
-            count = minutes // size
-            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
-    return f"{minutes} min"
 
 
 def _most(values: Sequence[int], limit: int | None) -> int | None:

@@ -243,6 +243,11 @@ def parse_qos(text: str) -> dict[str, int]:
     return limits
 
 
+def gpus_text(gpus: Mapping[str, int]) -> str:
+    """GPUs for readers, by model: "4 a100, 8 h100"; a model that is not known has no name."""
+    return ", ".join(f"{count} {name}".rstrip() for name, count in sorted(gpus.items()))
+
+
 def minutes(text: str) -> int | None:
     """Whole minutes of Slurm's time; None for UNLIMITED, infinite, NONE and nothing."""
     seconds = slurm.seconds(text) if text.strip() else -1

@@ -16,9 +16,10 @@ from pydantic import BaseModel
 from prime_core.launch.site.site import SITE_FILE, Pool, Site, site_file
 from prime_core.launch.site.stage_resources import load_stages
 from prime_core.launch.survey import cluster as slurm_cluster
-from prime_core.launch.survey.choice import Choice, Wanted, choose, duration
-from prime_core.launch.survey.cluster import Cluster, Partition
+from prime_core.launch.survey.choice import Choice, Wanted, choose
+from prime_core.launch.survey.cluster import Cluster, Partition, gpus_text
 from prime_core.run.atomic import write_text
+from prime_core.runtime.text import duration, table
 from prime_core.settings.reading import SettingsError
 
 STAGES_FILE = Path("cluster_profiles/stages.yaml")
@@ -26,6 +27,9 @@ HEAD = """\
 # What this cluster calls its partitions, and what they allow. Written by `prime site`; edit it by
 # hand, or write it anew with `prime site --force`. A key left out is null.
 """
+
+_OFFERED = ["partition", "nodes", "CPUs", "memory", "GPUs a node", "longest job", ""]
+_CHOSEN = ["chosen for", "partition", "account", "because"]
 
 
 def survey(wanted: Wanted, out: Path | None, dry_run: bool, force: bool) -> None:
@@ -61,12 +65,9 @@ def described(cluster: Cluster, choice: Choice) -> str:
         f"ended jobs are remembered for {memory}",
         f"accounts: {', '.join(cluster.accounts) or 'none'}",
         "",
-        *_table(
-            ["partition", "nodes", "CPUs", "memory", "GPUs a node", "longest job", ""],
-            [_row(partition) for partition in cluster.partitions],
-        ),
+        *table([_OFFERED, *(_row(partition) for partition in cluster.partitions)], "<", indent=""),
         "",
-        *_table(["chosen for", "partition", "account", "because"], list(_chosen(choice))),
+        *table([_CHOSEN, *_chosen(choice)], "<", indent=""),
         *(f"warning: {warning}" for warning in choice.warnings),
     ]
     return "\n".join(lines)
@@ -96,7 +97,7 @@ def _scalar(value: Any) -> str:
 
 def _row(partition: Partition) -> list[str]:
     nodes, up = partition.nodes, sum(node.up for node in partition.nodes)
-    counts = sorted({_gpus(dict(node.gpus)) for node in nodes})
+    counts = sorted({gpus_text(node.gpus) or "-" for node in nodes})
     remarks = [partition.barred] if partition.barred else []
     if partition.preemptible:
         remarks.append("pre-emptible")
@@ -108,13 +109,9 @@ def _row(partition: Partition) -> list[str]:
         _span([node.cpus for node in nodes]),
         _span([node.mem_mb // 1000 for node in nodes]) + " GB",
         " | ".join(counts) or "-",
-        duration(partition.minutes),
+        duration(60 * partition.minutes) if partition.minutes else "no limit",
         "; ".join(remarks),
     ]
-
-
-def _gpus(gpus: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}".rstrip() for name, count in sorted(gpus.items())) or "-"
 
 
 def _span(values: Sequence[int]) -> str:
@@ -129,11 +126,3 @@ def _chosen(choice: Choice) -> Iterator[list[str]]:
         pool: Pool = getattr(choice.site, kind)
         account = " ".join(filter(None, (pool.account or "-", pool.qos and f"({pool.qos})")))
         yield [kind, pool.partition or "-", account, reason]
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [head, *rows]
-    ]

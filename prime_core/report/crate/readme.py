@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from prime_core.report.tables.collect import RunTables
+from prime_core.runtime.text import bytes_text
 
 
 def readme(
@@ -43,7 +44,7 @@ def left_out_line(left_out: pd.DataFrame) -> str:
     """How much of the run's folder the crate leaves out."""
     files, size = int(left_out["num_files"].sum()), int(left_out["num_bytes"].sum())
     return (
-        f"Not packed: {files} files of the run ({size / 1e6:.1f} MB), weights and tables of "
+        f"Not packed: {files} files of the run ({bytes_text(size)}), weights and tables of "
         "training above all; left-out.csv lists them by folder."
     )
 

@@ -25,6 +25,7 @@ from prime_core.report.tables.seconds import stage_seconds
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import STAGES
 from prime_core.run.tables import OUTCOMES, TableError, read_json, read_table
+from prime_core.settings.reading import flatten
 
 ITERATION_STAGES = tuple(name for name, kind in STAGES.items() if kind.each == "iteration")
 EVALUATION_COLUMNS = (
@@ -188,22 +189,6 @@ def evaluation_table(files: RunFiles) -> pd.DataFrame:
         rows.append(key | {k: v for k, v in read_json(path).items() if k not in key})
     table = pd.DataFrame(rows)
     return table.reindex(columns=list(dict.fromkeys([*EVALUATION_COLUMNS, *table.columns])))
-
-
-def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of nested mappings: {"a": {"b": 1}} -> {"a.b": 1}.
-
-    Mappings in a list are numbered from one: {"a": [{"b": 1}]} -> {"a.1.b": 1}.
-    """
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            value = {str(number): item for number, item in enumerate(value, start=1)}
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

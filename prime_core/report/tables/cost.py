@@ -84,12 +84,9 @@ def spans(files: RunFiles) -> list[Span]:
     for path in sorted(root.rglob("*.tsv")):
         ended = path.stat().st_mtime
         seconds = read_benchmark(path)[0]
-        stage = stage_of(path.relative_to(root))
-        span = Span(stage.iteration, stage.name, stage.part, ended - seconds, ended)
-        found.append(span)
+        found.append(Span(stage_of(path.relative_to(root)), ended - seconds, ended))
     for stop in stage_stops(files):
-        work = (stop.iteration, stop.stage, stop.part)
-        found.append(Span(*work, began=stop.at - stop.seconds, ended=stop.at, lost=True))
+        found.append(Span(stop.work, stop.at - stop.seconds, stop.at, lost=True))
     return found
 
 

@@ -1,0 +1,48 @@
+"""What is printed where: on a terminal, into a log, by which rank."""
+
+import sys
+
+import pytest
+
+from prime_core.runtime.console import note, progress_bar, say
+from prime_core.runtime.rank import has_other_ranks, is_first_rank, rank
+
+
+@pytest.fixture(autouse=True)
+def only_rank(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+
+def test_a_line_goes_to_whoever_started_the_stage_and_into_its_log(capsys):
+    say("sft: 8 steps")
+    assert capsys.readouterr() == ("sft: 8 steps\n", "sft: 8 steps\n")
+    say("prime sft: error: no data", error=True)
+    assert capsys.readouterr() == ("prime sft: error: no data\n", "prime sft: error: no data\n")
+
+
+def test_on_a_terminal_a_line_stands_once(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    say("sft: 8 steps")
+    assert capsys.readouterr() == ("sft: 8 steps\n", "")
+    say("prime sft: error: no data", error=True)
+    assert capsys.readouterr() == ("", "prime sft: error: no data\n")
+
+
+def test_a_note_is_for_the_log_alone(capsys):
+    note("waiting")
+    assert capsys.readouterr() == ("", "waiting\n")
+
+
+def test_of_several_ranks_the_first_speaks_but_errors_are_everybodys(capsys, monkeypatch):
+    assert (rank(), is_first_rank(), has_other_ranks()) == (0, True, False)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert (rank(), is_first_rank(), has_other_ranks()) == (1, False, True)
+    say("sft: 8 steps")
+    note("waiting")
+    with progress_bar(2, "step", "training") as bar:
+        bar.update()
+    assert capsys.readouterr() == ("", "")
+    say("no memory", error=True)
+    assert capsys.readouterr() == ("no memory\n", "no memory\n")
