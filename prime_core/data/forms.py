@@ -14,6 +14,7 @@ from typing import Any
 
 from prime_core.data.leetcode import solution_tests
 from prime_core.data.reading import value_of
+from prime_core.settings.verification import Ability
 
 Row = dict[str, Any]
 
@@ -177,7 +178,7 @@ class Form:
     """
 
     read: Callable[[Fields], Row]
-    ability: str
+    ability: Ability
     required: tuple[str, ...]
 
 

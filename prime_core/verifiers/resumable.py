@@ -22,7 +22,8 @@ import pandas as pd
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.interruption import Interrupted, ending_at_once
 from prime_core.settings.run import Settings
-from prime_core.verifiers import Rules, pool
+from prime_core.settings.verification import Verification
+from prime_core.verifiers import pool
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import Judgement, Verdict
 
@@ -33,7 +34,7 @@ _FLUSH_SECONDS = 1.0
 class VerifiedRows:
     """The judgements so far, by row. Without a path nothing is kept on disk."""
 
-    def __init__(self, path: Path | None, rows: list[Row], rules: Rules) -> None:
+    def __init__(self, path: Path | None, rows: list[Row], rules: Verification) -> None:
         """Read what an earlier job left, if it is of the same rows."""
         self.path = path
         self.fingerprint = fingerprint(rows, rules)
@@ -109,7 +110,7 @@ def _parsed(line: str) -> Any:
 
 
 def judge_all(
-    rows: list[Row], rules: Rules, partial: Path | None, description: str
+    rows: list[Row], rules: Verification, partial: Path | None, description: str
 ) -> list[Judgement]:
     """Judgements in the order of the rows; rows found in the partial file are not judged again.
 
@@ -152,9 +153,11 @@ def _storable(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def fingerprint(rows: list[Row], rules: Rules) -> str:
+def fingerprint(rows: list[Row], rules: Verification) -> str:
     """A digest of all that judgements depend on."""
-    digest = hashlib.sha256(repr(rules).encode())
+    # Not on the share of failures: who raises it after VerifierBroken keeps the rows judged so far.
+    judged_by = rules.model_dump_json(exclude={"max_no_verdict_share"})
+    digest = hashlib.sha256(judged_by.encode())
     for row in rows:
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
@@ -162,12 +165,6 @@ def fingerprint(rows: list[Row], rules: Rules) -> str:
 
 class VerifierBroken(ValueError):
     """The verifier failed on more rows than the settings allow."""
-
-
-def rules_of(settings: Settings) -> Rules:
-    """The settings that verdicts depend on."""
-    chosen = settings.verification
-    return Rules(chosen.timeout_seconds, chosen.no_box, chosen.sandbox, chosen.memory_mb)
 
 
 def refuse_broken(judgements: list[Judgement], settings: Settings, output: Path) -> None:

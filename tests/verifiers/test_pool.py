@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.verifiers import VERIFIERS, Rules, pool
+from prime_core.settings.verification import Verification
+from prime_core.verifiers import VERIFIERS, Verifier
 from prime_core.verifiers.pool import Row, judge_rows
 from prime_core.verifiers.verdict import Judgement, Verdict
 
-RULES = Rules()
+RULES = Verification()
 
 
 @pytest.fixture
 def acting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A verifier that does what its response says."""
 
-    def act(response: str, ground_truth: str, _: Rules) -> Judgement:
+    def act(response: str, ground_truth: str, _: Verification) -> Judgement:
         if response == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if response == "hang":
@@ -34,10 +35,15 @@ def acting(monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return Judgement(Verdict.correct, response, ground_truth)
 
-    monkeypatch.setitem(VERIFIERS, "acting", act)
-    for table in (pool._CHUNK, pool._ROWS_WORTH_A_WORKER, pool.GRACE_SECONDS):
-        monkeypatch.setitem(table, "acting", 2)
-    monkeypatch.setattr(pool, "prepare", lambda *_: None)
+    verifier = Verifier(
+        judge=act,
+        prepare=lambda _: None,
+        close=lambda: None,
+        grace_seconds=2.0,
+        rows_in_chunk=2,
+        rows_worth_a_worker=2,
+    )
+    monkeypatch.setitem(VERIFIERS, "acting", verifier)
 
 
 def acted(responses: list[str], **options: float) -> list[Judgement]:
