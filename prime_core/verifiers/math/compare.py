@@ -14,8 +14,9 @@ from prime_core.verifiers.math.approximate import rounds_to, within
 from prime_core.verifiers.math.equal import equal, nodes
 from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.normalise import normalise
-from prime_core.verifiers.math.parse import Node, parse
+from prime_core.verifiers.math.parse import parse
 from prime_core.verifiers.math.rationals import TooLarge, TooMuchWork
+from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import CannotTell
 
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any
 
 from prime_core.verifiers.math.evaluate import names
+from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import constant
 
-Node = tuple[Any, ...]
 End = Fraction | float
 Piece = tuple[End, bool, End, bool]
 Region = tuple[Piece, ...]

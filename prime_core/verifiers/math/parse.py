@@ -15,8 +15,7 @@ from prime_core.verifiers.math import atoms
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.numerals import raw_group
 from prime_core.verifiers.math.tokens import END, ParseError, Token, TooLong, tokenise
-
-Node = tuple[Any, ...]
+from prime_core.verifiers.math.tree import Node
 
 MAX_DEPTH = 40  # about 13 Python frames a level, of 1000
 _MAX_TREE_DEPTH = 150

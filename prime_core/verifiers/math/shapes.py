@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-Node = tuple[Any, ...]
+from prime_core.verifiers.math.tree import Node
 
 _MAX_SIGNS = 4
 

@@ -15,8 +15,8 @@ from typing import Any
 from prime_core.verifiers.math.complexes import Double, Precise
 from prime_core.verifiers.math.evaluate import Evaluator, NotANumber, is_finite, names
 from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, Undefined
+from prime_core.verifiers.math.tree import Node
 
-Node = tuple[Any, ...]
 Point = dict[str, Fraction]
 
 _EXACT = Exact()
