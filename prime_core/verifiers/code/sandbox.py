@@ -90,7 +90,9 @@ def read_only_paths() -> dict[str, str]:
     for name, folder in packages().items():
         paths[f"{PACKAGES_FOLDER}/{name}"] = folder
     paths[f"{HARNESS_FOLDER}/inside"] = str(Path(__file__).parent / "inside")
-    return paths
+    # Without links: while root.py builds the walls, the root folder is no longer the one that an
+    # absolute link speaks of.
+    return {path: os.path.realpath(source) for path, source in paths.items()}
 
 
 def shared_libraries() -> list[str]:
