@@ -173,7 +173,7 @@ class _Pool:
                 assert index == worker.waiting.popleft()
                 worker.deadline = time.monotonic() + self.limit
                 yield index, judgement
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError: it was killed in the middle of an answer
             worker.process.join()
             yield from self._replace(worker, f"died with exit code {worker.process.exitcode}")
 

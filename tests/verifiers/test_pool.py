@@ -30,6 +30,8 @@ def acting(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError("broken")
         if response == "slow":
             time.sleep(0.3)
+        if response == "long":  # more than a pipe holds
+            return Judgement(Verdict.correct, "x" * (1 << 22), ground_truth)
         if response.startswith("once ") and not Path(response[5:]).exists():
             Path(response[5:]).touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -132,6 +134,19 @@ def test_workers_killed_from_outside_lose_no_row() -> None:
     killer.join()
     assert sorted(results) == list(range(16))
     assert sum(j.verdict is Verdict.correct for j in results.values()) >= 15
+
+
+@pytest.mark.usefixtures("acting")
+def test_an_answer_torn_by_a_kill_is_given_again() -> None:
+    rows = [Row("acting", response, "1") for response in ["a", "long", *"bcdefg"]]
+    results = judge_rows(rows, RULES, num_workers=1)
+    first = next(results)
+    time.sleep(0.5)  # meanwhile the worker sends its second answer until the pipe is full
+    (worker,) = multiprocessing_children()
+    os.kill(worker, signal.SIGKILL)
+    found = dict([first, *results])
+    assert sorted(found) == list(range(8))
+    assert {j.verdict for j in found.values()} == {Verdict.correct}
 
 
 def multiprocessing_children() -> list[int]:
