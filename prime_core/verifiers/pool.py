@@ -3,7 +3,8 @@
 In: rows of (ability, response, ground truth). Out: (index, Judgement) as they come, in any order.
 Each worker is a forked process that runs one row at a time. A row that takes longer than its limit
 or kills its worker is tried once more in a fresh one; then it has no verdict. The limit is held by
-killing the process: a signal handler would wait for C code to return.
+killing the process: a signal handler would wait for C code to return. Why no library does this:
+docs/decisions.md, Evaluation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from prime_core.settings.verification import Verification
 from prime_core.verifiers import VERIFIERS, close
 from prime_core.verifiers.verdict import Judgement, Verdict
 
+# One death may be an accident of the machine (memory ran out); the second is the row's.
 _TRIES = 2
 _FAREWELL_SECONDS = 2.0
 
@@ -66,6 +68,7 @@ def judge_rows(
     for verifier in verifiers:
         with contextlib.suppress(Exception):  # what is broken shows as rows without a verdict
             verifier.prepare(rules)
+    # One limit for all rows: it is there for those that hang, whatever the others need.
     grace = max(verifier.grace_seconds for verifier in verifiers)
     pool = _Pool(rows, rules, limit_seconds or 2 * rules.timeout_seconds + grace)
     wanted = sum(1 / VERIFIERS[row.ability].rows_worth_a_worker for row in rows)
@@ -82,12 +85,13 @@ class _Worker:
     def __init__(self, rules: Verification, others: list[_Worker]) -> None:
         self.pipe, theirs = multiprocessing.Pipe()
         inherited = [self.pipe, *(other.pipe for other in others)]
+        # Forked, not spawned: what prepare() loaded is there, and a new worker costs milliseconds.
         context = multiprocessing.get_context("fork")
         self.process = context.Process(
             target=_serve, args=(theirs, rules, inherited), daemon=True, name="verifier"
         )
         self.process.start()
-        theirs.close()
+        theirs.close()  # else a dead worker's pipe would stay open
         self.waiting: deque[int] = deque()
         self.deadline = float("inf")
 
@@ -171,6 +175,7 @@ class _Pool:
             while worker.pipe.poll():
                 index, judgement = worker.pipe.recv()
                 assert index == worker.waiting.popleft()
+                # The limit is one row's, not a chunk's.
                 worker.deadline = time.monotonic() + self.limit
                 yield index, judgement
         except (EOFError, OSError):  # OSError: it was killed in the middle of an answer
@@ -180,6 +185,7 @@ class _Pool:
     def _expire(self) -> Iterator[tuple[int, Judgement]]:
         """Kill the workers whose row is past its limit."""
         now = time.monotonic()
+        # An answer that waits in the pipe was in time, however late it is read.
         for worker in [w for w in self.workers if w.deadline <= now and not w.pipe.poll()]:
             yield from self._replace(worker, f"was killed after {self.limit:g} s")
 
@@ -195,7 +201,7 @@ class _Pool:
         self.queue.extendleft(reversed(untouched))
         self.failures[failed] += 1
         if self.failures[failed] < _TRIES:
-            self.queue.append(failed)
+            self.queue.append(failed)  # last: the machine may have recovered by then
         else:
             detail = f"the verifier's process {event}, {_TRIES} times on this row"
             yield failed, Judgement(Verdict.no_verdict, None, detail, self.limit)
@@ -204,7 +210,7 @@ class _Pool:
 def _serve(pipe: Connection, rules: Verification, inherited: list[Connection]) -> None:
     """A worker's life: judge what comes until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler came along with the fork
     for other in inherited:  # else no worker would see its pipe close
         other.close()
     try:
@@ -214,7 +220,7 @@ def _serve(pipe: Connection, rules: Verification, inherited: list[Connection]) -
     except (EOFError, BrokenPipeError, ConnectionResetError):
         with contextlib.suppress(Exception):
             close()
-        os._exit(0)
+        os._exit(0)  # exit functions and buffers of the parent were forked along: they are not ours
 
 
 def judge_row(row: Row, rules: Verification) -> Judgement:

@@ -98,6 +98,7 @@ class VerifiedRows:
             if isinstance(values, list):
                 index, verdict, *rest = values
                 found[index] = Judgement(Verdict(verdict), *rest)
+        # The verifier may have been broken then, and work now.
         return {i: j for i, j in found.items() if j.verdict is not Verdict.no_verdict}
 
 
@@ -133,7 +134,7 @@ def judge_all(
             if partial is None or num_done == num_found:
                 raise
             raise Interrupted(
-                f"stopped after {num_done} of {len(rows)} rows; the next start judges the others"
+                f"stopped after {num_done} of {len(rows)} rows; the next start judges the rest"
             ) from None
         return [done.judgements[index] for index in range(len(rows))]
 
@@ -175,6 +176,6 @@ def refuse_broken(judgements: list[Judgement], settings: Settings, output: Path)
         reason, count = Counter(j.detail for j in failed).most_common(1)[0]
         raise VerifierBroken(
             f"{output}: the verifier failed on {len(failed)} of {len(judgements)} responses, more "
-            f"than verification.max_no_verdict_share {limit:g}; {count} times: {reason}. Nothing "
-            "is labelled; run again once the cause is mended, judged rows are kept"
+            f"than verification.max_no_verdict_share {limit:g}; {count} times: {reason}. No "
+            "outcomes are written; fix the cause and run again: rows judged so far are kept"
         )

@@ -113,7 +113,7 @@ def atom(p: Reader) -> Node:
 def _letter(p: Reader) -> Node:
     token = p.take()
     name = token.value
-    if name in ("f", "g"):
+    if name in ("f", "g"):  # functions; any other letter before a bracket is a factor
         inverse = [p.name(0), p.name(1), p.name(2), p.peek(3).value, p.name(4), p.name(5)]
         if inverse == ["^", "{", "-", "1", "}", "("]:
             p.position += 5

@@ -69,6 +69,7 @@ def _end(node: Node) -> End | None:
     if node[0] == "neg" and node[1][0] == "inf":
         return -math.inf
     value = constant(node)
+    # two spellings of one irrational end differ in the last digits of a double
     return round(value, 12) if isinstance(value, float) else value
 
 

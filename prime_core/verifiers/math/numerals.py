@@ -69,7 +69,7 @@ def _proper_fraction(p: Reader) -> Any:
     if not (above.value.isdigit() and below.value.isdigit()) or len(below.value) > 20:
         return None
     if not 0 < int(above.value[:20]) < int(below.value):
-        return None
+        return None  # 3\frac{5}{2} is a product
     p.position = start + width
     return number(above.value) / number(below.value)
 

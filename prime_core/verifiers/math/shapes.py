@@ -6,7 +6,7 @@ from typing import Any
 
 from prime_core.verifiers.math.tree import Node
 
-_MAX_SIGNS = 4
+_MAX_SIGNS = 4  # two readings each; more signs are read as all plus or all minus
 
 
 def rewrite(node: Node) -> Node:
