@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,19 @@ def test_no_stage_or_tool_imports_a_stage_or_tool(room):
     for file in sorted((CORE / room).glob("*.py")):
         others = {name for name in imports(file) if name.startswith(("stages.", "tools."))}
         assert others == set(), name_of(file)
+
+
+def test_files_import_one_way():
+    """No circle, not even of imports for types alone: a file is read after those it imports."""
+    names = {
+        ".".join(file.relative_to(CORE).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in FILES
+    }
+    sorter = TopologicalSorter[str]()
+    for name, file in names.items():
+        found = {one if one in names else one.rpartition(".")[0] for one in imports(file)}
+        sorter.add(name, *(found & names.keys()))
+    sorter.prepare()
 
 
 def test_only_the_command_line_names_the_stages():

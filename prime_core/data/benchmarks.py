@@ -21,10 +21,10 @@ from prime_core.data.prompts import problem_text
 from prime_core.data.reading import BadLine, stream_rows
 from prime_core.settings.data import Data
 from prime_core.settings.evaluation import Benchmark
+from prime_core.settings.verification import ABILITIES
 from prime_core.storage.table_files import find_tables
 
 SPLIT = "benchmark"
-ABILITIES = ("math", "code")
 
 
 def stream_benchmark(chosen: Benchmark, data: Data) -> Iterator[Problem | Dropped]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from prime_core.data.leetcode import solution_tests
 from prime_core.data.reading import value_of
+from prime_core.settings.verification import Ability
 
 Row = dict[str, Any]
 
@@ -181,7 +182,7 @@ class Form:
     """
 
     read: Callable[[Fields], Row]
-    ability: str
+    ability: Ability
     required: tuple[str, ...]
 
 

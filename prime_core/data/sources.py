@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prime_core.data import arithmetic
-from prime_core.data.benchmarks import ABILITIES
 from prime_core.data.problems import (
     DataError,
     Dropped,
@@ -24,6 +23,7 @@ from prime_core.run.seeds import derive_seed
 from prime_core.runtime.console import note, progress_bar
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
+from prime_core.settings.verification import ABILITIES
 from prime_core.storage.table_files import find_tables, is_on_hub
 
 Row = dict[str, Any]

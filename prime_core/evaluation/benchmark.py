@@ -16,7 +16,7 @@ from prime_core.runtime.console import note
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
 from prime_core.verifiers.pool import Row
-from prime_core.verifiers.resumable import judge_all, refuse_broken, rules_of
+from prime_core.verifiers.resumable import judge_all, refuse_broken
 
 _SHOWN = 3  # malformed rows that are quoted
 
@@ -77,7 +77,7 @@ def judge_responses(
         )
         for row in responses
     ]
-    judgements = judge_all(rows, rules_of(settings), None, "verifying")
+    judgements = judge_all(rows, settings.verification, None, "verifying")
     refuse_broken(judgements, settings, output)
     return [
         {

@@ -38,7 +38,7 @@ PROMPTS = pa.schema(
     [
         ("prompt_id", pa.string()),
         ("prompt", pa.list_(_MESSAGE)),
-        ("ability", pa.string()),  # "math" or "code": which verifier judges
+        ("ability", pa.string()),  # which verifier judges
         ("ground_truth", pa.string()),
         ("data_source", pa.string()),
     ]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from prime_core.settings.section import NAME_PATTERN, Section
+from prime_core.settings.verification import Ability
 
 TABLE_LOCATION = (
     "a parquet or JSON-lines file, a pattern such as data/train-*.parquet, a folder of them, a "
@@ -47,8 +48,8 @@ class Source(Section):
         default_factory=dict, description="Our column name -> the file's, as in data.columns."
     )
     ground_truth_after: str = Field("", description="As data.ground_truth_after.")
-    ability: str = Field(
-        "math", description="Of rows whose file has no column ability: math or code."
+    ability: Ability = Field(
+        "math", description="Which verifier judges rows whose file has no column ability."
     )
 
 

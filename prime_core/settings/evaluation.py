@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from prime_core.settings.section import CHANGEABLE, NAME_PATTERN, Section
+from prime_core.settings.verification import Ability
 
 # What says how the rows of a table of its own are read; the run's own problems are read already.
 _OF_A_TABLE = ("columns", "ability", "system_prompt", "prompt_suffix", "ground_truth_after")
@@ -30,7 +31,7 @@ class Benchmark(Section):
     columns: dict[str, str] | None = Field(
         None, description="Our column name -> the file's, as in data.columns; null: data.columns."
     )
-    ability: Literal["math", "code"] | None = Field(
+    ability: Ability | None = Field(
         None,
         description="Which verifier judges; null: what the table's column ability says, else that "
         "of the form (plain, olympiadbench: math; the others: code).",

@@ -25,6 +25,7 @@ from prime_core.settings.rollout import Rollout
 from prime_core.settings.section import CHANGEABLE, NAME_PATTERN, Section
 from prime_core.settings.training import Training
 from prime_core.settings.value import Value
+from prime_core.settings.verification import Verification
 
 
 class BuildModel(Section):
@@ -78,29 +79,6 @@ class Sft(Section):
     lora: Lora | None = Field(
         None, description="Low-rank adapters; null: all weights are trained, as in the paper."
     )
-
-
-class Verification(Section):
-    """Outcome labels."""
-
-    max_no_verdict_share: float = Field(
-        0.01,
-        ge=0,
-        le=1,
-        description="The run stops when the verifier fails on more than this share of a shard.",
-    )
-    timeout_seconds: float = Field(
-        60.0,
-        gt=0,
-        description="Wall-clock limit of one judgement, all tests of a program together.",
-    )
-    no_box: Literal["no_answer", "last_line"] = Field(
-        "no_answer", description="What a mathematical response without \\boxed{} is worth."
-    )
-    sandbox: Literal["auto", "bubblewrap", "namespaces", "none"] = Field(
-        "auto", description="Isolation of model-written programs; none runs them unprotected."
-    )
-    memory_mb: int = Field(1024, ge=64, description="Memory of one program's process tree.")
 
 
 class Filter(Section):

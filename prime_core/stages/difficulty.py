@@ -26,7 +26,7 @@ from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
 from prime_core.verifiers.pool import Row
-from prime_core.verifiers.resumable import judge_all, refuse_broken, rules_of
+from prime_core.verifiers.resumable import judge_all, refuse_broken
 
 
 def run(run_dir: Path, shard: int) -> None:
@@ -96,7 +96,7 @@ def _judged(
         for one in responses
     ]
     partial = output.parent / ".partial" / f"{output.stem}.jsonl"
-    judgements = judge_all(rows, rules_of(settings), partial, "verifying")
+    judgements = judge_all(rows, settings.verification, partial, "verifying")
     refuse_broken(judgements, settings, output)
     partial.unlink(missing_ok=True)
     table = pd.DataFrame(

@@ -19,7 +19,7 @@ from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.verifiers.pool import Row
-from prime_core.verifiers.resumable import columns, judge_all, refuse_broken, rules_of
+from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
 from prime_core.verifiers.verdict import Judgement, Verdict
 
 
@@ -33,7 +33,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         rows = _rows(rollouts, read_table(files.train, PROMPTS), files.rollouts(iteration, shard))
         partial = output.parent / ".partial" / f"{shard:02d}.jsonl"
         with watch.part("judge"):
-            judgements = judge_all(rows, rules_of(settings), partial, f"verifying shard {shard}")
+            judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
         # Before the table: an output that exists would count as judged.
         refuse_broken(judgements, settings, output)
         table = rollouts[["prompt_id", "sample"]].assign(**columns(judgements))

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from prime_core.run.atomic import atomic_path
 from prime_core.run.tables import TableError
-from prime_core.verifiers import Rules
+from prime_core.settings.verification import Verification
 from prime_core.verifiers.pool import Row, judge_row
 from prime_core.verifiers.resumable import columns, judge_all
 from prime_core.verifiers.verdict import Judgement, Verdict
@@ -26,10 +26,10 @@ _JUDGED = ("outcome", "verdict", "extracted", "seconds")
 
 
 def judge_text(
-    text: str, gold: str, ability: str = "math", rules: Rules | None = None
+    text: str, gold: str, ability: str = "math", rules: Verification | None = None
 ) -> Judgement:
     """Judge one response and print how it was decided."""
-    rules = rules or Rules()
+    rules = rules or Verification()
     judgement = judge_row(Row(ability, text, gold), rules)
     outcome = "none" if judgement.outcome is None else f"{judgement.outcome:g}"
     print(f"verdict    {judgement.verdict.value} (outcome {outcome})")
@@ -43,11 +43,11 @@ def judge_text(
     return judgement
 
 
-def judge_rows(source: Path, output: Path, rules: Rules | None = None) -> None:
+def judge_rows(source: Path, output: Path, rules: Verification | None = None) -> None:
     """Judge a JSON lines file into a parquet file."""
     table = _read(source)
     rows = [_row(values, f"{source}:{number}") for number, values in enumerate(table, start=1)]
-    judgements = judge_all(rows, rules or Rules(), None, f"judging {source.name}")
+    judgements = judge_all(rows, rules or Verification(), None, f"judging {source.name}")
     names = list(dict.fromkeys(name for values in table for name in values))
     data = {
         name: _column([values.get(name) for values in table])

@@ -1,37 +1,56 @@
-"""Verifiers by ability: one function each, (response, ground_truth, rules) -> Judgement.
+"""Verifiers by ability: one record each in VERIFIERS, with all that judging and the pool need.
 
-To add one, write a function and a line in VERIFIERS. A verifier is imported when its first row is
-judged, so that rows of mathematics never pay for a sandbox, and a broken verifier breaks only its
-own rows.
+To add one:
+ 1. here, write its function, (response, ground_truth, rules) -> Judgement, and its record in
+    VERIFIERS under the name of its ability, in lower case;
+ 2. add that name to Ability in prime_core/settings/verification.py. Problems may then ask for it:
+    in their column `ability`, in data.sources.<name>.ability and in
+    evaluation.benchmarks.<name>.ability;
+ 3. run `make schema`, since the schema of the settings lists the abilities;
+ 4. say in docs/verification.md what is judged under that name, and how.
+
+A verifier's own modules are imported inside its functions, so that rows of mathematics never pay
+for a sandbox, and a broken verifier breaks only its own rows.
 """
+
+from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from prime_core.verifiers.verdict import Judgement, Verdict
 
-__all__ = ["VERIFIERS", "Judgement", "Rules", "Verdict", "close", "math_gold", "prepare"]
+if TYPE_CHECKING:  # helper processes import this file: none of them shall wait for pydantic
+    from prime_core.settings.verification import Verification
+
+__all__ = ["VERIFIERS", "Judgement", "Verdict", "Verifier", "close", "math_gold"]
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How responses are judged (config: verification).
+class Verifier:
+    """How rows of one ability are judged, and what the pool (pool.py) has to know of them.
 
-    timeout_seconds: wall-clock limit of one judgement, all tests of a program together.
-    no_box: what a mathematical response without a box is worth.
-    sandbox, memory_mb: isolation and memory of programs.
+    judge: (response, ground_truth, rules) -> Judgement. What it raises is no verdict.
+    prepare: called once, before processes are forked: what each of them would do first.
+    close: ends the helper processes that `judge` has started in this process, if any.
+    grace_seconds: what a row may take beyond twice rules.timeout_seconds, for starting helper
+        processes from a cold disk.
+    rows_in_chunk: rows that a worker is handed at once; 1 unless a row takes milliseconds.
+    rows_worth_a_worker: rows that pay for the start of one more worker.
     """
 
-    timeout_seconds: float = 60.0
-    no_box: Literal["no_answer", "last_line"] = "no_answer"
-    sandbox: Literal["auto", "bubblewrap", "namespaces", "none"] = "auto"
-    memory_mb: int = 1024
+    judge: Callable[[str, str, Verification], Judgement]
+    prepare: Callable[[Verification], None]
+    close: Callable[[], None]
+    grace_seconds: float
+    rows_in_chunk: int
+    rows_worth_a_worker: int
 
 
-def judge_math(response: str, ground_truth: str, rules: Rules) -> Judgement:
+def judge_math(response: str, ground_truth: str, rules: Verification) -> Judgement:
     """Mathematics: the boxed answer against the gold answers (math_gold)."""
     from prime_core.verifiers.math import SECONDS, judge
 
@@ -39,17 +58,17 @@ def judge_math(response: str, ground_truth: str, rules: Rules) -> Judgement:
     return judge(response, **math_gold(ground_truth), no_box=rules.no_box, seconds=seconds)
 
 
-def judge_code(response: str, ground_truth: str, rules: Rules) -> Judgement:
+def judge_code(response: str, ground_truth: str, rules: Verification) -> Judgement:
     """Programs: the last python block of a response against tests, a JSON object."""
     return _judge_program(response, ground_truth, rules, is_program=False)
 
 
-def judge_program(program: str, ground_truth: str, rules: Rules) -> Judgement:
+def judge_program(program: str, ground_truth: str, rules: Verification) -> Judgement:
     """A program as it is, not in a response, against tests."""
     return _judge_program(program, ground_truth, rules, is_program=True)
 
 
-def _judge_program(text: str, tests: str, rules: Rules, is_program: bool) -> Judgement:
+def _judge_program(text: str, tests: str, rules: Verification, is_program: bool) -> Judgement:
     from prime_core.verifiers.code import Limits, judge
 
     limits = Limits(
@@ -60,32 +79,57 @@ def _judge_program(text: str, tests: str, rules: Rules, is_program: bool) -> Jud
     return judge(text, tests, limits=limits, sandbox=rules.sandbox, is_program=is_program)
 
 
-VERIFIERS: dict[str, Callable[[str, str, Rules], Judgement]] = {
-    "math": judge_math,
-    "code": judge_code,
-    "program": judge_program,
-}
+def _prepare_math(_: Verification) -> None:
+    import prime_core.verifiers.math  # noqa: F401
 
 
-def prepare(ability: str, rules: Rules) -> None:
-    """Do once, before processes are forked, what each of them would do first."""
-    if ability == "math":
-        import prime_core.verifiers.math  # noqa: F401
-    else:
-        from prime_core.verifiers.code import choose_sandbox
+def _prepare_sandbox(rules: Verification) -> None:
+    from prime_core.verifiers.code import choose_sandbox
 
-        choose_sandbox(rules.sandbox)
+    choose_sandbox(rules.sandbox)
 
 
-def close() -> None:
-    """End the helper processes that this process's verifiers have started."""
+def _close_math() -> None:
+    # Asked of sys.modules, not imported: who has not judged such a row has nothing to end.
     fallback = sys.modules.get("prime_core.verifiers.math.fallback")
     if fallback is not None:
         fallback.stop()
+
+
+def _close_sandboxes() -> None:
     judging = sys.modules.get("prime_core.verifiers.code.judging")
     if judging is not None:
         for (owner, _), judge in list(judging.warm_judges.items()):
             judging.close_quietly(judge, owner)
+
+
+_MATH = Verifier(
+    judge=judge_math,
+    prepare=_prepare_math,
+    close=_close_math,
+    grace_seconds=60.0,
+    rows_in_chunk=16,
+    rows_worth_a_worker=8,
+)
+_CODE = Verifier(
+    judge=judge_code,
+    prepare=_prepare_sandbox,
+    close=_close_sandboxes,
+    grace_seconds=120.0,
+    rows_in_chunk=1,
+    rows_worth_a_worker=1,
+)
+VERIFIERS: dict[str, Verifier] = {
+    "math": _MATH,
+    "code": _CODE,
+    "program": replace(_CODE, judge=judge_program),  # no ability: of rows judged by hand alone
+}
+
+
+def close() -> None:
+    """End the helper processes that this process's verifiers have started."""
+    for verifier in VERIFIERS.values():
+        verifier.close()
 
 
 def math_gold(ground_truth: str) -> dict[str, Any]:

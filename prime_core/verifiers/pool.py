@@ -3,7 +3,8 @@
 In: rows of (ability, response, ground truth). Out: (index, Judgement) as they come, in any order.
 Each worker is a forked process that runs one row at a time. A row that takes longer than its limit
 or kills its worker is tried once more in a fresh one; then it has no verdict. The limit is held by
-killing the process: a signal handler would wait for C code to return.
+killing the process: a signal handler would wait for C code to return. Why no library does this:
+docs/decisions.md, Evaluation.
 """
 
 from __future__ import annotations
@@ -19,14 +20,12 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
-from prime_core.verifiers import VERIFIERS, Rules, close, prepare
+from prime_core.settings.verification import Verification
+from prime_core.verifiers import VERIFIERS, close
 from prime_core.verifiers.verdict import Judgement, Verdict
 
-# Beyond a judgement's own limits, for starting math-verify or sandboxes from a cold disk.
-GRACE_SECONDS = {"math": 60.0, "code": 120.0, "program": 120.0}
+# One death may be an accident of the machine (memory ran out); the second is the row's.
 _TRIES = 2
-_CHUNK = {"math": 16, "code": 1, "program": 1}
-_ROWS_WORTH_A_WORKER = {"math": 8, "code": 1, "program": 1}
 _FAREWELL_SECONDS = 2.0
 
 
@@ -49,7 +48,7 @@ def num_cores() -> int:
 
 def judge_rows(
     rows: Sequence[Row],
-    rules: Rules,
+    rules: Verification,
     *,
     num_workers: int | None = None,
     limit_seconds: float | None = None,
@@ -65,13 +64,14 @@ def judge_rows(
         raise ValueError(f"no verifier for ability {sorted(unknown)}; known: {sorted(VERIFIERS)}")
     if not rows:
         return
-    abilities = {row.ability for row in rows}
-    for ability in abilities:
+    verifiers = [VERIFIERS[ability] for ability in {row.ability for row in rows}]
+    for verifier in verifiers:
         with contextlib.suppress(Exception):  # what is broken shows as rows without a verdict
-            prepare(ability, rules)
-    grace = max(GRACE_SECONDS[ability] for ability in abilities)
+            verifier.prepare(rules)
+    # One limit for all rows: it is there for those that hang, whatever the others need.
+    grace = max(verifier.grace_seconds for verifier in verifiers)
     pool = _Pool(rows, rules, limit_seconds or 2 * rules.timeout_seconds + grace)
-    wanted = sum(1 / _ROWS_WORTH_A_WORKER[row.ability] for row in rows)
+    wanted = sum(1 / VERIFIERS[row.ability].rows_worth_a_worker for row in rows)
     try:
         pool.start(max(1, min(num_workers or num_cores(), round(wanted))))
         yield from pool.results()
@@ -82,15 +82,16 @@ def judge_rows(
 class _Worker:
     """A forked process, the pipe to it, and the rows it was given and has not answered."""
 
-    def __init__(self, rules: Rules, others: list[_Worker]) -> None:
+    def __init__(self, rules: Verification, others: list[_Worker]) -> None:
         self.pipe, theirs = multiprocessing.Pipe()
         inherited = [self.pipe, *(other.pipe for other in others)]
+        # Forked, not spawned: what prepare() loaded is there, and a new worker costs milliseconds.
         context = multiprocessing.get_context("fork")
         self.process = context.Process(
             target=_serve, args=(theirs, rules, inherited), daemon=True, name="verifier"
         )
         self.process.start()
-        theirs.close()
+        theirs.close()  # else a dead worker's pipe would stay open
         self.waiting: deque[int] = deque()
         self.deadline = float("inf")
 
@@ -104,7 +105,7 @@ class _Worker:
 class _Pool:
     """Hands out rows, collects judgements, replaces workers."""
 
-    def __init__(self, rows: Sequence[Row], rules: Rules, limit_seconds: float) -> None:
+    def __init__(self, rows: Sequence[Row], rules: Verification, limit_seconds: float) -> None:
         self.rows, self.rules, self.limit = rows, rules, limit_seconds
         self.queue = deque(range(len(rows)))
         self.failures = [0] * len(rows)
@@ -158,7 +159,7 @@ class _Pool:
             return
         fair = max(1, len(self.queue) // (4 * self.size))
         chunk = [self.queue.popleft()]
-        room = min(fair, _CHUNK[self.rows[chunk[0]].ability])
+        room = min(fair, VERIFIERS[self.rows[chunk[0]].ability].rows_in_chunk)
         while self.queue and len(chunk) < room and not self.failures[self.queue[0]]:
             if self.rows[self.queue[0]].ability != self.rows[chunk[0]].ability:
                 break
@@ -174,15 +175,17 @@ class _Pool:
             while worker.pipe.poll():
                 index, judgement = worker.pipe.recv()
                 assert index == worker.waiting.popleft()
+                # The limit is one row's, not a chunk's.
                 worker.deadline = time.monotonic() + self.limit
                 yield index, judgement
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError: it was killed in the middle of an answer
             worker.process.join()
             yield from self._replace(worker, f"died with exit code {worker.process.exitcode}")
 
     def _expire(self) -> Iterator[tuple[int, Judgement]]:
         """Kill the workers whose row is past its limit."""
         now = time.monotonic()
+        # An answer that waits in the pipe was in time, however late it is read.
         for worker in [w for w in self.workers if w.deadline <= now and not w.pipe.poll()]:
             yield from self._replace(worker, f"was killed after {self.limit:g} s")
 
@@ -198,16 +201,16 @@ class _Pool:
         self.queue.extendleft(reversed(untouched))
         self.failures[failed] += 1
         if self.failures[failed] < _TRIES:
-            self.queue.append(failed)
+            self.queue.append(failed)  # last: the machine may have recovered by then
         else:
             detail = f"the verifier's process {event}, {_TRIES} times on this row"
             yield failed, Judgement(Verdict.no_verdict, None, detail, self.limit)
 
 
-def _serve(pipe: Connection, rules: Rules, inherited: list[Connection]) -> None:
+def _serve(pipe: Connection, rules: Verification, inherited: list[Connection]) -> None:
     """A worker's life: judge what comes until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler came along with the fork
     for other in inherited:  # else no worker would see its pipe close
         other.close()
     try:
@@ -217,14 +220,14 @@ def _serve(pipe: Connection, rules: Rules, inherited: list[Connection]) -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         with contextlib.suppress(Exception):
             close()
-        os._exit(0)
+        os._exit(0)  # exit functions and buffers of the parent were forked along: they are not ours
 
 
-def judge_row(row: Row, rules: Rules) -> Judgement:
+def judge_row(row: Row, rules: Verification) -> Judgement:
     """One judgement in this process. An exception in a verifier is no verdict on the response."""
     start = time.perf_counter()
     try:
-        judgement = VERIFIERS[row.ability](row.response, row.ground_truth, rules)
+        judgement = VERIFIERS[row.ability].judge(row.response, row.ground_truth, rules)
     except Exception as error:
         detail = f"the verifier failed: {type(error).__name__}: {error}"[:500]
         judgement = Judgement(Verdict.no_verdict, None, detail)

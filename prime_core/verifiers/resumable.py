@@ -22,7 +22,8 @@ import pandas as pd
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.interruption import Interrupted, ending_at_once
 from prime_core.settings.run import Settings
-from prime_core.verifiers import Rules, pool
+from prime_core.settings.verification import Verification
+from prime_core.verifiers import pool
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import Judgement, Verdict
 
@@ -33,7 +34,7 @@ _FLUSH_SECONDS = 1.0
 class VerifiedRows:
     """The judgements so far, by row. Without a path nothing is kept on disk."""
 
-    def __init__(self, path: Path | None, rows: list[Row], rules: Rules) -> None:
+    def __init__(self, path: Path | None, rows: list[Row], rules: Verification) -> None:
         """Read what an earlier job left, if it is of the same rows."""
         self.path = path
         self.fingerprint = fingerprint(rows, rules)
@@ -97,6 +98,7 @@ class VerifiedRows:
             if isinstance(values, list):
                 index, verdict, *rest = values
                 found[index] = Judgement(Verdict(verdict), *rest)
+        # The verifier may have been broken then, and work now.
         return {i: j for i, j in found.items() if j.verdict is not Verdict.no_verdict}
 
 
@@ -109,7 +111,7 @@ def _parsed(line: str) -> Any:
 
 
 def judge_all(
-    rows: list[Row], rules: Rules, partial: Path | None, description: str
+    rows: list[Row], rules: Verification, partial: Path | None, description: str
 ) -> list[Judgement]:
     """Judgements in the order of the rows; rows found in the partial file are not judged again.
 
@@ -132,7 +134,7 @@ def judge_all(
             if partial is None or num_done == num_found:
                 raise
             raise Interrupted(
-                f"stopped after {num_done} of {len(rows)} rows; the next start judges the others"
+                f"stopped after {num_done} of {len(rows)} rows; the next start judges the rest"
             ) from None
         return [done.judgements[index] for index in range(len(rows))]
 
@@ -152,9 +154,11 @@ def _storable(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def fingerprint(rows: list[Row], rules: Rules) -> str:
+def fingerprint(rows: list[Row], rules: Verification) -> str:
     """A digest of all that judgements depend on."""
-    digest = hashlib.sha256(repr(rules).encode())
+    # Not on the share of failures: who raises it after VerifierBroken keeps the rows judged so far.
+    judged_by = rules.model_dump_json(exclude={"max_no_verdict_share"})
+    digest = hashlib.sha256(judged_by.encode())
     for row in rows:
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
@@ -162,12 +166,6 @@ def fingerprint(rows: list[Row], rules: Rules) -> str:
 
 class VerifierBroken(ValueError):
     """The verifier failed on more rows than the settings allow."""
-
-
-def rules_of(settings: Settings) -> Rules:
-    """The settings that verdicts depend on."""
-    chosen = settings.verification
-    return Rules(chosen.timeout_seconds, chosen.no_box, chosen.sandbox, chosen.memory_mb)
 
 
 def refuse_broken(judgements: list[Judgement], settings: Settings, output: Path) -> None:
@@ -178,6 +176,6 @@ def refuse_broken(judgements: list[Judgement], settings: Settings, output: Path)
         reason, count = Counter(j.detail for j in failed).most_common(1)[0]
         raise VerifierBroken(
             f"{output}: the verifier failed on {len(failed)} of {len(judgements)} responses, more "
-            f"than verification.max_no_verdict_share {limit:g}; {count} times: {reason}. Nothing "
-            "is labelled; run again once the cause is mended, judged rows are kept"
+            f"than verification.max_no_verdict_share {limit:g}; {count} times: {reason}. No "
+            "outcomes are written; fix the cause and run again: rows judged so far are kept"
         )

@@ -14,7 +14,8 @@ from prime_core.data.problems import DataError, Dropped, Problem
 from prime_core.settings.data import Data
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.reading import load_settings
-from prime_core.verifiers import VERIFIERS, Rules
+from prime_core.settings.verification import Verification
+from prime_core.verifiers import VERIFIERS
 from prime_core.verifiers.verdict import Verdict
 from tests.support.shared_data import ROOT, read_jsonl, shared
 
@@ -73,7 +74,8 @@ def well_formed(tmp_path: Path, rows: list[dict], **keys) -> list[Problem]:
 
 def verdict(problem: Problem, response: str) -> Verdict:
     row = problem.row
-    return VERIFIERS[row["ability"]](response, row["ground_truth"], Rules()).verdict
+    verifier = VERIFIERS[row["ability"]]
+    return verifier.judge(response, row["ground_truth"], Verification()).verdict
 
 
 def test_the_configuration_has_a_row_for_each_public_benchmark():

@@ -141,7 +141,7 @@ def test_verification_that_is_told_to_stop_keeps_its_rows_and_leaves_no_process(
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 75
     assert "verify: stopped after " in stdout
-    assert "of 30000 rows; the next start judges the others" in stdout
+    assert "of 30000 rows; the next start judges the rest" in stdout
     assert not any(map(is_at_work, workers))
     assert partial.stat().st_size > 20_000
 

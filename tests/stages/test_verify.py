@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +16,9 @@ import yaml
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
 from prime_core.settings.reading import parse_settings
+from prime_core.settings.verification import Verification
 from prime_core.stages import verify
-from prime_core.verifiers import VERIFIERS, Rules
+from prime_core.verifiers import VERIFIERS
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.resumable import VerifiedRows, VerifierBroken
 from prime_core.verifiers.verdict import Judgement, Verdict
@@ -125,18 +127,20 @@ def test_a_stage_killed_five_times_gives_the_table_of_an_undisturbed_one(tmp_pat
 def test_finished_rows_are_not_judged_again_and_other_rows_are(tmp_path: Path) -> None:
     rows = [Row("math", f"\\boxed{{{i}}}", "1") for i in range(4)]
     path = tmp_path / "partial.jsonl"
-    with VerifiedRows(path, rows, Rules()) as done:
+    with VerifiedRows(path, rows, Verification()) as done:
         done.add(2, Judgement(Verdict.correct, "é\ud800", "detail", 0.5))
         done.add(3, Judgement(Verdict.no_verdict, None, "broken", 0.5))
-    with VerifiedRows(path, rows, Rules()) as again:
+    with VerifiedRows(path, rows, Verification()) as again:
         assert again.judgements == {2: Judgement(Verdict.correct, "é\ud800", "detail", 0.5)}
-    with VerifiedRows(path, rows[:3], Rules()) as other_rows:
+    with VerifiedRows(path, rows, Verification(max_no_verdict_share=1.0)) as other_share:
+        assert other_share.judgements.keys() == {2}
+    with VerifiedRows(path, rows[:3], Verification()) as other_rows:
         assert other_rows.judgements == {}
-    with VerifiedRows(path, rows[:3], Rules(no_box="last_line")) as other_rules:
+    with VerifiedRows(path, rows[:3], Verification(no_box="last_line")) as other_rules:
         assert other_rules.judgements == {}
 
 
-def broken(response: str, ground_truth: str, _: Rules) -> Judgement:
+def broken(response: str, ground_truth: str, _: Verification) -> Judgement:
     """A verifier that fails on every third answer."""
     if int(ground_truth) % 3 == 0:
         raise OSError("disk full")
@@ -147,7 +151,7 @@ def test_a_verifier_that_fails_too_often_stops_the_run_and_labels_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = make_run(tmp_path / "run", 60)
-    monkeypatch.setitem(VERIFIERS, "math", broken)
+    monkeypatch.setitem(VERIFIERS, "math", replace(VERIFIERS["math"], judge=broken))
     with pytest.raises(VerifierBroken, match=r"(?s)max_no_verdict_share.*disk full"):
         verify.run(files.root, 1, 0)
     assert not files.outcomes(1, 0).exists()
@@ -160,7 +164,7 @@ def test_a_few_failures_within_the_limit_are_missing_outcomes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = make_run(tmp_path / "run", 60, **{"verification.max_no_verdict_share": 0.5})
-    monkeypatch.setitem(VERIFIERS, "math", broken)
+    monkeypatch.setitem(VERIFIERS, "math", replace(VERIFIERS["math"], judge=broken))
     verify.run(files.root, 1, 0)
     outcomes = read_table(files.outcomes(1, 0), OUTCOMES)
     assert outcomes["outcome"].isna().sum() == outcomes["verdict"].eq("no_verdict").sum() > 0

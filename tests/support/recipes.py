@@ -42,14 +42,14 @@ class PackageCopy:
         (table,) = (step.removeprefix("its line in ") for step in steps if "its line in" in step)
         for step in steps:
             if step.startswith("a function here, with the argument"):
-                self._insert(file, rf"^(?={table}\b)", f"{added.code}\n\n")
+                self.insert(file, rf"^(?={table}\b)", f"{added.code}\n\n")
             elif match := re.match(r"a module in (\S+) whose `sample` ", step):
                 (self.folder / match[1] / f"{added.name}.py").write_text(added.code)
             elif step == f"its line in {table}":
                 line = f'    "{added.name}": {added.entry},\n'
-                self._insert(file, rf"^{table}\b.* = {{\n", line)
+                self.insert(file, rf"^{table}\b.* = {{\n", line)
             elif match := re.fullmatch(r"its name in the Literal of `(\w+)` in (\S+)", step):
-                self._insert(match[2], rf"^    {match[1]}: Literal\[", f'"{added.name}", ')
+                self.insert(match[2], rf"^    {match[1]}: Literal\[", f'"{added.name}", ')
             else:
                 assert step == "`make schema`", f"{file}: what is meant by: {step}?"
                 self._make_schema(added.name)
@@ -66,7 +66,7 @@ class PackageCopy:
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
-    def _insert(self, file: str, behind: str, text: str) -> None:
+    def insert(self, file: str, behind: str, text: str) -> None:
         """Put text behind the one match of a pattern."""
         path = self.folder / file
         found, count = re.subn(behind, lambda match: match[0] + text, path.read_text(), flags=re.M)

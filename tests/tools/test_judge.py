@@ -8,7 +8,7 @@ import pytest
 
 from prime_core.run.tables import TableError
 from prime_core.tools import judge
-from prime_core.verifiers import VERIFIERS, pool
+from prime_core.verifiers import VERIFIERS
 
 
 def test_one_answer_is_judged_by_hand_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,5 +48,4 @@ def test_programs_go_to_the_verifier_of_programs() -> None:
     row = judge._row(values, "here")
     assert row.ability == "program"
     assert row.ability in VERIFIERS
-    assert row.ability in pool.GRACE_SECONDS
     assert json.loads(row.ground_truth) == values["tests"]

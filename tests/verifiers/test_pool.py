@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.verifiers import VERIFIERS, Rules, pool
+from prime_core.settings.verification import Verification
+from prime_core.verifiers import VERIFIERS, Verifier
 from prime_core.verifiers.pool import Row, judge_rows
 from prime_core.verifiers.verdict import Judgement, Verdict
 
-RULES = Rules()
+RULES = Verification()
 
 
 @pytest.fixture
 def acting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A verifier that does what its response says."""
 
-    def act(response: str, ground_truth: str, _: Rules) -> Judgement:
+    def act(response: str, ground_truth: str, _: Verification) -> Judgement:
         if response == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if response == "hang":
@@ -29,15 +30,22 @@ def acting(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError("broken")
         if response == "slow":
             time.sleep(0.3)
+        if response == "long":  # more than a pipe holds
+            return Judgement(Verdict.correct, "x" * (1 << 22), ground_truth)
         if response.startswith("once ") and not Path(response[5:]).exists():
             Path(response[5:]).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return Judgement(Verdict.correct, response, ground_truth)
 
-    monkeypatch.setitem(VERIFIERS, "acting", act)
-    for table in (pool._CHUNK, pool._ROWS_WORTH_A_WORKER, pool.GRACE_SECONDS):
-        monkeypatch.setitem(table, "acting", 2)
-    monkeypatch.setattr(pool, "prepare", lambda *_: None)
+    verifier = Verifier(
+        judge=act,
+        prepare=lambda _: None,
+        close=lambda: None,
+        grace_seconds=2.0,
+        rows_in_chunk=2,
+        rows_worth_a_worker=2,
+    )
+    monkeypatch.setitem(VERIFIERS, "acting", verifier)
 
 
 def acted(responses: list[str], **options: float) -> list[Judgement]:
@@ -126,6 +134,20 @@ def test_workers_killed_from_outside_lose_no_row() -> None:
     killer.join()
     assert sorted(results) == list(range(16))
     assert sum(j.verdict is Verdict.correct for j in results.values()) >= 15
+
+
+@pytest.mark.usefixtures("acting")
+def test_an_answer_torn_by_a_kill_is_given_again() -> None:
+    before = set(multiprocessing_children())
+    rows = [Row("acting", response, "1") for response in ["a", "long", *"bcdefg"]]
+    results = judge_rows(rows, RULES, num_workers=1)
+    first = next(results)
+    time.sleep(0.5)  # meanwhile the worker sends its second answer until the pipe is full
+    (worker,) = set(multiprocessing_children()) - before
+    os.kill(worker, signal.SIGKILL)
+    found = dict([first, *results])
+    assert sorted(found) == list(range(8))
+    assert {j.verdict for j in found.values()} == {Verdict.correct}
 
 
 def multiprocessing_children() -> list[int]:

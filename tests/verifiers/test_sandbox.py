@@ -65,6 +65,18 @@ def printed_by(kind: str, program: str, stdin: bytes = b"") -> str:
 
 
 @pytest.mark.parametrize("kind", WALLS)
+def test_packages_that_lie_behind_a_link_are_seen_inside(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(kind)
+    (tmp_path / "site").symlink_to(Path(sandbox.packages()["numpy"]).parent)
+    linked = {name: str(tmp_path / "site" / name) for name in sandbox.packages()}
+    monkeypatch.setattr(sandbox, "packages", lambda: linked)
+    monkeypatch.setattr(sandbox, "read_only_paths", sandbox.read_only_paths.__wrapped__)
+    assert printed_by(kind, "import numpy\nprint(numpy.arange(3).sum())") == "3\n"
+
+
+@pytest.mark.parametrize("kind", WALLS)
 def test_a_program_sees_no_file_process_network_or_right(kind: str) -> None:
     needs(kind)
     seen = json.loads(printed_by(kind, LOOK_AROUND))

@@ -9,10 +9,10 @@ Finding = tuple[Verdict, str]
 PASSED: Finding = (Verdict.correct, "")
 NO_PERMISSION = "PermissionError: [Errno 1]"  # what the system-call filter answers
 REASONS: dict[str, Finding] = {
-    "wall": (Verdict.timeout, "over the limit of wall-clock time"),
-    "cpu": (Verdict.timeout, "over the limit of processor time"),
-    "memory": (Verdict.memory, "over the limit of memory"),
-    "processes": (Verdict.forbidden, "over the limit of processes"),
+    "wall": (Verdict.timeout, "exceeded the wall-clock limit"),
+    "cpu": (Verdict.timeout, "exceeded the limit of CPU time"),
+    "memory": (Verdict.memory, "exceeded the memory limit"),
+    "processes": (Verdict.forbidden, "exceeded the limit of processes"),
     "stopped": (Verdict.crashed, "stopped"),
 }
 
@@ -26,8 +26,8 @@ def failure_of(run: Run) -> Finding | None:
     reply, report = run.reply, run.reply["report"]
     if not report.startswith("j"):
         if not report:
-            raise WorkerDied(f"a process died before its walls stood: {reply}")
-        return Verdict.no_verdict, f"the walls do not stand: {report}"
+            raise WorkerDied(f"a process died before its sandbox was set up: {reply}")
+        return Verdict.no_verdict, f"the sandbox could not be set up: {report}"
     if report.startswith("ju"):
         return Verdict.unparsable, report[2:]
     if run.overflow:
@@ -42,7 +42,7 @@ def exit_failure(run: Run, code: int) -> Finding | None:
     if code == 0:
         return None
     if code == -signal.SIGSYS:
-        return Verdict.forbidden, "asked the kernel for what no solution needs"
+        return Verdict.forbidden, "made a system call that no solution needs"
     if code == -signal.SIGXCPU:
         return REASONS["cpu"]
     if code == -signal.SIGKILL:
@@ -70,6 +70,7 @@ def finding_of_assertions(served: Run, asserted: Run) -> Finding:
     if answer.get("blame") == "tests":
         return Verdict.no_verdict, f"tests: {answer['failed']}"
     failure = failure_of(served)
+    # "stopped": by us, since the tests had ended, which says nothing about the program
     if failure and served.reply["reason"] != "stopped":
         return failure
     if answer:

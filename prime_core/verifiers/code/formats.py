@@ -30,7 +30,7 @@ from typing import Any
 
 from .compare import TEXT_TOLERANCE, VALUE_TOLERANCE
 
-MAX_UNPACKED_BYTES = 1 << 30
+MAX_UNPACKED_BYTES = 1 << 30  # a few packed kilobytes can unpack to more than the memory
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,13 @@ def choose_sandbox(sandbox: str) -> str:
         reasons.append(reason)
     raise sandboxes.SandboxUnavailable(
         f"no sandbox for model-written programs works here: {'; '.join(reasons)}. Install "
-        "bubblewrap or allow user namespaces; `sandbox: none` runs them without walls."
+        "bubblewrap or allow user namespaces; `sandbox: none` runs them unprotected."
     )
 
 
 def what_fails(kind: str) -> str:
     """Why a small program that loads a module does not run in this sandbox; "" if it does."""
+    # wave: a module that the server has not loaded, so that the library's folder is tried as well
     source = "import wave\na, b = map(int, input().split())\nprint(a * b)"
     limits = Limits()
     try:
@@ -222,6 +223,7 @@ def judge_assertions(judge: CodeJudge, program: str, tests: AssertTests) -> Find
         served = judge.start(0, serve, pipes=(requests_end, replies))
         asserted = judge.start(1, task, pipes=(replies_end, requests), answers=True)
     finally:
+        # The sandboxes have copies. With ours open, neither side would see the other one end.
         for descriptor in (requests_end, requests, replies_end, replies):
             os.close(descriptor)
         if served and not asserted:
@@ -234,7 +236,7 @@ def complete(program: str, tests: AssertTests) -> str:
     """The program with the prompt before it, where the prompt begins the function in question."""
     begins = f"def {tests.entry_point}(" in tests.prompt and tests.entry_point
     if not begins or tests.reference or "from __future__ import" in program:
-        return program
+        return program  # a __future__ import has to stay at the top
     try:
         compile(tests.prompt, "prompt.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
@@ -264,7 +266,7 @@ def judge(
 
     no_verdict, saying why, where the sandbox does not work; choose_sandbox() tells beforehand.
     """
-    key = (os.getpid(), sandbox)
+    key = (os.getpid(), sandbox)  # a fork must not talk over the sockets of its parent
     if key not in warm_judges:
         try:
             warm_judges[key] = CodeJudge(sandbox=sandbox)

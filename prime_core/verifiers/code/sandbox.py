@@ -25,7 +25,7 @@ HARNESS_FOLDER = "/judge"
 LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 LINKS = {
-    "/dev/shm": "/tmp",
+    "/dev/shm": "/tmp",  # shared memory counts against the scratch folder's size
     "/dev/fd": "/proc/self/fd",
     "/dev/stdin": "/proc/self/fd/0",
     "/dev/stdout": "/proc/self/fd/1",
@@ -43,8 +43,8 @@ ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/tmp",
     "LANG": "C.UTF-8",
-    "PYTHONHASHSEED": "0",
-    "PYTHONINTMAXSTRDIGITS": "0",
+    "PYTHONHASHSEED": "0",  # sets in the same order, and so the same verdict, each time
+    "PYTHONINTMAXSTRDIGITS": "0",  # solutions print numbers of any length
     "PYTHONUTF8": "1",
     "PYTHONSAFEPATH": "1",
     "PYTHONNOUSERSITE": "1",
@@ -90,7 +90,9 @@ def read_only_paths() -> dict[str, str]:
     for name, folder in packages().items():
         paths[f"{PACKAGES_FOLDER}/{name}"] = folder
     paths[f"{HARNESS_FOLDER}/inside"] = str(Path(__file__).parent / "inside")
-    return paths
+    # Without links: while root.py builds the walls, the root folder is no longer the one that an
+    # absolute link speaks of.
+    return {path: os.path.realpath(source) for path, source in paths.items()}
 
 
 def shared_libraries() -> list[str]:
@@ -134,6 +136,7 @@ def python_command(harness: str, site: str | None, call: str) -> list[str]:
 
 def server_call(*, isolated: bool) -> str:
     """Start the server; where it is root, its programs run as a user that nobody else is."""
+    # Random: the kernel counts processes by user, and several judges may share a node.
     user = 0x70000000 + secrets.randbelow(1 << 28)
     return f"server.main({user}, isolated={isolated})"
 
@@ -142,11 +145,13 @@ def bubblewrap_command() -> list[str]:
     """bwrap with the walls and, behind them, the server as process 1."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
-        raise SandboxUnavailable("bubblewrap: there is no command bwrap")
+        raise SandboxUnavailable("bubblewrap: no bwrap on PATH")
     command = [
         bwrap,
         *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
         *("--unshare-cgroup-try", "--hostname", "judge"),
+        # As process 1: all others in its namespace are then the program's (watch.py). In a new
+        # session: there is no terminal into which a program could type.
         *("--as-pid-1", "--die-with-parent", "--new-session"),
         *("--cap-drop", "ALL"),
     ]

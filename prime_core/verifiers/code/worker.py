@@ -32,6 +32,7 @@ class Worker:
 
     def __init__(self, kind: str) -> None:
         command = sandbox.COMMANDS[kind]()
+        # SEQPACKET keeps messages whole, as a stream does not, and tells when the other end dies.
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         try:
@@ -61,7 +62,7 @@ class Worker:
         except ConnectionError:
             packet = b""
         if not packet:
-            raise WorkerDied(f"the sandbox has ended: {self.last_words()}")
+            raise WorkerDied(f"the sandbox exited: {self.last_words()}")
         return json.loads(packet)
 
     def last_words(self) -> str:
@@ -130,7 +131,7 @@ class Run:
             socket.send_fds(worker.socket, [json.dumps(job).encode()], handed)
         except OSError:
             self.close()
-            raise WorkerDied(f"the sandbox has ended: {worker.last_words()}") from None
+            raise WorkerDied(f"the sandbox exited: {worker.last_words()}") from None
         finally:
             for descriptor in (*files, *writers):
                 os.close(descriptor)
@@ -171,7 +172,10 @@ class Run:
 
 
 def sealed_file(content: bytes) -> int:
-    """A file in memory that nobody can write or grow any more; positioned at its start."""
+    """A file in memory that nobody can write or grow any more; positioned at its start.
+
+    A program that could write to its input would have memory there that no limit counts.
+    """
     descriptor = os.memfd_create("input", os.MFD_ALLOW_SEALING)
     view = memoryview(content)
     while view:
@@ -196,7 +200,7 @@ def collect(runs: list[Run]) -> None:
             while selector.get_map():
                 events = selector.select(max(0.0, deadline - time.monotonic()))
                 if not events:
-                    raise WorkerDied("the sandbox no longer answers")
+                    raise WorkerDied("the sandbox does not respond")
                 for key, _ in events:
                     run, name = key.data
                     if name:

@@ -69,6 +69,7 @@ def _verdict(
         results.append(result)
         if result.same is None:
             undecided.append((gold, result))
+    # math-verify comes last: it is the slowest, and another gold may have decided by then.
     for gold, result in undecided:
         verdict, detail = _fallback(extraction.answer, gold, result, seconds)
         if verdict is not Verdict.wrong:
@@ -86,7 +87,7 @@ def _fallback(answer: str, gold: str, result: Comparison, seconds: float) -> tup
     from prime_core.verifiers.math import fallback
 
     if not (fallback.may_read(answer) and fallback.may_read(gold)):
-        return Verdict.unparsable, f"{result.how}, and is nothing for math-verify"
+        return Verdict.unparsable, f"{result.how}, and is not passed to math-verify"
     try:
         same, how = fallback.math_verify(answer, gold, seconds)
     except fallback.FallbackError as error:

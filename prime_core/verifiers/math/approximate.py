@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Any
 
 from prime_core.verifiers.math import units
 from prime_core.verifiers.math.exact import plain_number
 from prime_core.verifiers.math.rationals import TooLarge
 from prime_core.verifiers.math.relations import right_side
+from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import constant
-
-Node = tuple[Any, ...]
 
 _DECIMAL = re.compile(
     r"(?P<about>\\approx\s*|~\s*)?-?(?P<whole>\d*)\.(?P<decimals>\d+)"

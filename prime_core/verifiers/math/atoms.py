@@ -1,21 +1,16 @@
 r"""What stands between operators: names, groups, fractions, roots, functions, matrices.
 
-Each function reads from a Parser (parse.py) at its position and returns a tree, or raises
-ParseError. They are functions, not methods, so that parse.py shows the grammar's outline alone.
+Each function reads on from the position of a Reader (the parser of parse.py) and returns a tree,
+or raises ParseError. They are functions, not methods, so that parse.py shows the outline of the
+grammar alone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from prime_core.verifiers.math.numerals import numeral, raw_group
 from prime_core.verifiers.math.tokens import END, ParseError, TooLong
+from prime_core.verifiers.math.tree import Node, Reader
 from prime_core.verifiers.math.units import SINGLE_LETTERS
-
-if TYPE_CHECKING:
-    from prime_core.verifiers.math.parse import Parser
-
-Node = tuple[Any, ...]
 
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
@@ -33,7 +28,7 @@ _MATRICES = frozenset(["pmatrix", "bmatrix", "matrix", "array", "smallmatrix", "
 _ROWS = frozenset(["cases", "aligned", "gathered", "align", "align*"])
 
 
-def starts_factor(p: Parser) -> bool:
+def starts_factor(p: Reader) -> bool:
     """Whether the next token begins a factor that multiplies without a sign."""
     token = p.peek()
     if token.kind in ("letter", "function"):
@@ -50,17 +45,17 @@ def starts_factor(p: Parser) -> bool:
     return token.value in ("(", "{")
 
 
-def _at_item_end(p: Parser) -> bool:
+def _at_item_end(p: Reader) -> bool:
     following = p.peek(1)
     return following is END or p.name(1) in ("^", "/", ",", ";", ")") or following.kind == "sep"
 
 
-def postfix(p: Parser) -> Node:
+def postfix(p: Reader) -> Node:
     """Postfix := atom ('!' | '%' | degree | prime)*."""
     return after_postfix(p, atom(p))
 
 
-def after_postfix(p: Parser, node: Node) -> Node:
+def after_postfix(p: Reader, node: Node) -> Node:
     """The signs that follow a complete atom or power."""
     for _ in range(8):
         name = p.name()
@@ -85,7 +80,7 @@ def after_postfix(p: Parser, node: Node) -> Node:
     raise TooLong("too many postfix signs")
 
 
-def _temperature(p: Parser, node: Node) -> Node:
+def _temperature(p: Reader, node: Node) -> Node:
     """The scale behind a degree sign, which then is no angle."""
     scale = p.peek(1).value
     if scale not in ("C", "F") or p.peek(1).kind not in ("letter", "text"):
@@ -94,7 +89,7 @@ def _temperature(p: Parser, node: Node) -> Node:
     return ("qty", node[1], {"C": "celsius", "F": "fahrenheit"}[scale])
 
 
-def atom(p: Parser) -> Node:
+def atom(p: Reader) -> Node:
     """One number, name, group, fraction, root, function or matrix."""
     token = p.peek()
     if token.kind == "number":
@@ -115,10 +110,10 @@ def atom(p: Parser) -> Node:
     raise ParseError(f"unexpected {token.value!r}")
 
 
-def _letter(p: Parser) -> Node:
+def _letter(p: Reader) -> Node:
     token = p.take()
     name = token.value
-    if name in ("f", "g"):
+    if name in ("f", "g"):  # functions; any other letter before a bracket is a factor
         inverse = [p.name(0), p.name(1), p.name(2), p.peek(3).value, p.name(4), p.name(5)]
         if inverse == ["^", "{", "-", "1", "}", "("]:
             p.position += 5
@@ -133,7 +128,7 @@ def _letter(p: Parser) -> Node:
     return subscripted(p, name)
 
 
-def subscripted(p: Parser, name: str) -> Node:
+def subscripted(p: Reader, name: str) -> Node:
     """A name with its subscript, which is part of the name."""
     if p.name() == "_":
         p.position += 1
@@ -141,7 +136,7 @@ def subscripted(p: Parser, name: str) -> Node:
     return ("sym", name)
 
 
-def braced(p: Parser) -> Node:
+def braced(p: Reader) -> Node:
     """The argument of a macro: a group in braces or one token."""
     if p.name() == "{":
         p.position += 1
@@ -151,7 +146,7 @@ def braced(p: Parser) -> Node:
     return atom(p)
 
 
-def _group(p: Parser) -> Node:
+def _group(p: Reader) -> Node:
     opening = p.take().value
     saved = p.brackets, p.bars, p.sets
     p.bars, p.sets = 0, int(opening == "\\{")
@@ -184,7 +179,7 @@ def _closed(opening: str, closing: str, node: Node) -> Node:
     return ("seq", opening + closing, *items)
 
 
-def _absolute(p: Parser) -> Node:
+def _absolute(p: Reader) -> Node:
     bar = p.take().value
     p.bars += 1
     node = p.items()
@@ -194,7 +189,7 @@ def _absolute(p: Parser) -> Node:
     return ("fun", "abs", node)
 
 
-def _macro(p: Parser) -> Node:
+def _macro(p: Reader) -> Node:
     name = p.take().value
     if name in _CONSTANTS:
         return _CONSTANTS[name]
@@ -231,7 +226,7 @@ def _macro(p: Parser) -> Node:
     raise ParseError(f"unknown macro \\{name}")
 
 
-def _root(p: Parser) -> Node:
+def _root(p: Reader) -> Node:
     index: Node = ("num", 2)
     if p.name() == "[":
         p.position += 1
@@ -240,7 +235,7 @@ def _root(p: Parser) -> Node:
     return ("root", index, braced(p))
 
 
-def _function(p: Parser) -> Node:
+def _function(p: Reader) -> Node:
     r"""\sin^2 2x, \log_2 8, \min(a, b)."""
     name = p.take().value
     base = power = None
@@ -265,7 +260,7 @@ def _function(p: Parser) -> Node:
     return node if power is None else ("pow", node, power)
 
 
-def _series(p: Parser, name: str) -> Node:
+def _series(p: Reader, name: str) -> Node:
     r"""\sum_{k=1}^{n} body, with one index."""
     p.expect("_")
     start = braced(p)
@@ -276,7 +271,7 @@ def _series(p: Parser, name: str) -> Node:
     return (name, start[1][0][1], start[1][1], stop, p.product())
 
 
-def _environment(p: Parser) -> Node:
+def _environment(p: Reader) -> Node:
     name = raw_group(p)
     if name == "array" and p.name() == "{":
         raw_group(p)

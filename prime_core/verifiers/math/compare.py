@@ -14,8 +14,9 @@ from prime_core.verifiers.math.approximate import rounds_to, within
 from prime_core.verifiers.math.equal import equal, nodes
 from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.normalise import normalise
-from prime_core.verifiers.math.parse import Node, parse
+from prime_core.verifiers.math.parse import parse
 from prime_core.verifiers.math.rationals import TooLarge, TooMuchWork
+from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import CannotTell
 
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
@@ -50,6 +51,7 @@ def compare(
 
 def _compare(answer: str, gold: str, answer_type: str, tolerance: float | None) -> Comparison:
     number = exact.same_number(answer, gold)
+    # 1/3 is not 0.33, but may be what 0.33 was rounded from: _trees decides.
     rounded = "." in gold and ("/" in answer or "frac" in answer)
     if number or (number is False and not tolerance and not rounded):
         return Comparison(number, "numbers compared exactly")
@@ -74,6 +76,7 @@ def _compare(answer: str, gold: str, answer_type: str, tolerance: float | None) 
 def _algebra(answer: str, gold: str, ordered: bool) -> Comparison:
     grouped = bool(_GROUPED.search(answer) or _GROUPED.search(gold))
     result = Comparison(None, "")
+    # 1,234 is one number or two: any reading under which both sides are equal will do.
     for thousands in (True, False) if grouped else (True,):
         one, other = parse(answer, thousands), parse(gold, thousands)
         result = _trees(one, other, answer, gold, ordered)
@@ -86,10 +89,10 @@ def _trees(
     one: Node | None, other: Node | None, answer: str, gold: str, ordered: bool
 ) -> Comparison:
     if one is None and exact.is_wordy(answer):
-        return Comparison(exact.words(answer) == exact.words(gold), "words, where the gold is not")
+        return Comparison(exact.words(answer) == exact.words(gold), "words, but the gold is not")
     if one is None or other is None:
         unread = "answer" if one is None else "gold answer"
-        return Comparison(None, f"the {unread} is not read", one is not None)
+        return Comparison(None, f"the {unread} cannot be parsed", one is not None)
     try:
         if equal(one, other, ordered):
             return Comparison(True, "equal as expressions")
@@ -97,8 +100,8 @@ def _trees(
             return Comparison(True, "the gold is a decimal approximation of the answer")
     except (CannotTell, NotANumber) as error:
         if _has_words(one) and not _has_words(other):
-            return Comparison(False, "words, where the gold is mathematics")
-        return Comparison(None, f"not decided: {error}")
+            return Comparison(False, "words, but the gold is mathematics")
+        return Comparison(None, f"undecided: {error}")
     return Comparison(False, "different as expressions")
 
 

@@ -17,9 +17,8 @@ from prime_core.verifiers.math.exact import words
 from prime_core.verifiers.math.intervals import as_region, is_region
 from prime_core.verifiers.math.rationals import TooLarge
 from prime_core.verifiers.math.shapes import expand, rewrite
+from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import CannotTell, constant, same_value
-
-Node = tuple[Any, ...]
 
 _MAX_PAIRS = 3_000  # comparisons of elements of two unordered collections
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from prime_core.verifiers.math.complexes import Double
 from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, TooMuchWork, Undefined
-
-Node = tuple[Any, ...]
+from prime_core.verifiers.math.tree import Node
 
 MAX_TERMS = 400
 _MAX_STEPS = 4_000

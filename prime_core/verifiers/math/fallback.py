@@ -100,6 +100,7 @@ def math_verify(answer: str, gold: str, seconds: float) -> tuple[bool | None, st
     """
     global _current
     for attempt in (1, 2):
+        # A fork inherits its parent's pipe, and would read the parent's answers from it.
         if _current is None or _current.owner != os.getpid():
             _current = _Worker()
         try:
@@ -114,7 +115,7 @@ def math_verify(answer: str, gold: str, seconds: float) -> tuple[bool | None, st
             return None, "timeout"
         if said in ("true", "false"):
             return said == "true", "math-verify"
-        return None, "math-verify does not read it"
+        return None, "math-verify cannot parse it"
     raise AssertionError("unreachable")
 
 

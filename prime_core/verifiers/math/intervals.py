@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any
 
 from prime_core.verifiers.math.evaluate import names
+from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import constant
 
-Node = tuple[Any, ...]
 End = Fraction | float
 Piece = tuple[End, bool, End, bool]
 Region = tuple[Piece, ...]
@@ -70,6 +69,7 @@ def _end(node: Node) -> End | None:
     if node[0] == "neg" and node[1][0] == "inf":
         return -math.inf
     value = constant(node)
+    # two spellings of one irrational end differ in the last digits of a double
     return round(value, 12) if isinstance(value, float) else value
 
 

@@ -134,8 +134,8 @@ def _other(char: str) -> str:
 
 
 def _macros(text: str) -> str:
-    text = _THOUSANDS_MARK.sub("", text)
-    if "\\begin" not in text:
+    text = _THOUSANDS_MARK.sub("", text)  # first: as spaces they would separate the digits
+    if "\\begin" not in text:  # there \\ ends a row; else it is \ escaped twice
         text = _DOUBLED.sub(r"\\", text)
     text = _SPACES.sub(" ", text)
     text = _MATH_MARKS.sub(" ", text)

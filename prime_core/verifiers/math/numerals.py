@@ -1,23 +1,19 @@
 r"""Numerals: decimals, thousands, mixed numbers, repeating decimals, digits in a base.
 
-Each function reads from a Parser (parse.py) at its position and returns a tree, or raises
-ParseError. Values are exact.
+Each function reads on from the position of a Reader (the parser of parse.py) and returns a tree,
+or raises ParseError. Values are exact.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prime_core.verifiers.math.tokens import END, ParseError, TooLong
-
-if TYPE_CHECKING:
-    from prime_core.verifiers.math.parse import Parser
-
-Node = tuple[Any, ...]
+from prime_core.verifiers.math.tree import Node, Reader
 
 
-def numeral(p: Parser) -> Node:
+def numeral(p: Reader) -> Node:
     r"""A number as it is written: 1,234.5, 3\frac{1}{2}, 0.\overline{3}, 1011_2."""
     digits = p.take().value
     digits += _more_thousands(p, digits)
@@ -39,7 +35,7 @@ def numeral(p: Parser) -> Node:
     return ("num", value)
 
 
-def _more_thousands(p: Parser, digits: str) -> str:
+def _more_thousands(p: Reader, digits: str) -> str:
     """The ',234' of 1,234 where it is one number; the ' 234' of 1 234."""
     if not digits.isdigit() or len(digits) > 3 or digits[0] == "0":
         return ""
@@ -58,7 +54,7 @@ def _more_thousands(p: Parser, digits: str) -> str:
             return more
 
 
-def _proper_fraction(p: Parser) -> Any:
+def _proper_fraction(p: Reader) -> Any:
     r"""The 1/2 of 3\frac{1}{2} or of 3 1/2; None when no proper fraction follows."""
     start = p.position
     if p.name() == "\\frac":
@@ -73,12 +69,12 @@ def _proper_fraction(p: Parser) -> Any:
     if not (above.value.isdigit() and below.value.isdigit()) or len(below.value) > 20:
         return None
     if not 0 < int(above.value[:20]) < int(below.value):
-        return None
+        return None  # 3\frac{5}{2} is a product
     p.position = start + width
     return number(above.value) / number(below.value)
 
 
-def _repeating(p: Parser, digits: str) -> Node:
+def _repeating(p: Reader, digits: str) -> Node:
     """0.1 followed by an overlined 6: one sixth."""
     p.position += 1
     period = raw_group(p)
@@ -110,7 +106,7 @@ def _integer(digits: str) -> int:
     return value
 
 
-def raw_group(p: Parser) -> str:
+def raw_group(p: Reader) -> str:
     """The tokens of a braced group, or the next token, as text."""
     if p.name() != "{":
         token = p.take()

@@ -15,8 +15,7 @@ from prime_core.verifiers.math import atoms
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.numerals import raw_group
 from prime_core.verifiers.math.tokens import END, ParseError, Token, TooLong, tokenise
-
-Node = tuple[Any, ...]
+from prime_core.verifiers.math.tree import Node
 
 MAX_DEPTH = 40  # about 13 Python frames a level, of 1000
 _MAX_TREE_DEPTH = 150
@@ -32,7 +31,7 @@ _COMPARISONS = frozenset(["<", ">", "<=", ">=", "!=", "\\le", "\\ge", "\\ne"])
 _CLOSES = frozenset([")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil", "&", "\\\\", "\\end"])
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # a gold is compared with every response to its prompt
 def parse(text: str, thousands: bool = True) -> Node | None:
     """Tree of an answer as written, or None when this parser does not read it.
 
@@ -43,7 +42,7 @@ def parse(text: str, thousands: bool = True) -> Node | None:
         _check_depth(node)
         return node
     except (TooLong, RecursionError) as error:
-        return ("toolong", str(error))
+        return ("toolong", str(error))  # not None, which would be handed to math-verify
     except ParseError:
         return None
 

@@ -139,7 +139,7 @@ def _whole_root(value: int, index: int) -> int:
     """The whole root of a whole number. Raises Inexact when there is none."""
     if index == 2:
         root = math.isqrt(value)
-    elif value.bit_length() > 900:
+    elif value.bit_length() > 900:  # beyond a double
         raise Inexact("a root of a long number")
     else:
         root = round(value ** (1 / index))

@@ -13,9 +13,9 @@ from typing import Any
 
 from prime_core.verifiers.math.evaluate import NotANumber, names
 from prime_core.verifiers.math.intervals import as_region
+from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import CannotTell, constant, point, same_value
 
-Node = tuple[Any, ...]
 Same = Callable[[Node, Node], bool]
 
 _ORDER = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-Node = tuple[Any, ...]
+from prime_core.verifiers.math.tree import Node
 
-_MAX_SIGNS = 4
+_MAX_SIGNS = 4  # two readings each; more signs are read as all plus or all minus
 
 
 def rewrite(node: Node) -> Node:

@@ -129,6 +129,7 @@ def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
         return []
     if lowered in _REALS:
         return [Token("letter", "mathbb_R", spaced)]
+    # min behind a value is a minute, elsewhere a function
     after_value = bool(before) and (before[-1].kind == "number" or before[-1].value in ")}")
     if words in FUNCTIONS and not (lowered in UNITS and after_value):
         return [Token("function", words, spaced)]

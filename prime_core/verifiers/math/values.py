@@ -15,8 +15,8 @@ from typing import Any
 from prime_core.verifiers.math.complexes import Double, Precise
 from prime_core.verifiers.math.evaluate import Evaluator, NotANumber, is_finite, names
 from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, Undefined
+from prime_core.verifiers.math.tree import Node
 
-Node = tuple[Any, ...]
 Point = dict[str, Fraction]
 
 _EXACT = Exact()
@@ -85,6 +85,7 @@ def _numerically(one: Node, other: Node, variables: frozenset[str]) -> bool:
     """Agreement in doubles where both are real throughout, else at complex values."""
     if not _mentions(one, other, _is_bare_log):
         return _agree(one, other, variables, None)
+    # \log is natural in one book and decimal in another; on both sides it is the same.
     return any(_agree(one, other, variables, base) for base in (None, 10))
 
 
@@ -103,6 +104,8 @@ def _agree(one: Node, other: Node, variables: frozenset[str], log_base: int | No
             continue
         defined += 1
         agree = _close(left, right, 1e-9)
+        # Off the reals, equal expressions may lie on different branches of a root or logarithm:
+        # such points count only where there is no real one.
         if _is_real(left) and _is_real(right) and not arithmetic.left_reals:
             if not agree:
                 return False
@@ -110,7 +113,7 @@ def _agree(one: Node, other: Node, variables: frozenset[str], log_base: int | No
         elif agree:
             weak += 1
         else:
-            weak -= _NUM_POINTS
+            weak -= _NUM_POINTS  # outweighs every agreement
         witness = witness or (where if agree else None)
         if real == 4:
             break
@@ -128,7 +131,7 @@ def _confirmed(one: Node, other: Node, where: Point, log_base: int | None) -> bo
     try:
         left, right = _both(_precise(log_base), where, one, other)
     except _FAILURES:
-        return True
+        return True  # what cannot be had in 50 digits is left as doubles found it
     return _close(left, right, 1e-40)
 
 
@@ -158,7 +161,7 @@ def _is_real(value: Any) -> bool:
 @lru_cache(maxsize=2048)
 def _coordinate(name: str, attempt: int) -> Fraction:
     """A fixed pseudo-random fraction between 0.3 and 3, of either sign at odd attempts."""
-    seed = zlib.crc32(f"{name}/{attempt}".encode())
+    seed = zlib.crc32(f"{name}/{attempt}".encode())  # hash() differs between processes
     size = Fraction(300 + seed % 2700, 1009)
     return -size if attempt % 2 and seed >> 16 & 1 else size
 

@@ -44,14 +44,15 @@ class Program:
         except BrokenPipeError:
             line = b""
         if not line.endswith(b"\n"):
-            raise ProgramError("it sent too much" if line else "it ended before it answered")
+            did = "returned too much" if line else "ended before answering"
+            raise ProgramError(f"the program {did}")
         try:
             reply = codec.loads(line)
             if "value" in reply:
                 return codec.decode(reply["value"])
             error, message = str(reply["error"]), str(reply["message"])
         except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError):
-            raise ProgramError("it sent no value") from None
+            raise ProgramError("the program returned no value") from None
         raise raised_there(error, message)
 
 

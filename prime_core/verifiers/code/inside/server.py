@@ -40,7 +40,7 @@ class Server:
         self.wakeup, alarm = os.pipe()
         os.set_blocking(self.wakeup, False)
         os.set_blocking(alarm, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # else no child's end would wake us
         signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
         if not isolated:
             kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
@@ -135,6 +135,7 @@ class Server:
         if now.tasks > job["processes"]:
             return "processes", now.resident
         if now.resident > job["memory"]:
+            # The quick sum counts a shared page once a process, so it may be too high.
             exact = watch.proportional_memory(processes)
             return ("memory" if exact > job["memory"] else ""), exact
         return "", now.resident
@@ -175,7 +176,7 @@ def main(user: int, *, isolated: bool) -> None:
     os.close(null)
     resource.setrlimit(resource.RLIMIT_NOFILE, (NUM_DESCRIPTORS, NUM_DESCRIPTORS))
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # a collection in a fork would write to, and so copy, every page of objects
     report = Server(host, user, isolated=isolated).serve()
     if report:
         run.run_task(report)

@@ -1,0 +1,36 @@
+"""Settings of verification (`verification`), one section of `prime_core.settings.run`."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from prime_core.settings.section import Section
+
+# What a problem asks for, and so which verifier judges it: prime_core.verifiers has one for each.
+Ability = Literal["math", "code"]
+ABILITIES: tuple[Ability, ...] = get_args(Ability)
+
+
+class Verification(Section):
+    """Outcome labels."""
+
+    max_no_verdict_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="The run stops when the verifier fails on more than this share of a shard.",
+    )
+    timeout_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="Wall-clock limit of one judgement, all tests of a program together.",
+    )
+    no_box: Literal["no_answer", "last_line"] = Field(
+        "no_answer", description="What a mathematical response without \\boxed{} is worth."
+    )
+    sandbox: Literal["auto", "bubblewrap", "namespaces", "none"] = Field(
+        "auto", description="Isolation of model-written programs; none runs them unprotected."
+    )
+    memory_mb: int = Field(1024, ge=64, description="Memory of one program's process tree.")
