@@ -53,9 +53,11 @@ class Shapes:
     value: ModelShape
 
     def of_stage(self, stage: str) -> ModelShape:
-        """The model that a stage trains, or computes with."""
+        """The model that a stage trains, or computes with; the policy's where it has no other."""
         kind = STAGES[stage]
-        shape: ModelShape = getattr(self, kind.trains or kind.section.partition(".")[0])
+        shape: ModelShape = getattr(
+            self, kind.trains or kind.section.partition(".")[0], self.policy
+        )
         return shape
 
 

@@ -77,9 +77,9 @@ def training_flops(case: Case, stage: str) -> float:
     one = forward_flops(shape, work.prompt_tokens, work.response_tokens)
     if stage == "policy":  # and the log-probabilities before the first step
         return work.trained_responses * one * (1 + train * settings.policy.ppo_epochs)
-    if stage == "value":
-        return work.trained_responses * one * train * settings.value.epochs
-    return _prm_flops(case, stage, one, train)
+    if STAGES[stage].trains == "prm":
+        return _prm_flops(case, stage, one, train)
+    return work.trained_responses * one * train * getattr(settings, STAGES[stage].section).epochs
 
 
 def num_steps(case: Case, stage: str) -> float:
@@ -92,7 +92,7 @@ def num_steps(case: Case, stage: str) -> float:
         return offline.epochs * case.assumed.labelled / offline.mini_batch_size
     if stage == "policy":
         return settings.policy.ppo_epochs * responses / settings.policy.ppo_mini_batch_size
-    section = settings.prm if stage == "prm" else settings.value
+    section = getattr(settings, STAGES[stage].section)
     return section.epochs * responses / section.mini_batch_size
 
 

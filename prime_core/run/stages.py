@@ -5,16 +5,19 @@ ranks, what it does with models; the file that stands when it has finished.
 
 To add a stage that trains a model in each iteration:
 
-1. a row in STAGES; with `like`, stages' tables that people wrote before it stay valid,
-2. the stage itself, prime_core/stages/<name>.py, and its command in prime_core/cli/stages.py,
-3. its rule in workflow/rules/learning.smk,
-4. when a run has it: `Settings.trained` in prime_core/settings/run.py, its settings in a file of
-   that folder, and `make schema`,
-5. its FLOPs in prime_core/planning/training_plans.py and its memory in `Shapes` (planning/case.py),
-6. its files in docs/files.md, a test in tests/stages/.
+1. a row in STAGES, and the model that it trains in the Literal of `trains`; with `like`, tables of
+   resources that were written before the stage existed stay valid;
+2. its settings in a file of their own in prime_core/settings/, with epochs, mini_batch_size and
+   micro_batch_size, and `make schema`;
+3. its section and `Settings.trained` in prime_core/settings/run.py, which says when a run has it;
+4. the stage itself, prime_core/stages/<name>.py, which writes RunFiles.weights(model, iteration);
+5. its command in prime_core/cli/stages.py;
+6. its rule in workflow/rules/learning.smk;
+7. its files in docs/files.md, and a test in tests/stages/.
 
-What it writes is RunFiles.weights(model, iteration); status, deadlines, cleaning up, report and
-accounts follow from the row.
+The plan, status, deadlines, cleaning up, the report and the accounts follow from the row.
+tests/workflow/test_new_stage.py takes these steps. A model of another size than the policy has its
+shape in prime_core/planning/case.py.
 """
 
 from __future__ import annotations
