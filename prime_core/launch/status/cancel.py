@@ -18,11 +18,10 @@ import psutil
 
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import NoCluster, QueuedJob
-from prime_core.launch.status.holder import alive_holder
 from prime_core.launch.status.stage_processes import below, kill_all
 from prime_core.run.job_records import controller_name, slurm_name
 from prime_core.run.layout import RunFiles
-from prime_core.runtime.run_lock import Holder
+from prime_core.runtime.run_lock import Holder, find_holder
 
 # Slurm kills a job some seconds (KillWait, 30 by default) after it has told it to end.
 _SECONDS_TO_END = 120.0
@@ -60,7 +59,7 @@ def at_work(run_dir: Path) -> AtWork:
     files = RunFiles(run_dir)
     controllers = _alive(controller_name(files.root))
     # With a controller's job, who holds the run is inside of it.
-    holder = None if controllers else alive_holder(files)
+    holder = None if controllers else find_holder(files.root)
     return AtWork(controllers, _alive(slurm_name(files.root)), holder)
 
 
