@@ -61,6 +61,11 @@ class Holder:
     since: float
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether pid is a process of this host: another may bear its name, or have restarted."""
+        return self.host == socket.gethostname() and self.machine.startswith(_kernel())
+
     def __str__(self) -> str:
         job = f", Slurm job {self.slurm_job}" if self.slurm_job else ""
         return f"process {self.pid} on {self.host}{job}, since {_clock(self.since)}"
@@ -137,11 +142,7 @@ def machine(descriptor: int) -> str:
     The running kernel, whatever its containers call themselves, and the mounted file system: the
     kernel keeps the locks of two mounts of one network folder apart.
     """
-    try:
-        kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        kernel = socket.gethostname()
-    return f"{kernel} {os.fstat(descriptor).st_dev}"
+    return f"{_kernel()} {os.fstat(descriptor).st_dev}"
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,13 @@ def _write(descriptor: int, record: str) -> None:
     os.pwrite(descriptor, record.ljust(RECORD_BYTES - 1).encode() + b"\n", 0)
     os.ftruncate(descriptor, RECORD_BYTES)
     os.fsync(descriptor)
+
+
+def _kernel() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
 
 
 def _clock(seconds: float) -> str:

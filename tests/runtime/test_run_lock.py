@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -303,7 +304,7 @@ def test_who_only_looks_finds_a_holder_of_this_machine_by_its_lock(tmp_path):
         os.utime(lock_file(run), (0, 0))
         found = find_holder(run)
         assert found is not None
-        assert found.pid == process.pid
+        assert (found.pid, found.is_here) == (process.pid, True)
         with pytest.raises(RunBusy):  # the look has taken nothing from it
             RunLock(run).take()
     assert find_holder(run) is None
@@ -317,3 +318,11 @@ def test_who_only_looks_finds_a_holder_elsewhere_by_its_heartbeats(tmp_path):
         os.utime(lock_file(run), (time.time() - silent, time.time() - silent))
         found = find_holder(run)
         assert (found and found.host) == name
+
+
+def test_a_process_of_another_host_is_not_here_though_the_hosts_have_one_name(tmp_path):
+    run = tmp_path / "run"
+    with holder(run, socket.gethostname()):
+        found = find_holder(run)
+        assert found is not None
+        assert (found.host, found.is_here) == (socket.gethostname(), False)

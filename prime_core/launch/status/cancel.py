@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,7 +110,7 @@ def _alive(name: str) -> list[QueuedJob]:
 
 def _end_process(holder: Holder, say: Say) -> None:
     """Interrupt a Snakemake of this machine and its stages, as Ctrl-C would."""
-    if holder.host != socket.gethostname():
+    if not holder.is_here:
         raise StillAtWork(
             f"the run is driven by snakemake on {holder.host} (process {holder.pid}); "
             f"there: kill -INT {holder.pid}"
