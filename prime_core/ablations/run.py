@@ -14,12 +14,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from prime_core.launch.status.holder import alive_holder
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
 from prime_core.runtime.console import say
 from prime_core.runtime.interruption import handled
+from prime_core.runtime.run_lock import find_holder
 from prime_core.runtime.text import duration
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
@@ -58,7 +58,7 @@ def run(settings_file: Path, out: Path, options: Sequence[str]) -> None:
 def wait_for_holder(files: RunFiles) -> None:
     """Wait while an earlier start, whose controller was killed, is still at work on the run."""
     said = False
-    while (holder := alive_holder(files)) is not None:
+    while (holder := find_holder(files.root)) is not None:
         if not said:
             say(f"{files.root.name} is at work since an earlier start ({holder}); waiting for it")
             said = True

@@ -16,7 +16,7 @@ from prime_core.ablations.plan import Plan, dump_ablations
 from prime_core.launch.arguments import ABLATIONS, as_snakemake_reads
 from prime_core.run.atomic import write_text
 from prime_core.runtime.console import note
-from prime_core.runtime.run_lock import Lease
+from prime_core.runtime.run_lock import RunLock
 from prime_core.settings.reading import SettingsError
 
 # Each is a Snakemake that asks Slurm every few seconds, and none works itself.
@@ -38,7 +38,7 @@ class Workflow:
             raise SettingsError(
                 f"'{ABLATIONS}' is a workflow of its own; leave out {', '.join(others)}"
             )
-        self._lease = Lease(plan.root / ".locks" / "workflow", plan.root)
+        self._lock = RunLock(plan.root)
 
     @property
     def on_cluster(self) -> bool:
@@ -85,7 +85,7 @@ class Workflow:
 
         Raises RunBusy when another workflow holds them.
         """
-        self._lease.take()
+        self._lock.take()
         write_text(self.plan.resolved, dump_ablations(self.plan.ablations))
         for name, run in self.plan.runs.items():
             write_text(self.plan.settings_file(name), run.text)

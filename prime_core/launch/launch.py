@@ -22,11 +22,11 @@ from prime_core.launch.site.site import Site, load_site, site_file
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.workflow_job import WorkflowJob, log_of, submit
 from prime_core.launch.snakemake_command import translated
-from prime_core.launch.status.holder import alive_holder
 from prime_core.launch.supervisor import Supervisor
 from prime_core.run.job_records import controller_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState
+from prime_core.runtime.run_lock import find_holder
 from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
 
@@ -100,7 +100,7 @@ def refuse_missing(settings: Settings, arguments: Sequence[str]) -> None:
 
 
 def refuse_busy(files: RunFiles) -> None:
-    """Raise RunBusy when the run has a controller, queued or at work, naming it."""
+    """Raise RunBusy when the run has a controller, queued or running, naming it."""
     for job in slurm.jobs_named(controller_name(files.root)):
         if not job.ended:
             where = f" on {job.nodes}" if job.nodes else ""
@@ -108,9 +108,9 @@ def refuse_busy(files: RunFiles) -> None:
                 f"{files.root} has a controller already: job {job.job_id}, "
                 f"{job.state.lower()}{where}; end it with prime cancel"
             )
-    holder = alive_holder(files)
+    holder = find_holder(files.root)
     if holder is not None:
-        raise RunBusy(f"another workflow is at work on {files.root} ({holder})")
+        raise RunBusy(f"another workflow is running in {files.root} ({holder})")
 
 
 def _controller(options: Options, site: Site, files: RunFiles) -> WorkflowJob:

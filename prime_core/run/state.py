@@ -21,8 +21,8 @@ from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.provenance import record_start
 from prime_core.run.stages import STAGES, STOPPABLE, Stage, result_of
 from prime_core.runtime.console import note
-from prime_core.runtime.run_lock import Lease
 from prime_core.runtime.run_lock import RunBusy as RunBusy
+from prime_core.runtime.run_lock import RunLock
 from prime_core.settings.reading import SettingsError, dump_settings, load_settings
 from prime_core.settings.run import Settings
 
@@ -33,7 +33,7 @@ class RunState:
     def __init__(self, settings: Settings) -> None:
         """Raises SettingsError when these settings would change finished work."""
         self.settings, self.files = settings, RunFiles(settings.run_dir)
-        self._lease = Lease(self.files.root / ".locks" / "workflow", self.files.root)
+        self._lock = RunLock(self.files.root)
         self._refuse_changes()
         self._refuse_origin()
 
@@ -68,11 +68,11 @@ class RunState:
 
     def hold(self) -> None:
         """Hold the run for this process. Raises RunBusy when another workflow holds it."""
-        self._lease.take()
+        self._lock.take()
 
     def give_back(self) -> None:
         """Let another workflow have the run; the end of the process does the same."""
-        self._lease.release()
+        self._lock.release()
 
     def begin(self) -> None:
         """Hold the run for this process and write settings and provenance down.

@@ -1,11 +1,13 @@
-"""Who is at work on a run: one holder at a time, also where hosts do not see each other's locks.
+"""One workflow at a time in a run's folder, also where hosts do not see each other's locks.
 
-In: a lock file on the run's own file system. Out: it is held by this process, or RunBusy.
+In: a run's folder. Out: a RunLock that this process holds until it ends, or RunBusy naming who
+does; find_holder tells who holds a run and takes nothing.
 
-`flock` is freed by the system however a process ends; between processes of one machine it decides
+The system frees `flock` however a process ends, so between processes that share it, it decides
 alone. Some network file systems keep it to each machine, or do not have it. So the holder also
-touches the file every few seconds, and a newcomer on another machine watches whether it is still
-touched. The file is compared with itself only: clocks need not agree.
+touches the lock file every few seconds, and a newcomer elsewhere watches for such a heartbeat. The
+file is compared with itself only: clocks need not agree. docs/decisions.md says why this is not
+filelock's SoftFileLease.
 """
 
 from __future__ import annotations
@@ -22,32 +24,34 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-SECONDS_BETWEEN_TOUCHES = 10.0
-# Silent for so many intervals: dead.
-PATIENCE = 3
+SECONDS_BETWEEN_HEARTBEATS = 10.0
+# After so many without a heartbeat a holder counts as dead. One may be late: a busy disk, a
+# server that restarts.
+MISSED_HEARTBEATS = 3
 # A record is always this long, so that one write replaces it as a whole.
 RECORD_BYTES = 1024
-# Who only looks whether a run is held (`prime status`) has the lock for a moment.
+# find_holder (`prime status`) has the lock for a moment; that must not refuse a workflow.
 LOCK_SECONDS = 0.5
 # A claim guards a few milliseconds; one that is older was left behind by a kill.
 CLAIM_SECONDS = 5.0
+# find_holder does not watch: it compares the file server's clock with this host's.
+CLOCK_SKEW = 30.0
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class RunBusy(ValueError):
-    """Another workflow is at work on the same run."""
+    """Another workflow is running in the same folder."""
 
 
 @dataclass(frozen=True)
 class Holder:
     """A process that holds a run.
 
-    machine: the same for processes that see each other's flock; slurm_job: "" outside of Slurm;
-    since: seconds since 1970.
+    machine: the same for processes that share flock; slurm_job: "" outside of Slurm; since:
+    seconds since 1970.
     """
 
     host: str
@@ -57,14 +61,93 @@ class Holder:
     since: float
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether pid is a process of this host: another may bear its name, or have restarted."""
+        return self.host == socket.gethostname() and self.machine.startswith(_kernel())
+
     def __str__(self) -> str:
         job = f", Slurm job {self.slurm_job}" if self.slurm_job else ""
         return f"process {self.pid} on {self.host}{job}, since {_clock(self.since)}"
 
 
+class RunLock:
+    """The right to run a workflow in a folder.
+
+    It is given back by release(), when the object is collected, and when the process ends.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        # Read now: Snakemake's executors take what Slurm set out of the environment.
+        self._slurm_job = os.environ.get("SLURM_JOB_ID", "")
+        self._release: weakref.finalize | None = None
+
+    def take(self) -> None:
+        """Hold the run; nothing happens when this object holds it already.
+
+        Raises RunBusy naming who holds it. Takes half a minute when the last holder was another
+        machine and did not give the run back.
+        """
+        if self._release is not None and self._release.alive:
+            return
+        path = lock_file(self._run_dir)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            me = Holder(
+                socket.gethostname(), machine(descriptor), os.getpid(), self._slurm_job, time.time()
+            )
+            hold = _Hold(self._run_dir, path, descriptor, me)
+            hold.acquire()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # The thread has the hold, not this object: else nothing would ever collect it.
+        threading.Thread(target=hold.send_heartbeats, name="run-lock", daemon=True).start()
+        self._release = weakref.finalize(self, hold.release)
+
+    def release(self) -> None:
+        """Give the run back: the next holder need not wait."""
+        if self._release is not None:
+            self._release()
+
+
+def find_holder(run_dir: Path) -> Holder | None:
+    """The process that holds a run, or seems to; None where there is none."""
+    try:
+        with lock_file(run_dir).open("rb") as file:
+            seen = _read(file.fileno())
+            if seen.holder is None:
+                return None
+            if seen.holder.machine == machine(file.fileno()):
+                # Shared: several may look at once, and reading is all that a looker may do.
+                free = _try_flock(file.fileno(), fcntl.LOCK_SH)
+                if free is not None:
+                    return None if free else seen.holder
+    except FileNotFoundError:
+        return None
+    longest = MISSED_HEARTBEATS * SECONDS_BETWEEN_HEARTBEATS + CLOCK_SKEW
+    return seen.holder if time.time() - seen.touched / 1e9 < longest else None
+
+
+def lock_file(run_dir: Path) -> Path:
+    """The file that names a run's holder; it stays when the run is given back."""
+    return run_dir.absolute() / ".locks" / "workflow"
+
+
+def machine(descriptor: int) -> str:
+    """The same for two processes if they see each other's flock on an open file.
+
+    The running kernel, whatever its containers call themselves, and the mounted file system: the
+    kernel keeps the locks of two mounts of one network folder apart.
+    """
+    return f"{_kernel()} {os.fstat(descriptor).st_dev}"
+
+
 @dataclass(frozen=True)
 class _Seen:
-    """The lock file at one moment."""
+    """The lock file at one moment. touched: nanoseconds since 1970."""
 
     record: bytes
     touched: int
@@ -77,83 +160,65 @@ class _Seen:
             return None
 
 
-class Lease:
-    """The right to work on one run.
+@dataclass(frozen=True)
+class _Hold:
+    """One hold of a run, from the first look at the lock file until it is given back."""
 
-    run: the run's folder, as messages name it; interval: seconds between touches; machine, flock:
-    which processes see each other's locks, and how they lock; for tests.
-    """
+    run_dir: Path
+    path: Path
+    descriptor: int
+    me: Holder
+    released: threading.Event = field(default_factory=threading.Event)
 
-    def __init__(
-        self,
-        path: Path,
-        run: Path,
-        interval: float = SECONDS_BETWEEN_TOUCHES,
-        machine: str = "",
-        flock: Callable[[int], None] | None = None,
-        on_loss: Callable[[str], None] | None = None,
-    ) -> None:
-        self._path, self._run, self._interval = path.absolute(), run, interval
-        self._flock = flock or _flock
-        self._on_loss = on_loss or _stop_in_good_order
-        # Read now: Snakemake's executors take what Slurm set out of the environment.
-        self._me = Holder(
-            host=socket.gethostname(),
-            machine=machine or _machine(),
-            pid=os.getpid(),
-            slurm_job=os.environ.get("SLURM_JOB_ID", ""),
-            since=time.time(),
-        )
-        self._give_back: weakref.finalize | None = None
+    def acquire(self) -> None:
+        """Write this process into the lock file once nobody holds it. Raises RunBusy."""
+        locked = self._flock()
+        while not self._write_unless_changed(self._wait_until_free(locked)):
+            pass
 
-    def take(self) -> None:
-        """Hold the run until release() or the end of the process.
-
-        Raises RunBusy naming who holds it. Takes seconds when the last holder was another machine
-        and did not give the run back.
-        """
-        if self._give_back is not None and self._give_back.alive:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            locked = self._lock(descriptor)
-            while not self._claim(descriptor, self._free(locked)):
-                pass
-        except BaseException:
-            os.close(descriptor)
-            raise
-        hold = _Hold(self._path, descriptor, self._me, self._run, self._interval, self._on_loss)
-        threading.Thread(target=hold.keep, name="lease", daemon=True).start()
-        self._give_back = weakref.finalize(self, hold.give_back)
+    def send_heartbeats(self) -> None:
+        """Touch the lock file until the run is given back or turns out to be taken over."""
+        while not self.released.wait(SECONDS_BETWEEN_HEARTBEATS):
+            # A file system that hangs or is gone is no reason to stop.
+            with contextlib.suppress(OSError):
+                holder = _look(self.path).holder
+                if self.released.is_set():
+                    return
+                if holder != self.me:
+                    # This process was paused for longer than others wait: a closed laptop, SIGSTOP.
+                    _say(
+                        f"{self.run_dir} was taken over by {holder or 'nobody'} while this "
+                        "workflow sent no heartbeats; it stops once its running stages have ended"
+                    )
+                    os.kill(os.getpid(), signal.SIGTERM)  # Snakemake then starts no new stages
+                    return
+                os.utime(self.path)
 
     def release(self) -> None:
-        """Give the run back: the next holder need not wait."""
-        if self._give_back is not None:
-            self._give_back()
+        """Give the run back, unless another process has it by now."""
+        if os.getpid() != self.me.pid:  # a fork's end is not the holder's
+            return
+        self.released.set()
+        with contextlib.suppress(OSError):
+            if _look(self.path).holder == self.me:
+                _write(self.descriptor, "")
+        os.close(self.descriptor)
 
-    def _lock(self, descriptor: int) -> bool:
-        """Whether this process now has the machine's lock; False where there are no locks."""
+    def _flock(self) -> bool:
+        """Whether this process now has the flock; False where there is none."""
         end = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                self._flock(descriptor)
-                return True
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise self._busy(_look(self._path)) from None
-                time.sleep(0.05)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-                return False
+        while (locked := _try_flock(self.descriptor, fcntl.LOCK_EX)) is False:
+            if time.monotonic() > end:
+                raise self._busy(_look(self.path))
+            time.sleep(0.05)
+        return bool(locked)
 
-    def _free(self, locked: bool) -> _Seen:
+    def _wait_until_free(self, locked: bool) -> _Seen:
         """The lock file once nobody holds it. Raises RunBusy when somebody does."""
         while True:
-            seen = _look(self._path)
+            seen = _look(self.path)
             holder = seen.holder
-            if holder is None or (locked and holder.machine == self._me.machine):
+            if holder is None or (locked and holder.machine == self.me.machine):
                 return seen
             now = self._watch(seen)
             if now == seen:
@@ -162,33 +227,25 @@ class Lease:
                 raise self._busy(now)
 
     def _watch(self, seen: _Seen) -> _Seen:
-        """The file when it changes, else as it was, after PATIENCE intervals."""
-        seconds = PATIENCE * self._interval
-        _say(f"{self._run} was held by {seen.holder}; watching {seconds:.0f} s for a sign of life")
+        """The lock file when it changes, else as it was, after MISSED_HEARTBEATS heartbeats."""
+        seconds = MISSED_HEARTBEATS * SECONDS_BETWEEN_HEARTBEATS
+        _say(f"{self.run_dir} was held by {seen.holder}; watching {seconds:.0f} s for a heartbeat")
         end = time.monotonic() + seconds
-        while (now := _look(self._path)) == seen and time.monotonic() < end:
-            time.sleep(min(1.0, self._interval / 5))
+        while (now := _look(self.path)) == seen and time.monotonic() < end:
+            time.sleep(min(1.0, SECONDS_BETWEEN_HEARTBEATS / 5))
         return now
 
-    def _claim(self, descriptor: int, seen: _Seen) -> bool:
+    def _write_unless_changed(self, seen: _Seen) -> bool:
         """Write this process down, unless the file has changed since it was seen.
 
         Of several newcomers only one can create the claim (O_EXCL holds across machines).
         """
-        claim = self._path.with_name(f"{self._path.name}.claim")
-        end = time.monotonic() + CLAIM_SECONDS
-        while True:
-            try:
-                os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-                break
-            except FileExistsError:
-                if time.monotonic() > end:
-                    claim.unlink(missing_ok=True)
-                time.sleep(0.05)
+        claim = self.path.with_name(f"{self.path.name}.claim")
+        _create(claim)
         try:
-            if _look(self._path) != seen:
+            if _look(self.path) != seen:
                 return False
-            _write(descriptor, json.dumps(asdict(self._me)))
+            _write(self.descriptor, json.dumps(asdict(self.me)))
             return True
         finally:
             claim.unlink(missing_ok=True)
@@ -196,58 +253,52 @@ class Lease:
     def _busy(self, seen: _Seen) -> RunBusy:
         who = str(seen.holder or "which has just begun")
         return RunBusy(
-            f"another workflow is at work on {self._run} ({who}; "
-            f"last sign of life {_clock(seen.touched / 1e9)})"
+            f"another workflow is running in {self.run_dir} ({who}; "
+            f"last heartbeat {_clock(seen.touched / 1e9)})"
         )
 
 
-class _Hold:
-    """What the thread that touches the file needs; it does not keep the lease itself alive."""
-
-    def __init__(
-        self,
-        path: Path,
-        descriptor: int,
-        me: Holder,
-        run: Path,
-        interval: float,
-        on_loss: Callable[[str], None],
-    ) -> None:
-        self.path, self.descriptor, self.me, self.run = path, descriptor, me, run
-        self.interval, self.on_loss = interval, on_loss
-        self.stopped = threading.Event()
-
-    def keep(self) -> None:
-        while not self.stopped.wait(self.interval):
-            # A file system that hangs or is gone is no reason to stop.
-            with contextlib.suppress(OSError):
-                seen = _look(self.path)
-                if self.stopped.is_set():
-                    return
-                if seen.holder != self.me:
-                    # Taken over: this process slept (a closed laptop, a stopped process).
-                    self.on_loss(
-                        f"{self.run} was taken over by {seen.holder or 'nobody'} while this "
-                        "workflow gave no sign of life; it ends once its running stages have ended"
-                    )
-                    return
-                os.utime(self.path)
-
-    def give_back(self) -> None:
-        if os.getpid() != self.me.pid:  # a fork's end is not the holder's
+def _create(claim: Path) -> None:
+    """Create a file that is not there, once it is not; one left behind by a kill is removed."""
+    found, end = 0, 0.0
+    while True:
+        try:
+            os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
             return
-        self.stopped.set()
-        with contextlib.suppress(OSError):
-            if _look(self.path).holder == self.me:
-                _write(self.descriptor, "")
-        os.close(self.descriptor)
+        except FileExistsError:
+            with contextlib.suppress(FileNotFoundError):
+                created = claim.stat().st_mtime_ns
+                if created != found:  # another newcomer's
+                    found, end = created, time.monotonic() + CLAIM_SECONDS
+                elif time.monotonic() > end:
+                    claim.unlink()
+                    # Others remove it at the same moment. Created at once, they would remove ours.
+                    time.sleep(1.0)
+            time.sleep(0.05)
+
+
+def _try_flock(descriptor: int, mode: int) -> bool | None:
+    """Lock a file if it is free. Whether it was; None where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    return True
 
 
 def _look(path: Path) -> _Seen:
     # Opened anew each time: only then do network file systems ask their server.
     with path.open("rb") as file:
-        touched = os.fstat(file.fileno()).st_mtime_ns
-        return _Seen(file.read().strip(), touched)
+        return _read(file.fileno())
+
+
+def _read(descriptor: int) -> _Seen:
+    touched = os.fstat(descriptor).st_mtime_ns
+    return _Seen(os.pread(descriptor, RECORD_BYTES, 0).strip(), touched)
 
 
 def _write(descriptor: int, record: str) -> None:
@@ -256,21 +307,11 @@ def _write(descriptor: int, record: str) -> None:
     os.fsync(descriptor)
 
 
-def _flock(descriptor: int) -> None:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _machine() -> str:
-    """The running kernel; containers on it see each other's locks, whatever their names."""
+def _kernel() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return socket.gethostname()
-
-
-def _stop_in_good_order(sentence: str) -> None:
-    _say(sentence)
-    os.kill(os.getpid(), signal.SIGTERM)  # Snakemake: no new stages; ends after the running ones
 
 
 def _clock(seconds: float) -> str:

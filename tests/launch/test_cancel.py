@@ -1,14 +1,18 @@
 """`prime cancel` of a workflow on this machine, without Slurm."""
 
+import json
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 import pytest
 
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.run_lock import Holder, lock_file
 from tests.support.processes import is_at_work
 from tests.support.workflow_runs import TINY, command, environment
 
@@ -22,6 +26,18 @@ def cancel(run: Path) -> subprocess.CompletedProcess[str]:
 
 def test_where_nothing_is_at_work_that_is_said(tmp_path):
     assert f"{tmp_path}: nothing is at work" in cancel(tmp_path).stdout
+
+
+def test_a_process_of_this_number_is_left_alone_where_the_holder_is_another_hosts(tmp_path):
+    path = lock_file(tmp_path)
+    path.parent.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as other:
+        holder = Holder(socket.gethostname(), "another", other.pid, "", time.time())
+        path.write_text(json.dumps(asdict(holder)))
+        done = cancel(tmp_path)
+        assert f"(process {other.pid}); there: kill -INT {other.pid}" in done.stderr
+        assert other.poll() is None
+        other.kill()
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from prime_core.launch.status.status import NoRun, read_status
 from prime_core.run.job_records import SubmittedJob, record_job
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import Stage, result_of
-from prime_core.runtime.run_lock import Holder
+from prime_core.runtime.run_lock import Holder, lock_file, machine
 from tests.support.fake_run import make_run
 
 
@@ -99,34 +99,35 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 
 def held_by(run: Path, host: str) -> Path:
-    """A run that a workflow of a host holds, or held."""
-    holder = Holder(host, "machine", os.getpid(), "", time.time() - 60)
-    place = run / ".locks" / "workflow"
-    place.parent.mkdir()
-    place.write_text(json.dumps(asdict(holder)))
-    return place
+    """The lock file of a run that a workflow of a host holds, or held."""
+    path = lock_file(run)
+    path.parent.mkdir()
+    with path.open("w") as file:
+        here = machine(file.fileno()) if host == socket.gethostname() else "another"
+        json.dump(asdict(Holder(host, here, os.getpid(), "", time.time() - 60)), file)
+    return path
 
 
 def test_a_local_workflow_is_found_by_its_lock(tmp_path):
     run = made(tmp_path, iterations=2, planned=4)
-    place = held_by(run, socket.gethostname())
+    path = held_by(run, socket.gethostname())
     assert "nothing drives" in page(read_status(run))
-    with place.open() as file:
+    with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         status = read_status(run)
     assert f"controller: process {os.getpid()} on {socket.gethostname()}, running" in page(status)
     assert (status.controller.way, status.controller.state) == ("local", "running")
 
 
-def test_a_workflow_of_another_host_is_found_by_its_signs_of_life(tmp_path):
+def test_a_workflow_of_another_host_is_found_by_its_heartbeats(tmp_path):
     run = made(tmp_path, iterations=2, planned=4)
-    place = held_by(run, "elsewhere")
+    path = held_by(run, "elsewhere")
     log(run, "iterations/0003/sample-00.log", "sampling: 50%\n")
     status = read_status(run)
     assert status.controller.host == "elsewhere"
     assert [work.stage for work in status.at_work] == [Stage(3, "sample", "00")]
     assert "  sample 3 00  running" in page(status)
-    os.utime(place, (time.time() - 300, time.time() - 300))
+    os.utime(path, (time.time() - 300, time.time() - 300))
     assert "nothing drives" in page(read_status(run))
 
 

@@ -97,7 +97,7 @@ def test_a_second_workflow_is_refused_until_the_first_is_gone_even_killed(tmp_pa
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "holding\n"
-        with pytest.raises(RunBusy, match=rf"at work on .*held \(process {holder.pid} on ") as busy:
+        with pytest.raises(RunBusy, match=rf"running in .*held \(process {holder.pid} on ") as busy:
             RunState(settings_of(tmp_path)).begin()
         assert "\n" not in str(busy.value)
         holder.send_signal(signal.SIGKILL)

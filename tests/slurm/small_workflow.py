@@ -29,11 +29,11 @@ from prime_core.launch.slurm.orphans import StoppedWaiting, start_anew, wait_for
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm.executor import adapt
 from prime_core.run.layout import RunFiles
-from prime_core.runtime.run_lock import Lease, RunBusy
+from prime_core.runtime.run_lock import RunBusy, RunLock
 
 SECONDS = {seconds!r}
 FILES = RunFiles(Path("results/small"))
-LEASE = Lease(FILES.root / ".locks" / "workflow", FILES.root)
+LOCK = RunLock(FILES.root)
 STEP = "results/small/iterations/{{iteration}}/{{shard}}.txt"
 
 
@@ -75,9 +75,9 @@ rule kept_step:
 
 onstart:
     try:
-        LEASE.take()
+        LOCK.take()
         if wait_for_orphans(FILES):
-            LEASE.release()
+            LOCK.release()
             start_anew()
     except (RunBusy, StoppedWaiting) as error:
         raise WorkflowError(str(error)) from None

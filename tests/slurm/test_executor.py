@@ -145,7 +145,7 @@ def test_jobs_of_a_dead_controller_are_waited_for_and_not_done_twice(slurm, tmp_
 
     second = workflow.start(env=slurm.env)
     assert second.wait(30) != 0
-    assert f"another workflow is at work on results/small (process {first.process.pid} on " in (
+    assert f"another workflow is running in results/small (process {first.process.pid} on " in (
         second.said()
     )
 

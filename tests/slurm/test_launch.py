@@ -24,7 +24,7 @@ from prime_core.run.job_records import (
     submitted_jobs,
 )
 from prime_core.run.layout import RunFiles
-from prime_core.runtime.run_lock import Lease
+from prime_core.runtime.run_lock import RunLock
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import write_site
 from tests.support.shared_data import ROOT
@@ -235,13 +235,13 @@ def test_an_allocation_ends_with_the_budget(slurm: SlurmLab, tmp_path: Path) -> 
 
 def test_a_run_that_another_workflow_holds_is_not_launched(slurm: SlurmLab, tmp_path: Path) -> None:
     run = Launched(tmp_path, slurm, TINY)
-    lease = Lease(run.files.root / ".locks" / "workflow", run.files.root)
-    lease.take()
+    lock = RunLock(run.files.root)
+    lock.take()
     refused = run.try_launch()
-    lease.release()
+    lock.release()
     assert refused.returncode == 1
     assert (
-        f"another workflow is at work on {run.files.root} (process {os.getpid()}" in refused.stderr
+        f"another workflow is running in {run.files.root} (process {os.getpid()}" in refused.stderr
     )
 
 

@@ -152,10 +152,10 @@ def test_at_ctrl_c_a_run_is_waited_for_since_it_has_got_the_signal_itself():
 def test_a_run_that_an_earlier_start_left_at_work_is_waited_for(tmp_path, capfd):
     program = (
         "import pathlib, sys, time\n"
-        "from prime_core.runtime.run_lock import Lease\n"
+        "from prime_core.runtime.run_lock import RunLock\n"
         "root = pathlib.Path(sys.argv[1])\n"
-        "lease = Lease(root / '.locks' / 'workflow', root)\n"
-        "lease.take()\n"
+        "lock = RunLock(root)\n"
+        "lock.take()\n"
         "(root / 'held').touch()\n"
         "time.sleep(1)\n"
         "(root / 'done').touch()\n"

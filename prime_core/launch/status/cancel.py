@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ import psutil
 
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import NoCluster, QueuedJob
-from prime_core.launch.status.holder import alive_holder
 from prime_core.launch.status.stage_processes import below, kill_all
 from prime_core.run.job_records import controller_name, slurm_name
 from prime_core.run.layout import RunFiles
-from prime_core.runtime.run_lock import Holder
+from prime_core.runtime.run_lock import Holder, find_holder
 
 # Slurm kills a job some seconds (KillWait, 30 by default) after it has told it to end.
 _SECONDS_TO_END = 120.0
@@ -60,7 +58,7 @@ def at_work(run_dir: Path) -> AtWork:
     files = RunFiles(run_dir)
     controllers = _alive(controller_name(files.root))
     # With a controller's job, who holds the run is inside of it.
-    holder = None if controllers else alive_holder(files)
+    holder = None if controllers else find_holder(files.root)
     return AtWork(controllers, _alive(slurm_name(files.root)), holder)
 
 
@@ -112,7 +110,7 @@ def _alive(name: str) -> list[QueuedJob]:
 
 def _end_process(holder: Holder, say: Say) -> None:
     """Interrupt a Snakemake of this machine and its stages, as Ctrl-C would."""
-    if holder.host != socket.gethostname():
+    if not holder.is_here:
         raise StillAtWork(
             f"the run is driven by snakemake on {holder.host} (process {holder.pid}); "
             f"there: kill -INT {holder.pid}"

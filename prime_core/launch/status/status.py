@@ -1,6 +1,6 @@
 """`prime status`: what of a run is done, at work, queued and failed, and when it will end.
 
-In: the run's files, squeue, the run's lease. Out: a RunStatus, as a page of text or JSON. It works
+In: the run's files, squeue, the run's lock. Out: a RunStatus, as a page of text or JSON. It works
 where there is no Slurm too.
 """
 
@@ -16,7 +16,6 @@ from prime_core.launch.accounting import accounts as accounting
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import NoCluster, QueuedJob, SlurmError
 from prime_core.launch.slurm.workflow_job import log_of
-from prime_core.launch.status.holder import alive_holder
 from prime_core.launch.status.progress import Estimate, Progress, estimate, read_progress
 from prime_core.launch.status.stage_logs import last_error, last_line, logs_of_stages, unfinished
 from prime_core.launch.status.stage_processes import running_stages
@@ -28,6 +27,7 @@ from prime_core.run.job_records import (
 )
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import Stage
+from prime_core.runtime.run_lock import find_holder
 
 # Slurm's accounting knows how jobs ended that squeue has forgotten; seconds (accounting.update).
 _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE = 60.0, 10.0, 300.0
@@ -156,7 +156,7 @@ def _controller(files: RunFiles, jobs: list[QueuedJob]) -> ControllerState:
     for job in jobs:
         if not job.ended:
             ways = [start.way for start in starts if start.slurm_job == job.job_id]
-            holder = alive_holder(files)
+            holder = find_holder(files.root)
             return ControllerState(
                 state=job.state.lower(),
                 way=ways[-1] if ways else "slurm",
@@ -169,7 +169,7 @@ def _controller(files: RunFiles, jobs: list[QueuedJob]) -> ControllerState:
                 starts=job.start if job.state == "PENDING" else "",
                 log=str(log_of(files.controller_folder, job.job_id)),
             )
-    holder = alive_holder(files)
+    holder = find_holder(files.root)
     last = starts[-1] if starts else None
     if holder is None:
         way = last.way if last else ""
