@@ -3,7 +3,7 @@
 In: iterations/<i>/batch.parquet, the PRM (of the iteration before; after its update where
 prm_update is `before`), the reference. Out: iterations/<i>/rewards.parquet, metrics/score.json.
 
-docs/decisions.md: Scoring is a job of its own
+docs/decisions.md#scoring-stage
 docs/decisions.md: Rewards carry beta
 """
 

@@ -1,7 +1,7 @@
-"""What the files under configs/paper change of the paper's main run, and why: words and numbers.
+"""How the files under configs/paper differ from the paper's main run: values and comments.
 
-CHANGES: dotted key -> new value, comment behind it. WORDS: new comments of values that stay.
-`tests.support.paper_variants` makes files of them.
+CHANGES: dotted key -> new value and its comment. WORDS: new comments for values that stay.
+`tests.support.paper_variants` renders the files from them.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from tests.support.paper_words import SIX
 ITERATIONS = "240  # RL iterations. Paper, other RL algorithms: 240"
 HOURS = "null  # GPU-hours. Paper: 680 s an iteration on 8 A800, 363 GPU-hours"
 OUTCOME_HOURS = "null  # GPU-hours. Paper: 531 s an iteration on 8 A800, 283 GPU-hours"
-OUTCOME_ONLY = "none  # outcome rewards only: the rest of this section is not used"
+OUTCOME_ONLY = "none  # outcome rewards only; the rest of this section is not used"
 
 
 def _estimator(name: str, run: str, estimator: str, prime: bool) -> dict[str, str]:
     changes = {
-        "run": f"{run}  # name of the run's folder below `results`",
+        "run": f"{run}  # name of the run's folder under `results`",
         "iterations": ITERATIONS,
         "policy.adv_estimator": f"{estimator}  # paper, other RL algorithms: {name}",
     }
     return changes if prime else changes | {"prm.prm_update": OUTCOME_ONLY}
 
 
-GAE = "1.0  # weight of later differences. Paper, value or reward: 1"
+GAE = "1.0  # weight of later TD errors. Paper, value or reward: 1"
 VALUE_WORDS = {
-    "value": "  # PPO's critic. The paper gives no setting of its own: verl's defaults",
+    "value": "  # PPO's critic. The paper gives no settings for it; these are verl's defaults",
     "value.source": "model  # paper, value or reward: a model with a linear head",
     "value.prm_value": "log_odds  # not used: source is model",
-    "value.path": "null  # null: the start model, with a head of zeros. Assumption",
+    "value.path": "null  # null: the start model, with a zero-initialised head. Assumption",
     "value.cliprange_value": "0.5  # how far a value may move. verl: 0.5",
-    "value.mini_batch_size": "256  # responses an optimizer step. Assumption: as the policy's",
+    "value.mini_batch_size": "256  # responses per optimizer step. Assumption: as the policy's",
     "value.epochs": "1  # passes over the batch. verl: 1",
     "value.optimizer.learning_rate": "1.0e-5  # constant. verl: 1e-5",
     "value.optimizer.weight_decay": "0.01  # verl: 0.01",
@@ -39,14 +39,14 @@ VALUE_WORDS = {
     "policy.gae_lambda": GAE,
     "max_gpu_hours": "null  # GPU-hours. Paper: not given",
 }
-_NAMED = "eurus2-7b-{}  # name of the run's folder below `results`"
+_NAMED = "eurus2-7b-{}  # name of the run's folder under `results`"
 
 OFFLINE = """
     file: data/eurus-prm/labelled.parquet  # responses and outcomes
-    columns: {}  # our name: theirs; prompt, response and outcome are there
+    columns: {}  # our name: theirs; the file's columns already have our names
     max_length: 4096  # tokens of prompt and response. Assumption: the model's positions
-    mini_batch_size: 64  # responses an optimizer step. The released model's card: 64
-    micro_batch_size: 1  # responses in one pass of a rank; no influence on results
+    mini_batch_size: 64  # responses per optimizer step. The released model's card: 64
+    micro_batch_size: 1  # responses per pass of a rank; does not affect results
     epochs: 1  # passes over the responses. Paper: not given
     warmup_ratio: 0.0  # share of the steps. Paper: not given
     loss_type: ce  # paper, Algorithm 1: cross-entropy
@@ -58,14 +58,14 @@ OFFLINE = """
       grad_clip: 10.0  # norm. Paper: not given; as the PRM's
     lora: null  # null: all weights are trained"""
 NOT_THE_START = {
-    "prm.path": "null  # null: what prm.offline makes of the SFT model",
+    "prm.path": "null  # null: the SFT model, trained by prm.offline",
     "max_gpu_hours": "null  # GPU-hours. Paper: not given",
 }
 
 
 def _sized(size: str, prm: str | None) -> dict[str, str]:
     changes = {
-        "run": f"qwen2.5-7b-prm-{size}  # name of the run's folder below `results`",
+        "run": f"qwen2.5-7b-prm-{size}  # name of the run's folder under `results`",
         "iterations": "240  # RL iterations. Paper: not given; 240 in its other ablations",
         "model.path": "Qwen/Qwen2.5-7B  # paper, effect of reward model size: Qwen2.5-7B-Base",
     }
@@ -76,7 +76,7 @@ def _sized(size: str, prm: str | None) -> dict[str, str]:
     return changes
 
 
-CHECKPOINTING = "true  # less memory, more time; no influence on results. Script: true"
+CHECKPOINTING = "true  # less memory, more time; does not affect results. Script: true"
 CHANGES: dict[str, dict[str, str]] = {
     "eurus2_7b_rloo": {
         "run": _NAMED.format("rloo"),
@@ -96,7 +96,7 @@ CHANGES: dict[str, dict[str, str]] = {
     )
     | {
         "value.source": "prm  # paper, value or reward: the implicit PRM's values",
-        "prm.prime_norm": "none  # values are sums of the rewards themselves (paper, Eq. 3)",
+        "prm.prime_norm": "none  # values are sums of unnormalised rewards (paper, Eq. 3)",
     },
     "eurus2_7b_eurusprm": {
         "run": _NAMED.format("eurusprm"),
@@ -148,21 +148,21 @@ CHANGES: dict[str, dict[str, str]] = {
         "training.gradient_checkpointing": CHECKPOINTING,
     },
     "prime_zero_7b": {
-        "run": "prime-zero-7b  # name of the run's folder below `results`",
+        "run": "prime-zero-7b  # name of the run's folder under `results`",
         "iterations": "96  # RL iterations. Paper, zero experiments: flat after about 50",
         "model.path": "Qwen/Qwen2.5-Math-7B  # paper, zero experiments: Qwen2.5-Math-7B-Base",
     },
     "prime_zero_32b": {
-        "run": "prime-zero-32b  # name of the run's folder below `results`",
+        "run": "prime-zero-32b  # name of the run's folder under `results`",
         "iterations": "96  # RL iterations. Paper: not given; with 7 B flat after about 50",
         "model.path": "Qwen/Qwen2.5-32B  # paper, zero experiments: Qwen2.5-32B-Base",
-        "stage_resources": "cluster_profiles/stages-32b.yaml  # nodes of 8 GPUs of 80 GB",
-        "rollout.num_shards": "4  # sampling jobs a round: one for two GPUs of a node",
+        "stage_resources": "cluster_profiles/stages-32b.yaml  # nodes with eight 80 GB GPUs",
+        "rollout.num_shards": "4  # sampling jobs per round: one for every two GPUs of a node",
         "rollout.tensor_parallel_size": "2  # GPUs that share a copy of the model, 66 GB",
         "training.zero_stage": "3  # each GPU keeps an eighth of everything. Script: FSDP",
-        "training.offload_optimizer": "cpu  # its states in the node's memory. Script: likewise",
+        "training.offload_optimizer": "cpu  # its states in the node's memory. Script: the same",
         "training.gradient_checkpointing": CHECKPOINTING,
-        "checkpoints.save_freq": "0  # every n-th stays; 0: the last alone, of 0.9 TB. Script: 16",
+        "checkpoints.save_freq": "0  # every n-th is kept; 0: only the last, 0.9 TB. Script: 16",
     },
 }
 _START = "paper, zero experiments: the base model"
@@ -189,8 +189,8 @@ WORDS: dict[str, dict[str, str]] = {
     "eurus2_7b_prm_as_value": {
         "max_gpu_hours": HOURS,
         "policy.gae_lambda": GAE,
-        "policy.process_coef": "1.0  # not used: the PRM gives values, its rewards are no returns",
-        "value": "  # no model of its own: only source and prm_value are used",
+        "policy.process_coef": "1.0  # not used: the PRM gives values, not returns",
+        "value": "  # there is no value model: only source and prm_value are used",
         "value.prm_value": "log_odds  # paper, value or reward: the sum of rewards so far",
     },
     "eurus2_7b_eurusprm": NOT_THE_START,

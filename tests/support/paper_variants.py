@@ -1,8 +1,8 @@
-"""The paper's other runs: what each changes of its main run, and why.
+"""The paper's other runs: how each differs from the main run, and why.
 
-`python -m tests.support.paper_variants` writes configs/paper/*.yaml anew from eurus2_7b_prime.yaml,
-so that every file is whole and all of them say the same of what they share. In: the main run's
-file. Out: a text for each variant; a test holds that the files are these texts.
+`python -m tests.support.paper_variants` generates configs/paper/*.yaml from eurus2_7b_prime.yaml,
+so that every file is complete and they all agree in what they share. In: the main run's file. Out:
+the text of each variant; a test checks that the files equal these texts.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _KEY = re.compile(r"((?:  )*)([A-Za-z0-9_.-]+):")
 
 @dataclass(frozen=True)
 class Variant:
-    """head: what its run is, in comments. changes: by dotted key, the new value and its comment;
-    words: new comments of values that stay.
+    """head: comment that says what the run is. changes: by dotted key, the new value and its
+    comment; words: new comments for values that stay.
     """
 
     head: str
@@ -32,7 +32,7 @@ class Variant:
 
 def _row(name: str) -> dict[str, str]:
     row = ROWS.get(name)
-    text = f"{row}  # row of the paper's tables" if row else "null  # the paper shows curves alone"
+    text = f"{row}  # row of the paper's tables" if row else "null  # the paper only shows curves"
     return {"reproduction.of": text}
 
 
@@ -43,7 +43,7 @@ VARIANTS = {
 
 
 def render(name: str, main: str) -> str:
-    """The file of a variant. Raises KeyError for a key that the main run's file does not have."""
+    """The text of a variant. Raises KeyError for a key that the main run's file does not have."""
     variant = VARIANTS[name]
     new = variant.changes | variant.words
     lines, used = _head(name, variant), set[str]()
@@ -91,13 +91,13 @@ def _head(name: str, variant: Variant) -> list[str]:
 
 
 def _body(main: str) -> list[str]:
-    """Without the first comment and the empty line behind it."""
+    """Without the first comment and the empty line after it."""
     _, _, body = main.partition("\n\n")
     return body.rstrip("\n").split("\n")
 
 
 def write(folder: Path = PAPER) -> None:
-    """All files anew."""
+    """Write every variant's file to folder."""
     main = MAIN.read_text(encoding="utf-8")
     for name in VARIANTS:
         (folder / f"{name}.yaml").write_text(render(name, main), encoding="utf-8")
