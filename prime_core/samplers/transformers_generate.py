@@ -4,7 +4,7 @@ Each response draws from its own random numbers (inverse of the cumulative distr
 uniform number a token), so what is sampled depends on the response's seed and on the model, not on
 which responses happen to share a batch.
 
-docs/decisions.md: One uniform number a token, drawn from the response's own seed
+docs/decisions.md#token-numbers
 """
 
 from __future__ import annotations

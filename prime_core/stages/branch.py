@@ -7,7 +7,7 @@ iterations/<i>/ (prime_core.run.branching says which), metrics/branch.json.
 Files of weights become hard links where the disk allows, else copies: the origin may then delete
 its own, and nothing is stored twice. Tables are copied: Snakemake sets the times of files that a
 job has written, and through a link those of the origin's, which would make its later work stale.
-docs/decisions.md: A branch holds what it starts from
+docs/decisions.md#branch-start
 
 Raises BranchError where the origin cannot be gone on from.
 """

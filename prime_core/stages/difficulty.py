@@ -70,7 +70,7 @@ def _sample(
             sampler=choose_sampler(settings.rollout.sampler, files.policy(0)),
             model_path=files.policy(0),
             prompts=problems,
-            # docs/decisions.md: The trial of difficulty is two stages
+            # docs/decisions.md#difficulty-trial
             purpose="difficulty",
             iteration=0,
             n_samples_per_prompt=asked.n_samples_per_prompt,

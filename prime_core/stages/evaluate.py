@@ -99,7 +99,7 @@ def _sample(
                 top_p=chosen.top_p,
                 top_k=0,
                 max_response_length=chosen.max_response_length,
-                # docs/decisions.md: An evaluation's responses end with the model's positions
+                # docs/decisions.md#evaluation-positions
                 ends_with_positions=True,
             ),
             settings=settings,

@@ -5,7 +5,7 @@ data/labelled.parquet, metrics/prm_data.json.
 
 A job of its own: what it computes with the reference is kept however often training is stopped.
 
-docs/decisions.md: Labelled responses are tokenised and scored by a job of their own
+docs/decisions.md#labelled-tokens
 """
 
 from __future__ import annotations

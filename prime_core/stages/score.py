@@ -3,8 +3,8 @@
 In: iterations/<i>/batch.parquet, the PRM (of the iteration before; after its update where
 prm_update is `before`), the reference. Out: iterations/<i>/rewards.parquet, metrics/score.json.
 
-docs/decisions.md: Scoring is a job of its own
-docs/decisions.md: Rewards carry beta
+docs/decisions.md#scoring-stage
+docs/decisions.md#rewards-carry-beta
 """
 
 from __future__ import annotations

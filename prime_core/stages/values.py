@@ -2,7 +2,7 @@
 
 The critic's forward pass; its gradient steps are the stage `value`, beside the policy's. Both
 updates read this table, so advantages and returns are made of the same numbers.
-docs/decisions.md: PPO's value model is a stage pair of its own
+docs/decisions.md#value-stages
 
 In: iterations/<i>/batch.parquet, the value model of the iteration before; in the first iteration
 the model of value.path or models/policy-0000, with a head that says 0.

@@ -5,7 +5,7 @@ log-probabilities of the batch's response tokens, and their logits never exist a
 happens inside the model, since DeepSpeed gathers weights (ZeRO-3) only for what runs within the
 module that it holds. Everything else, saving included, is the model's own.
 
-docs/decisions.md: Log-probabilities are made inside the model
+docs/decisions.md#logprobs-in-model
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ without it sequences of like lengths share one call of torch's fused attention, 
 padding is thrown away (a causal query never sees what stands to its right), so that neither a mask
 of [N, N] nor one call a sequence is needed.
 
-docs/decisions.md: A pass is a pack, and attention goes through it in groups of like lengths
+docs/decisions.md#packed-passes
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ stage. Where the state is cut as the engine cuts its own, DeepSpeed loads it as 
 first rank converts it into one file a weight (DeepSpeed's universal checkpoint, arXiv 2406.18820)
 in a scratch folder beside it, and all ranks load from there. Conversion copies numbers.
 
-docs/decisions.md: A training state goes on at any number of ranks and any ZeRO stage
+docs/decisions.md#state-any-ranks
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
             else f"{path}: no such folder; expected a Hugging Face model"
         ) from None
     # transformers has drawn a head; with zeros the first advantages are those of REINFORCE.
-    # docs/decisions.md: PPO's value model is a stage pair of its own
+    # docs/decisions.md#value-stages
     if loading["missing_keys"]:
         for weights in head.parameters():
             nn.init.zeros_(weights)
