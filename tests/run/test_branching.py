@@ -367,7 +367,7 @@ def test_a_wrong_init_from_is_refused(text):
 
 
 def test_fewer_iterations_than_the_origins_are_refused():
-    with pytest.raises(SettingsError, match="iterations 2 is less than init_from's: 'a@3'"):
+    with pytest.raises(SettingsError, match="iterations 2 is less than that of init_from 'a@3'"):
         parse_settings({"init_from": "a@3", "iterations": 2}, "test")
     with pytest.raises(SettingsError, match=r"needs prm.path"):
         parse_settings({"init_from": "a@0", "prm.prm_update": "frozen"}, "test")
