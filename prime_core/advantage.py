@@ -5,8 +5,8 @@ mask [B, T] of tokens that count, the group [B] of each response (the responses 
 groups may differ in size and stand in any order). Out: advantages and returns [B, T], 0 at tokens
 that do not count.
 
-The two rewards are centred, discounted and summed apart, then added. An estimator is how rewards
-are centred; it treats the outcome as a response of one token. To add one:
+The two rewards are centred, discounted and summed separately, then added. An estimator is how
+rewards are centred; it treats the outcome as a response of one token. To add one:
 
 1. a function here, with the arguments of `rloo`;
 2. its line in ADV_ESTIMATORS;
@@ -79,8 +79,8 @@ def grpo(
 
         (r_it - mean_j m_j) / (std_j m_j + 1e-6)
 
-    m_j is response j's mean token reward, the standard deviation has K - 1 in its denominator.
-    Raises ValueError for a group of one.
+    m_j is response j's mean token reward; the standard deviation has K - 1 in its denominator and
+    the 1e-6 is verl's. Raises ValueError for a group of one.
     """
     sequence_rewards = sequence_mean(rewards, mask)
     mean, std = group_mean(sequence_rewards, group), group_std(sequence_rewards, group)
@@ -109,7 +109,7 @@ def reinforce(
     group: Int[Tensor, " B"],
     baseline: str,
 ) -> Float[Tensor, "B T"]:
-    """Token rewards as they are: no baseline (Williams 1992)."""
+    """Token rewards unchanged: no baseline (Williams 1992)."""
     return rewards
 
 
@@ -135,6 +135,7 @@ def outcome_returns(
     R_it = gamma_outcome^(last_i - t) (r_i - baseline_i)
     """
     alone = outcome[:, None]
+    # The setting `baseline` does not matter here: with one reward a response both are the same.
     centred = ADV_ESTIMATORS[adv_estimator](
         at_least_float32(alone), torch.ones_like(alone, dtype=torch.bool), group, "paper"
     )

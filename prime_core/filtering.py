@@ -9,8 +9,8 @@ from torch import Tensor
 
 from prime_core.groups import group_sum
 
-# More than what float32 outcomes and bounds such as 0.2 are off by, less than any two accuracies of
-# groups of a thousand are apart.
+# Above the rounding error of float32 outcomes and of bounds such as 0.2, below the distance of any
+# two accuracies of groups of a thousand: a group of exactly 1 in 5 must not be lost to rounding.
 TOLERANCE = 1e-7
 
 
@@ -26,7 +26,8 @@ def accuracy_filter(
         keep_i = judged_i and lower <= mean of the judged outcomes of i's group <= upper
 
     With `inclusive` off the mean must lie strictly between the bounds. Responses without a verdict
-    (NaN) leave and do not count in the mean; groups with fewer than two judged responses leave.
+    (NaN) leave and do not count in the mean; groups with fewer than two judged responses leave,
+    since an advantage compares a response with the others.
     """
     judged = ~outcome.isnan()
     num_judged = group_sum(judged.double(), group)

@@ -1,13 +1,13 @@
 """PPO's advantages: generalized advantage estimation (arXiv 1506.02438) from values of states.
 
 In: one outcome a response [B], the implicit reward of every token [B, T] (None: outcomes only), the
-mask [B, T] of tokens that count, and values [B, T]: V(s_t), what the prompt and the tokens before
-token t are thought to bring. They come from a value model (PPO, arXiv 1707.06347) or from the
-implicit PRM (PRIME, arXiv 2502.01456, Sec. 5.4). Out: advantages and returns [B, T], 0 at tokens
-that do not count.
+mask [B, T] of tokens that count, and values [B, T]: V(s_t), the return expected from the prompt and
+the tokens before token t. They come from a value model (PPO, arXiv 1707.06347) or from the implicit
+PRM (PRIME, arXiv 2502.01456, Sec. 5.4). Out: advantages and returns [B, T], 0 at tokens that do not
+count.
 
-A value that stands behind a response's end never matters: the end of a response is worth 0. (In
-PRIME's published code such values leak into the advantages unless they were zeroed before.)
+Values after a response's last token never matter: the terminal state is worth 0. (In PRIME's
+published code such values leak into the advantages unless they were zeroed before.)
 """
 
 import torch
@@ -28,10 +28,10 @@ def gae(
 ) -> Float[Tensor, "B T"]:
     """Exponentially weighted sum of one-token differences (arXiv 1506.02438, Eq. 16).
 
-        delta_t = r_t + gamma V(s_{t+1}) - V(s_t)           V = 0 behind the last token
+        delta_t = r_t + gamma V(s_{t+1}) - V(s_t)           V = 0 after the last token
         A_t = sum_{s >= t} (gamma gae_lambda)^(s - t) delta_s
 
-    gae_lambda 1: the discounted return less V(s_t); 0: delta_t alone.
+    gae_lambda 1: the discounted return minus V(s_t); 0: delta_t alone.
     """
     state_values = only(values, mask)
     next_values = pad(state_values[:, 1:], (0, 1))
@@ -69,17 +69,17 @@ def gae_advantages(
     combine: str,
     whiten: bool,
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
-    """Advantages of a whole batch, and the returns that its values are to learn.
+    """Advantages of a whole batch, and the returns that the value model learns.
 
         combine = returns:      A = gae of the sum of both rewards
         combine = advantages:   A_it = (gae of outcomes)_it + process_coef r_phi(y_it)
         R = gae + V;    A whitened over the batch's tokens, if `whiten`
 
-    PPO with PRIME (arXiv 2502.01456, Table 4) is the first, PPO alone has no implicit rewards; with
-    the paper's gamma 1 and gae_lambda 1 A_t = sum_{s >= t} r_s - V(s_t). In the second, the
-    additive form of iStar (arXiv 2509.19199), the values know of outcomes alone.
+    The first is PPO with PRIME (arXiv 2502.01456, Table 4), or plain PPO without implicit rewards;
+    with the paper's gamma 1 and gae_lambda 1 A_t = sum_{s >= t} r_s - V(s_t). In the second, the
+    additive form of iStar (arXiv 2509.19199), the values predict outcomes alone.
     Computed in float64, returned in float32. Raises ValueError for an outcome of NaN (no verdict)
-    and for another combination.
+    and for another combination. docs/decisions.md#one-return
     """
     check_choices(outcome, combine)
     process = None if implicit_reward is None else implicit_reward.double()
@@ -98,14 +98,14 @@ def gae_advantages(
 def prefix_values(
     implicit_reward: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], prm_value: str
 ) -> Float[Tensor, "B T"]:
-    """The implicit PRM as value model: what it thinks of the tokens before each token.
+    """The implicit PRM as value model: its estimate from the tokens before each token.
 
         log_odds:       V(s_t) = sum_{s < t} r_phi(y_s)             (PRIME, Sec. 5.4)
         probability:    V(s_t) = sigmoid(sum_{s < t} r_phi(y_s))
 
-    The sum is the log-odds that the response will be correct, which its loss makes it
+    The PRM is trained to make the sum the log-odds that the response will be correct
     (arXiv 2412.01981); the second is in units of the outcome. An empty prefix has log-odds 0.
-    Raises ValueError for another `prm_value`.
+    Raises ValueError for another `prm_value`. docs/decisions.md#prm-log-odds
     """
     rewards = only(implicit_reward.double(), mask)
     before = rewards.cumsum(1) - rewards

@@ -39,7 +39,7 @@ def group_std(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Te
 
 
 def sizes_of_two(group: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-    """Like group_size, where a group of one is an error: it has nothing to be compared with.
+    """Like group_size, but a group of one is an error: it has nothing to be compared with.
 
     Raises ValueError naming the groups of one response.
     """
@@ -55,6 +55,7 @@ def pairs_within(group: Int[Tensor, " B"]) -> tuple[Int[Tensor, " P"], Int[Tenso
 
     Returns the indices i and the indices j; P is the sum of the groups' squared sizes.
     """
+    # Sorted by group, a response's partners are one run of positions: no [B, B] matrix is needed.
     order = group.argsort(stable=True)
     _, counts = group[order].unique_consecutive(return_counts=True)
     size = counts.repeat_interleave(counts)

@@ -69,9 +69,9 @@ def at_granularity(
     granularity: str,
     step_ends: Bool[Tensor, "B T"] | None,
 ) -> Float[Tensor, "B T"]:
-    """What each token is given: `token` its own reward, `step` or `whole` sums at their last token.
+    """Reward of each token: `token` its own, `step` and `whole` their sums at the last token.
 
-    Sums stay what they were: the response's total does not depend on the granularity.
+    Sums are preserved: the response's total does not depend on the granularity.
     Raises ValueError for `step` without `step_ends`, and for another granularity.
     """
     if granularity == "token":
@@ -93,6 +93,7 @@ def batch_norm(
         r_it / (max_{j,s} |sum_{u >= s} r_ju| + 1e-6)
 
     Takes the WHOLE batch: over a part of it the divisor would depend on how it was split.
+    docs/decisions.md#batch-norm
     """
     rewards = only(implicit_reward, mask)
     largest = only(discounted_returns(rewards, gamma=1.0), mask).abs().max()

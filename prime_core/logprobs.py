@@ -1,9 +1,9 @@
-"""Log-probabilities of tokens, and entropies of the predictions that they were drawn from.
+"""Log-probabilities of tokens, and entropies of the distributions that they were drawn from.
 
-In: logits [N, V], or the hidden states [N, H] that an output layer makes logits of; tokens [N].
-Out: float32 [N], differentiable. All logits of a long batch would be the largest tensor of a
-training step by far: those of a few tokens exist at a time, and in the backward pass they are
-computed once more instead of being kept.
+In: logits [N, V], or the hidden states [N, H] that an output layer turns into logits; tokens [N].
+Out: float32 [N], differentiable. All logits of a long batch would be by far the largest tensor of a
+training step, so only those of a few tokens exist at a time; the backward pass recomputes them.
+docs/decisions.md#logprobs-in-model
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prime_core.masked import at_least_float32
 
 
 class _Predictions(torch.autograd.Function):
-    """Two tensors [..., V] in the backward pass, three for entropy's: autograd would take five."""
+    """Holds two tensors [..., V] in the backward pass, three with entropy; autograd holds five."""
 
     @staticmethod
     def forward(
@@ -65,7 +65,8 @@ def predictions(
 
         d log p_y / d l_v = (1[v = y] - p_v) / T        d H / d l_v = -p_v (log p_v + H) / T
 
-    Entropy is left out unless asked for. Sums over a vocabulary need float32: bf16 is widened.
+    Without `with_entropy` the tuple has one element. Sums over a vocabulary need float32: bf16 is
+    widened.
     """
     logprobs, entropy = _Predictions.apply(logits, tokens, temperature, with_entropy)
     return (logprobs, entropy) if with_entropy else (logprobs,)
@@ -88,7 +89,8 @@ def head_predictions(
     if len(tokens) <= chunk_tokens:
         return of_chunk(hidden, tokens)
     parts = [
-        # Reentrant ones would give each weight its gradient in pieces, which DeepSpeed refuses.
+        # A reentrant checkpoint would deliver each weight's gradient in pieces, which DeepSpeed
+        # refuses.
         checkpoint(of_chunk, *chunk, use_reentrant=False, preserve_rng_state=False)
         for chunk in zip(hidden.split(chunk_tokens), tokens.split(chunk_tokens), strict=True)
     ]

@@ -1,8 +1,8 @@
 """Sums, means and variances over the tokens that count.
 
-In: values [B, T] and a bool mask [B, T], True = the token counts; what stands at the other
-positions (padding, text after the end of a response, NaN) never matters. Out: float32, or float64
-where values are float64.
+In: values [B, T] and a bool mask [B, T], True = the token counts; what the other positions hold
+(padding, text after the end of a response, NaN) never matters. Out: float32, or float64 where
+values are float64.
 """
 
 import torch
@@ -12,17 +12,18 @@ from torch.nn.functional import pad
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """The values in float32 (bf16, half, integers, bools), or as they are (float32, float64)."""
+    """The values in float32 (bf16, half, integers, bools), or unchanged (float32, float64)."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def only(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-    """The values at True tokens and 0 elsewhere, whatever stood there.
+    """The values at True tokens and 0 elsewhere, whatever was there.
 
     Raises ValueError for a mask that is not bool: ~mask of integers would be all True.
     """
     if mask.dtype != torch.bool:
         raise ValueError(f"a mask must be bool, got {mask.dtype}")
+    # Not a product with the mask: NaN times 0 is NaN.
     return at_least_float32(values).masked_fill(~mask, 0.0)
 
 

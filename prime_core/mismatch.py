@@ -1,11 +1,12 @@
-"""Sampler and trainer disagree on the sampled tokens: weights and rejection that make up for it.
+"""Correcting for the mismatch of sampler and trainer: importance weights and rejection.
 
 In: log-probabilities [B, T] of the sampled tokens as the sampler reported them and as the trainer
 computes them before its first step, the mask [B, T] of the responses' tokens. Out: what each
-token's policy loss is multiplied with, and the tokens that are trained on. Neither has a gradient.
+token's policy loss is multiplied by, and the tokens that are trained on. Neither has a gradient.
 
-They disagree because two programs round differently, and because a stale sampler is an older policy
-(rollout.max_staleness). All levels start from the clamped log-ratio of a token
+The two disagree because two programs round differently, and because a stale sampler is an older
+policy (rollout.max_staleness; docs/decisions.md#sampler-logprobs). All levels start from the
+clamped log-ratio of a token
 
     d_it = log pi_old(y_it) - log pi_sampler(y_it)      within +-20
 """
@@ -67,8 +68,8 @@ def correction(
             f"policy.rejection_level '{rejection_level}' rejects all {len(mask)} responses: their "
             f"ratios of trainer to sampler lie between {float(level.min()):.3g} and "
             f"{float(level.max()):.3g}, none within [policy.rejection_low {rejection_low:g}, "
-            f"policy.rejection_high {rejection_high:g}]; see actor/mismatch_kl of the iterations "
-            "before, take wider bounds or a smaller rollout.max_staleness"
+            f"policy.rejection_high {rejection_high:g}]; see actor/mismatch_kl of earlier "
+            "iterations, widen the bounds or lower rollout.max_staleness"
         )
     weights, truncated = truncated_weights(ratios, mask, tis_clip, tis_level)
     return Correction(only(weights, accepted), truncated & accepted, accepted)
@@ -77,7 +78,7 @@ def correction(
 def truncated_weights(
     ratios: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], tis_clip: float, tis_level: str
 ) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
-    """Truncated importance sampling: each token's weight, and the tokens whose weight was cut.
+    """Truncated importance sampling: each token's weight, and those whose weight was truncated.
 
         token:      w_it = min(exp(d_it), tis_clip)
         sequence:   w_it = min(exp(sum_s d_is), tis_clip)      for all tokens of response i

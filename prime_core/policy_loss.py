@@ -1,4 +1,4 @@
-"""Policy losses per token, how they are added up, and estimators of the divergence of two policies.
+"""Policy losses per token, their aggregation, and estimators of the divergence of two policies.
 
 In: log-probabilities [B, T] of the response's tokens under the policy in training and under the one
 that sampled, advantages [B, T], the mask [B, T] of tokens that count. Out: losses [B, T], and sums
@@ -30,7 +30,7 @@ Aggregation = Callable[..., Tensor]
 def log_ratio(
     logprobs: Float[Tensor, "B T"], other_logprobs: Float[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
-    """log pi - log pi_other, held within +-20 so that its exponential stays finite."""
+    """log pi - log pi_other, clamped to +-20 so that its exponential stays finite."""
     difference = at_least_float32(logprobs) - at_least_float32(other_logprobs)
     return difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
 
@@ -44,7 +44,7 @@ def clipped_surrogate(
     eps_clip_high: float,
     clip_ratio_c: float = 0.0,
 ) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
-    """PPO's loss of each token, and the tokens whose loss a clip set (arXiv 1707.06347, Eq. 7).
+    """PPO's loss of each token, and the tokens whose loss was clipped (arXiv 1707.06347, Eq. 7).
 
         rho = pi / pi_old
         loss = max(-rho A, -clip(rho, 1 - eps_clip, 1 + eps_clip_high) A)

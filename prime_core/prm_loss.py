@@ -21,8 +21,8 @@ def prm_cross_entropy(
 
         loss_i = -r_i log sigmoid(z_i) - (1 - r_i) log(1 - sigmoid(z_i))
 
-    Computed from z itself, so its gradient sigmoid(z) - r never vanishes where the PRM is surely
-    wrong. Raises ValueError for an outcome outside [0, 1], NaN among them.
+    Computed from z itself, so its gradient sigmoid(z) - r never vanishes where the PRM is
+    confidently wrong. Raises ValueError for an outcome outside [0, 1], NaN included.
     """
     if not bool(((outcome >= 0) & (outcome <= 1)).all()):
         raise ValueError(f"outcomes must lie in [0, 1], got {outcome.tolist()}")
@@ -33,11 +33,12 @@ def prm_cross_entropy(
 def opponent_reward(
     summed_reward: Float[Tensor, " B"], outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
 ) -> Float[Tensor, " B"]:
-    """Mean z of the responses of the group that ended otherwise: what prm_dpo compares with.
+    """Mean z of the group's responses with the opposite outcome: what prm_dpo compares with.
 
         o_i = mean of z_j over j of i's group with r_j < r_i, if r_i > 0, with r_j > r_i otherwise
 
     0 where there is none. No gradient. Takes complete groups, before the update begins.
+    docs/decisions.md#detached-dpo
     """
     left, right = pairs_within(group)
     z, won = at_least_float32(summed_reward.detach()), outcome > 0
@@ -65,7 +66,7 @@ def prm_dpo(
 
 
 def best_of_n_weight(value: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """Weight of each response's loss by its chance to be the best of K drawn from its group.
+    """Weight of each response's loss: its chance of being the best of K drawn from its group.
 
         w_i = K (share of the group with v_j <= v_i)^(K - 1)
 
@@ -118,14 +119,14 @@ def prm_accuracy(
     Raises ValueError for an empty batch.
     """
     if len(outcome) == 0:
-        raise ValueError("no responses to take the accuracy of")
+        raise ValueError("no responses to compute the accuracy of")
     return ((summed_reward > 0) == (outcome > 0.5)).float().mean()
 
 
 def prm_ranking_accuracy(
     summed_reward: Float[Tensor, " B"], outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
 ) -> tuple[float, float]:
-    """Pairs (correct, incorrect) of one group that z ranks rightly, and all such pairs.
+    """Pairs (correct, incorrect) of one group that z ranks correctly, and all such pairs.
 
         num_right = #{(i, j) of one group: r_i = 1, r_j = 0, z_i > z_j} + 1/2 #{... z_i = z_j}
 

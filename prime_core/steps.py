@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-# The text's position where a new step begins: after blank lines, or at a heading.
+# Where a new step begins: after blank lines, or at a heading.
 BOUNDARY = re.compile(r"\n[ \t]*\n\s*|(?<=\n)(?=[ \t#*]*Step \d+:)")
 
 
@@ -16,7 +16,7 @@ def step_ends(pieces: Sequence[str]) -> list[bool]:
     """Mark the last token of every step, the response's last token among them.
 
     A token that holds the end of one step and the beginning of the next ends the former. Blank
-    lines before the first step or after the last make no step.
+    lines before the first step or after the last do not count as one.
     """
     text = "".join(pieces)
     piece_ends = list(accumulate(map(len, pieces)))

@@ -1,8 +1,8 @@
 """The loss of PPO's value model, and how much of the returns its values explain.
 
-In: values [B, T] of the states before each token, as they are and as they were when the advantages
-were computed, the returns [B, T] that they are to predict, the mask [B, T] of tokens that count.
-Out: losses [B, T]; added up like the policy's (prime_core.policy_loss), over the whole minibatch.
+In: values [B, T] of the states before each token, now and when the advantages were computed, the
+returns [B, T] that they should predict, the mask [B, T] of tokens that count. Out: losses [B, T],
+aggregated like the policy's (prime_core.policy_loss) over the whole minibatch.
 """
 
 import torch
@@ -19,7 +19,7 @@ def clipped_value_loss(
     mask: Bool[Tensor, "B T"],
     cliprange_value: float,
 ) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
-    """Squared error of each token, and the tokens whose loss the clip set.
+    """Squared error of each token, and the tokens whose loss was clipped.
 
         V_clip = clip(V, V_old - cliprange_value, V_old + cliprange_value)
         loss = 1/2 max((V - R)^2, (V_clip - R)^2)
@@ -37,7 +37,7 @@ def clipped_value_loss(
 def explained_variance(
     values: Float[Tensor, "B T"], returns: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> float | None:
-    """Share of the returns' variance that the values explain: 1 all of it, 0 as a constant would.
+    """Share of the returns' variance that the values explain: 1: all, 0: no more than a constant.
 
         1 - var(R - V) / var(R)
 

@@ -1,11 +1,11 @@
 r"""Sums with checked answers, and demonstrations of mixed quality for the SFT warm-up.
 
 In: ranges, counts and a seed. Out: lists of rows with plain Python values, ready for a table. The
-quickstart trains on them: a small model learns to add from the demonstrations, learns from the
-same demonstrations to guess, and reinforcement learning has to find out which of the two pays.
+quickstart trains on them: from the same demonstrations a small model learns both to add and to
+guess, and reinforcement learning has to find out which of the two pays.
 
 Two orders of the same terms are one problem here, so a held-out sum has never been asked in
-training in any order. (The partial sums inside a chain may well pass over it: 3+4 is held out as a
+training in any order. (It may well occur as a partial sum inside a chain: 3+4 is held out as a
 question, not as a step.)
 """
 
@@ -21,7 +21,7 @@ Terms = tuple[int, ...]
 
 
 def num_sums(*, max_number: int, min_terms: int, max_terms: int) -> int:
-    """Number of sums of min_terms to max_terms numbers from 0 to max_number, orders not counted.
+    """Number of sums of min_terms to max_terms numbers from 0 to max_number, ignoring order.
 
     sum_k C(max_number + k, k)
     """
@@ -104,7 +104,7 @@ def demonstrations(
 ) -> list[Row]:
     """Rows of `prompt` and `response`: chains of partial sums, and guesses that are mostly wrong.
 
-    Every row asks one of the sums of `train`, its terms in an order drawn anew. With probability
+    Every row asks one of the sums of `train`, its terms in a fresh random order. With probability
     guess_share the response is a guess, which is right with probability guess_accuracy and
     otherwise off by 1 to max_error.
     """

@@ -1,7 +1,7 @@
 """The problems of a benchmark, whatever the form in which it was published.
 
-In: its settings (evaluation.benchmarks.<name>) and the run's (data), which hold where it says
-nothing. Out: problems as of any table of problems; malformed rows as Dropped.
+In: its settings (evaluation.benchmarks.<name>) and the run's (data), which apply where it says
+nothing. Out: problems as from any table of problems; malformed rows as Dropped.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def stream_benchmark(chosen: Benchmark, data: Data) -> Iterator[Problem | Droppe
 def benchmark_data(chosen: Benchmark, data: Data) -> Data:
     """The run's settings of data with what the benchmark says of its own table.
 
-    A benchmark's own suffix or system message takes the place of the run's files of the same. Its
-    own columns are those of another table, of whose answers the run's mark says nothing.
+    A benchmark's own suffix or system message replaces the run's files of them. If it has its own
+    columns, its table is another, and the run's ground_truth_after does not apply to its answers.
     """
     update = {
         key: value
@@ -52,7 +52,7 @@ def benchmark_data(chosen: Benchmark, data: Data) -> Data:
     }
     if chosen.columns is not None:
         update.setdefault("ground_truth_after", "")
-    if chosen.ability is not None:  # not the file's word, whatever its columns are
+    if chosen.ability is not None:  # overrides the file's own column
         update["columns"] = {**update.get("columns", data.columns), "ability": ""}
     if chosen.system_prompt is not None:
         update["system_prompts"] = {}
@@ -63,7 +63,7 @@ def benchmark_data(chosen: Benchmark, data: Data) -> Data:
 
 def _stream_form(chosen: Benchmark, data: Data) -> Iterator[Problem | Dropped]:
     form, paths = FORMS[chosen.form], find_tables(chosen.file, SPLIT)
-    own = chosen.columns or {}  # data.columns speaks of files of the plain form
+    own = chosen.columns or {}  # data.columns describes files of the plain form
     required = {own.get(name, name): f"columns.{name}" for name in form.required}
     plain = data.model_copy(update={"columns": {}, "ground_truth_after": ""})
     ability = chosen.ability or form.ability
@@ -87,7 +87,7 @@ def _stream_form(chosen: Benchmark, data: Data) -> Iterator[Problem | Dropped]:
             yield Dropped(chosen.file, number, "malformed", found, quotation(row))
             continue
         if found["prompt_id"] in known:
-            raise DataError(f"{chosen.file}: prompt_id {found['prompt_id']!r} stands twice")
+            raise DataError(f"{chosen.file}: prompt_id {found['prompt_id']!r} occurs twice")
         known.add(found["prompt_id"])
         text = problem_text(found["prompt"], plain, ability)
         yield Problem(found, text, chosen.file, number)

@@ -1,4 +1,4 @@
-"""OURS=THEIRS: the names of other people's columns."""
+"""OURS=THEIRS: the names that columns have in a user's file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def column_map(texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         ours, sign, theirs = text.partition("=")
         if not (ours and sign and theirs):
-            raise DataError(f"--column {text}: expected OURS=THEIRS, such as response=solution")
+            raise DataError(f"--column {text}: expected OURS=THEIRS, e.g. response=solution")
         columns[ours] = theirs
     return columns

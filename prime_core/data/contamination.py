@@ -37,7 +37,7 @@ def _texts(settings: Settings) -> Iterator[Text]:
 
 
 def _of_problems(name: str, found: Iterator[Problem | Dropped]) -> Iterator[Text]:
-    """Its usable problems: what is malformed is not evaluated either."""
+    """Its usable problems: malformed ones are not evaluated either."""
     num_texts, first = 0, None
     for one in found:
         if isinstance(one, Problem):
@@ -53,7 +53,7 @@ def _of_problems(name: str, found: Iterator[Problem | Dropped]) -> Iterator[Text
 
 
 def _of_file(location: str, data: Data) -> Iterator[Text]:
-    """Problems of a file whose ground truths are of no interest, whatever their column's name."""
+    """Problems of a file, whatever their column's name; ground truths are not needed."""
     columns = tuple(dict.fromkeys((data.columns.get("prompt", "prompt"), *_COLUMNS)))
     num_texts = 0
     for number, row in enumerate(stream_rows(find_tables(location, "benchmark"), {})):

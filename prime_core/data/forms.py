@@ -1,4 +1,4 @@
-"""How public benchmarks state problem and ground truth, brought into one form.
+"""How public benchmarks state problem and ground truth, converted to one form.
 
 In: a row as a benchmark publishes it. Out: prompt (the problem's text), ground_truth (what a
 verifier takes) and prompt_id. To add a form:
@@ -159,7 +159,7 @@ def olympiadbench(row: Fields) -> Row:
 
 
 def _relative(error: Any, answer: str) -> float | None:
-    """An absolute error as a share of the answer; None where they are no plain numbers."""
+    """An absolute error as a share of the answer; None where they are not plain numbers."""
     try:
         return float(error) / abs(float(answer))
     except (ValueError, ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""Responses from people's own files: parquet or JSON lines with prompt and response, any names.
+"""Responses from users' own files: parquet or JSON lines with prompt and response, any names.
 
 Out: rows of prompt_id, sample, prompt (messages), response, finished (false: cut, without EOS) and,
 where they are asked for, outcome (a number from 0 to 1).
@@ -21,7 +21,7 @@ NAMES = ("prompt_id", "prompt", "response", "outcome", "finished")
 def read_responses(
     location: str | Path, columns: dict[str, str], key: str, *, with_outcomes: bool
 ) -> tuple[list[Row], list[str]]:
-    """Usable rows, and of each malformed one its number and what is wrong with it.
+    """Usable rows, and for each malformed one its number and what is wrong with it.
 
     location: as prime_core.storage.table_files takes it. columns: our name -> the file's. key:
     where columns came from, {} for our name, for errors. Without a column prompt_id the responses
@@ -31,7 +31,7 @@ def read_responses(
     unknown = sorted(set(columns) - set(NAMES))
     if unknown:
         setting = key.format(unknown[0])
-        raise DataError(f"{setting}: there is no such column; expected some of {', '.join(NAMES)}")
+        raise DataError(f"{setting}: no such column; expected some of {', '.join(NAMES)}")
     theirs = {name: columns.get(name, name) for name in NAMES}
     needed = ("prompt", "response", *(["outcome"] if with_outcomes else []))
     required = {theirs[name]: key.format(name) for name in needed}
@@ -50,7 +50,7 @@ def read_responses(
         rows.append(row | {"sample": samples[row["prompt_id"]]})
         samples[row["prompt_id"]] += 1
     if not rows:
-        raise DataError(f"{location}: none of its {number} rows can be used; {malformed[0]}")
+        raise DataError(f"{location}: none of its {number} rows is usable; {malformed[0]}")
     return rows, malformed
 
 
@@ -75,14 +75,14 @@ def _row(values: Row | BadLine, theirs: dict[str, str], with_outcomes: bool) -> 
 def _what_is_wrong(row: Row, with_outcomes: bool) -> str:
     """What makes a row malformed, with a quotation; "" where nothing does."""
     if conversation(row["prompt"]) is None:
-        return f"prompt is neither a text nor messages: {_quoted(row['prompt'])}"
+        return f"prompt is neither text nor messages: {_quoted(row['prompt'])}"
     if not isinstance(row["response"], str):
-        return f"response is no text: {_quoted(row['response'])}"
+        return f"response is not text: {_quoted(row['response'])}"
     outcome = row["outcome"]
     if outcome is None and not with_outcomes:
         return ""
     if not isinstance(outcome, int | float) or not 0 <= outcome <= 1:
-        return f"outcome is no number from 0 to 1: {_quoted(outcome)}"
+        return f"outcome is not a number from 0 to 1: {_quoted(outcome)}"
     return ""
 
 

@@ -9,6 +9,7 @@ In: assertions of the form
 Out: {"fn_name", "inputs", "outputs"}, and where arguments or results are made from plain values by
 functions of the script ("_f1", "_f2": linked lists) an "adapter", source that defines a function of
 plain values under that name. The script is read, never run: it is checked to have this form.
+docs/decisions.md#program-forms
 """
 
 from __future__ import annotations

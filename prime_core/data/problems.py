@@ -1,7 +1,7 @@
-"""Problems and demonstrations from people's own files: any column names, rows that are malformed.
+"""Problems and demonstrations from users' own files: any column names, malformed rows among them.
 
-In: where a table lies (prime_core.storage.table_files), and the settings `data`. Out: rows with the
-columns of PROMPTS or DEMONSTRATIONS, one after another; a row that is none as Dropped, with its
+In: where a table is (prime_core.storage.table_files), and the settings `data`. Out: rows with the
+columns of PROMPTS or DEMONSTRATIONS, one after another; a malformed row as Dropped, with its
 beginning.
 """
 
@@ -111,12 +111,12 @@ def stream_problems(
             yield Dropped(source, number, "malformed", found, quotation(row))
             continue
         if name and found["prompt_id"] != defaults["prompt_id"]:
-            found["prompt_id"] = f"{name}-{found['prompt_id']}"  # sources may number alike
+            found["prompt_id"] = f"{name}-{found['prompt_id']}"  # sources may use the same ids
         num_repeated += found["prompt_id"] in known
         known.add(found["prompt_id"])
         yield Problem(found, problem_text(found["prompt"], data, found["ability"]), source, number)
     if num_repeated:
-        raise DataError(f"{location}: {num_repeated} values of prompt_id stand more than once")
+        raise DataError(f"{location}: {num_repeated} values of prompt_id occur more than once")
 
 
 def stream_demonstrations(location: str | Path, data: Data) -> Iterator[Row | Dropped]:
@@ -153,9 +153,9 @@ def problem_of(
     if whole is None or not str(whole).strip():
         return "no ground truth"
     if answer is None or not str(answer).strip():
-        return f"nothing behind '{data.ground_truth_after}' in its ground truth"
+        return f"nothing after '{data.ground_truth_after}' in its ground truth"
     if abilities is not None and ability not in abilities:
-        return f"no verifier judges the ability '{ability}'; there are {', '.join(abilities)}"
+        return f"no verifier for the ability '{ability}'; expected one of {', '.join(abilities)}"
     return {
         "prompt_id": str(_value(row, "prompt_id", data) or defaults["prompt_id"]),
         "prompt": messages,
@@ -198,7 +198,7 @@ def _system(row: Row, data: Data) -> str | None:
 
 
 def _after(mark: str, answer: Any) -> Any:
-    """The text behind the last mark, None where there is none; without a mark the value itself."""
+    """The text after the last mark, None where there is none; without a mark the value itself."""
     if not mark:
         return answer
     _, found, text = answer.rpartition(mark) if isinstance(answer, str) else ("", "", "")

@@ -31,7 +31,7 @@ def prompt_file_text(path: str) -> str:
 
 
 def apply_template(path: str, problem: str) -> str:
-    """The problem in its template; as it is where the template's text is around it already."""
+    """The problem in its template; unchanged where the template's text is already around it."""
     before, after = _parts(path)
     return problem if _is_around(before, after, problem) else before + problem + after
 

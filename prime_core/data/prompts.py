@@ -1,4 +1,4 @@
-"""From what a file holds to the messages that a model is asked: templates and system messages."""
+"""From what a file holds to the messages that a model is given: templates and system messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def conversation(prompt: Any) -> Messages | None:
 def as_messages(
     prompt: Any, data: Data, ability: str = "math", system: str | None = None
 ) -> Messages | None:
-    """A problem as it is asked, from a text or messages; None: neither.
+    """A problem as the model is asked it, from a text or messages; None: neither.
 
     system: the row's own system message, from a column beside the prompt.
     """
@@ -47,7 +47,7 @@ def as_messages(
 
 
 def problem_text(messages: Messages, data: Data, ability: str) -> str:
-    """The problem alone, without what the settings put around it: what is compared with others."""
+    """The problem alone, without what the settings put around it, for comparison with others."""
     text = messages[-1]["content"]
     if ability in data.templates:
         return without_template(data.templates[ability], text)

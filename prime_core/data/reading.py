@@ -1,7 +1,8 @@
-"""Rows of people's own files, one after another: parquet in batches, JSON line by line.
+"""Rows of users' own files, one after another: parquet in batches, JSON line by line.
 
 In: paths of one table's files, and which columns it must have. Out: rows as dicts; a line that is
-no row as BadLine. Never the whole file at once: some are larger than a node's memory.
+not a row as BadLine. Never the whole file at once: some are larger than a node's memory.
+docs/decisions.md#no-datasets-library
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that holds no row: why, and its beginning."""
+    """A line that is not a row: why, and its beginning."""
 
     reason: str
     quote: str
@@ -46,7 +47,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def num_rows(paths: Sequence[Path]) -> int:
-    """Rows of parquet files, as their footers say; 0 where that takes reading."""
+    """Rows of parquet files, as their footers say; 0 where counting would mean reading."""
     try:
         return sum(pq.ParquetFile(path).metadata.num_rows for path in paths)
     except (pa.ArrowException, OSError):
@@ -166,9 +167,9 @@ def _listed_rows(lines: IO[str], path: Path) -> Iterator[Row | BadLine]:
     try:
         rows = json.load(lines)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: begins like a list of JSON, but is none: {error}") from None
+        raise DataError(f"{path}: begins like a JSON list, but is not one: {error}") from None
     for row in rows:
-        yield row if isinstance(row, dict) else BadLine("is no object", str(row))
+        yield row if isinstance(row, dict) else BadLine("is not an object", str(row))
 
 
 def _parsed(line: str) -> Row | BadLine:
@@ -176,4 +177,4 @@ def _parsed(line: str) -> Row | BadLine:
         row = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
         return BadLine(f"is not JSON ({error})", line)
-    return row if isinstance(row, dict) else BadLine("is no object", line)
+    return row if isinstance(row, dict) else BadLine("is not an object", line)

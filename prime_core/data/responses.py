@@ -1,8 +1,8 @@
-"""Responses to a benchmark's problems from people's own files: parquet or JSON lines, any names.
+"""Responses to a benchmark's problems from users' own files: parquet or JSON lines, any names.
 
-In: rows with response (a text, or a list of texts: several samples) and what says to which problem:
-prompt_id, or prompt (the problem's text); score where the responses are scored. Out: rows of
-prompt_id, sample, text, finish_reason, response_length (both unknown), score.
+In: rows with response (a text, or a list of texts: several samples) and what identifies the
+problem: prompt_id, or prompt (the problem's text); score where the responses are scored. Out: rows
+of prompt_id, sample, text, finish_reason, response_length (both unknown), score.
 """
 
 from __future__ import annotations
@@ -45,14 +45,16 @@ def read_responses_to(problems: pd.DataFrame, path: Path, columns: dict[str, str
             samples[prompt_id] += 1
     num_scored = sum("score" in row for row in found)
     if num_scored not in (0, len(found)):
-        raise DataError(f"{path}: {num_scored} of {len(found)} responses have a score: all or none")
+        raise DataError(
+            f"{path}: {num_scored} of {len(found)} responses have a score; expected all or none"
+        )
     return sorted(found, key=lambda row: (order[row["prompt_id"]], row["sample"]))
 
 
 def _check_columns(table: list[Row], columns: dict[str, str], path: Path) -> None:
     unknown = sorted(set(columns) - set(NAMES))
     if unknown:
-        raise DataError(f"{KEY} {unknown[0]}: there is no such column; expected one of {NAMES}")
+        raise DataError(f"{KEY} {unknown[0]}: no such column; expected one of {NAMES}")
     there = {name for name in NAMES if any(columns.get(name, name) in row for row in table)}
     named = sorted(set(columns) - there)
     missing = named or ([] if "response" in there else ["response"])
@@ -72,12 +74,12 @@ def _problem_of(values: Row, order: dict[str, int], texts: dict[str, str], where
     if given is not None:
         if str(given) not in order:
             raise DataError(
-                f"{where}: prompt_id {str(given)!r} is none of the benchmark's problems"
+                f"{where}: prompt_id {str(given)!r} is not one of the benchmark's problems"
             )
         return str(given)
     text = values["prompt"]
     if not isinstance(text, str) or _normal(text) not in texts:
-        raise DataError(f"{where}: its problem is none of the benchmark's: {str(text)[:60]!r}")
+        raise DataError(f"{where}: not one of the benchmark's problems: {str(text)[:60]!r}")
     return texts[_normal(text)]
 
 
@@ -90,19 +92,19 @@ def _pairs(values: Row, where: str) -> Iterator[tuple[str, float | None]]:
         raise DataError(f"{where}: {len(scores)} scores for {len(responses)} responses")
     for response, score in zip(responses, scores, strict=True):
         if not isinstance(response, str):
-            raise DataError(f"{where}: a response is no text: {str(response)[:60]!r}")
+            raise DataError(f"{where}: a response is not text: {str(response)[:60]!r}")
         yield response, _number(score, where)
 
 
 def _number(score: Any, where: str) -> float | None:
-    """A score; one in a list of its own counts as well, as reward models give them."""
+    """A score; one wrapped in a list counts too, since reward models return them like that."""
     while isinstance(score, list) and len(score) == 1:
         score = score[0]
     if score is None or (isinstance(score, int | float) and score == score):
         return None if score is None else float(score)
-    raise DataError(f"{where}: a score is no number: {score!r}")
+    raise DataError(f"{where}: a score is not a number: {score!r}")
 
 
 def _normal(text: str) -> str:
-    """A problem's text up to white space."""
+    """A problem's text with white space normalised."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Which training problems are left out: those that stand there already, and those of benchmarks."""
+"""Which training problems are left out: duplicates, and problems of benchmarks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from prime_core.data.text_matching import BenchmarkTexts, text_key
 
 
 class Screen:
-    """Looks at one training problem after the other."""
+    """Screens training problems, one after the other."""
 
     def __init__(self, deduplicate: bool, benchmarks: BenchmarkTexts | None) -> None:
         """benchmarks: None: problems are not compared with any."""

@@ -1,4 +1,4 @@
-"""Where a run's problems and demonstrations come from: people's tables, or generated sums.
+"""Where a run's problems and demonstrations come from: users' tables, or generated sums.
 
 In: settings (data). Out: streams of rows, and of rows that are malformed, with progress bars.
 """
@@ -53,7 +53,7 @@ def training_problems(settings: Settings) -> Iterator[Problem | Dropped]:
 
 
 def held_out_problems(settings: Settings) -> Iterator[Problem | Dropped]:
-    """Held-out problems of a table of their own; none where they are split off later."""
+    """Held-out problems of their own table; none where they are split off later."""
     data = settings.data
     if data.source == "arithmetic":
         yield from _generated(settings, "validation")

@@ -1,8 +1,9 @@
-"""Whether two problems are the same: texts up to case and spaces, and words in a row that they
-share. Texts in, verdicts out.
+"""Whether two problems are the same: equal texts, ignoring case and spaces, or n consecutive words
+in common. Texts in, verdicts out.
 
 Overlap of n words is how GPT-3's authors looked for test sets in training data (arXiv 2005.14165,
 appendix C; there, too, 13 words, and word sequences that occur very often are left out).
+docs/decisions.md#exact-ngrams
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-# A sequence of words that so many problems of one benchmark share is its way of asking, not a
-# problem: "write Python code to solve the problem, present the code in ...".
+# A sequence of words that more problems of one benchmark share is its phrasing, not a problem:
+# "write Python code to solve the problem, present the code in ...".
 MAX_PROBLEMS_SHARING = 3
 
 _PIECES = re.compile(r"\w+|[^\w\s$]")
@@ -31,7 +32,7 @@ def normalised(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The text's words and numbers, without signs: LaTeX and plain text come close to another."""
+    """The text's words and numbers, without signs, so that LaTeX and plain text look alike."""
     return _WORDS.findall(_folded(text))
 
 
@@ -48,7 +49,7 @@ def ngrams(sequence: list[str], size: int) -> Iterator[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Match:
-    """The problem that a text is taken for, and by what: the words, or the whole text."""
+    """The problem that a text matches, and what they share: the words, or the whole text."""
 
     benchmark: str
     prompt_id: str
@@ -58,7 +59,7 @@ class Match:
 class BenchmarkTexts:
     """Problems of benchmarks, to look texts up in.
 
-    size: words in a row. Texts with fewer words are compared as a whole, signs included.
+    size: consecutive words. Texts with fewer words are compared as a whole, signs included.
     benchmarks: their names.
     """
 
@@ -100,7 +101,8 @@ class BenchmarkTexts:
 class HeldOut(Generic[R]):
     """Rows to hold out of a stream: those with the smallest keys, whatever the order.
 
-    Rows of equal keys stay together: a text is held out or not. Not more than `num` keys are kept.
+    Rows of equal keys stay together: a text is held out or not. At most `num` keys are kept.
+    docs/decisions.md#split-by-hash
     """
 
     def __init__(self, num: int) -> None:

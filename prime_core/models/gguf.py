@@ -4,7 +4,7 @@ Quantised weights become the numbers that they stand for. Sources: the file form
 writes it; transformers' conversion, which knows the weights of each architecture but not how every
 tokenizer parts a text.
 
-docs/decisions.md: A GGUF file becomes an ordinary folder once, in `build`
+docs/decisions.md#gguf-once
 """
 
 from __future__ import annotations

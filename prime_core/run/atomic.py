@@ -31,7 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     temporary = Path(name)
-    temporary.chmod(0o644)
+    temporary.chmod(0o644)  # mkstemp's 0600 would hide the run from the rest of a group
     try:
         yield temporary
         _flush(temporary)

@@ -1,11 +1,12 @@
-"""Going on from an iteration of another run (init_from): whether it can be, and what is taken over.
+"""Continuing from an iteration of another run (init_from): whether it can, and what it takes over.
 
 In: a run's settings and folder, the origin's folder. Out: folders and tables that the run takes
 over, refusals by name, what provenance.json says of the origin.
 
-A branch counts iterations on. It holds what its first own iteration reads: the data, the models of
-the start, and of the origin's iteration the policy, the PRM and the value model with their training
-states; so no stage has to know that they come from another run, and the origin may delete its own.
+A branch continues the numbering of iterations. It holds what its first own iteration reads: the
+data, the start models, and of the origin's iteration the policy, the PRM and the value model with
+their training states. So no stage has to know that they come from another run, and the origin may
+delete its own. docs/decisions.md#branch-start
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from prime_core.run.tables import read_json
 from prime_core.settings.reading import SettingsError, flatten, load_settings
 from prime_core.settings.run import Settings
 
-# What data, start model and warm-up come from: they are the origin's.
+# Settings of the data, the start model and the warm-up, all of which are the origin's.
 _TAKEN = ("model.", "data.", "sft.")
-# What weights of a later iteration come from, and what they are a part of.
+# Settings that the weights of a later iteration were trained with.
 _TRAINED = (
     *("policy.lora", "prm.path", "prm.offline", "prm.reference_path", "prm.lora"),
     "value.path",
@@ -34,12 +35,12 @@ _TRAINED = (
 
 
 class BranchError(SettingsError):
-    """A run cannot go on from the one that init_from names."""
+    """A run cannot continue from the one that init_from names."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The run that another goes on from, and the iteration after which it does."""
+    """The run that a branch continues, and the iteration after which it does."""
 
     files: RunFiles
     settings: Settings
@@ -52,7 +53,7 @@ class Origin:
 
 
 def taken_folders(settings: Settings, files: RunFiles) -> list[Path]:
-    """Folders of weights that a branch has from its origin, those of its start among them.
+    """Folders of weights that a branch takes from its origin, including the start models.
 
     Where labelled responses train the first PRM (prm.offline), that is done in the branch itself.
     """
@@ -61,7 +62,7 @@ def taken_folders(settings: Settings, files: RunFiles) -> list[Path]:
         files.base_model,
         files.policy(0),
         files.reference,
-        *folders_made_anew(settings, files),
+        *own_prm_folders(settings, files),
     ]
     folders += [files.prm(0)] if start > 0 else []
     folders += [files.policy(iteration) for iteration in _policies(settings)]
@@ -72,7 +73,7 @@ def taken_folders(settings: Settings, files: RunFiles) -> list[Path]:
 
 
 def taken_tables(settings: Settings, files: RunFiles) -> list[Path]:
-    """Tables that a branch has from its origin."""
+    """Tables that a branch takes from its origin."""
     surplus = settings.rollout.keeps_surplus and settings.start > 0
     tables = [files.train, files.validation, files.demonstrations]
     return [*tables, *([files.surplus(settings.start)] if surplus else [])]
@@ -99,7 +100,7 @@ def path_in_origin(path: Path, files: RunFiles, origin: Origin) -> Path:
 
 
 def open_origin(settings: Settings, files: RunFiles) -> Origin:
-    """The run to go on from. Raises BranchError where that cannot be, with what would help."""
+    """The run to continue from. Raises BranchError where it cannot, saying what would help."""
     root = origin_root(settings, files.root)
     there = RunFiles(root)
     if not there.config.exists():
@@ -114,8 +115,8 @@ def open_origin(settings: Settings, files: RunFiles) -> Origin:
     if refused:
         raise _error(
             settings,
-            f"what is taken over of {root} was made with other settings: {'; '.join(refused)}. "
-            "Set the keys back, or begin a run of its own",
+            f"what is taken over from {root} was made with other settings: {'; '.join(refused)}. "
+            "Restore these keys, or start a run of its own",
         )
     return origin
 
@@ -140,8 +141,8 @@ def evaluated_by_origin(
 ) -> Path | None:
     """The origin's figures of an evaluation that would come out the same; None where it has none.
 
-    At the iteration that a branch begins at the policy is the origin's. The PRM, where it scores,
-    need not be.
+    At the iteration that a branch starts from, the policy is the origin's; a PRM that scores need
+    not be.
     """
     own = settings.evaluation.benchmarks[benchmark]
     if settings.init_from is None or iteration != settings.start or own.scorer:
@@ -175,10 +176,10 @@ def _refuse_unfinished(settings: Settings, origin: Origin) -> None:
     if 0 < iteration < first:
         raise _error(
             settings,
-            f"{files.root} itself goes on from '{origin.settings.init_from}' and has no iteration "
+            f"{files.root} itself continues '{origin.settings.init_from}' and has no iteration "
             f"{iteration}; name that run",
         )
-    if iteration in (0, first):  # its start: whether that is there, is seen by its folders
+    if iteration in (0, first):  # its start has no update; _refuse_absent looks for its folders
         return
     done = [number for number in range(first + 1, iteration + 1) if _is_finished(origin, number)]
     if iteration not in done:
@@ -192,54 +193,54 @@ def _is_finished(origin: Origin, iteration: int) -> bool:
 
 
 def _refuse_absent(settings: Settings, files: RunFiles, origin: Origin) -> None:
-    """Refuse where something that is taken over is not there."""
+    """Refuse where something to take over is missing."""
     absent = _absent(settings, files, origin)
     if not absent:
         return
     if origin.iteration == 0 or files.train in absent:
         raise _error(
             settings,
-            f"{', '.join(str(path_in_origin(path, files, origin)) for path in absent)}: not there; "
-            "run the origin until its start is made",
+            f"{', '.join(str(path_in_origin(path, files, origin)) for path in absent)}: missing; "
+            "run the origin until it has its data and start models",
         )
     names = ", ".join(str(path_in_origin(path, files, origin)) for path in absent)
     others = _possible(settings, files, origin)
     raise _error(
         settings,
-        f"{names}: gone (checkpoints.keep_last, save_freq) or never made; iterations that can be "
-        f"gone on from: {', '.join(map(str, others)) or 'none'}",
+        f"{names}: gone (checkpoints.keep_last, save_freq) or never written; iterations to "
+        f"continue from: {', '.join(map(str, others)) or 'none'}",
     )
 
 
 def _refuse_untrained_prm(settings: Settings, origin: Origin) -> None:
-    """Refuse where the PRM that is taken over was never updated, and that is of no use."""
+    """Refuse to take over a PRM that was never trained where that makes it useless."""
     prm, theirs = settings.prm, origin.settings
     if settings.start == 0 or origin.updates_prm:
         return
     if prm.lora and prm.prm_update in ("after", "before"):
-        raise _error(settings, f"{origin.files.root} trained no adapter that prm.lora could go on")
+        raise _error(settings, f"{origin.files.root} trained no adapter for prm.lora to continue")
     untrained = theirs.prm.path is None and theirs.prm.offline is None and theirs.start == 0
     if prm.prm_update == "frozen" and untrained:
         raise _error(
             settings,
             f"the PRM of {origin.files.root} was never trained: prm.prm_update 'frozen' would give "
-            "zero rewards for ever",
+            "zero rewards forever",
         )
 
 
 def _absent(settings: Settings, files: RunFiles, origin: Origin) -> list[Path]:
     paths = [*taken_folders(settings, files), *taken_tables(settings, files)]
-    anew = folders_made_anew(settings, files)
+    own = own_prm_folders(settings, files)
     return [
         path
         for path in paths
-        if path not in anew
+        if path not in own
         and not path_in_origin(path, files, origin).exists()
         and not is_empty_surplus(path, files, origin)
     ]
 
 
-def folders_made_anew(settings: Settings, files: RunFiles) -> list[Path]:
+def own_prm_folders(settings: Settings, files: RunFiles) -> list[Path]:
     """Folders that a branch links as its own settings say: another PRM may begin at iteration 0."""
     linked = linked_prm_folders(settings, files)
     return [path for path in linked if settings.start == 0 or path != files.prm(0)]
@@ -276,7 +277,7 @@ def _differences(settings: Settings, origin: Origin) -> list[tuple[str, str]]:
 
 
 def _is_fixed(key: str, settings: Settings) -> bool:
-    """Whether what is taken over was made with this setting."""
+    """Whether what is taken over depends on this setting."""
     if key.startswith(_TAKEN):
         return True
     if settings.start == 0 or key.endswith(".dropout"):

@@ -1,4 +1,7 @@
-"""Which changes of settings a run under way can take, and which would change finished work."""
+"""Which settings may change while a run is under way, and which would alter finished work.
+
+docs/decisions.md#config-no-input
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from prime_core.settings.run import Settings
 
 
 def refused_changes(old: Settings, new: Settings, files: RunFiles) -> list[str]:
-    """One text a change, "key: old -> new", for each that would alter files that exist already.
+    """One text per change, "key: old -> new", that would alter files that exist already.
 
-    How many iterations, shards, evaluations and kept weights there are may change at any time;
-    other settings may change until the first file that they enter is there.
+    The numbers of iterations, shards, evaluations and kept weights may change at any time; other
+    settings until the first file that depends on them exists.
     """
     before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
@@ -53,7 +56,7 @@ def _kinds(annotation: Any) -> list[type]:
 
 
 def first_affected_files(key: str, files: RunFiles, old: Settings, new: Settings) -> list[Path]:
-    """The first files that a setting enters."""
+    """The first files that depend on a setting."""
     first = new.start + 1
     if key.startswith("evaluation.benchmarks."):
         return _evaluations(key.removeprefix("evaluation.benchmarks."), files, old, new)
@@ -91,7 +94,7 @@ def first_affected_files(key: str, files: RunFiles, old: Settings, new: Settings
 def _evaluations(key: str, files: RunFiles, old: Settings, new: Settings) -> list[Path]:
     """Finished evaluations of a benchmark whose own settings change; none where it is new.
 
-    key: such as math-500.temperature or math-500.columns.prompt; names may hold dots, too.
+    key: e.g. math-500.temperature or math-500.columns.prompt; names may contain dots, too.
     """
     both = old.evaluation.benchmarks.keys() & new.evaluation.benchmarks.keys()
     names = [name for name in both if key.startswith(f"{name}.")]

@@ -3,6 +3,7 @@
 In: every start of its jobs (slurm/accounting.json, written by
 prime_core.launch.accounting.accounts), what was submitted (prime_core.run.job_records), and when
 stages ran inside an allocation. Out: charges, which add up to everything that Slurm counted, once.
+docs/decisions.md#hours
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from prime_core.run.tables import read_json
 from prime_core.runtime import interruption
 
 HOUR = 3600.0
-CONTROLLER, IDLE = "controller", "idle"  # what is no stage: the workflow's own job; between stages
+CONTROLLER, IDLE = "controller", "idle"  # not stages: the workflow's own job; gaps between stages
 _ROUNDING = 2.0  # seconds: Slurm's times are whole ones
 GONE = "UNKNOWN"  # Slurm forgot the job before it was seen to end
 
@@ -58,7 +59,8 @@ class JobStart:
         return max(0.0, self.started - (self.eligible or self.submitted))
 
     def is_lost(self) -> bool:
-        """Whether it ended otherwise than well: failed, out of time, cancelled, requeued."""
+        """Whether it failed, timed out, was cancelled or was requeued."""
+        # Exit status 75 leaves a checkpoint, so its hours count. docs/decisions.md#lost-hours
         kept = self.state in ("COMPLETED", GONE) or self.exit_status == interruption.EXIT_STATUS
         return self.ended is not None and not kept
 
@@ -68,7 +70,7 @@ class Accounts:
     """All starts of a run's jobs that are known.
 
     answered: when Slurm's accounting last answered, None: never; tried: when it was last asked;
-    problem: why it did not answer then, "" where it did; looked: when the table was last made.
+    problem: why it did not answer then, "" where it did; looked: when the table was last updated.
     Seconds since 1970.
     """
 
@@ -95,7 +97,7 @@ class Charge:
 
     job_id: "" for a stage inside an allocation, which is no job of its own; waited: seconds in the
     queue, None where it has not started or is no job;
-    lost: the job did not end well, or its output was made again later.
+    lost: the job failed, timed out, was cancelled or requeued, or its work was done again later.
     """
 
     iteration: int
@@ -132,7 +134,7 @@ def charges(
     spans: Sequence[Span],
     now: float,
 ) -> list[Charge]:
-    """Every start's hours, told to its stage; an allocation's are cut up among its stages."""
+    """Every start's hours, charged to its stage; an allocation's are divided among its stages."""
     works: dict[str, list[Stage]] = defaultdict(list)
     for job in jobs:
         works[job.job_id].append(job.work)
@@ -144,7 +146,7 @@ def charges(
         if start.job_id in works:
             found += _of_stages(start, works[start.job_id], last, now)
         elif ways.get(start.job_id) == "slurm":
-            # Nothing of it is lost when it is requeued: it knows no state.
+            # A requeued controller loses nothing: it keeps no state of its own.
             seconds, waited = start.seconds(now), start.waited()
             found.append(_charge(start, 0, CONTROLLER, seconds, waited, lost=False))
         elif start.job_id in ways:
@@ -194,7 +196,7 @@ def _inside(spans: Sequence[Span], allocations: Sequence[JobStart], now: float) 
 def _of_stages(
     start: JobStart, works: list[Stage], last: dict[Stage, float], now: float
 ) -> list[Charge]:
-    """A job of several stages (a group of Snakemake's) is told to them in equal parts."""
+    """A job of several stages (a Snakemake group) is charged to them in equal parts."""
     seconds = start.seconds(now) / len(works)
     waited = start.waited()
     return [

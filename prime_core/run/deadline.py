@@ -1,8 +1,8 @@
-"""No stage begins that cannot end before its allocation does.
+"""No stage starts that cannot finish before its allocation ends.
 
 In: PRIME_DEADLINE (seconds since 1970; set by prime_core.launch.supervisor), how long the stage
-took so far in this run. Out: the stage begins, or it is left for the next allocation: exit status
-75, a line in slurm/stops.jsonl.
+took so far in this run. Out: the stage starts, or it is deferred to the next allocation: exit
+status 75, a line in slurm/stops.jsonl. docs/decisions.md#allocation-local
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from prime_core.runtime.text import duration
 
 DEADLINE = "PRIME_DEADLINE"
 BEGINNING = "PRIME_ALLOCATION_BEGAN"
-# Stages that save a checkpoint when they are told to stop may begin whenever there is time to load,
-# take some steps and save.
+# Stages that save a checkpoint when asked to stop may start whenever there is time to load, take
+# some steps and save.
 SECONDS_TO_BE_WORTH_IT = 120.0
 # For a stage that has never run in this run.
 UNKNOWN_SECONDS = 60.0
@@ -36,10 +36,10 @@ class TooLong(ValueError):
 
 
 def leave_if_too_late(run_dir: Path, stage: Stage, now: float | None = None) -> None:
-    """End this process (SystemExit 75) when the stage would not end before the deadline.
+    """End this process (SystemExit 75) when the stage would not finish before the deadline.
 
-    now: seconds since 1970, None: this moment. Without PRIME_DEADLINE every stage begins. Raises
-    TooLong when a fresh allocation would not do either.
+    now: seconds since 1970, None: this moment. Without PRIME_DEADLINE every stage starts. Raises
+    TooLong when a fresh allocation would be too short as well.
     """
     deadline = os.environ.get(DEADLINE)
     if deadline is None or not is_first_rank():
@@ -49,21 +49,22 @@ def leave_if_too_late(run_dir: Path, stage: Stage, now: float | None = None) -> 
     if needed <= left:
         return
     whole = float(deadline) - float(os.environ.get(BEGINNING, "-inf"))
+    # An error near the beginning alone: deferred from there, the stage would be deferred forever.
     if needed > whole and left > 0.9 * whole:
         raise TooLong(
-            f"{stage} needs about {duration(needed)}, and a whole allocation gives it "
+            f"{stage} needs about {duration(needed)}, but a whole allocation has only "
             f"{duration(whole)}: ask for more (prime launch --minutes)"
         )
     record_stop(files, StageStop(stage.name, stage.iteration, stage.part, 0.0, now))
     say(
-        f"{stage} needs about {duration(needed)}, {duration(left)} are left: "
-        "left for the next allocation"
+        f"{stage} needs about {duration(needed)}, only {duration(left)} are left: "
+        "deferred to the next allocation"
     )
     raise SystemExit(interruption.EXIT_STATUS)
 
 
 def seconds_needed(files: RunFiles, stage: str) -> float:
-    """How long a stage must be given, by its longest run in this run, those cut off included."""
+    """How long a stage must be given, by its longest job in this run, including those cut off."""
     ran = [*finished_seconds(files, stage), *cut_seconds(files, stage)]
     expected = FACTOR * max(ran) if ran else UNKNOWN_SECONDS
     return min(expected, SECONDS_TO_BE_WORTH_IT) if STAGES[stage].stops else expected

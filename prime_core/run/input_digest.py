@@ -1,4 +1,4 @@
-"""What a stage's work depends on, as one short text: settings and the contents of its inputs."""
+"""What a stage's work depends on, as one digest: settings and the contents of its inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from prime_core.settings.reading import flatten
 from prime_core.settings.run import Settings
 
 _BLOCK = 1 << 20
-# Of a larger file, weights above all, as many blocks are read: training changes every number.
+# Of a larger file, weights above all, only this many blocks are read: training changes every
+# number, so any block shows it.
 _NUM_BLOCKS = 64
 # Settings that no training stage reads.
 _APART = ("evaluation.", "checkpoints.", "verification.")
@@ -21,8 +22,7 @@ _APART = ("evaluation.", "checkpoints.", "verification.")
 def input_digest(settings: Settings, inputs: Sequence[Path]) -> str:
     """A digest of the settings that results depend on, and of files and folders by content.
 
-    Files beside each other in a folder count, folders in it do not. Raises OSError for an input
-    that is not there.
+    Of a folder its files count, its subfolders do not. Raises OSError for a missing input.
     """
     digest = hashlib.sha256(json.dumps(_settings_that_matter(settings), sort_keys=True).encode())
     for path in inputs:

@@ -1,7 +1,7 @@
-"""What was submitted for a run: one line of JSON a Slurm job, and one a start of its controller.
+"""What was submitted for a run: one line of JSON per Slurm job, one per start of its controller.
 
-Lines are only ever added, each with one write, so that a kill can at most leave a last line without
-an end; such a line is left out when the file is read.
+Lines are only ever added, each with one write, so that a kill can at most truncate the last line;
+such a line is skipped when the file is read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SubmittedJob:
 
     @property
     def work(self) -> Stage:
-        """What it was to do."""
+        """The piece of work that it was submitted for."""
         return Stage(self.iteration, self.stage, self.part)
 
 
@@ -64,9 +64,9 @@ class ControllerStart:
 
 @dataclass(frozen=True)
 class StageStop:
-    """A stage that an allocation's end kept from ending.
+    """A stage that the end of an allocation cut off, or kept from starting.
 
-    seconds: how long it had run (0: it did not begin, for want of time); at: seconds since 1970.
+    seconds: how long it had run (0: it did not start, for lack of time); at: seconds since 1970.
     """
 
     stage: str
@@ -77,14 +77,15 @@ class StageStop:
 
     @property
     def work(self) -> Stage:
-        """What it was to do."""
+        """The piece of work that the next allocation has to do."""
         return Stage(self.iteration, self.stage, self.part)
 
 
 def slurm_name(run_dir: Path) -> str:
-    """The name that every Slurm job of a run bears: how they are found again.
+    """The name of every Slurm job of a run, by which they are found again.
 
     Runs of the same name in different folders differ in the last eight characters.
+    docs/decisions.md#job-name
     """
     folder = str(run_dir.resolve())
     return f"prime_{run_dir.resolve().name[:30]}_{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
@@ -106,7 +107,7 @@ def record_controller(files: RunFiles, start: ControllerStart) -> None:
 
 
 def record_stop(files: RunFiles, stop: StageStop) -> None:
-    """Add a stage that was left for the next allocation."""
+    """Add a stage that was deferred to the next allocation."""
     _append(files.stage_stops, asdict(stop))
 
 
@@ -121,13 +122,14 @@ def controller_starts(files: RunFiles) -> list[ControllerStart]:
 
 
 def stage_stops(files: RunFiles) -> list[StageStop]:
-    """All stages that were left for a next allocation, in that order."""
+    """All stages that were deferred to a next allocation, in that order."""
     return [StageStop(**line) for line in _lines(files.stage_stops)]
 
 
 def _append(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(values, sort_keys=True) + "\n"
+    # One write in append mode: lines of processes that write at the same time do not mix.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(descriptor, line.encode())

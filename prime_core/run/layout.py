@@ -1,4 +1,4 @@
-"""Where each file of a run lies. The Snakefile and the stages both read it from here."""
+"""Where each file of a run is. The Snakefile and the stages both read it from here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RunFiles:
 
     @property
     def dropped(self) -> Path:
-        """Rows that the run's own data do not have: malformed, too long, a duplicate, ..."""
+        """Rows left out of the run's data: malformed, too long, a duplicate, ..."""
         return self.root / "data" / "dropped.parquet"
 
     @property
@@ -114,7 +114,7 @@ class RunFiles:
         return self.iteration(iteration) / "batch.parquet"
 
     def surplus(self, iteration: int) -> Path:
-        """Groups that passed the filter as well and may enter the next batch."""
+        """Further groups that passed the filter, which may enter the next batch."""
         return self.iteration(iteration) / "surplus.parquet"
 
     def rewards(self, iteration: int) -> Path:
@@ -176,7 +176,7 @@ class RunFiles:
 
     @property
     def stage_stops(self) -> Path:
-        """Every stage that an allocation's end kept from ending (prime_core.run.job_records)."""
+        """Every stage that the end of an allocation cut off or deferred (run.job_records)."""
         return self.root / "slurm" / "stops.jsonl"
 
     @property
@@ -196,5 +196,5 @@ class RunFiles:
 
 
 def unfinished_folder(output: Path) -> Path:
-    """Checkpoint of a stage that was stopped inside (prime_core.training.step_checkpoint)."""
+    """Checkpoint of a stage that stopped between steps (prime_core.training.step_checkpoint)."""
     return output.with_name(f".{output.name}.unfinished")

@@ -33,7 +33,7 @@ PACKAGES = (
 def record_start(path: Path, settings: Settings, origin: dict[str, Any]) -> None:
     """Add this start to the run's provenance file.
 
-    origin: of the run that this one goes on from, where it is not known yet; else empty.
+    origin: of the run that this one continues, where it is not recorded yet; else empty.
     """
     known = read_json(path) if path.exists() else {"starts": []}
     known |= {"origin": origin} if origin else {}

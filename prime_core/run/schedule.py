@@ -1,9 +1,9 @@
 """Which prompts are sampled when: pure functions of the seed, the iteration and the round.
 
 An iteration asks a number of prompts at first (round 0) and, while the filtered batch is short,
-fresh ones in up to `refill_rounds` further rounds. Each round is cut into shards; shard numbers
-run on through the rounds, so that a file's number alone says its round. The number of shards has
-no influence on which prompts are asked.
+fresh ones in up to `refill_rounds` further rounds. Each round is split into shards, numbered on
+through the rounds, so that a file's number alone tells its round. The number of shards has no
+influence on which prompts are asked. docs/decisions.md#refill-shards
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from prime_core.run.seeds import generator
 
 def num_first_round(rollout_batch_size: int, oversample_factor: float) -> int:
     """Prompts asked in round 0."""
-    return math.ceil(round(rollout_batch_size * oversample_factor, 9))  # 100 x 1.1 is 110
+    return math.ceil(
+        round(rollout_batch_size * oversample_factor, 9)
+    )  # 100 * 1.1 is 110.00000000000001
 
 
 def first_round(num_prompts: int, num_wanted: int, iteration: int, seed: int) -> list[int]:
     """Rows of the training table asked in round 0 of an iteration (1, 2, ...), in order.
 
-    Each epoch is a fresh permutation of the rows; what is left at its end is too little for an
-    iteration and is not asked, so that no prompt stands twice in one batch.
+    Each epoch is a fresh permutation of the rows; the rest at its end, too short for an iteration,
+    is skipped, so that no prompt occurs twice in one batch.
 
     Raises ValueError when the table holds fewer prompts than one iteration needs.
     """
     if num_prompts < num_wanted:
         raise ValueError(
-            f"an iteration asks {num_wanted} prompts (rollout.rollout_batch_size x "
+            f"an iteration needs {num_wanted} prompts (rollout.rollout_batch_size x "
             f"oversample_factor), but there are only {num_prompts} training prompts"
         )
     per_epoch = num_prompts // num_wanted
@@ -55,7 +57,8 @@ def refill_round(
 def sampling_policy(iteration: int, lag: int) -> int:
     """The iteration whose policy an iteration samples from: max(i - 1 - lag, 0).
 
-    Without lag the newest one; with lag 1 it is there before the iteration before is trained on.
+    Without lag the newest one; with lag 1 sampling overlaps with the previous iteration's training.
+    docs/decisions.md#staleness
     """
     return max(iteration - 1 - lag, 0)
 

@@ -69,7 +69,7 @@ def groups_after(kept: pd.DataFrame, num_groups: int) -> pd.DataFrame:
 
 
 def staleness(judged: pd.DataFrame, iteration: int) -> pd.Series:
-    """How many updates older than the policy that an iteration trains each response's policy is.
+    """By how many updates each response's policy is older than the one that an iteration trains.
 
     iteration - 1 - policy_iteration
     """
@@ -101,6 +101,7 @@ def num_groups(judged: pd.DataFrame) -> int:
 def accuracy_histogram(judged: pd.DataFrame) -> str:
     """How many prompts have which mean outcome, as one line of text."""
     means = judged.groupby("prompt_id")["outcome"].mean()
+    # Prompts that were always wrong, or always right, have a bin of their own: they teach nothing.
     edges = [0.0, 1e-9, 0.2, 0.4, 0.6, 0.8, 1.0 - 1e-9, 1.0 + 1e-9]
     names = ["0", "(0, 0.2)", "[0.2, 0.4)", "[0.4, 0.6)", "[0.6, 0.8)", "[0.8, 1)", "1"]
     counts, _ = np.histogram(means.dropna(), bins=edges)

@@ -1,7 +1,8 @@
 """What a stage is: one table, a row a stage, in the order of the graph.
 
 In: a stage's name, or a path below a run's logs. Out: how often it runs, in how many jobs and
-ranks, what it does with models; the file that stands when it has finished.
+ranks, what it does with models; the file that exists when it has finished.
+docs/decisions.md#table-of-stages
 
 To add a stage that trains a model in each iteration:
 
@@ -35,11 +36,11 @@ class StageKind:
     """A row of STAGES.
 
     each: what it runs once for; shards: it is cut into jobs that run side by side; ranks: a job
-    may have several; stops: it saves a checkpoint when it is told to stop; samples: it generates
+    may have several; stops: it saves a checkpoint when asked to stop; samples: it generates
     responses; forward_only: it computes with models and trains none; trains: the model that it
     trains; section: of the settings, with its micro batches; colour: its place in the report's
     palette, None where the report has no figures of it; like: where a stages' table has no row of
-    this name, that stage's row holds.
+    this name, that stage's row applies.
     """
 
     each: Literal["run", "iteration", "evaluation"]
@@ -123,7 +124,7 @@ def stage_of(path: Path) -> Stage:
 
 
 def result_of(files: RunFiles, stage: Stage) -> Path:
-    """The file that stands when a stage has finished."""
+    """The file that exists when a stage has finished."""
     if stage.name == "report":
         return files.report
     if stage.name == "evaluate":

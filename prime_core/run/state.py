@@ -1,4 +1,4 @@
-"""A run between its starts: what is finished, what is kept, who holds it, which settings it has.
+"""A run between launches: what is finished, what is kept, who holds it, which settings it has.
 
 The Snakefile asks it while it builds the graph, and tells it when work begins and ends.
 """
@@ -54,8 +54,8 @@ class RunState:
     def evaluations(self) -> list[tuple[int, str]]:
         """Pairs of iteration and benchmark to evaluate: every n-th iteration, first and last.
 
-        An evaluation asked for later is left out where the weights are gone: to bring them back
-        would mean to train again.
+        An evaluation requested later is skipped where the weights are gone: bringing them back
+        would mean training again.
         """
         wanted = [
             (iteration, benchmark)
@@ -71,7 +71,7 @@ class RunState:
         self._lock.take()
 
     def give_back(self) -> None:
-        """Let another workflow have the run; the end of the process does the same."""
+        """Release the run for another workflow; the end of the process does the same."""
         self._lock.release()
 
     def begin(self) -> None:
@@ -80,13 +80,17 @@ class RunState:
         Raises RunBusy when another workflow holds it.
         """
         self.hold()
+        # Once more, since until now another process could have written other settings.
         self._refuse_changes()
         origin = self._refuse_origin()
         write_text(self.files.config, dump_settings(self.settings))
         record_start(self.files.provenance, self.settings, origin)
 
     def end(self) -> None:
-        """Remove what killed workflows leave: weights no longer needed, unfinished folders."""
+        """Remove what killed workflows leave: weights no longer needed, unfinished folders.
+
+        docs/decisions.md#kept-and-temporary
+        """
         last_user = 1 + self.settings.rollout.lag
         for iteration in self.settings.own_iterations[:-1]:  # a branch keeps what it started from
             used = self.files.metrics(iteration + last_user, "policy").exists()
@@ -104,7 +108,7 @@ class RunState:
                 shutil.rmtree(unfinished_folder(output), ignore_errors=True)
 
     def _made_in_steps(self) -> Iterator[tuple[Path, Path]]:
-        """Output and figures of each stage that may be stopped inside."""
+        """Output and figures of each stage that can stop at a checkpoint."""
         for name in STOPPABLE:
             kind = STAGES[name]
             iterations = [0] if kind.each == "run" else self.settings.own_iterations
@@ -127,7 +131,7 @@ class RunState:
         return done or not gone
 
     def _refuse_origin(self) -> dict[str, Any]:
-        """What is to be recorded of the run that this one goes on from, until it is taken over."""
+        """What to record of the run that this one continues, until it has been taken over."""
         if not self.settings.init_from or self.files.setup_metrics("branch").exists():
             return {}
         return origin_record(self.settings, self.files)
@@ -140,13 +144,13 @@ class RunState:
             raise SettingsError(
                 f"{self.files.root} holds finished work that these settings would change: "
                 f"{'; '.join(changes)}. Give the run another name (--config run=NAME; with "
-                f"init_from={self.settings.run}@ITERATION it goes on from one of these), set the "
-                f"keys back, or delete {self.files.root}"
+                f"init_from={self.settings.run}@ITERATION it continues from one of these), "
+                f"restore the keys, or delete {self.files.root}"
             )
 
 
 def find_own_commands() -> None:
-    """Let jobs find `prime` beside this Python, also where its environment is not activated."""
+    """Let jobs find `prime` beside this Python, even where its environment is not activated."""
     own = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", "")
     if own not in path.split(os.pathsep):
@@ -154,7 +158,7 @@ def find_own_commands() -> None:
 
 
 def show_stages_only() -> None:
-    """Leave out Snakemake's two lines before each job: the stages print their own."""
+    """Suppress Snakemake's two lines before each job: the stages print their own."""
     chatter = ("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log")
     logging.getLogger("snakemake.logging").addFilter(
         lambda record: not record.getMessage().startswith(chatter)

@@ -156,7 +156,7 @@ def write_table(path: Path, rows: pd.DataFrame | list[dict[str, Any]], schema: p
 def table_writer(
     path: Path, schema: pa.Schema
 ) -> Iterator[Callable[[Sequence[dict[str, Any]]], None]]:
-    """Write a table too large for memory: some rows a call; whole in the end, or not at all."""
+    """Write a table too large for memory, a batch of rows per call; whole or not at all."""
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
@@ -180,7 +180,7 @@ def stream_table(path: Path, schema: pa.Schema) -> Iterator[list[dict[str, Any]]
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """What pyarrow makes of an absent or broken table becomes a TableError with the path."""
+    """Turn pyarrow's errors for a missing or broken table into a TableError with the path."""
     try:
         yield
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a run is to leave behind: the files that the workflow asks for, by iteration."""
+"""The files that the workflow asks for, by iteration: what a finished run has."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Targets:
         return [str(values)] if self.settings.has_value_model else []
 
     def previous_value(self, wildcards: Any) -> str:
-        """The value model that an iteration trains, or the first policy, which it is made of.
+        """The value model that an iteration trains, or the first policy, which it starts from.
 
         Takes wildcards, as rules give them.
         """
@@ -108,7 +108,7 @@ class Targets:
         return str(frozen_reference_folder(self.settings, RunFiles(Path(root))))
 
     def earlier_rounds(self, iteration: int, shard: int) -> list[str]:
-        """What sampling looks at first: rollouts and outcomes of the rounds before it."""
+        """What a refill round depends on: rollouts and outcomes of the rounds before it."""
         a_round = self.shards_a_round(iteration)
         earlier = shard // a_round * a_round
         return self.rollouts(iteration)[:earlier] + self.outcomes(iteration)[:earlier]
@@ -135,11 +135,11 @@ class Targets:
         return [str(RunFiles(Path(root)).difficulty(shard)) for shard in shards]
 
     def setup(self) -> list[str]:
-        """What is made once."""
+        """What exists before the first iteration: training problems, policy, PRM."""
         return [str(path) for path in (self.files.train, self.files.policy(0), self.files.prm(0))]
 
     def learned(self, iteration: int) -> list[str]:
-        """What stands at the end of an iteration: figures of the models that it trained."""
+        """What exists at the end of an iteration: figures of the models that it trained."""
         return [str(self.files.metrics(iteration, stage)) for stage in self.settings.trained]
 
     def iteration(self, iteration: int) -> list[str]:
@@ -154,16 +154,16 @@ class Targets:
 
     @cached_property
     def iterations(self) -> list[str]:
-        """Of all iterations, ascending: Snakemake's recursion is then one iteration deep."""
+        """Targets of all iterations, ascending: Snakemake then recurses one iteration deep."""
         numbers = self.settings.own_iterations
         return [target for number in numbers for target in self.iteration(number)]
 
     def branch_folders(self, root: str) -> list[str]:
-        """Weights that a branch has from its origin; root may hold wildcards."""
+        """Weights that a branch takes from its origin; root may hold wildcards."""
         return [str(path) for path in taken_folders(self.settings, RunFiles(Path(root)))]
 
     def branch_tables(self, root: str) -> list[str]:
-        """Tables that a branch has from its origin; root may hold wildcards."""
+        """Tables that a branch takes from its origin; root may hold wildcards."""
         return [str(path) for path in taken_tables(self.settings, RunFiles(Path(root)))]
 
     @cached_property
@@ -173,6 +173,6 @@ class Targets:
 
     @cached_property
     def all(self) -> list[str]:
-        """Everything."""
+        """Targets of the whole run: setup, iterations, evaluations, report and record."""
         report = [str(self.files.report), str(self.files.crate)]
         return [*self.setup(), *self.iterations, *self.evaluations, *report]

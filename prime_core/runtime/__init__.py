@@ -1,1 +1,1 @@
-"""What every process does: print, lock, stop when told. Imports nothing of ours."""
+"""What every process does: print, lock, stop when asked. Imports nothing of ours."""

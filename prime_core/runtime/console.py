@@ -1,6 +1,6 @@
-"""What a process says: a progress bar, its one line, what a person may want to know meanwhile.
+"""What a process prints: a progress bar, its one line, notes on the way.
 
-Standard error of a stage is its log. Of several ranks only the first speaks, but for errors.
+Standard error of a stage is its log. Of several ranks only the first prints, except for errors.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def progress_bar(total: int, unit: str, description: str) -> tqdm:
-    """A bar on standard error: lively on a terminal, a line every ten seconds in a log."""
-    from tqdm import tqdm  # 40 ms, which a command that only answers need not spend
+    """A bar on standard error: live on a terminal, a line every ten seconds in a log."""
+    from tqdm import tqdm  # 40 ms, which commands without a bar need not spend
 
-    lively = sys.stderr.isatty()
+    live = sys.stderr.isatty()
     return tqdm(
         total=total,
         unit=unit,
         desc=description,
-        mininterval=0.2 if lively else 10.0,
-        dynamic_ncols=lively,
+        mininterval=0.2 if live else 10.0,
+        dynamic_ncols=live,
         leave=True,
         disable=not is_first_rank(),
     )
@@ -33,8 +33,9 @@ def progress_bar(total: int, unit: str, description: str) -> tqdm:
 def say(line: str, error: bool = False) -> None:
     """Print the line that a stage or a workflow ends with, or an error of any rank.
 
-    On a terminal it stands once: on standard output, an error on standard error. Elsewhere on both:
-    whoever started the stage sees one, and its log has the other, whose end Slurm's workflow shows.
+    On a terminal it appears once: on standard output, an error on standard error. Elsewhere on
+    both: whoever started the stage sees one; the other ends its log, whose last lines the workflow
+    shows when a Slurm job fails.
     """
     if not (error or is_first_rank()):
         return
@@ -46,6 +47,6 @@ def say(line: str, error: bool = False) -> None:
 
 
 def note(line: str) -> None:
-    """Print what is good to know meanwhile, on standard error alone."""
+    """Print a note on the way, on standard error alone."""
     if is_first_rank():
         print(line, file=sys.stderr, flush=True)

@@ -1,8 +1,9 @@
-"""Being asked to stop: SIGTERM and SIGUSR2, as Slurm sends them before time or a place runs out.
+"""Being asked to stop: SIGTERM and SIGUSR2, as Slurm sends them before a time-out or pre-emption.
 
-A stage that keeps checkpoints ends its optimizer step, saves, raises `Interrupted`. Any other ends
-at once, its temporary files and its children gone; but where Slurm only tells that the time will
-end soon (`only_warned`), it goes on: it may be done before, and ending would be a failure.
+A stage that keeps checkpoints finishes its optimizer step, saves and raises `Interrupted`. Any
+other exits at once and takes its temporary files and children with it; but where Slurm only warns
+that time is running out (`only_warned`), it continues: it may finish in time, and exiting would
+count as a failure. docs/decisions.md#stage-requeues-itself
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from types import FrameType
 from typing import Literal
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
-EXIT_STATUS = 75  # EX_TEMPFAIL: nothing is wrong, the same command goes on later
-# Launchers hand a signal on that their processes got as well: that is not a second one.
+EXIT_STATUS = 75  # EX_TEMPFAIL: nothing is wrong, the same command resumes later
+# Launchers forward signals that their processes have received as well: that is not a second one.
 _SECONDS_TO_A_SECOND_SIGNAL = 3.0
 
 
 class Interrupted(Exception):
-    """A stage stopped in good order before its end; the message says where."""
+    """A stage stopped cleanly before its end; the message says where."""
 
 
-# What a signal does: the stage goes on where it may, else it ends at once; the stage will look for
-# it at its next checkpoint; it ends at once.
-Answer = Literal["go on or end", "at a checkpoint", "end"]
+# What a signal does: the stage continues where it may, else it exits at once; it will stop at its
+# next checkpoint; it exits at once.
+Answer = Literal["continue or exit", "at a checkpoint", "exit"]
 
 
 @dataclass
@@ -38,7 +39,7 @@ class _Request:
     """What this process was asked, and what it answers."""
 
     first: dict[int, float] = field(default_factory=dict)  # signal: when it came first
-    answer: Answer = "go on or end"
+    answer: Answer = "continue or exit"
     only_warned: Callable[[], bool] = lambda: False
 
 
@@ -46,21 +47,21 @@ _request = _Request()
 
 
 def listen(only_warned: Callable[[], bool] = lambda: False) -> None:
-    """Take the signals from now on, in this process only; children that it starts do not.
+    """Handle the signals from now on, in this process only; children that it starts do not.
 
-    only_warned(): whether this process may go on for now, since whoever sends the signal will end
-    it when there is no more time. Asked where a stage has no checkpoint to stop at.
+    only_warned(): whether this process may continue for now, since whoever sends the signal will
+    end it when time is up. Called where a stage has no checkpoint to stop at.
     """
     _request.only_warned = only_warned
     for number in SIGNALS:
         signal.signal(number, _take)
     os.register_at_fork(after_in_child=_forget)
-    # When Python ends it sets handlers back, and a signal would make a failure of finished work.
+    # Python restores the default handlers as it exits: a signal then would make finished work fail.
     atexit.register(ignore_signals)
 
 
 def stop_requested() -> bool:
-    """Whether a signal came."""
+    """Whether a signal has come."""
     return bool(_request.first)
 
 
@@ -68,8 +69,8 @@ def stop_requested() -> bool:
 def stopping_at_checkpoints() -> Iterator[None]:
     """Within, the first signal only makes `stop_requested` true.
 
-    A second one of its kind ends the process at once, but for a process of a Slurm job: there
-    signals come more than once, and waiting is ended by Slurm.
+    A second one of its kind ends the process at once, except in a Slurm job: there signals come
+    more than once, and Slurm itself ends the wait.
     """
     with _answering("at a checkpoint"):
         yield
@@ -77,17 +78,17 @@ def stopping_at_checkpoints() -> Iterator[None]:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Within, a signal ends the process also where it might go on.
+    """Within, a signal ends the process even where it could continue.
 
-    For work by child processes: the signal has hit them as well, and what they say is not to be
+    For work by child processes: the signal has hit them as well, and their answers cannot be
     trusted.
     """
-    with _answering("end"):
+    with _answering("exit"):
         yield
 
 
 def ignore_signals() -> None:
-    """From now on: the process is about to end."""
+    """From now on: the process is about to exit."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -96,7 +97,7 @@ def ignore_signals() -> None:
 def handled(
     handler: Callable[[int, FrameType | None], object], *numbers: signal.Signals
 ) -> Iterator[None]:
-    """Within, these signals call the handler; afterwards what they did before holds again."""
+    """Within, these signals call the handler; the previous handlers are restored afterwards."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
@@ -111,10 +112,10 @@ def _take(number: int, _frame: FrameType | None) -> None:
     again = since_first > _SECONDS_TO_A_SECOND_SIGNAL and "SLURM_JOB_ID" not in os.environ
     if _request.answer == "at a checkpoint" and not again:
         _say(f"{name}: stopping after this optimizer step")
-    elif _request.answer == "go on or end" and _request.only_warned():
-        _say(f"{name}: going on while there is time")
+    elif _request.answer == "continue or exit" and _request.only_warned():
+        _say(f"{name}: continuing while there is time")
     else:
-        _say(f"{name}: ended")
+        _say(f"{name}: exiting")
         raise SystemExit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""Locks that the system frees when a process ends, however it ends."""
+"""Locks that the system frees when a process ends, however it ends: docs/decisions.md#own-lock."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from prime_core.runtime.rank import is_first_rank
 
 @contextmanager
 def only_one(output: Path, run_dir: Path) -> Iterator[None]:
-    """Wait until no other process makes the same output, then hold its place.
+    """Wait until no other process is writing the same output, then hold its lock.
 
     A killed workflow leaves its running stages behind; when it is started again, the new stage
-    must not write beside the old one.
+    must not write at the same time as the old one.
     """
-    if not is_first_rank():  # it holds the place for all of them
+    if not is_first_rank():  # the first rank holds the lock for all of them
         yield
         return
     name = os.path.relpath(output, run_dir).replace(os.sep, "-") + ".lock"
-    place = run_dir / ".locks" / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("w") as handle:
+    lock = run_dir / ".locks" / name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as handle:
         if not try_lock(handle.fileno()):
-            note(f"another process is making {output}; waiting for it to end")
+            note(f"another process is writing {output}; waiting for it to finish")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -35,8 +35,8 @@ def only_one(output: Path, run_dir: Path) -> Iterator[None]:
 def try_lock(descriptor: int, shared: bool = False) -> bool:
     """Lock an open file unless another process has it locked; whether it is locked now.
 
-    shared: beside others that do the same, as those do who only ask. The lock goes away when the
-    file is closed. Raises OSError where the file system has no locks.
+    shared: compatible with other shared locks, for processes that only check. The lock goes away
+    when the file is closed. Raises OSError where the file system has no locks.
     """
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Where this checkout lies: workflow, configs and cluster profiles stand beside the package."""
+"""The root of this checkout: workflow, configs and cluster profiles are beside the package."""
 
 from pathlib import Path
 

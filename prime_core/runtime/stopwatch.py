@@ -29,7 +29,7 @@ class Stopwatch:
             del self._begun[key]
 
     def so_far(self) -> Metrics:
-        """As `seconds`, with what has passed of the parts that have not ended."""
+        """`seconds`, plus the time elapsed in parts that are still running."""
         now = time.perf_counter()
         running = {key: self.seconds.get(key, 0.0) + now - at for key, at in self._begun.items()}
         return self.seconds | running

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 def duration(seconds: float) -> str:
     """Seconds in units that fit: "8.2 s", "45 s", "4 min 05 s", "31 min", "2 h 05 min", "3 d 4 h".
 
-    What is negative counts as nothing: clocks of hosts differ.
+    Negative durations count as 0: hosts' clocks differ.
     """
     seconds = max(seconds, 0.0)
     if seconds < 9.95:
@@ -41,7 +41,7 @@ def bytes_text(number: float) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], sides: str, indent: str = "  ") -> Iterator[str]:
-    """Lines of columns as wide as they must be.
+    """Lines of aligned columns, each as wide as its longest cell.
 
     sides: "<" or ">" for each column, flush left or right; the last holds for those that follow.
     """

@@ -4,8 +4,8 @@ Samplers draw different responses from the same seeds, so the shards of an itera
 them, also not when the run is stopped and resumed with another setting or on another machine. The
 first shard writes down which one it takes (iterations/<i>/sampler.json); the others follow.
 
-docs/decisions.md: vLLM draws its own numbers, from the responses' seeds
-docs/decisions.md: `auto` prefers vLLM and falls back only where vLLM cannot run
+docs/decisions.md#vllm-seeds
+docs/decisions.md#sampler-auto
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Each response draws from its own seed, so what is sampled does not depend on whi
 a batch. The numbers drawn are vLLM's own: from the same seeds another sampler, or another
 generation of vLLM, draws other responses of the same distribution.
 
-docs/decisions.md: vLLM draws its own numbers, from the responses' seeds
+docs/decisions.md#vllm-seeds
 """
 
 from __future__ import annotations

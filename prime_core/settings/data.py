@@ -11,13 +11,13 @@ from prime_core.settings.verification import Ability
 
 TABLE_LOCATION = (
     "a parquet or JSON-lines file, a pattern such as data/train-*.parquet, a folder of them, a "
-    "data set of the hub (owner/name), or files of one (hf://datasets/owner/name/train-*.parquet)"
+    "data set on the hub (owner/name), or files of one (hf://datasets/owner/name/train-*.parquet)"
 )
 SourceName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
 class ArithmeticTask(Section):
-    """The generator of sums for runs without any data set."""
+    """Generated sums, for runs without a data set."""
 
     max_number: int = Field(19, ge=2, description="Largest summand.")
     min_terms: int = Field(2, ge=2, description="Fewest summands.")
@@ -31,7 +31,7 @@ class ArithmeticTask(Section):
     guess_accuracy: float = Field(
         0.1, ge=0, le=1, description="Share of the guesses that are right."
     )
-    max_error: int = Field(9, ge=1, description="How far a wrong guess lies off, at most.")
+    max_error: int = Field(9, ge=1, description="Largest error of a wrong guess.")
 
     @model_validator(mode="after")
     def _terms_in_order(self) -> ArithmeticTask:
@@ -41,26 +41,27 @@ class ArithmeticTask(Section):
 
 
 class Source(Section):
-    """One more table of training problems, with columns of its own."""
+    """One more table of training problems, with its own columns."""
 
-    file: str = Field(description=f"Where it lies: {TABLE_LOCATION}.")
+    file: str = Field(description=f"Where it is: {TABLE_LOCATION}.")
     columns: dict[str, str] = Field(
         default_factory=dict, description="Our column name -> the file's, as in data.columns."
     )
     ground_truth_after: str = Field("", description="As data.ground_truth_after.")
     ability: Ability = Field(
-        "math", description="Which verifier judges rows whose file has no column ability."
+        "math", description="The verifier that judges rows of files without a column ability."
     )
 
 
 class Contamination(Section):
-    """Training problems that stand in a benchmark are left out."""
+    """Training problems that occur in a benchmark are left out."""
 
     ngram_size: int = Field(
         13,
         ge=0,
-        description="Words in a row that a training problem shares with one of a benchmark under "
-        "evaluation.benchmarks, and is left out for; 0: nothing is compared. Paper: not given.",
+        description="A training problem is left out if it shares this many consecutive words with "
+        "a problem of a benchmark under evaluation.benchmarks; 0: nothing is compared. Paper: not "
+        "given.",
     )
     files: list[str] = Field(
         default_factory=list,
@@ -69,7 +70,7 @@ class Contamination(Section):
 
 
 class Difficulty(Section):
-    """Training problems are tried by the start model; those in a band of accuracy are kept."""
+    """The start model tries the training problems; those within a band of accuracy are kept."""
 
     n_samples_per_prompt: int = Field(8, ge=1, description="Responses to each problem.")
     accuracy_lower_bound: float = Field(
@@ -80,7 +81,7 @@ class Difficulty(Section):
     )
     temperature: float = Field(1.0, ge=0, description="0: greedy.")
     max_response_length: int = Field(3072, ge=1, description="Tokens.")
-    num_shards: int = Field(1, ge=1, description="Jobs that the problems are cut into.")
+    num_shards: int = Field(1, ge=1, description="Jobs that the problems are split into.")
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Difficulty:
@@ -104,16 +105,16 @@ class Data(Section):
         default_factory=dict, description="Name -> a further table of training problems."
     )
     validation: str | None = Field(
-        None, description="Held-out problems, named in the same way; null with num_validation."
+        None, description="Held-out problems, specified like train; null with num_validation."
     )
     num_validation: int = Field(
         0,
         ge=0,
-        description="Training problems that are held out instead, always the same: those whose "
-        "texts have the smallest hashes.",
+        description="Number of training problems held out instead, always the same ones: those "
+        "whose texts have the smallest hashes.",
     )
     sft: str | None = Field(
-        None, description="Demonstrations (prompt, response), named in the same way."
+        None, description="Demonstrations (prompt, response), specified like train."
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -122,17 +123,17 @@ class Data(Section):
     )
     sft_columns: dict[str, str] = Field(
         default_factory=dict,
-        description="The same for demonstrations, where their file has other names than columns.",
+        description="The same for demonstrations, where their file's names differ from columns.",
     )
     ground_truth_after: str = Field(
         "",
-        description="Ground truth is what follows the last of these marks, such as '####' in "
-        "GSM8K's answers, or what the last \\boxed{} holds ('\\boxed'); '': the whole value.",
+        description="Ground truth is what follows the last occurrence of this mark, e.g. '####' in "
+        "GSM8K's answers, or the contents of the last \\boxed{} ('\\boxed'); '': the whole value.",
     )
     templates: dict[str, str] = Field(
         default_factory=dict,
         description="Ability -> text file in which {prompt} stands for the problem, relative to "
-        "the repository's folder. Not applied to prompts that have its text already.",
+        "the repository's folder. Not applied to prompts that already contain its text.",
     )
     system_prompts: dict[str, str] = Field(
         default_factory=dict,
@@ -154,8 +155,8 @@ class Data(Section):
     )
     deduplicate: bool = Field(
         True,
-        description="Of training problems with the same text, up to case and spaces, the first is "
-        "kept.",
+        description="Keep only the first of training problems with the same text, ignoring case "
+        "and spaces.",
     )
     contamination: Contamination = Field(default_factory=Contamination)
     difficulty: Difficulty | None = Field(
@@ -179,7 +180,9 @@ class Data(Section):
                 "data.num_validation)"
             )
         if "train" in self.sources:
-            raise ValueError("data.sources: no source may be called 'train', as data.train's rows")
+            raise ValueError(
+                "data.sources: no source may be called 'train', which names data.train's rows"
+            )
         if self.validation is not None and self.num_validation:
             raise ValueError(
                 f"data.validation {self.validation!r} and data.num_validation "

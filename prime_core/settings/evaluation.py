@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from prime_core.settings.section import CHANGEABLE, NAME_PATTERN, Section
 from prime_core.settings.verification import Ability
 
-# What says how the rows of a table of its own are read; the run's own problems are read already.
+# How a benchmark's own table is read; the run's held-out problems have been read already.
 _OF_A_TABLE = ("columns", "ability", "system_prompt", "prompt_suffix", "ground_truth_after")
 
 
@@ -18,8 +18,8 @@ class Benchmark(Section):
 
     file: str = Field(
         "validation",
-        description="'validation': the run's held-out problems; else a table of problems, named "
-        "as data.train.",
+        description="'validation': the run's held-out problems; else a table of problems, "
+        "specified like data.train.",
     )
     form: Literal[
         "plain", "humaneval", "mbpp", "evalplus", "leetcode", "livecodebench", "olympiadbench"
@@ -50,7 +50,7 @@ class Benchmark(Section):
         "the benchmark's own.",
     )
     num_problems: int | None = Field(
-        None, ge=1, description="The first of the table's problems; null: all."
+        None, ge=1, description="How many of the table's problems, from the first on; null: all."
     )
     n_samples_per_prompt: int = Field(
         1, ge=1, description="Responses to each problem. Paper: 1; avg@16: 16; LiveCodeBench: 10."
@@ -59,7 +59,7 @@ class Benchmark(Section):
         0.0, ge=0, description="0: greedy. Paper: 0; avg@16: 0.3; LiveCodeBench: 0.2."
     )
     top_p: float = Field(
-        1.0, gt=0, le=1, description="Share of the probability drawn from. LiveCodeBench: 0.95."
+        1.0, gt=0, le=1, description="Share of the probability sampled from. LiveCodeBench: 0.95."
     )
     max_response_length: int = Field(
         3072, ge=1, description="Tokens. Paper: 4096; MATH-500 and LeetCode: 8192."

@@ -13,7 +13,7 @@ from prime_core.settings.section import Section
 
 
 class MismatchCorrection(Section):
-    """What is done where the trainer gives sampled tokens another probability than the sampler."""
+    """Correction where trainer and sampler disagree on the probability of sampled tokens."""
 
     tis_clip: float = Field(
         0.0,
@@ -21,11 +21,11 @@ class MismatchCorrection(Section):
         description="Truncated importance sampling: largest weight, 1 or above; 0: off.",
     )
     tis_level: Literal["token", "sequence"] = Field(
-        "token", description="A weight for each token, or one for a response: the tokens' product."
+        "token", description="A weight per token, or one per response: its tokens' product."
     )
     rejection_level: Literal["none", "token", "sequence", "geometric"] = Field(
         "none",
-        description="What is left out where its probability ratio lies outside the bounds below: "
+        description="What is rejected if its probability ratio lies outside the bounds below: "
         "tokens, or responses by their tokens' product or geometric mean.",
     )
     rejection_low: float = Field(0.5, gt=0, le=1, description="Inclusive.")

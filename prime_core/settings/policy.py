@@ -13,7 +13,7 @@ from prime_core.settings.section import CHANGEABLE
 
 
 class PolicyOptimizer(Optimizer):
-    """The policy's: constant rate."""
+    """The policy's optimizer: constant learning rate."""
 
     learning_rate: float = Field(5e-7, gt=0, description="Paper: 5e-7, constant.")
     weight_decay: float = Field(0.01, ge=0, description="Paper: 0.01.")
@@ -29,11 +29,12 @@ class Policy(MismatchCorrection):
         1.0,
         ge=0,
         le=1,
-        description="With 'gae': how much of later differences counts; 1: returns less values, 0: "
-        "one token's difference alone. Paper: 1.",
+        description="With 'gae': how much later temporal differences count; 1: returns minus "
+        "values, 0: each token's own difference alone. Paper: 1.",
     )
     baseline: Literal["paper", "code"] = Field(
-        "code", description="Leave-one-out of process rewards: Eq. 5, or the published code's."
+        "code",
+        description="Leave-one-out baseline of process rewards: Eq. 5, or the published code's.",
     )
     gamma_outcome: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
     gamma_process: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
@@ -42,7 +43,7 @@ class Policy(MismatchCorrection):
     combine: Literal["returns", "advantages"] = Field("returns")
     whiten: bool = Field(True, description="Whiten advantages over the batch's tokens.")
     eps_clip: float = Field(0.2, gt=0, lt=1, description="Paper: 0.2.")
-    eps_clip_high: float = Field(0.2, gt=0, description="Upper bound apart. Paper: 0.2.")
+    eps_clip_high: float = Field(0.2, gt=0, description="For the upper bound. Paper: 0.2.")
     clip_ratio_c: float = Field(0.0, ge=0, description="Dual clip, above 1; 0: off.")
     loss_agg_mode: Literal[
         "token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
@@ -50,7 +51,7 @@ class Policy(MismatchCorrection):
     entropy_coef: float = Field(0.0, ge=0, description="Paper: 0.")
     kl_coef: float = Field(0.0, ge=0, description="Weight of KL to the start model. Paper: 0.")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3")
-    ppo_mini_batch_size: int = Field(256, ge=1, description="Responses a step. Paper: 256.")
+    ppo_mini_batch_size: int = Field(256, ge=1, description="Responses per step. Paper: 256.")
     micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
     ppo_epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
     optimizer: PolicyOptimizer = Field(default_factory=PolicyOptimizer)

@@ -12,24 +12,24 @@ from prime_core.settings.section import CHANGEABLE, Section
 
 
 class PrmOptimizer(Optimizer):
-    """The PRM's: constant rate."""
+    """The PRM's optimizer: constant learning rate."""
 
     learning_rate: float = Field(1e-6, gt=0, description="Paper: 1e-6, constant.")
     grad_clip: float = Field(10.0, gt=0, description="Largest gradient norm. Paper: 10.")
 
 
 class PrmLoss(Section):
-    """What the PRM learns from outcomes by: a part of the section `prm`, and of `prm.offline`."""
+    """The PRM's loss on outcomes: a part of the section `prm`, and of `prm.offline`."""
 
     loss_type: Literal["ce", "dpo"] = Field(
         "ce",
         description="ce: cross-entropy of each response's outcome; dpo: each response against the "
-        "mean of those of its prompt that ended otherwise, detached. Paper: ce.",
+        "mean of its prompt's responses with the opposite outcome, detached. Paper: ce.",
     )
     bon_weight: Literal["none", "bon_acc", "bon_rm"] = Field(
         "none",
-        description="Weight of dpo's losses: a response's chance to be the best of its prompt's, "
-        "by outcome (bon_acc) or by the PRM's own reward (bon_rm). Paper: none.",
+        description="Weight of dpo's losses: a response's chance of being the best of its "
+        "prompt's, by outcome (bon_acc) or by the PRM's own reward (bon_rm). Paper: none.",
     )
 
     @model_validator(mode="after")
@@ -43,7 +43,7 @@ class PrmLoss(Section):
 
 
 class OfflineOptimizer(Optimizer):
-    """The offline PRM's: half a cosine after a linear warm-up."""
+    """The offline PRM's optimizer: linear warm-up, then half a cosine down to 0."""
 
     learning_rate: float = Field(
         5e-7, gt=0, description="Peak rate. Free Process Rewards (arXiv 2412.01981): 5e-7."
@@ -54,8 +54,8 @@ class Offline(PrmLoss):
     """Training of the first PRM on labelled responses, before reinforcement learning begins."""
 
     file: str = Field(
-        description="Labelled responses, named as data.train is: prompt, response, outcome (0 or "
-        "1) and, for dpo, prompt_id. `prime labelled` writes such a file from a run."
+        description="Labelled responses, specified like data.train: prompt, response, outcome (0 "
+        "or 1) and, for dpo, prompt_id. `prime labelled` writes such a file from a run."
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -66,7 +66,7 @@ class Offline(PrmLoss):
         4096, ge=2, description="Tokens of prompt and response; longer ones are dropped."
     )
     mini_batch_size: int = Field(
-        64, ge=1, description="Responses an optimizer step. Free Process Rewards: 64."
+        64, ge=1, description="Responses per optimizer step. Free Process Rewards: 64."
     )
     micro_batch_size: int = Field(
         8, ge=1, description="Responses in one pass.", json_schema_extra=CHANGEABLE
@@ -76,8 +76,8 @@ class Offline(PrmLoss):
     optimizer: OfflineOptimizer = Field(default_factory=OfflineOptimizer)
     lora: Lora | None = Field(
         None,
-        description="Low-rank adapters; null: all weights are trained. prm.lora goes on "
-        "from what comes of them, merged.",
+        description="Low-rank adapters; null: all weights are trained. prm.lora starts from the "
+        "merged result.",
     )
 
 
@@ -103,17 +103,17 @@ class Prm(PrmLoss):
     )
     offline: Offline | None = Field(
         None,
-        description="Train the first PRM on a file of labelled responses; null: it is taken as it "
-        "is.",
+        description="Train the first PRM on a file of labelled responses; null: it is used as is.",
     )
     beta: float = Field(0.05, gt=0, description="Scale of the implicit reward. Paper: 0.05.")
     prime_granularity: Literal["token", "step", "whole"] = Field(
         "token",
-        description="Reward every token, each step's last one, or the last one. Paper: token.",
+        description="Reward every token, each step's last token, or the last token alone. Paper: "
+        "token.",
     )
     prime_norm: Literal["none", "batch_norm"] = Field("none")
     eos_reward: bool = Field(True, description="false: the last token's reward is 0.")
-    mini_batch_size: int = Field(256, ge=1, description="Responses an optimizer step. Paper: 256.")
+    mini_batch_size: int = Field(256, ge=1, description="Responses per optimizer step. Paper: 256.")
     micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
     epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
     optimizer: PrmOptimizer = Field(default_factory=PrmOptimizer)
@@ -125,7 +125,7 @@ class Prm(PrmLoss):
     def _one_reference(self) -> Prm:
         if self.reference_path is not None and self.prm_reference == "policy":
             raise ValueError(
-                "prm.reference_path names a reference of its own, and prm.prm_reference 'policy' "
+                "prm.reference_path names the PRM's own reference, but prm.prm_reference 'policy' "
                 "asks for the sampling policy; leave one of them out"
             )
         return self

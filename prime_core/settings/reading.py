@@ -1,7 +1,7 @@
-"""Settings from YAML files and the command line, refused with the key where they are wrong.
+"""Settings from YAML files and the command line, validated.
 
-A YAML file (configs/*.yaml) or Snakemake's `config` comes in, a validated `Settings` goes out. A
-wrong key, type or combination is refused with the key, the value and what was expected.
+In: a YAML file (configs/*.yaml) or Snakemake's `config`. Out: `Settings`. The error for a wrong
+key, type or combination names the key, the value and what was expected.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class SettingsError(ValueError):
-    """A setting is missing, misspelt, of the wrong type or impossible beside another."""
+    """A setting is missing, misspelt, of the wrong type or in conflict with another."""
 
 
 def parse_settings(raw: dict[str, Any], source: str) -> Settings:
@@ -55,7 +55,7 @@ def settings_of(paths: Sequence[Path], overrides: Sequence[str], option: str) ->
 
 
 def parse_overrides(
-    texts: Sequence[str], option: str, expected: str = "KEY=VALUE, such as policy.eps_clip=0.3"
+    texts: Sequence[str], option: str, expected: str = "KEY=VALUE, e.g. policy.eps_clip=0.3"
 ) -> dict[str, Any]:
     """{"a.b": value} from texts "a.b=value"; values are read as YAML.
 
@@ -67,22 +67,21 @@ def parse_overrides(
         if not separator or not all(key.split(".")):
             raise SettingsError(f"{option} {text}: expected {expected}")
         try:
-            # As JSON has it: a run may be named 2026-11-29, which YAML takes for a date.
+            # By way of JSON: a run may be named 2026-11-29, which YAML reads as a date.
             values[key] = json.loads(json.dumps(yaml.safe_load(value), default=str))
         except (yaml.YAMLError, ValueError, TypeError):
             raise SettingsError(
-                f"{option} {key}: expected a value as YAML writes it, such as 0.3, true or [1, 2], "
-                f"got {value!r}"
+                f"{option} {key}: expected a YAML value, e.g. 0.3, true or [1, 2], got {value!r}"
             ) from None
     return values
 
 
 def check_overrides(values: dict[str, Any], option: str) -> None:
-    """Raise SettingsError for a key that is none and for a value that no other setting excuses."""
+    """Raise SettingsError for an unknown key, or a value that is wrong whatever the others are."""
     try:
         Settings.model_validate(expand_dotted(values))
     except ValidationError as error:
-        # What is missing, or impossible beside a default, the run's own file may put right.
+        # A missing key, or a conflict with a default, may be resolved by the run's own file.
         alone = [one for one in error.errors() if one["type"] not in ("missing", "value_error")]
         if alone:
             raise SettingsError(_explain(alone, option)) from None
@@ -102,7 +101,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def checked(expected: type[T], values: Any, source: str) -> T:
-    """Values of a small file, such as a table of stages, as the type that they must have.
+    """Values of a small file, e.g. a table of stages, validated as the expected type.
 
     Raises SettingsError naming `source` and the first wrong key.
     """
@@ -163,7 +162,7 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_nulls(values: Any) -> Any:
-    """The text "null" as None: Snakemake hands on what stands inside a nested override as text."""
+    """The text "null" as None: Snakemake passes on values inside a nested override as text."""
     if isinstance(values, dict):
         return {key: _with_nulls(value) for key, value in values.items()}
     return None if values == "null" else values

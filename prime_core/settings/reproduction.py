@@ -42,17 +42,17 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Author(Section):
-    """Somebody who made a run."""
+    """An author of a run."""
 
     name: str = Field(min_length=1, description="As in a list of authors.")
     orcid: str | None = Field(
         None, pattern=r"^\d{4}-\d{4}-\d{4}-\d{3}[\dX]$", description="0000-0000-0000-0000."
     )
-    affiliation: str | None = Field(None, min_length=1, description="Name of a place of work.")
+    affiliation: str | None = Field(None, min_length=1, description="Name of the institution.")
 
 
 class Reproduction(Section):
-    """The published figures that the report puts a run's own beside, and who made the run."""
+    """The published figures that the report compares the run with, and who made the run."""
 
     of: PublishedRow | None = Field(
         None,
@@ -64,11 +64,11 @@ class Reproduction(Section):
         default_factory=list,
         description="Accuracies (0 to 1) for which the report says after how many iterations and "
         "hours they were reached; empty: every tenth between the first and the best, and the "
-        "published one.",
+        "published figure.",
         json_schema_extra=CHANGEABLE,
     )
     authors: list[Author] = Field(
         default_factory=list,
-        description="Who made the run, for ro-crate.zip; empty: it does not say.",
+        description="Who made the run, for ro-crate.zip; empty: not stated.",
         json_schema_extra=CHANGEABLE,
     )

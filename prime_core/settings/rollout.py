@@ -18,14 +18,14 @@ class Rollout(Section):
         "keep theirs.",
         json_schema_extra=CHANGEABLE,
     )
-    rollout_batch_size: int = Field(256, ge=1, description="Prompts an iteration. Paper: 256.")
-    n_samples_per_prompt: int = Field(4, ge=2, description="Responses a prompt, K. Paper: 4.")
+    rollout_batch_size: int = Field(256, ge=1, description="Prompts per iteration. Paper: 256.")
+    n_samples_per_prompt: int = Field(4, ge=2, description="Responses per prompt, K. Paper: 4.")
     temperature: float = Field(1.0, gt=0, description="Paper: 1.0.")
     top_p: float = Field(1.0, gt=0, le=1, description="Paper: 1.0.")
     top_k: int = Field(0, ge=0, description="0: off, as in the paper.")
     max_response_length: int = Field(3072, ge=1, description="Tokens. Paper: 3072.")
     oversample_factor: float = Field(
-        1.0, ge=1, description="Prompts sampled at first, over rollout_batch_size."
+        1.0, ge=1, description="Prompts of the first round, as a multiple of rollout_batch_size."
     )
     refill_rounds: int = Field(
         0, ge=0, description="Further rounds of fresh prompts while the filtered batch is short."
@@ -33,17 +33,20 @@ class Rollout(Section):
     max_staleness: int = Field(
         0,
         ge=0,
-        description="How many updates older than the policy in training the one may be that "
-        "sampled. Paper: 0.",
+        description="How many updates the sampling policy may lag behind the policy in training. "
+        "Paper: 0.",
     )
     stale_rollouts: Literal["overlap", "surplus"] = Field(
         "overlap",
-        description="What max_staleness is used for. overlap: each iteration is sampled so many "
-        "updates earlier, beside training; surplus: groups without a place in a batch enter the "
-        "next one.",
+        description="What max_staleness is used for. overlap: each iteration is sampled that many "
+        "updates ahead, in parallel with training; surplus: groups that do not fit into a batch "
+        "enter the next one.",
     )
     num_shards: int = Field(
-        2, ge=1, description="Sampling and verification jobs a round.", json_schema_extra=CHANGEABLE
+        2,
+        ge=1,
+        description="Sampling and verification jobs per round.",
+        json_schema_extra=CHANGEABLE,
     )
     sampler_batch_size: int = Field(
         256, ge=1, description="Responses generated together.", json_schema_extra=CHANGEABLE
@@ -64,16 +67,16 @@ class Rollout(Section):
     )
     enforce_eager: bool = Field(
         False,
-        description="vLLM: no compilation and no CUDA graphs; starts sooner, samples slower.",
+        description="vLLM: no compilation and no CUDA graphs; starts sooner, samples more slowly.",
         json_schema_extra=CHANGEABLE,
     )
 
     @property
     def lag(self) -> int:
-        """How many updates behind the newest policy the one is that an iteration samples from."""
+        """How many updates an iteration's sampling policy lags behind the newest one."""
         return self.max_staleness if self.stale_rollouts == "overlap" else 0
 
     @property
     def keeps_surplus(self) -> bool:
-        """Whether groups that pass the filter and find no place wait for the next iteration."""
+        """Whether groups that pass the filter but do not fit wait for the next iteration."""
         return self.max_staleness > 0 and self.stale_rollouts == "surplus"

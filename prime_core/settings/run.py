@@ -2,7 +2,7 @@
 
 Each field says in `json_schema_extra` whether it may change while a run is under way:
 `{"changeable": True}` marks what cannot alter finished results (how many iterations, how work is
-cut into shards and micro batches, which weights are kept). See `prime_core.run.changes`.
+split into shards and micro batches, which weights are kept). See `prime_core.run.changes`.
 Reading settings from files and the command line is `prime_core.settings.reading`.
 """
 
@@ -60,16 +60,16 @@ class Model(Section):
     )
     build: BuildModel = Field(default_factory=BuildModel)
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Number format of weights in training and sampling."
+        "float32", description="Data type of the weights in training and sampling."
     )
 
 
 class Sft(Section):
     """Supervised warm-up on demonstrations. Paper: 3 epochs, batch 96, rate 1e-5, cosine."""
 
-    enabled: bool = Field(True, description="false: the start model is used as it is.")
+    enabled: bool = Field(True, description="false: the start model is used as is.")
     num_steps: int = Field(1400, ge=1, description="Optimizer steps.")
-    batch_size: int = Field(48, ge=1, description="Demonstrations a step. Paper: 96.")
+    batch_size: int = Field(48, ge=1, description="Demonstrations per step. Paper: 96.")
     micro_batch_size: int = Field(
         48, ge=1, description="Demonstrations in one pass.", json_schema_extra=CHANGEABLE
     )
@@ -84,7 +84,7 @@ class Sft(Section):
 class Filter(Section):
     """Which prompts' groups are trained on. Paper: mean outcome within [0.2, 0.8]."""
 
-    filter_accuracy: bool = Field(True, description="Keep groups within the bounds below only.")
+    filter_accuracy: bool = Field(True, description="Keep only groups within the bounds below.")
     accuracy_lower_bound: float = Field(0.2, ge=0, le=1, description="Inclusive. Paper: 0.2.")
     accuracy_upper_bound: float = Field(0.8, ge=0, le=1, description="Inclusive. Paper: 0.8.")
     filter_truncated: bool = Field(False, description="Drop groups with a truncated response.")
@@ -103,10 +103,10 @@ class Checkpoints(Section):
     """Which iterations' weights stay on disk. Tables always stay."""
 
     keep_last: int = Field(
-        2, ge=1, description="Newest iterations kept.", json_schema_extra=CHANGEABLE
+        2, ge=1, description="Newest iterations to keep.", json_schema_extra=CHANGEABLE
     )
     save_freq: int = Field(
-        16, ge=0, description="Every n-th stays for good; 0: none.", json_schema_extra=CHANGEABLE
+        16, ge=0, description="Keep every n-th for good; 0: none.", json_schema_extra=CHANGEABLE
     )
 
 
@@ -125,20 +125,20 @@ class Settings(Section):
     )
     init_from: str | None = Field(
         None,
-        description="RUN@ITERATION: go on from an iteration of another run, a name in the same "
-        "results folder or a path; 0: share its data and its models alone. Iterations count on: "
-        "the first own one is ITERATION + 1. null: a run of its own.",
+        description="RUN@ITERATION: continue from an iteration of another run, a name in the same "
+        "results folder or a path; 0: share only its data and start models. Numbering continues: "
+        "the first iteration is ITERATION + 1. null: a run of its own.",
     )
     max_gpu_hours: float | None = Field(
         None,
         gt=0,
-        description="GPU-hours of all Slurm jobs of the run after which no more are submitted; "
+        description="GPU-hours of all the run's Slurm jobs, after which no more are submitted; "
         "null: no limit.",
         json_schema_extra=CHANGEABLE,
     )
     stage_resources: str = Field(
         "cluster_profiles/stages.yaml",
-        description="File of GPUs, processors, memory and minutes of each stage, from the "
+        description="File with each stage's GPUs, CPUs, memory and minutes, relative to the "
         "repository's folder.",
         json_schema_extra=CHANGEABLE,
     )
@@ -160,7 +160,7 @@ class Settings(Section):
     @classmethod
     def _names_run_and_iteration(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r".+@[0-9]+", value):
-            raise ValueError(f"expected RUN@ITERATION, such as quickstart@8, got '{value}'")
+            raise ValueError(f"expected RUN@ITERATION, e.g. quickstart@8, got '{value}'")
         return value
 
     @model_validator(mode="after")
@@ -170,13 +170,13 @@ class Settings(Section):
         if prm.prm_update == "frozen" and untrained:
             raise ValueError(
                 "prm.prm_update 'frozen' needs prm.path or prm.offline: a PRM equal to its "
-                "reference gives zero rewards for ever; name a PRM that was trained before, or "
-                "responses to train it on"
+                "reference gives zero rewards forever; name a trained PRM, or responses to train "
+                "it on"
             )
         if self.iterations < self.start:
             raise ValueError(
-                f"iterations {self.iterations} is less than init_from's: '{self.init_from}' counts "
-                "on from there"
+                f"iterations {self.iterations} is less than that of init_from "
+                f"'{self.init_from}', where numbering continues"
             )
         if prm.prm_update == "none" and self.policy.outcome_coef == 0:
             raise ValueError("prm.prm_update 'none' with policy.outcome_coef 0 leaves no reward")
@@ -223,17 +223,17 @@ class Settings(Section):
 
     @property
     def start(self) -> int:
-        """The iteration that the run's own ones come after: 0, or that of init_from."""
+        """The iteration after which the run's own ones begin: 0, or that of init_from."""
         return int(self.init_from.rpartition("@")[2]) if self.init_from else 0
 
     @property
     def own_iterations(self) -> range:
-        """Numbers of the run's own iterations: a branch counts on from its origin's."""
+        """Numbers of the run's own iterations: a branch continues its origin's numbering."""
         return range(self.start + 1, self.iterations + 1)
 
     @property
     def num_last_kept(self) -> int:
-        """Newest iterations whose weights stay: further iterations would go on from them."""
+        """Newest iterations whose weights stay: further iterations would start from them."""
         return max(self.checkpoints.keep_last, 1 + self.rollout.lag)
 
     @property

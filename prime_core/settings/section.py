@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 CHANGEABLE: dict[str, Any] = {"changeable": True}
 
-# Names of runs and benchmarks are names of files.
+# Names of runs and benchmarks become names of files and folders.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 

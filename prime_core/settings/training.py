@@ -16,46 +16,46 @@ class Training(Section):
         0,
         ge=0,
         le=3,
-        description="DeepSpeed ZeRO stage: what each rank keeps its part of alone. 0: nothing; 1: "
+        description="DeepSpeed ZeRO stage: what is partitioned over the ranks. 0: nothing; 1: "
         "optimizer states; 2: gradients too; 3: weights too. May change at any time.",
         json_schema_extra=CHANGEABLE,
     )
     offload_optimizer: Literal["none", "cpu"] = Field(
         "none",
-        description="cpu: optimizer states and float32 weights stay in the node's memory, and the "
-        "processors take the steps. Needs zero_stage 1 to 3.",
+        description="cpu: optimizer states and float32 weights stay in the node's memory, and its "
+        "CPUs compute the steps. Needs zero_stage 1 to 3.",
         json_schema_extra=CHANGEABLE,
     )
     gradient_checkpointing: bool = Field(
         False,
-        description="Keep each layer's input alone and compute the layer again in the backward "
-        "pass: less memory, about a third more time.",
+        description="Keep only each layer's input and recompute the layer in the backward pass: "
+        "less memory, about a third more time.",
         json_schema_extra=CHANGEABLE,
     )
     packing: bool = Field(
         True,
-        description="Put the sequences of a pass behind one another instead of padding them to one "
-        "length. Families whose layers cannot keep them apart are padded all the same.",
+        description="Concatenate the sequences of a pass instead of padding them to one length. "
+        "Model families whose layers cannot separate them are padded anyway.",
         json_schema_extra=CHANGEABLE,
     )
     max_token_len_per_gpu: int | None = Field(
         None,
         ge=1,
-        description="Tokens of one pass of SFT, PRM, policy and scoring, prompts included, padding "
-        "not; a longer sequence has a pass of its own. null: micro_batch_size sequences.",
+        description="Tokens per pass of SFT, PRM, policy and scoring, including prompts but not "
+        "padding; a longer sequence gets its own pass. null: micro_batch_size sequences.",
         json_schema_extra=CHANGEABLE,
     )
     logprobs_chunk_size: int = Field(
         1024,
         ge=1,
-        description="Response tokens whose logits exist at a time.",
+        description="Response tokens whose logits are held at a time.",
         json_schema_extra=CHANGEABLE,
     )
     checkpoint_minutes: float = Field(
         30.0,
         ge=0,
-        description="Minutes of training that the death of a node may cost; 0: checkpoints within "
-        "a stage only when it is told to stop.",
+        description="Minutes of training that a node failure may cost; 0: checkpoints within a "
+        "stage only when it is asked to stop.",
         json_schema_extra=CHANGEABLE,
     )
 

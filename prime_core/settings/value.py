@@ -13,7 +13,7 @@ from prime_core.settings.section import CHANGEABLE, Section
 
 
 class ValueOptimizer(Optimizer):
-    """The value model's: constant rate."""
+    """The value model's optimizer: constant learning rate."""
 
     learning_rate: float = Field(
         1e-5, gt=0, description="Constant. Paper: not given; verl's default: 1e-5."
@@ -22,13 +22,13 @@ class ValueOptimizer(Optimizer):
 
 
 class Value(Section):
-    """Values of states, for policy.adv_estimator 'gae' (PPO); not read otherwise."""
+    """Values of states, for policy.adv_estimator 'gae' (PPO); ignored otherwise."""
 
     source: Literal["model", "prm"] = Field(
         "model",
         description="model: a value model with a scalar head, trained beside the policy; prm: the "
-        "implicit PRM's own log-odds of the prefix are the values, and its rewards are then no "
-        "part of the returns (policy.process_coef is not read).",
+        "implicit PRM's own log-odds of the prefix are the values, and its rewards are then not "
+        "part of the returns (policy.process_coef is ignored).",
     )
     prm_value: Literal["log_odds", "probability"] = Field(
         "log_odds",
@@ -37,22 +37,22 @@ class Value(Section):
     )
     path: str | None = Field(
         None,
-        description="Folder or hub id of the first value model, with a scalar head or without "
-        "one; null: SFT model. A new head is zero.",
+        description="Folder or hub id of the first value model, with or without a scalar head; "
+        "null: SFT model. A new head starts at zero.",
     )
     cliprange_value: float = Field(
         0.5,
         gt=0,
-        description="How far a value may move from what it was before the loss stops to care; "
-        "verl's default: 0.5.",
+        description="How far a value may move from its old one before its loss is clipped; verl's "
+        "default: 0.5.",
     )
-    mini_batch_size: int = Field(256, ge=1, description="Responses an optimizer step. Paper: 256.")
+    mini_batch_size: int = Field(256, ge=1, description="Responses per optimizer step. Paper: 256.")
     micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
     epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
     optimizer: ValueOptimizer = Field(default_factory=ValueOptimizer)
 
     def check_with(self, policy: Policy, prm: Prm) -> None:
-        """Raises ValueError for settings of these sections that do not go together."""
+        """Raises ValueError where settings of these sections conflict."""
         if policy.adv_estimator != "gae":
             return
         if self.source == "prm":

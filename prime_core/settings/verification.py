@@ -14,7 +14,7 @@ ABILITIES: tuple[Ability, ...] = get_args(Ability)
 
 
 class Verification(Section):
-    """Outcome labels."""
+    """How responses are judged."""
 
     max_no_verdict_share: float = Field(
         0.01,
@@ -25,10 +25,12 @@ class Verification(Section):
     timeout_seconds: float = Field(
         60.0,
         gt=0,
-        description="Wall-clock limit of one judgement, all tests of a program together.",
+        description="Wall-clock limit of one judgement; of a program, for all its tests together.",
     )
     no_box: Literal["no_answer", "last_line"] = Field(
-        "no_answer", description="What a mathematical response without \\boxed{} is worth."
+        "no_answer",
+        description="How a mathematical response without \\boxed{} is judged: as no answer, or by "
+        "its last line.",
     )
     sandbox: Literal["auto", "bubblewrap", "namespaces", "none"] = Field(
         "auto", description="Isolation of model-written programs; none runs them unprotected."

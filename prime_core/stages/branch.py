@@ -7,7 +7,7 @@ iterations/<i>/ (prime_core.run.branching says which), metrics/branch.json.
 Files of weights become hard links where the disk allows, else copies: the origin may then delete
 its own, and nothing is stored twice. Tables are copied: Snakemake sets the times of files that a
 job has written, and through a link those of the origin's, which would make its later work stale.
-docs/decisions.md: A branch holds what it starts from
+docs/decisions.md#branch-start
 
 Raises BranchError where the origin cannot be gone on from.
 """
@@ -25,9 +25,9 @@ from prime_core.run.atomic import atomic_folder, atomic_path
 from prime_core.run.branching import (
     BranchError,
     Origin,
-    folders_made_anew,
     is_empty_surplus,
     open_origin,
+    own_prm_folders,
     path_in_origin,
     taken_folders,
     taken_tables,
@@ -72,13 +72,13 @@ def run(run_dir: Path) -> None:
 
 def _take_folders(settings: Settings, files: RunFiles, origin: Origin) -> tuple[int, int]:
     """All folders of weights; bytes of their files that are linked, and that are copied."""
-    anew = folders_made_anew(settings, files)
+    own = own_prm_folders(settings, files)
     linked = copied = 0
     folders = taken_folders(settings, files)
     with progress_bar(len(folders), "folder", "taking over") as bar:
         for path in folders:
             with atomic_folder(path) as folder:
-                if path in anew:  # what the branch's own settings name
+                if path in own:  # what the branch's own settings name
                     link_model(start_models.start_prm_source(path, settings, files), folder)
                 else:
                     source = path_in_origin(path, files, origin)

@@ -7,8 +7,8 @@ start model has tried them: data/candidates.parquet instead of train.parquet.
 
 Rows are read, looked at and written some at a time: a table may be larger than memory.
 
-docs/decisions.md: What is left out is a table, not a log line
-docs/decisions.md: Held-out problems are those with the smallest hashes of their texts
+docs/decisions.md#dropped-rows
+docs/decisions.md#split-by-hash
 """
 
 from __future__ import annotations

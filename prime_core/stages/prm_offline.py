@@ -107,7 +107,7 @@ class OfflineUpdate(PrmSteps):
         batch = batch_of(self.table.iloc[rows])
         reference = batch.matrix(batch.rows["reference_logprobs"])
         # Of the PRM as it is now: an untrained one has no rewards, and dpo against them is ce.
-        # docs/decisions.md: Opponents of detached DPO come from one pass before the update
+        # docs/decisions.md#detached-dpo
         pairs = self.pairs(batch, reference) if self.loss.loss_type == "dpo" else None
         z = self.learn(batch, reference, range(len(rows)), pairs)
         ranked_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)

@@ -78,7 +78,7 @@ def rows_asked(
     rows = fresh[: num_first_round(max(room, 0), rollout.oversample_factor)]
     asked = [*known, *rows]
     # Nobody writes down what was asked: each shard works it out from the same tables, so none
-    # waits for another of its round. docs/decisions.md: Refill rounds are shards
+    # waits for another of its round. docs/decisions.md#refill-shards
     for earlier in range(1, this_round + 1):
         judged = read_judged(files, iteration, range(earlier * num_shards))
         missing = room - num_groups(filter_groups(judged, settings.filter))

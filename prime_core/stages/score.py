@@ -4,7 +4,7 @@ In: iterations/<i>/batch.parquet, the PRM (of the iteration before; after its up
 prm_update is `before`), the reference. Out: iterations/<i>/rewards.parquet, metrics/score.json.
 
 docs/decisions.md#scoring-stage
-docs/decisions.md: Rewards carry beta
+docs/decisions.md#rewards-carry-beta
 """
 
 from __future__ import annotations

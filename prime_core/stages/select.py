@@ -45,7 +45,7 @@ def run(run_dir: Path, iteration: int) -> None:
         passed = filter_groups(judged, settings.filter)
         carried = read_carried(files, iteration, rollout)
         # Groups left over before come first: they grow too old, while fresh ones can wait.
-        # docs/decisions.md: Staleness is spent on one of two things
+        # docs/decisions.md#staleness
         kept = pd.concat([carried, passed], ignore_index=True)
         if kept.empty:
             raise EmptyBatch(_explain_empty(judged, settings, iteration))

@@ -3,7 +3,7 @@
 In: an id such as "Qwen/Qwen2.5-Math-7B". Out: the folder of the hub's cache that holds it, fetched
 where it may be. Every way to fail is one sentence (HubError). Nothing here loads a model.
 
-docs/decisions.md: One choice of files for `prime fetch` and for the stages
+docs/decisions.md#choice-of-files
 """
 
 from __future__ import annotations

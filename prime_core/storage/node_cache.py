@@ -5,7 +5,7 @@ may lie there. Out: `store_copy` copies a finished folder of weights, `cached_co
 to read, as long as it is one of the folder as it is now. The shared disk's files stay the truth: a
 copy that is stale, incomplete or gone means only that they are read.
 
-docs/decisions.md: Copies in fast storage are read, never relied upon
+docs/decisions.md#node-cache
 """
 
 from __future__ import annotations

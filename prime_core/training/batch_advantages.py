@@ -85,7 +85,7 @@ def batch_advantages(
     found = gae_advantages(
         outcome=batch.outcome,
         # a PRM that gives the values does not give rewards as well
-        # docs/decisions.md: The PRM as value model is the log-odds of the prefix
+        # docs/decisions.md#prm-log-odds
         implicit_reward=rewards if settings.value.source == "model" else None,
         values=values,
         mask=batch.mask,

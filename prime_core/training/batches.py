@@ -112,7 +112,7 @@ def minibatches(num_rows: int, size: int, order: np.random.Generator) -> list[li
     """A random partition of the rows into ceil(num_rows / size) parts of nearly equal size.
 
     Equal parts, since a small rest would weigh as much as a full minibatch in its own step.
-    docs/decisions.md: Minibatches are equal parts
+    docs/decisions.md#equal-minibatches
     """
     parts = np.array_split(order.permutation(num_rows), math.ceil(num_rows / size))
     return [[int(row) for row in part] for part in parts]
@@ -144,7 +144,7 @@ def share_among_ranks(
 
     Parts differ by one row at most, and by no more tokens than the longest row has: rows are dealt
     in rounds, the longest of a round to the part with the fewest tokens.
-    docs/decisions.md: Minibatches are dealt to ranks in rounds
+    docs/decisions.md#dealing-to-ranks
     """
     parts: list[list[int]] = [[] for _ in range(num_parts)]
     tokens = [0] * num_parts

@@ -7,7 +7,7 @@ the model with adapters (library peft); for readers its weights with the adapter
 adapters in peft's own format. W is the start model's at every iteration, never a merged one: what
 is merged is rounded once, and rounding errors do not add up.
 
-docs/decisions.md: Adapters (LoRA) stand beside the first model's weights for the whole run
+docs/decisions.md#adapters
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class PolicyUpdate:
     def old_logprobs(self) -> Tensor:
         """[B, T] under the policy before its first step, as the trainer computes them."""
         # Not the sampler's: its numbers round otherwise, and the first step's ratio must be 1.
-        # docs/decisions.md: What the sampler's log-probabilities are for
+        # docs/decisions.md#sampler-logprobs
         self.trainer.engine.eval()
         rows = ragged_logprobs(
             self.trainer.engine,

@@ -52,7 +52,7 @@ class PrmSteps:
     def pairs(self, batch: LearningBatch, reference_logprobs: Tensor) -> Pairs:
         """What detached DPO needs, from the PRM as it is now. Takes complete groups.
 
-        docs/decisions.md: Opponents of detached DPO come from one pass before the update
+        docs/decisions.md#detached-dpo
         """
         self.trainer.engine.eval()
         rows = ragged_logprobs(self.trainer.engine, batch.sequences, self.passes)

@@ -6,7 +6,7 @@ each rank and about.json. It is written aside and renamed, when a signal asks th
 every training.checkpoint_minutes, and goes away when the output is in place. One that does not fit,
 or is damaged, is never used.
 
-docs/decisions.md: Checkpoints inside a stage lie beside its output
+docs/decisions.md#step-checkpoints
 """
 
 from __future__ import annotations

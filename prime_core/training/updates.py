@@ -110,7 +110,7 @@ def iteration_trainer(
     section = settings.policy if stage == "policy" else settings.prm
     folder = files.policy if stage == "policy" else files.prm
     # Adapters always stand beside the first model's weights, so folder(0) goes along.
-    # docs/decisions.md: Adapters (LoRA) stand beside the first model's weights for the whole run
+    # docs/decisions.md#adapters
     trainer, tokenizer = continue_training(
         folder(iteration - 1),
         settings.model.dtype,

@@ -101,10 +101,10 @@ OVERRIDING = {
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("policy.eps_clip={", "policy.eps_clip: expected a value as YAML writes it, such as 0.3"),
-        ("policy.eps_clip", "policy.eps_clip: expected KEY=VALUE, such as policy.eps_clip=0.3"),
-        ("=0.3", "=0.3: expected KEY=VALUE, such as policy.eps_clip=0.3"),
-        ("policy.=0.3", "policy.=0.3: expected KEY=VALUE, such as policy.eps_clip=0.3"),
+        ("policy.eps_clip={", "policy.eps_clip: expected a YAML value, e.g. 0.3"),
+        ("policy.eps_clip", "policy.eps_clip: expected KEY=VALUE, e.g. policy.eps_clip=0.3"),
+        ("=0.3", "=0.3: expected KEY=VALUE, e.g. policy.eps_clip=0.3"),
+        ("policy.=0.3", "policy.=0.3: expected KEY=VALUE, e.g. policy.eps_clip=0.3"),
         ("policy.eps_clp=0.3", "unknown key 'policy.eps_clp'; did you mean 'eps_clip'?"),
         ("policy.eps_clip=wide", "policy.eps_clip: Input should be a valid number"),
         ("policy=0.3", "policy: expected a mapping of settings, got 0.3"),

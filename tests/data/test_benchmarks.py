@@ -191,7 +191,7 @@ def test_a_table_of_another_form_is_refused_with_the_column_and_what_there_is(tm
 
 
 def test_a_problem_that_stands_twice_is_refused(tmp_path):
-    with pytest.raises(DataError, match="'abc1' stands twice"):
+    with pytest.raises(DataError, match="'abc1' occurs twice"):
         stream(tmp_path, [CONTEST, CONTEST], form="livecodebench")
 
 

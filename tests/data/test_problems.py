@@ -180,7 +180,7 @@ def test_gsm8k_as_published_has_its_answers():
 
 def test_repeated_identities_are_refused_with_their_number(tmp_path):
     rows = [row | {"prompt_id": "same"} for row in ROWS]
-    with pytest.raises(DataError, match=r"a\.jsonl: 1 values of prompt_id stand more than once"):
+    with pytest.raises(DataError, match=r"a\.jsonl: 1 values of prompt_id occur more than once"):
         read(write(tmp_path / "a.jsonl", rows))
 
 

@@ -35,16 +35,20 @@ def test_bad_lines_come_with_their_reason_and_a_list_of_json_is_a_table(tmp_path
     lines.write_text('{"q": 1}\n\n[1, 2]\n{"q": \n{"q": 2}\n')
     found = list(stream_rows([lines], KEYS))
     assert [found[0], found[3]] == [{"q": 1}, {"q": 2}]
-    assert found[1] == BadLine("is no object", "[1, 2]\n")
+    assert found[1] == BadLine("is not an object", "[1, 2]\n")
     assert isinstance(found[2], BadLine)
     assert found[2].reason.startswith("is not JSON (Expecting value")
-    with pytest.raises(DataError, match=r"a\.jsonl: line 2 is no object"):
+    with pytest.raises(DataError, match=r"a\.jsonl: line 2 is not an object"):
         read_rows(lines)
     whole = tmp_path / "b.json.gz"
     whole.write_bytes(gzip.compress(b' \n[{"q": 1}, 5, {"q": 2}]'))
-    assert list(stream_rows([whole], KEYS)) == [{"q": 1}, BadLine("is no object", "5"), {"q": 2}]
+    assert list(stream_rows([whole], KEYS)) == [
+        {"q": 1},
+        BadLine("is not an object", "5"),
+        {"q": 2},
+    ]
     whole.write_bytes(gzip.compress(b'[{"q": 1}, '))
-    with pytest.raises(DataError, match=r"begins like a list of JSON, but is none"):
+    with pytest.raises(DataError, match=r"begins like a JSON list, but is not one"):
         read_rows(whole)
 
 

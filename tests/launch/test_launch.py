@@ -72,7 +72,7 @@ def test_without_a_file_the_quickstart_is_meant():
         (["--configfile=nowhere.yaml"], "nowhere.yaml: no such file"),
         (["--config", "policy.eps=1"], "unknown key 'policy.eps'"),
         (["-C", "iterations"], "expected KEY=VALUE"),
-        (["--config", "iterations=[1"], r"--config iterations: expected a value as YAML writes"),
+        (["--config", "iterations=[1"], r"--config iterations: expected a YAML value"),
         (["--config=policy.eps=1"], "unknown key 'policy.eps'"),
     ],
 )

@@ -14,9 +14,9 @@ from prime_core.run.atomic import write_json, write_text
 from prime_core.run.branching import (
     BranchError,
     evaluated_by_origin,
-    folders_made_anew,
     open_origin,
     origin_record,
+    own_prm_folders,
     path_in_origin,
     taken_folders,
     taken_tables,
@@ -114,12 +114,12 @@ def test_a_branch_takes_what_its_first_iteration_reads(init_from, changes, own, 
 def test_at_iteration_0_a_branch_makes_a_prm_of_its_own_and_later_it_takes_the_origins(tmp_path):
     own = {"prm.path": "p", "prm.reference_path": "r"}
     settings, files = branch_of(tmp_path / "a", "a@0", **own)
-    assert names(folders_made_anew(settings, files), files) == [
+    assert names(own_prm_folders(settings, files), files) == [
         "models/prm-0000",
         "models/prm-reference",
     ]
     settings, files = branch_of(tmp_path / "a", "a@1", **own)
-    assert names(folders_made_anew(settings, files), files) == ["models/prm-reference"]
+    assert names(own_prm_folders(settings, files), files) == ["models/prm-reference"]
     settings, files = branch_of(tmp_path / "a", "a@0", **{"prm.offline.file": "labelled.parquet"})
     assert files.prm(0) not in taken_folders(settings, files)  # the run trains it
 
@@ -150,7 +150,10 @@ def test_an_origin_without_its_start_is_refused_with_what_is_missing(tmp_path):
     there = origin_at(tmp_path / "a")
     there.policy(0).rmdir()
     message = refusal(there.root, "a@0")
-    assert f"{there.policy(0)}: not there; run the origin until its start is made" in message
+    assert (
+        f"{there.policy(0)}: missing; run the origin until it has its data and start models"
+        in message
+    )
 
 
 def test_an_iteration_that_is_not_finished_is_refused_with_the_last_that_is(tmp_path):
@@ -165,14 +168,14 @@ def test_weights_that_are_gone_are_refused_with_iterations_that_are_there(tmp_pa
     there = origin_at(tmp_path / "a", weights=(1, 3))
     message = refusal(there.root, "a@2")
     assert f"{there.policy(2)}, {there.prm(2)}: gone (checkpoints.keep_last" in message
-    assert message.endswith("iterations that can be gone on from: 1, 3")
+    assert message.endswith("iterations to continue from: 1, 3")
 
 
 def test_an_older_policy_that_sampling_needs_is_asked_for_too(tmp_path):
     there = origin_at(tmp_path / "a", weights=(1, 3), **LAG)
     message = refusal(there.root, "a@3", **LAG)
     assert f"{there.policy(2)}: gone" in message
-    assert message.endswith("gone on from: 1")
+    assert message.endswith("to continue from: 1")
     open_origin(*branch_of(there.root, "a@3"))  # without staleness the third is enough
 
 
@@ -229,7 +232,7 @@ def test_an_iteration_before_the_origins_own_start_is_refused_with_the_run_that_
     origin_at(tmp_path / "a")
     later: dict[str, Any] = {"init_from": "a@2"}
     there = origin_at(tmp_path / "b", **later)
-    assert "itself goes on from 'a@2' and has no iteration 1" in refusal(there.root, "b@1")
+    assert "itself continues 'a@2' and has no iteration 1" in refusal(there.root, "b@1")
     there.metrics(2, "policy").unlink()  # it was trained in a
     open_origin(*branch_of(there.root, "b@2"))
     open_origin(*branch_of(there.root, "b@0"))
@@ -367,7 +370,7 @@ def test_a_wrong_init_from_is_refused(text):
 
 
 def test_fewer_iterations_than_the_origins_are_refused():
-    with pytest.raises(SettingsError, match="iterations 2 is less than init_from's: 'a@3'"):
+    with pytest.raises(SettingsError, match="iterations 2 is less than that of init_from 'a@3'"):
         parse_settings({"init_from": "a@3", "iterations": 2}, "test")
     with pytest.raises(SettingsError, match=r"needs prm.path"):
         parse_settings({"init_from": "a@0", "prm.prm_update": "frozen"}, "test")

@@ -46,7 +46,7 @@ def test_what_an_epoch_leaves_over_is_another_rest_in_the_next():
 
 
 def test_too_few_prompts_are_an_error_with_both_numbers_and_the_key():
-    with pytest.raises(ValueError, match=r"asks 9 .*rollout_batch_size.* only 8 training prompts"):
+    with pytest.raises(ValueError, match=r"needs 9 .*rollout_batch_size.* only 8 training prompts"):
         first_round(8, 9, 1, seed=0)
 
 

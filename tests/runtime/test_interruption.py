@@ -153,7 +153,7 @@ def test_a_stage_without_checkpoints_ends_at_once_and_leaves_no_temporary_file(f
     before = rollouts.read_bytes()
     status, _, stderr = interrupt(files, "sample", 0.0)
     assert status == 128 + signal.SIGTERM
-    assert "SIGTERM: ended\n" in stderr
+    assert "SIGTERM: exiting\n" in stderr
     assert rollouts.read_bytes() == before
     assert [path.name for path in rollouts.parent.iterdir()] == ["00.parquet"]
 
@@ -183,7 +183,7 @@ def ended(process: subprocess.Popen, tmp_path) -> tuple[int, str]:
 def test_a_signal_ends_a_process_without_checkpoints_and_cleans_up(tmp_path, name):
     process = working(tmp_path, PLAIN)
     process.send_signal(getattr(signal, name))
-    assert ended(process, tmp_path) == (128 + getattr(signal, name), f"{name}: ended\n")
+    assert ended(process, tmp_path) == (128 + getattr(signal, name), f"{name}: exiting\n")
 
 
 def test_a_second_signal_of_the_same_kind_ends_a_stage_before_its_checkpoint(tmp_path):
@@ -198,7 +198,7 @@ def test_a_second_signal_of_the_same_kind_ends_a_stage_before_its_checkpoint(tmp
     process.terminate()
     status, stderr = ended(process, tmp_path)
     assert status == 128 + signal.SIGTERM
-    assert stderr.endswith("SIGTERM: ended\n")
+    assert stderr.endswith("SIGTERM: exiting\n")
 
 
 def test_in_a_job_of_slurm_a_repeated_signal_does_not_end_a_stage(tmp_path):
@@ -218,7 +218,7 @@ def test_a_process_that_is_only_warned_goes_on_but_not_with_children_at_work(tmp
     time.sleep(0.5)
     assert process.poll() is None
     process.kill()
-    assert process.communicate()[1] == "SIGTERM: going on while there is time\n"
+    assert process.communicate()[1] == "SIGTERM: continuing while there is time\n"
     (tmp_path / "judging").mkdir()
     process = working(tmp_path / "judging", AT_ONCE, "warned")
     process.terminate()

@@ -63,7 +63,7 @@ def test_a_stage_waits_for_the_process_that_makes_its_output(tmp_path, holder, c
     output = tmp_path / "models" / "prm-0000"
     with only_one(output, tmp_path):
         assert holder.wait() == -signal.SIGKILL
-    assert f"another process is making {output}; waiting" in capsys.readouterr().err
+    assert f"another process is writing {output}; waiting" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("holder")

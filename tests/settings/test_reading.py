@@ -197,7 +197,7 @@ def test_an_override_without_key_or_value_is_refused_with_its_text(text):
 
 @pytest.mark.parametrize("value", ["{", "[1", "'a", "&a [*a]", "2026-13-01", "a: b: c", "\x07"])
 def test_an_override_that_is_no_yaml_is_refused_with_its_key(value):
-    message = "--set prm.beta: expected a value as YAML writes it, such as 0.3, true or .1, 2., got"
+    message = "--set prm.beta: expected a YAML value, e.g. 0.3, true or .1, 2., got"
     with pytest.raises(SettingsError, match=message) as refused:
         parse_overrides(["seed=1", f"prm.beta={value}"], "--set")
     assert repr(value) in str(refused.value)

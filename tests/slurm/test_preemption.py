@@ -164,6 +164,6 @@ def test_a_stage_without_checkpoints_goes_on_at_a_warning_and_ends_when_its_job_
 
     wait_for("working")
     queue.call("scancel", "--signal=TERM", job)
-    wait_for("SIGTERM: going on while there is time")
+    wait_for("SIGTERM: continuing while there is time")
     queue.cancel([job])
-    wait_for("SIGTERM: ended")
+    wait_for("SIGTERM: exiting")

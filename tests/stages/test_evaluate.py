@@ -82,7 +82,7 @@ def test_a_malformed_problem_is_counted_quoted_and_left_out(tiny_model, tmp_path
     figures = read_json(files.evaluation(0, "own"))
     assert (figures["num_problems"], figures["num_malformed"]) == (5, 1)
     told = capsys.readouterr().err
-    assert "row 5 left out: nothing behind '####'" in told
+    assert "row 5 left out: nothing after '####'" in told
     assert '"no mark"' in told
 
 

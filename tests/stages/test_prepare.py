@@ -102,7 +102,7 @@ def test_every_row_left_out_is_counted_quoted_and_explained(tmp_path, capsys):
         (
             "malformed",
             "",
-            "no verifier judges the ability 'poetry'; there are math, code",
+            "no verifier for the ability 'poetry'; expected one of math, code",
         ),
     ]
     quotes = dict(zip(tables["dropped"]["row"], tables["dropped"]["quote"], strict=True))
@@ -279,7 +279,7 @@ def test_a_benchmark_that_cannot_be_read_is_refused_instead_of_matching_nothing(
     train = str(write(tmp_path / "train.jsonl", [{**rows[0], "ground_truth": "#### 6"}, *NUMBERS]))
     data = {"train": train, "num_validation": 1, "ground_truth_after": "####"}
     message = (
-        r"evaluation\.benchmarks\.b .*b\.jsonl\): holds no problem .*row 0: nothing behind '####'"
+        r"evaluation\.benchmarks\.b .*b\.jsonl\): holds no problem .*row 0: nothing after '####'"
     )
     benchmark = {"file": str(write(tmp_path / "b.jsonl", rows))}
     with pytest.raises(DataError, match=message):

@@ -78,7 +78,7 @@ def test_labelled_responses_become_tokens_with_the_references_logprobs(tmp_path,
     assert figures["prm_data/num_too_long"] == 1
     assert figures["prm_data/num_malformed"] == 1
     assert figures["prm_data/num_prompts_with_pairs"] == 4
-    assert "left out: row 15: response is no text: None" in capsys.readouterr().err
+    assert "left out: row 15: response is not text: None" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("loss", ["ce", "dpo"])

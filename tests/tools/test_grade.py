@@ -155,12 +155,16 @@ def test_one_response_in_a_row_each_is_the_same_as_a_list_of_them(tmp_path):
 @pytest.mark.parametrize(
     ("responses", "columns", "reason"),
     [
-        ([{"prompt": "5+5=?", "response": "x"}], (), "row 1: its problem is none of .*'5\\+5=\\?'"),
-        ([{"prompt_id": "b", "response": "x"}], (), "row 1: prompt_id 'b' is none"),
+        (
+            [{"prompt": "5+5=?", "response": "x"}],
+            (),
+            "row 1: not one of the benchmark's problems: '5\\+5=\\?'",
+        ),
+        ([{"prompt_id": "b", "response": "x"}], (), "row 1: prompt_id 'b' is not one"),
         ([{"prompt": "0+0=?", "text": "x"}], (), "column response is missing; found .*'text'"),
         ([{"response": "x"}], (), "column prompt_id \\(or prompt\\) is missing"),
-        ([{"prompt": "0+0=?", "response": 3}], (), "a response is no text: '3'"),
-        ([{"prompt": "0+0=?", "response": "x"}], ("answer=x",), "answer: there is no such column"),
+        ([{"prompt": "0+0=?", "response": 3}], (), "a response is not text: '3'"),
+        ([{"prompt": "0+0=?", "response": "x"}], ("answer=x",), "answer: no such column"),
         ([{"prompt": "0+0=?", "response": "x"}], ("response",), "expected OURS=THEIRS"),
         (
             [{"prompt": "0+0=?", "response": ["x", "y"], "score": [1.0]}],

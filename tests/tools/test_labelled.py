@@ -57,13 +57,13 @@ def test_columns_may_have_other_names_and_lie_inside_others(tmp_path):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"prompt": ""}, "prompt is neither a text nor messages: ''"),
-        ({"prompt": [{"role": "user"}]}, "prompt is neither a text nor messages: [{'role'"),
-        ({"response": 3}, "response is no text: 3"),
-        ({"outcome": 2}, "outcome is no number from 0 to 1: 2"),
-        ({"outcome": "yes"}, "outcome is no number from 0 to 1: 'yes'"),
-        ({"outcome": None}, "outcome is no number from 0 to 1: None"),
-        ({"outcome": float("nan")}, "outcome is no number from 0 to 1: None"),
+        ({"prompt": ""}, "prompt is neither text nor messages: ''"),
+        ({"prompt": [{"role": "user"}]}, "prompt is neither text nor messages: [{'role'"),
+        ({"response": 3}, "response is not text: 3"),
+        ({"outcome": 2}, "outcome is not a number from 0 to 1: 2"),
+        ({"outcome": "yes"}, "outcome is not a number from 0 to 1: 'yes'"),
+        ({"outcome": None}, "outcome is not a number from 0 to 1: None"),
+        ({"outcome": float("nan")}, "outcome is not a number from 0 to 1: None"),
     ],
 )
 def test_a_malformed_row_is_left_out_and_quoted(change, why, tmp_path):
@@ -75,7 +75,7 @@ def test_a_malformed_row_is_left_out_and_quoted(change, why, tmp_path):
 
 def test_without_usable_rows_the_file_and_the_first_reason_are_named(tmp_path):
     path = lines(tmp_path / "a.jsonl", [GOOD | {"response": None}])
-    with pytest.raises(DataError, match=r"a.jsonl: none of its 1 rows can be used; row 1: respo"):
+    with pytest.raises(DataError, match=r"a.jsonl: none of its 1 rows is usable; row 1: respo"):
         read(path)
 
 
@@ -83,7 +83,7 @@ def test_a_missing_column_and_an_unknown_one_are_named_with_their_keys(tmp_path)
     path = lines(tmp_path / "a.jsonl", [{"prompt": "1+1=?", "response": "2"}])
     with pytest.raises(DataError, match=r"'outcome' is missing.*prm\.offline\.columns\.outcome"):
         read(path)
-    with pytest.raises(DataError, match=r"columns\.label: there is no such column; expected some"):
+    with pytest.raises(DataError, match=r"columns\.label: no such column; expected some"):
         read(path, {"label": "x"})
     rows, _ = read(path, with_outcomes=False)
     assert rows[0]["outcome"] is None

@@ -106,7 +106,7 @@ def test_where_outcomes_are_known_the_line_says_how_good_the_scorer_is(tmp_path,
 def test_columns_have_the_files_own_names_and_malformed_rows_are_quoted(tmp_path, models):
     rows = [{"prompt": "1", "answer": "2"}, {"prompt": "1", "answer": None}]
     result, out = rate(tmp_path, models, "--column", "response=answer", rows=rows)
-    assert "left out: row 2: response is no text: None" in result.output
+    assert "left out: row 2: response is not text: None" in result.output
     assert len(pd.read_parquet(out)) == 1
     result, _ = rate(tmp_path, models, "--column", "response", rows=rows)
     assert "error: --column response: expected OURS=THEIRS" in result.output
