@@ -159,7 +159,7 @@ def _sees_the_run_at_work(run: Launched, controller: str) -> None:
     assert work["limit"] == 120 * 60
     text = run.ask("status")
     assert f"controller: Slurm job {controller} on cpu1, running since" in text
-    assert f"  sft                    running    {work['slurm_job']:>7} gpu1" in text
+    assert f"  sft    running  {work['slurm_job']:>3}  gpu1" in text
     assert "step/s" in run.ask("logs", "sft")
     assert "prime launch: job" in run.ask("logs")
     # Jobs of stages bear one name, the controller another.
