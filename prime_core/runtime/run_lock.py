@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import uuid
 import weakref
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from prime_core.runtime.console import note
+from prime_core.runtime.locks import try_lock
 
 SECONDS_BETWEEN_HEARTBEATS = 10.0
 # After so many without a heartbeat a holder counts as dead. One may be late: a busy disk, a
@@ -122,7 +123,7 @@ def find_holder(run_dir: Path) -> Holder | None:
                 return None
             if seen.holder.machine == machine(file.fileno()):
                 # Shared: several may look at once, and reading is all that a looker may do.
-                free = _try_flock(file.fileno(), fcntl.LOCK_SH)
+                free = _try_flock(file.fileno(), shared=True)
                 if free is not None:
                     return None if free else seen.holder
     except FileNotFoundError:
@@ -186,7 +187,7 @@ class _Hold:
                     return
                 if holder != self.me:
                     # This process was paused for longer than others wait: a closed laptop, SIGSTOP.
-                    _say(
+                    note(
                         f"{self.run_dir} was taken over by {holder or 'nobody'} while this "
                         "workflow sent no heartbeats; it stops once its running stages have ended"
                     )
@@ -207,7 +208,7 @@ class _Hold:
     def _flock(self) -> bool:
         """Whether this process now has the flock; False where there is none."""
         end = time.monotonic() + LOCK_SECONDS
-        while (locked := _try_flock(self.descriptor, fcntl.LOCK_EX)) is False:
+        while (locked := _try_flock(self.descriptor)) is False:
             if time.monotonic() > end:
                 raise self._busy(_look(self.path))
             time.sleep(0.05)
@@ -229,7 +230,7 @@ class _Hold:
     def _watch(self, seen: _Seen) -> _Seen:
         """The lock file when it changes, else as it was, after MISSED_HEARTBEATS heartbeats."""
         seconds = MISSED_HEARTBEATS * SECONDS_BETWEEN_HEARTBEATS
-        _say(f"{self.run_dir} was held by {seen.holder}; watching {seconds:.0f} s for a heartbeat")
+        note(f"{self.run_dir} was held by {seen.holder}; watching {seconds:.0f} s for a heartbeat")
         end = time.monotonic() + seconds
         while (now := _look(self.path)) == seen and time.monotonic() < end:
             time.sleep(min(1.0, SECONDS_BETWEEN_HEARTBEATS / 5))
@@ -277,17 +278,14 @@ def _create(claim: Path) -> None:
             time.sleep(0.05)
 
 
-def _try_flock(descriptor: int, mode: int) -> bool | None:
+def _try_flock(descriptor: int, shared: bool = False) -> bool | None:
     """Lock a file if it is free. Whether it was; None where the file system has no locks."""
     try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(descriptor, shared)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
         return None
-    return True
 
 
 def _look(path: Path) -> _Seen:
@@ -316,7 +314,3 @@ def _kernel() -> str:
 
 def _clock(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
