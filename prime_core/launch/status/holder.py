@@ -1,6 +1,6 @@
-"""Which process holds a run now, as its lease tells (prime_core.runtime.run_lock).
+"""Which process holds a run now, according to its lock file (prime_core.runtime.run_lock).
 
-In: the run's lock file. Out: its holder, if that gave a sign of life lately. Nothing is taken.
+In: the run's lock file. Out: its holder, if it gave a sign of life lately. The lock is not taken.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from prime_core.run.layout import RunFiles
 from prime_core.runtime.locks import try_lock
 from prime_core.runtime.run_lock import PATIENCE, SECONDS_BETWEEN_TOUCHES, Holder
 
-# Clocks of hosts, and of the file system's server, differ.
+# Seconds: clocks of hosts, and of the file system's server, differ.
 _CLOCKS = 30.0
 
 
 def alive_holder(files: RunFiles) -> Holder | None:
-    """The workflow that is at work on a run, or seems to be; None where there is none."""
+    """The workflow that holds a run, or seems to; None where there is none."""
     path = files.root / ".locks" / "workflow"
     try:
         record, touched = path.read_bytes(), path.stat().st_mtime
         holder = Holder(**json.loads(record))
-    except (OSError, ValueError, TypeError):  # none yet, or given back
+    except (OSError, ValueError, TypeError):  # none yet, or released
         return None
     if holder.host == socket.gethostname():
         return holder if _is_locked(files) else None
@@ -37,7 +37,7 @@ def _is_locked(files: RunFiles) -> bool:
     descriptor = os.open(files.root / ".locks" / "workflow", os.O_RDWR)
     try:
         return not try_lock(descriptor, shared=True)
-    except OSError:  # no locks here: what the file says is all that is known
+    except OSError:  # no file locks here: what the file says is all that is known
         return True
     finally:
         os.close(descriptor)
