@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make run` and `make test`. Only Python 3.11 and make are needed.
+# `make run` and `make test` do all the set-up themselves. Only Python 3.11 and make are needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,16 +35,16 @@ $(VLLM_STAMP): $(VLLM_CPU)/requirements.txt $(VLLM_CPU)/constraints.txt | $(STAM
 run: install  ## Run the quickstart: PRIME improves a small model in minutes.
 	snakemake
 
-test: install  ## Run all tests: three at once, since those on Slurm mostly wait.
+test: install  ## Run all tests, three at a time: those on Slurm mostly wait.
 	python -m pytest -n 3
 
 slurm-shell: install  ## Open a shell in a throw-away Slurm (root, Debian's packages).
 	python -m tests.slurm.lab
 
-check: lint  ## Format, lint, types, workflow lint, fast tests: some four minutes.
+check: lint  ## Format, lint, types, workflow lint, fast tests: about four minutes.
 	python -m pytest -n 2 -m "not slow" -q
 
-lint: install  ## All of check but the tests.
+lint: install  ## All of `make check` except the tests.
 	ruff format --check .
 	ruff check .
 	mypy prime_core tests benchmarks
@@ -56,8 +56,8 @@ format: install  ## Format everything.
 	ruff check --fix .
 	snakefmt Snakefile workflow
 
-schema: install  ## Write the JSON schema of the settings anew.
+schema: install  ## Regenerate the JSON schema of the settings.
 	prime schema > workflow/schemas/settings.schema.json
 
-clean:  ## Remove the installation and caches; results stay.
+clean:  ## Remove the installation and caches, not results.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -14,6 +14,7 @@ from prime_core.launch.arguments import asks_for_ablations
 
 min_version("9.10")
 
+# From the command line: at parse time Snakemake has not been told its targets yet.
 MANY_RUNS = asks_for_ablations(sys.argv[1:])
 if not workflow.overwrite_configfiles:
 

@@ -1,1 +1,1 @@
-"""Measurements side by side with what a user would run instead; each is a command."""
+"""Measurements beside what a user would run instead; each is a command."""

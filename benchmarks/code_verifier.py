@@ -2,9 +2,9 @@
 
     python -m benchmarks.code_verifier [--programs 200] [--cores 2]
 
-The program reads a line and prints a sum, so that what is measured is the sandbox and not the
-program. Cold: a new sandbox with a new interpreter for every program. Warm: a fork behind fresh
-walls. One test a program, as a verifier pays per test.
+The program reads a line and prints a sum, so that the sandbox is measured and not the program.
+Cold: a new sandbox with a new interpreter for every program. Warm: a fork in a fresh sandbox. One
+test per program, as a verifier pays per test.
 """
 
 import argparse
@@ -23,7 +23,7 @@ CASES = {"stdin": (PROGRAM, STDIN), "call": (FUNCTION, CALL), "assertions": (FUN
 
 
 def milliseconds(sandbox: str, case: str, num_programs: int, *, warm: bool) -> list[float]:
-    """Wall-clock time of each judgement; the sandboxes of the warm ones are started before."""
+    """Wall-clock milliseconds of each judgement; warm sandboxes are started beforehand."""
     program, tests = CASES[case]
     with CodeJudge(sandbox=sandbox, warm=warm) as judge:
         judge(program, tests, is_program=True)
@@ -36,14 +36,14 @@ def milliseconds(sandbox: str, case: str, num_programs: int, *, warm: bool) -> l
 
 
 def judge_many(sandbox: str, num_programs: int) -> float:
-    """Seconds for so many programs, without the start of the sandbox."""
+    """Seconds for num_programs, without the sandbox's startup."""
     return sum(milliseconds(sandbox, "stdin", num_programs, warm=True)) / 1000
 
 
 def programs_per_second(sandbox: str, num_programs: int, num_cores: int) -> float:
-    """One judging process a core; each judges all programs."""
+    """Programs judged per second, with one judging process per core, each judging them all."""
     with multiprocessing.get_context("spawn").Pool(num_cores) as pool:
-        pool.starmap(judge_many, [(sandbox, 5)] * num_cores)  # imports and starts are not measured
+        pool.starmap(judge_many, [(sandbox, 5)] * num_cores)  # imports and startup are not measured
         started = time.monotonic()
         pool.starmap(judge_many, [(sandbox, num_programs)] * num_cores)
         return num_cores * num_programs / (time.monotonic() - started)
@@ -51,7 +51,7 @@ def programs_per_second(sandbox: str, num_programs: int, num_cores: int) -> floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--programs", type=int, default=200, help="programs a measurement")
+    parser.add_argument("--programs", type=int, default=200, help="programs per measurement")
     parser.add_argument("--cores", type=int, default=2, help="judging processes side by side")
     arguments = parser.parse_args()
     print("| sandbox | start | tests | median ms | mean ms | 99 % ms | max ms |")

@@ -4,7 +4,7 @@
     python -m benchmarks.logprobs_memory --dtype bfloat16 --chunks 256 1024 4096
 
 A model of one thin layer, so that its output layer is nearly all that counts: peak resident memory
-of a process of its own for each way, less what it held before the pass. `all at once` makes the
+of a separate process for each way, minus what it held before the pass. `all at once` computes the
 logits of the whole response, takes their log-softmax and lets autograd keep what it needs.
 `torch's loss` is torch.nn.functional.linear_cross_entropy, where this torch has it: the sum alone,
 without the tokens' own log-probabilities.
@@ -66,20 +66,20 @@ def torchs_loss(model: Qwen2ForCausalLM, batch: Packed) -> torch.Tensor:
 
 
 def peak() -> float:
-    """Most bytes that this process has held so far."""
+    """Peak resident memory of this process so far, bytes."""
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def measure(options: argparse.Namespace, chunk: int) -> tuple[float, float, float, float]:
     """Bytes before, bytes more at the peak, seconds, the sum of the log-probabilities.
 
-    chunk: tokens, ALL_AT_ONCE or TORCHS_LOSS. In a process of its own.
+    chunk: tokens, ALL_AT_ONCE or TORCHS_LOSS. Call it in a fresh process: the peak never falls.
     """
     torch.set_num_threads(1)
     model = model_of(options)
     tokens = torch.arange(options.tokens).remainder(options.vocabulary).tolist()
     batch = pack(Sequences([[1]], [tokens]), torch.device("cpu"))
-    for weight in model.parameters():  # gradients have their place
+    for weight in model.parameters():  # allocated before, not counted
         weight.grad = torch.zeros_like(weight)
     before, begun = peak(), time.perf_counter()
     if chunk == TORCHS_LOSS:

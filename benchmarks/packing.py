@@ -5,8 +5,8 @@
         --longest-prompt 1024 --longest-response 3072 --max-tokens 16384
 
 Both ways take the same steps of the same trainer in turn, on the same responses (log-normal
-lengths, cut at the longest one). The ratio is of the processors' seconds, which a busy machine
-disturbs less than the clock's; with a GPU of the clock's.
+lengths, cut at the longest one). The ratio is of CPU seconds, which a busy machine disturbs less
+than wall time; with a GPU, of wall time.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def ragged_batch(options: argparse.Namespace, vocabulary: int) -> LearningBatch:
 
 
 def positions(update: PolicyUpdate) -> tuple[int, int]:
-    """Passes of a step, and the places that go through the model in it."""
+    """Passes of a step, and the positions (padding included) that the model computes in it."""
     sequences = update.batch.sequences
     passes = update.passes.of_rank(range(len(sequences)), sequences)
     batches = [update.passes.batch(sequences.take(rows)) for rows in passes]
@@ -92,7 +92,7 @@ def positions(update: PolicyUpdate) -> tuple[int, int]:
 
 
 def seconds_of_step(update: PolicyUpdate) -> tuple[float, float]:
-    """Clock and processors, of one optimizer step on the whole batch."""
+    """Wall and CPU seconds of one optimizer step on the whole batch."""
     begun = time.perf_counter(), time.process_time()
     update.step(list(range(len(update.batch.sequences))))
     if torch.cuda.is_available():
@@ -101,7 +101,7 @@ def seconds_of_step(update: PolicyUpdate) -> tuple[float, float]:
 
 
 def rows_of_table(update: PolicyUpdate, steps: int) -> Iterator[list[str]]:
-    """One row a way; the medians of the steps, the first step of each left out."""
+    """One row per way: medians over the steps, without the first of each."""
     ways = {
         "padded": replace(update.passes, packing=False),
         "packed": replace(update.passes, packing=True),

@@ -1,8 +1,8 @@
 """The plans of all runs of the paper on one node of eight A100, and of eight H100: a table.
 
 `python -m benchmarks.paper_plans` prints the table of docs/paper.md; it takes seconds and no GPU.
-Memory is what the largest training stage needs of a GPU and of its node; sampling takes as much of
-a GPU as rollout.gpu_memory_utilization lets it.
+Memory is what the largest training stage needs on a GPU and on its node; sampling takes as much of
+a GPU as rollout.gpu_memory_utilization allows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAD = (
 
 
 def planned(config: Path, gpu: str) -> Plan:
-    """On one node of eight GPUs. Raises what `prime plan` does."""
+    """The plan on one node of eight GPUs. Raises what `prime plan` does."""
     settings = load_settings(config)
     shape = find_shape(settings, None)[1]
     return plan(make_case(settings, None, shape, Options(gpu=gpu, gpus=8)))
@@ -50,7 +50,7 @@ def line(config: Path) -> str:
 
 
 def table() -> str:
-    """Of all files, by name."""
+    """The table of all files of configs/paper, in order of their names."""
     return "\n".join([HEAD, *(line(config) for config in sorted(PAPER.glob("*.yaml")))])
 
 

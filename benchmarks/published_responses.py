@@ -2,8 +2,8 @@ r"""Published responses judged again: our accuracy beside the published accuracy
 
     python -m benchmarks.published_responses [--data ../shared/data] [--differing 3] [--out FILE]
 
-Nothing is sampled: `prime grade` judges responses that others have published with verdicts of
-their own, on benchmarks as configs/benchmarks.yaml states them. Responses: Rho-1 (1B, 7B) on GSM8K
+Nothing is sampled: `prime grade` judges responses that others have published with their own
+verdicts, on benchmarks as configs/benchmarks.yaml states them. Responses: Rho-1 (1B, 7B) on GSM8K
 and MATH-500, OpenAI's GPT-3 models of 2021 on GSM8K, Qwen2.5-Math on 100 problems of MATH (8
 samples and the scores of its reward model). For programs the data hold no published responses of a
 model, but the solutions that HumanEval and MBPP publish, each of which is right.
@@ -47,7 +47,7 @@ class Case:
 
 @dataclass
 class Result:
-    """What came of a case: published and own verdict of each response, figures, seconds."""
+    """Results of a case: published verdict and ours for each response, figures, seconds."""
 
     case: Case
     published: list[bool]
@@ -161,7 +161,7 @@ def accuracy_line(result: Result) -> str:
     theirs = len(result.differing) - ours
     agreeing = 1 - len(result.differing) / len(published)
     binary = [float(verdict) for verdict in published]
-    # Samples of one problem are not independent: there the test would see more than there is.
+    # Samples of one problem are not independent, so the test would overstate the evidence.
     one_each = figures["n_samples_per_prompt"] == 1
     p_value = f"{compare_paired(result.judged, binary).p_value:.2g}" if one_each else "–"
     return (

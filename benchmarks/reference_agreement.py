@@ -30,14 +30,14 @@ def row(prefix: str, names: list[str]) -> str:
 
 
 def main() -> None:
-    """Print the table; stop where there is nothing to compare with."""
+    """Print the table; exit with a message where there is nothing to compare with."""
     if not (SHARED / "reference" / "index.json").exists():
         sys.exit(f"{SHARED}/reference/index.json is missing: place the shared folder there")
     print(
         ROW.format("files", "number", "compared", "largest", "relative", "worst in relative terms")
     )
     for prefix in CHECKS:
-        # A longer prefix has its own row: orig_ce_logits_ is none of orig_ce_.
+        # A longer prefix has its own row: orig_ce_logits_ is not among orig_ce_.
         longer = [other for other in CHECKS if other != prefix and other.startswith(prefix)]
         names = [n for n in reference_names(prefix) if not n.startswith(tuple(longer))]
         print(row(prefix, names))

@@ -3,7 +3,7 @@
     python -m benchmarks.samplers                                  # a Qwen2 of 3 M parameters, CPU
     python -m benchmarks.samplers --model PATH --dtype bfloat16 --num-prompts 256 --new-tokens 1024
 
-Tokens a second leave out the start of the engine: the seconds of a call that samples one token a
+Tokens a second exclude the engine's startup: the seconds of a call that samples one token per
 prompt. Log-probabilities are compared with those that training computes for the same tokens.
 """
 
@@ -63,7 +63,7 @@ def call(
 
 
 def free_memory() -> None:
-    """Give a model's memory back: vLLM wants its share of the whole GPU."""
+    """Release a model's memory: vLLM wants its share of the whole GPU."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -142,9 +142,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="folder; without it a small one is built")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--num-prompts", type=int, default=64)
-    parser.add_argument("--samples", type=int, default=4, help="responses a prompt")
+    parser.add_argument("--samples", type=int, default=4, help="responses per prompt")
     parser.add_argument("--prompt-length", type=int, default=64, help="tokens")
-    parser.add_argument("--new-tokens", type=int, default=64, help="tokens a response, at most")
+    parser.add_argument("--new-tokens", type=int, default=64, help="tokens per response, at most")
     parser.add_argument("--batch-size", type=int, default=256, help="responses together")
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
     parser.add_argument("--gpu-memory-utilization", type=float, default=0.9)
@@ -160,7 +160,7 @@ def main() -> None:
         if reason:
             sys.exit(f"nothing to compare: {reason}")
         requests = make_requests(options, len(load_tokenizer(options.model)))
-        # transformers first: vLLM leaves settings of torch behind.
+        # transformers first: vLLM changes settings of torch and leaves them so.
         show({name: measure(name, options, requests) for name in ("transformers", "vllm")})
 
 

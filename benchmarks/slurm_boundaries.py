@@ -1,7 +1,7 @@
 """Seconds between the end of a stage and the start of the next, for each way to run a workflow.
 
 A chain of jobs of assorted lengths runs on a throw-away Slurm: each a Slurm job with the plugin's
-own settings, the same with our executor, and all in one allocation. Every job writes when it began
+own settings, the same with our executor, and all in one allocation. Every job records when it began
 and ended. `python -m benchmarks.slurm_boundaries` takes some 40 minutes; `--boundaries 4` a few.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.slurm.lab import SlurmLab
 from tests.slurm.small_workflow import LOCAL, SLURM, SmallWorkflow, snakemake, wrapped
 
-# Seconds a job; the plugin's pauses grow while a job goes on.
+# Seconds per job; the plugin's pauses grow while a job runs.
 LENGTHS = (5, 20, 10, 70, 15)
 QUESTIONS = ("squeue", "sacct")
 WAYS = {
@@ -33,7 +33,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Measured:
-    """boundaries: seconds each; questions: squeue and sacct, a minute."""
+    """boundaries: seconds each; questions: calls of squeue and sacct per minute."""
 
     boundaries: list[float]
     questions: float
@@ -73,7 +73,9 @@ def row(way: str, measured: Measured) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--boundaries", type=int, default=20, help="how many of each way")
+    parser.add_argument(
+        "--boundaries", type=int, default=20, help="boundaries measured for each way"
+    )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, SlurmLab(Path(temporary) / "lab") as lab:

@@ -1,12 +1,12 @@
-"""Faults at random moments of a run on a real Slurm: the same bits in the end? what is redone?
+"""Faults at random moments of a run on a real Slurm: does it end with the same bits, redoing what?
 
     python -m benchmarks.slurm_faults                     # 20 trials, each kind of fault in turn
     python -m benchmarks.slurm_faults --kinds scancel,requeue --trials 4
 
 Each trial runs a small model through one iteration as Slurm jobs (`--profile slurm`), with one
-fault at a random moment. Where the workflow itself ended, the same command is given again. Its
-tables and weights are compared with those of an undisturbed local run. Needs root and Debian's
-Slurm (tests/slurm/lab.py says which packages).
+fault at a random moment. Where the workflow itself ended, the same command is run again. Its tables
+and weights are compared with those of an undisturbed local run. Needs root and Debian's Slurm
+(tests/slurm/lab.py says which packages).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _trial(
     time.sleep(moment)
     what = fault.strike(trial)
     trial.wait()
-    for daemon in lab.daemons:  # the accounting that was taken away
+    for daemon in lab.daemons:  # a fault may have stopped the accounting's
         lab.start(daemon)
     while trial.status != 0 and trial.starts < MAX_STARTS:
         fault.repair(trial)
@@ -127,12 +127,12 @@ def _trial(
 
 
 def repeated_jobs(run_dir: Path) -> int:
-    """Starts of stages beyond one each: jobs submitted again, and jobs requeued."""
+    """Starts of stages beyond one each: resubmitted and requeued jobs."""
     jobs = submitted_jobs(RunFiles(run_dir))
     again = len(jobs) - len({(job.stage, job.iteration, job.part) for job in jobs})
     ids = [job.job_id for job in jobs]
     fields = ["--noheader", "--parsable2", "--allocations", "--format=JobIDRaw,State"]
-    time.sleep(6)  # the accounting is that much behind
+    time.sleep(6)  # accounting lags by that much
     lines = slurm.call("sacct", "--duplicates", *fields, "--jobs", ",".join(ids)).splitlines()
     requeued = sum(line.split("|")[1] in ("REQUEUED", "NODE_FAIL", "PREEMPTED") for line in lines)
     return again + requeued

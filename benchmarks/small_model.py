@@ -7,7 +7,7 @@ from prime_core.models.load import save_model
 
 
 def small_model(folder: Path) -> Path:
-    """3.2 M parameters, six heads of width 32: the narrowest that vLLM's CPU build knows."""
+    """3.2 M parameters, six heads of width 32: the narrowest that vLLM's CPU build supports."""
     tokenizer = build_tokenizer()
     model = build_model(
         tokenizer,

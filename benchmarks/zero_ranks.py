@@ -5,8 +5,8 @@
 
 Compared are weights in float32, also those that DeepSpeed keeps beside bfloat16 ones.
 Each iteration is a policy update: log-probabilities of the policy that sampled, then a clipped step
-on each of its minibatches. The row "2, 1, 2 ranks" saves after two fifths and three fifths of the
-iterations and goes on from there on another number of ranks.
+on each of its minibatches. The column "2, 1, 2" saves after two fifths and three fifths of the
+iterations and resumes from there on another number of ranks.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def launches(iterations: int) -> list[tuple[int, list[Part]]]:
 
 
 def small_model(dtype: str) -> PreTrainedModel:
-    """Weights of more than 100,000 numbers, which ZeRO-3 cuts, among them."""
+    """A model with weights of more than 100,000 elements, which ZeRO-3 partitions, among others."""
     model: Any = build_model(
         build_tokenizer(),
         num_layers=2,
@@ -199,8 +199,8 @@ def table(folder: Path) -> list[str]:
         lines.append(row.format(stage, *cells))
     lines += [
         f"{dtype}: largest difference from one process with ZeRO {dtype == 'bfloat16':d}, whose "
-        f"weights moved by {apart(reference[dtype], start[dtype]):.1e} at most, {of_all:.1e} in "
-        f"the mean; mean difference of ZeRO 1 on 2 ranks: {of_two:.1e}"
+        f"weights moved by {apart(reference[dtype], start[dtype]):.1e} at most, {of_all:.1e} on "
+        f"average; mean difference of ZeRO 1 on 2 ranks: {of_two:.1e}"
         for dtype, (of_all, of_two) in means.items()
     ]
     return lines

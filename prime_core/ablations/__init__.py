@@ -1,1 +1,1 @@
-"""Many runs: what differs between them, starting, comparing, one page of results."""
+"""Many runs: how they differ, how they are started and compared, one page of results."""

@@ -1,7 +1,7 @@
 """The ablations' figures: a panel of curves for each comparison, and all differences in one.
 
-In: results of the ablations. Out: SVG text. Line styles and markers tell the two variants of a pair
-apart where colours do not.
+In: results of the ablations. Out: SVG text. Line styles and markers distinguish the two variants of
+a pair where colours do not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STYLES: tuple[dict[str, Any], ...] = (
 
 
 def curves_svg(results: Results) -> str:
-    """Held-out accuracy over iterations, one panel a comparison."""
+    """Held-out accuracy over iterations, one panel per comparison."""
     num_rows, num_columns = grid_of(len(results.rows))
     height = num_rows * (2.1 if num_columns == COLUMNS else 3.0)
     return render(
@@ -37,13 +37,13 @@ def curves_svg(results: Results) -> str:
 
 
 def grid_of(num_panels: int) -> tuple[int, int]:
-    """Rows and columns of panels: few of them fill the page, too."""
+    """Rows and columns of panels, so that a few fill the page's width as well."""
     num_columns = max(min(COLUMNS, num_panels), 1)
     return math.ceil(num_panels / num_columns), num_columns
 
 
 def differences_svg(results: Results) -> str:
-    """Paired differences with their intervals, one line a comparison."""
+    """Paired differences with their intervals, one line per comparison."""
     height = 0.9 + 0.3 * len(results.rows)
     return render(
         "ablation-differences",
@@ -54,7 +54,7 @@ def differences_svg(results: Results) -> str:
 
 
 def draw_curves(canvas: Canvas, results: Results) -> bool:
-    """Mean over seeds of either variant; the band is one standard error to either side."""
+    """Mean over seeds of either variant, in a band of one standard error to either side."""
     if results.curves["accuracy"].isna().all():
         return False
     shown = results.rows
@@ -108,7 +108,7 @@ def curve_band(curves: pd.DataFrame, variant: str) -> pd.DataFrame:
 
 
 def draw_differences(canvas: Canvas, results: Results) -> bool:
-    """Of the measure that is read: filled; of the last iteration alone: open."""
+    """Differences of the measure that decides, filled, and of the last iteration alone, open."""
     from matplotlib.ticker import MaxNLocator
 
     shown = [row for row in results.rows if row.differences[READ].num_seeds]
@@ -128,7 +128,7 @@ def draw_differences(canvas: Canvas, results: Results) -> bool:
     axes.xaxis.set_major_formatter(
         lambda value, _: f"{value:+.3g}".replace("-", "\N{MINUS SIGN}") if value else "0"
     )
-    axes.set_xlabel("first less second, percentage points")
+    axes.set_xlabel("first minus second, percentage points")
     return True
 
 
@@ -156,7 +156,7 @@ def points(difference: Estimate) -> str:
     """A difference in percentage points: '+2.1 [0.3, 3.9]'; a dash where there is none."""
     if difference.num_seeds == 0:
         return "–"
-    # + 0.0: what rounds to zero has no sign
+    # + 0.0 turns -0.0 into 0.0, or a difference that rounds to zero would have a sign.
     mean, low, high = (
         round(100 * share, 1) + 0.0 for share in (difference.mean, difference.low, difference.high)
     )

@@ -2,7 +2,8 @@
 
 In: a figure of two variants for each seed. Out: the mean difference, its 95 % interval, and
 whether a published finding is reproduced. Runs of one seed share data, warmed-up model and random
-numbers, so the difference is taken seed by seed: what a seed does to both runs falls out.
+numbers, so the difference is taken seed by seed: what a seed does to both runs cancels
+(docs/decisions.md#mean-over-evaluations).
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-# What was found of a pair: the first is better; there is no clear difference; nothing was said.
+# What the paper finds: the first is better; there is no clear difference; it does not say.
 Finding = Literal["first", "close", "none"]
-Reading = Literal["yes", "no", "not told apart", "first higher", "second higher", "not run"]
+Reading = Literal["yes", "no", "not distinguishable", "first higher", "second higher", "not run"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
 
     With three seeds t is 4.30: an interval more than twice as wide as two standard errors.
     """
-    from scipy import stats  # takes longer to load than all else here, and few ask
+    from scipy import stats  # takes longer to import than all else here, and few callers need it
 
     x = np.asarray(values, dtype=float)
     if x.size == 0:
@@ -49,37 +50,37 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
 
 
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate:
-    """First less second, over the seeds that both have. first, second: seed -> figure."""
+    """First minus second, over the seeds that both have. first, second: seed -> figure."""
     seeds = sorted(first.keys() & second.keys())
     return mean_over_seeds([first[seed] - second[seed] for seed in seeds])
 
 
 def read(finding: Finding, difference: Estimate, margin: float) -> Reading:
-    """Whether seeds reproduce what was found, from the interval [low, high] of first less second.
+    """Whether seeds reproduce a finding, from the interval [low, high] of first minus second.
 
     finding 'first' (the first is better):
-        yes where low > 0; no where high < 0; else not told apart.
+        yes where low > 0; no where high < 0; else not distinguishable.
     finding 'close' (no clear difference):
         yes where -margin < low and high < margin; no where low > margin or high < -margin, that
-        is where the difference is larger than the margin; else not told apart.
+        is where the difference is larger than the margin; else not distinguishable.
     finding 'none' (nothing was published):
-        first higher where low > 0; second higher where high < 0; else not told apart.
+        first higher where low > 0; second higher where high < 0; else not distinguishable.
 
-    One seed has no interval and tells nothing apart.
+    One seed has no interval and distinguishes nothing.
     """
     if difference.num_seeds == 0:
         return "not run"
     if difference.num_seeds == 1:
-        return "not told apart"
+        return "not distinguishable"
     low, high = difference.low, difference.high
     if finding == "close":
         if -margin < low and high < margin:
             return "yes"
-        return "no" if low > margin or high < -margin else "not told apart"
+        return "no" if low > margin or high < -margin else "not distinguishable"
     words: tuple[Reading, Reading] = (
         ("yes", "no") if finding == "first" else ("first higher", "second higher")
     )
-    return words[0] if low > 0 else words[1] if high < 0 else "not told apart"
+    return words[0] if low > 0 else words[1] if high < 0 else "not distinguishable"
 
 
 def area(curve: Mapping[int, float]) -> float:
@@ -87,8 +88,8 @@ def area(curve: Mapping[int, float]) -> float:
 
         a = mean_{i > 0} c_i
 
-    How good the policy was on the way, and less noisy than its last figure alone. At iteration 0
-    all runs of a seed are the same model.
+    How good the policy was along the way, with less noise than in its last figure alone. At
+    iteration 0 all runs of a seed are the same model.
     """
     values = [value for iteration, value in curve.items() if iteration > 0]
     if not values:

@@ -23,22 +23,22 @@ FIGURES = {
     "curves": (
         "Curves",
         "Held-out accuracy by iteration, mean over seeds; the band is one standard error to either "
-        "side. In the corner: first less second in percentage points, mean over the evaluations "
+        "side. In the corner: first minus second in percentage points, mean over the evaluations "
         "after the start, with the 95 % interval over seeds. Pairs share seeds, so the interval is "
         "narrower than the bands suggest.",
     ),
     "differences": (
         "Differences",
-        "First less second with 95 % intervals over seeds. Filled: mean over evaluations, which is "
-        "read; open: last iteration alone. Grey: the margin within which a difference counts as "
+        "First minus second with 95 % intervals over seeds. Filled: mean over evaluations, which "
+        "decides; open: last iteration alone. Grey: the margin within which a difference counts as "
         "none.",
     ),
 }
-# In words that a table has room for.
+# As the table words them.
 READINGS: dict[Reading, str] = {
     "yes": "yes",
     "no": "no",
-    "not told apart": "not told apart",
+    "not distinguishable": "not distinguishable",
     "first higher": "first is higher",
     "second higher": "second is higher",
     "not run": "not run",
@@ -73,13 +73,14 @@ def summary(results: Results) -> str:
     """How many of the paper's findings are reproduced, in one sentence."""
     readings = [row.reading for row in results.rows if row.comparison.finding != "none"]
     if not readings:
-        return "The paper has no finding of any of these pairs."
+        return "The paper has no finding about any of these pairs."
     seeds = len(results.ablations.seeds)
-    counts = (readings.count("yes"), readings.count("no"), readings.count("not told apart"))
+    counts = (readings.count("yes"), readings.count("no"), readings.count("not distinguishable"))
     text = (
-        f"Of {len(readings)} findings of the paper {counts[0]} "
+        f"Of {len(readings)} findings of the paper, {counts[0]} "
         f"{'is' if counts[0] == 1 else 'are'} reproduced, {counts[1]} "
-        f"{'is' if counts[1] == 1 else 'are'} contradicted, {counts[2]} cannot be told by "
+        f"{'is' if counts[1] == 1 else 'are'} contradicted, {counts[2]} "
+        f"{'is' if counts[2] == 1 else 'are'} not distinguishable with "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
     )
     missing = readings.count("not run")

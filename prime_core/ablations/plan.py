@@ -1,7 +1,7 @@
 """What `snakemake ablations` compares: variants of a run, and pairs with the paper's finding.
 
 In: configs/ablations/*.yaml, overridden by --config. Out: one typed model, and the settings of
-each run. A run of iterations 0, the base of its seed, makes data and the warmed-up model; every
+each run. A run of 0 iterations, the base of its seed, prepares data and the warmed-up model; every
 variant branches off from it (init_from), so that a pair of runs differs in the named settings
 alone.
 """
@@ -32,25 +32,25 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 class Labelled(Section):
     """Judged responses of another variant's run with the same seed, for prm.offline."""
 
-    variant: str = Field(description="Whose rollouts; a run that does not need the file itself.")
+    variant: str = Field(description="Whose rollouts; not one that needs such a file itself.")
     first: int = Field(1, ge=1, description="First iteration.")
     last: int = Field(1, ge=1, description="Last iteration, inclusive.")
 
 
 class Variant(Section):
-    """One way to train; each seed is a run of its own."""
+    """One way to train; each seed is a separate run."""
 
     title: str = Field(description="Name in tables and figures.")
     settings: dict[str, Any] = Field(
-        default_factory=dict, description="A run's settings over the common ones; dotted or nested."
+        default_factory=dict, description="Settings on top of the common ones; dotted or nested."
     )
     labelled: Labelled | None = Field(
-        None, description="Where prm.offline.file comes from; null: from the settings, if at all."
+        None, description="Where prm.offline.file comes from; null: from the settings, if any."
     )
 
 
 class Comparison(Section):
-    """Two variants, and what the paper found of them."""
+    """Two variants, and what the paper found about them."""
 
     title: str = Field(description="Name in tables and figures.")
     first: str = Field(description="A variant.")
@@ -59,7 +59,7 @@ class Comparison(Section):
         description="What the paper finds. first: the first is better; close: no clear difference; "
         "none: it does not say."
     )
-    paper: str = Field(description="The paper's words or figures, and where they stand.")
+    paper: str = Field(description="The paper's words or figures, and where they are.")
 
 
 class Ablations(Section):
@@ -67,7 +67,8 @@ class Ablations(Section):
 
     results: str = Field("results/ablations", description="Folder of the runs and the report.")
     base: str = Field(
-        "configs/quickstart.yaml", description="Settings of a run, from the repository's folder."
+        "configs/quickstart.yaml",
+        description="Settings of a run; a path from the repository's folder.",
     )
     benchmark: str = Field("validation", description="The evaluation that is compared.")
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = Field(
@@ -83,7 +84,7 @@ class Ablations(Section):
         3.0, gt=0, description="Percentage points; a difference that is smaller counts as none."
     )
     settings: dict[str, Any] = Field(
-        default_factory=dict, description="Of all runs, over the base's."
+        default_factory=dict, description="Of all runs, on top of the base's."
     )
     variants: dict[Name, Variant] = Field(description="Name -> how it differs.")
     comparisons: dict[Name, Comparison] = Field(description="Name -> pair of variants.")
@@ -93,7 +94,7 @@ class Ablations(Section):
         if BASE in self.variants:
             raise ValueError(f"variants: '{BASE}' is the run that the others branch off from")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)}: each may stand there once")
+            raise ValueError(f"seeds {list(self.seeds)}: each may occur only once")
         for name, comparison in self.comparisons.items():
             for side in (comparison.first, comparison.second):
                 if side not in self.variants:
@@ -124,7 +125,7 @@ class Run:
 
     @cached_property
     def digest(self) -> str:
-        """A short text that is another one where any setting is."""
+        """Short digest of the settings, different where any of them is."""
         return digest(self.settings.model_dump(mode="json"))
 
     @property
@@ -134,12 +135,14 @@ class Run:
 
     @property
     def marker(self) -> str:
-        """The file that stands when the run has finished with these settings."""
+        """The file that exists once the run has finished with exactly these settings."""
+        # The digest is in the name, since Snakemake compares file times alone
+        # (docs/decisions.md#finished-by-digest).
         return f"{self.settings.run_dir}/ablation-{self.digest}.json"
 
 
 class Plan:
-    """All runs of a set of ablations, and where their files lie."""
+    """All runs of a set of ablations, and the paths of their files."""
 
     def __init__(self, ablations: Ablations, folder: Path) -> None:
         """folder: where the settings of the base are looked for.
@@ -168,12 +171,12 @@ class Plan:
 
     @cached_property
     def markers(self) -> list[str]:
-        """What stands when all runs have finished."""
+        """The files that exist once all runs have finished."""
         return [run.marker for run in self.runs.values()]
 
     @property
     def digest(self) -> str:
-        """Of everything that the report shows besides results."""
+        """Digest of everything that the report shows besides results."""
         return digest(self.ablations.model_dump(mode="json", exclude={"at_once"}))
 
     def needed(self, name: str) -> list[str]:

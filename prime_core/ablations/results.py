@@ -1,8 +1,8 @@
 """What the runs of the ablations have written so far, and the comparisons as a table.
 
 In: the folder of the ablations, finished or not. Out: one row for each evaluation of each run, one
-for each comparison: paired differences over seeds with intervals, and the reading of them. A run
-counts in a comparison once its last evaluation is there; until then its curve is shown alone.
+for each comparison: paired differences over seeds with intervals, and their reading. A run counts
+in a comparison once its last evaluation exists; until then only its curve is shown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prime_core.run.tables import TableError, read_json
 from prime_core.settings.reading import load_yaml
 
 CURVE_COLUMNS = ("variant", "seed", "iteration", "accuracy", "training_accuracy")
-# What is compared of a run -> how the table calls it. The first one is read (docs/ablations.md).
+# What is compared of a run -> its name in the table. The first one decides (docs/ablations.md).
 MEASURES = {
     "area": "held-out accuracy, mean over evaluations",
     "last": "held-out accuracy, last iteration",
@@ -33,7 +33,7 @@ READ = "area"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. differences: measure -> first less second, as shares."""
+    """One comparison. differences: measure -> first minus second, as shares."""
 
     name: str
     comparison: Comparison
@@ -48,10 +48,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """All that the report shows.
+    """What the report shows.
 
     curves: CURVE_COLUMNS, in shares; planned: variant -> iterations; seconds: run -> seconds of
-    the start that finished it.
+    the launch that finished it.
     """
 
     ablations: Ablations
@@ -61,12 +61,12 @@ class Results:
 
     @property
     def num_runs(self) -> int:
-        """Runs that are asked for, bases apart."""
+        """Runs of all variants and seeds, not counting bases."""
         return len(self.ablations.variants) * len(self.ablations.seeds)
 
     @cached_property
     def measures(self) -> dict[str, dict[str, dict[int, float]]]:
-        """Measure -> variant -> seed -> figure, of the runs that have come to their end."""
+        """Measure -> variant -> seed -> figure, of finished runs."""
         found: dict[str, dict[str, dict[int, float]]] = {name: {} for name in MEASURES}
         for place, rows in self.curves.groupby(["variant", "seed"], sort=False):
             variant, seed = cast(tuple[str, int], place)
@@ -84,7 +84,7 @@ class Results:
 
     @property
     def num_finished(self) -> int:
-        """Runs that have come to their end, bases apart."""
+        """Finished runs, not counting bases."""
         return sum(map(len, self.measures[READ].values()))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""`prime ablation`: one run of the ablations, from its start or from where it stopped.
+"""`prime ablation`: one run of the ablations, from the beginning or from where it stopped.
 
 In: the run's settings file, and Snakemake's options. Out: the finished run, and beside its report a
 small file that says so. What Snakemake prints goes to standard error, the rule's log.
@@ -28,13 +28,13 @@ SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class RunFailed(ValueError):
-    """A run of the ablations did not come to its end."""
+    """A run of the ablations did not finish."""
 
 
 def run(settings_file: Path, out: Path, options: Sequence[str]) -> None:
-    """Bring the run to its end and write `out`.
+    """Run it to completion and write `out`.
 
-    Raises RunFailed when it failed or was told to stop; the same command goes on.
+    Raises RunFailed when it failed or was asked to stop; the same command resumes it.
     """
     settings = load_settings(settings_file)
     files = RunFiles(settings.run_dir)
@@ -46,7 +46,7 @@ def run(settings_file: Path, out: Path, options: Sequence[str]) -> None:
     )
     if status:
         what = "was stopped" if stopped else f"ended with status {status}"
-        raise RunFailed(f"{settings.run} {what}; `snakemake ablations` goes on with it")
+        raise RunFailed(f"{settings.run} {what}; `snakemake ablations` resumes it")
     seconds = time.time() - begun
     for older in out.parent.glob("ablation-*.json"):
         older.unlink()
@@ -56,36 +56,36 @@ def run(settings_file: Path, out: Path, options: Sequence[str]) -> None:
 
 
 def wait_for_holder(files: RunFiles) -> None:
-    """Wait while an earlier start, whose controller was killed, is still at work on the run."""
+    """Wait while an earlier launch, whose controller was killed, is still running it."""
     said = False
     while (holder := find_holder(files.root)) is not None:
         if not said:
-            say(f"{files.root.name} is at work since an earlier start ({holder}); waiting for it")
+            say(f"{files.root.name} still runs from an earlier launch ({holder}); waiting for it")
             said = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def follow(command: Sequence[str]) -> tuple[bool, int]:
-    """Run Snakemake to its end; whether it was told to stop, and its exit status.
+    """Run Snakemake to completion; whether it was asked to stop, and its exit status.
 
-    Ctrl-C reaches it by itself, with all that a terminal started; this process only waits for its
-    end. SIGTERM is handed on: Snakemake then ends after its running stages.
+    Ctrl-C reaches it directly, like all that a terminal started; this process only waits for its
+    end. SIGTERM is forwarded: Snakemake then ends after its running stages.
     """
     came: set[int] = set()
-    # A child that is started gets their usual meaning back.
+    # Only handled, not ignored: exec resets handled signals, so the child reacts as usual.
     with handled(lambda number, _: came.add(number), signal.SIGINT, signal.SIGTERM):
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
-        handed_on = False
+        forwarded = False
         while child.poll() is None:
-            if signal.SIGTERM in came and not handed_on:
+            if signal.SIGTERM in came and not forwarded:
                 os.kill(child.pid, signal.SIGTERM)
-                handed_on = True
+                forwarded = True
             time.sleep(0.2)
     return bool(came), child.returncode
 
 
 def outcome(settings: Settings, files: RunFiles) -> str:
-    """The last evaluations in a few words; '' where there are none."""
+    """The last evaluations in one line; '' where there are none."""
     words = []
     for benchmark in settings.evaluation.benchmarks:
         path = files.evaluation(settings.iterations, benchmark)
@@ -95,7 +95,7 @@ def outcome(settings: Settings, files: RunFiles) -> str:
 
 
 def left(root: Path) -> str:
-    """How many runs have finished, and for how long the others will take at this start's pace."""
+    """How many runs have finished, and how long the others will take at this launch's pace."""
     total = len(list((root / "settings").glob("*.yaml")))
     finished = [path.stat().st_mtime for path in root.glob("*/ablation-*.json")]
     text = f"{len(finished)} of {total} runs finished"

@@ -1,7 +1,7 @@
-"""`snakemake ablations` seen as a workflow: how its runs are started, and how many at a time.
+"""`snakemake ablations` as a workflow: how its runs are started, and how many at a time.
 
-In: Snakemake's command line and the plan of runs. Out: options for the Snakemake that each run is
-started by, places for runs at the same time, and on disk the settings of every run.
+In: Snakemake's command line and the plan of runs. Out: options for the Snakemake that starts each
+run, cores for runs at the same time, and on disk the settings of every run.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from prime_core.runtime.console import note
 from prime_core.runtime.run_lock import RunLock
 from prime_core.settings.reading import SettingsError
 
-# Each is a Snakemake that asks Slurm every few seconds, and none works itself.
+# Each is a Snakemake that only polls Slurm, every few seconds.
 CONTROLLERS_AT_ONCE = 4
 
 
 class Workflow:
-    """One start of the ablations. What the rules ask for."""
+    """One launch of the ablations: what the rules need to know."""
 
     def __init__(self, plan: Plan, snakefile: Path, arguments: Sequence[str]) -> None:
         """arguments: Snakemake's command line; snakefile: the runs use the same.
@@ -36,7 +36,7 @@ class Workflow:
         others = sorted(set(self._given.targets) - {ABLATIONS})
         if others:
             raise SettingsError(
-                f"'{ABLATIONS}' is a workflow of its own; leave out {', '.join(others)}"
+                f"'{ABLATIONS}' is a separate workflow; leave out {', '.join(others)}"
             )
         self._lock = RunLock(plan.root)
 
@@ -47,7 +47,7 @@ class Workflow:
 
     @property
     def cores(self) -> int:
-        """Of each run; as many runs are at work as there are such shares."""
+        """Cores of each run; as many runs take place at once as there are such shares."""
         here = len(os.sched_getaffinity(0))
         asked = self._given.local_cores if self.on_cluster else self._given.cores
         all_cores = asked if isinstance(asked, int) else here
@@ -66,11 +66,11 @@ class Workflow:
         return shlex.join(words if self.on_cluster else [*words, "--cores", str(self.cores)])
 
     def needed(self, wildcards: Any) -> list[str]:
-        """What a run waits for."""
+        """Files that a run waits for."""
         return self.plan.needed(wildcards.run)
 
     def answering(self, wildcards: Any) -> str:
-        """What stands once the run has finished whose responses are labelled."""
+        """Marker of the run whose judged responses are written as a file."""
         return self.plan.runs[wildcards.run].marker
 
     def preview(self) -> None:
@@ -81,7 +81,7 @@ class Workflow:
         print(f"{len(left)} of {len(self.plan.runs)} runs to do", *left, sep="\n  ")
 
     def begin(self) -> None:
-        """Hold the ablations for this process, and write the settings of every run.
+        """Lock the ablations for this process, and write the settings of every run.
 
         Raises RunBusy when another workflow holds them.
         """
@@ -95,5 +95,5 @@ class Workflow:
                 path.unlink()
 
     def end(self, page: str) -> None:
-        """Say where to look."""
+        """Say where the report is."""
         note(f"finished: {page}")

@@ -1,1 +1,1 @@
-"""The command line: words become calls; other rooms are imported when they are called."""
+"""The command line: words become calls; other rooms are imported only when called."""

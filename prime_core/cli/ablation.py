@@ -14,11 +14,11 @@ import click
     "--out",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Small JSON file that says that the run has finished.",
+    help="Small JSON file that marks the run as finished.",
 )
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def ablation(settings: Path, out: Path, options: tuple[str, ...]) -> None:
-    """Bring one run of `snakemake ablations` to its end; all other options are Snakemake's."""
+    """Run one run of `snakemake ablations` to completion; other options are Snakemake's."""
     import_module("prime_core.ablations.run").run(settings, out, options)
 
 
@@ -32,7 +32,7 @@ def ablation(settings: Path, out: Path, options: tuple[str, ...]) -> None:
 @click.option(
     "--settings",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep a copy of the settings that the report is of under this name.",
+    help="Keep a copy of the reported settings under this name.",
 )
 def ablations_report(results: Path, settings: Path | None) -> None:
     """Compare the runs of `snakemake ablations`, finished or not: page, tables, figures."""

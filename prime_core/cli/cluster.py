@@ -25,7 +25,7 @@ RUN_DIR = click.option(
     "--run",
     "run_dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Folder of the run, results/<run>; else the one of --configfile.",
+    help="Folder of the run, results/<run>; default: that of --configfile.",
 )
 
 
@@ -37,13 +37,13 @@ RUN_DIR = click.option(
     show_default=True,
     help="Every stage a Slurm job, or all stages inside one allocation.",
 )
-@click.option("--minutes", type=click.IntRange(min=1), help="How long the job itself may run.")
-@click.option("--gpus", type=click.IntRange(min=0), help="Of the allocation, on each node.")
-@click.option("--nodes", type=click.IntRange(min=1), help="Of the allocation.")
+@click.option("--minutes", type=click.IntRange(min=1), help="Time limit of the job itself.")
+@click.option("--gpus", type=click.IntRange(min=0), help="GPUs of the allocation, per node.")
+@click.option("--nodes", type=click.IntRange(min=1), help="Nodes of the allocation.")
 @click.option(
     "--allocation",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Size of the allocation, else cluster_profiles/allocation/allocation.yaml.",
+    help="Size of the allocation; default: cluster_profiles/allocation/allocation.yaml.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be submitted.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -56,7 +56,7 @@ def launch(
     dry_run: bool,
     arguments: tuple[str, ...],
 ) -> None:
-    """Run the workflow as a Slurm job, which goes back into the queue before its time ends.
+    """Run the workflow as a Slurm job, which requeues itself before its time limit.
 
     All other options are Snakemake's own: --configfile, --config policy.eps_clip=0.3, ...
     """
@@ -68,19 +68,19 @@ def launch(
 @click.command()
 @RUN_DIR
 @CONFIGFILE
-@click.option("--json", is_flag=True, help="For programs.")
-@click.option("--watch", is_flag=True, help="Again and again, until the run has finished.")
+@click.option("--json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--watch", is_flag=True, help="Repeat until the run has finished.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=1),
     default=10.0,
     show_default=True,
-    help="Seconds between looks, with --watch.",
+    help="Seconds between updates, with --watch.",
 )
 def status(
     run_dir: Path | None, configfile: Path, json: bool, watch: bool, interval: float
 ) -> None:
-    """Show what of a run is done, at work and failed, and when it will end."""
+    """Show what of a run is done, running and failed, and when it will end."""
     place = which_run(run_dir, configfile)
     import_module("prime_core.launch.status.page").show(place, json, watch, interval)
 
@@ -95,11 +95,11 @@ def cancel(run_dir: Path | None, configfile: Path, yes: bool) -> None:
     place = which_run(run_dir, configfile)
     found = module.at_work(place)
     if not found:
-        click.echo(f"{place}: nothing is at work")
+        click.echo(f"{place}: nothing is running")
         return
     click.echo(f"{place}: {found}")
     if not yes and sys.stdin.isatty():
-        click.confirm("End all of it?", abort=True)
+        click.confirm("Cancel all of it?", abort=True)
     module.cancel(place)
 
 
@@ -107,12 +107,12 @@ def cancel(run_dir: Path | None, configfile: Path, yes: bool) -> None:
 @click.argument("words", nargs=-1, metavar="[ITERATION] [STAGE]")
 @RUN_DIR
 @CONFIGFILE
-@click.option("--part", help="Shard or benchmark; else the newest.")
-@click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until Ctrl-C.")
+@click.option("--part", help="Shard or benchmark; default: the newest.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing as it grows, until Ctrl-C.")
 def logs(
     words: tuple[str, ...], run_dir: Path | None, configfile: Path, part: str | None, follow: bool
 ) -> None:
-    """Show the newest log of a stage (prime logs 12 policy); alone, of the run's controller."""
+    """Show a stage's newest log (prime logs 12 policy); without arguments, the controller's."""
     place = which_run(run_dir, configfile)
     import_module("prime_core.launch.status.logs").show(place, words, part, follow)
 
@@ -121,12 +121,12 @@ def logs(
 @click.argument("count", type=click.IntRange(min=1))
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def gpus(count: int, command: tuple[str, ...]) -> None:
-    """Run a command with so many of the visible GPUs that nobody else has (one allocation)."""
+    """Run a command on COUNT of the visible GPUs that no other stage holds (one allocation)."""
     import_module("prime_core.launch.slurm.gpus").become(count, command)
 
 
 def which_run(run_dir: Path | None, configfile: Path) -> Path:
-    """The folder that was named, else that of the settings."""
+    """The run's folder as given, else the one that the settings name."""
     if run_dir is not None:
         return run_dir
     return import_module("prime_core.settings.reading").load_settings(configfile).run_dir
@@ -135,14 +135,14 @@ def which_run(run_dir: Path | None, configfile: Path) -> Path:
 @click.command()
 @click.option("--cpu-partition", default="", help="Where verification and other small work goes.")
 @click.option("--gpu-partition", default="", help="Where sampling, scoring and training go.")
-@click.option("--account", default="", help="Who is charged; else your default account.")
+@click.option("--account", default="", help="Account to charge; default: your default account.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write; else cluster_profiles/slurm/site.yaml.",
+    help="File to write; default: cluster_profiles/slurm/site.yaml.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what was found and would be written.")
-@click.option("--force", is_flag=True, help="Write a file anew that exists.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def site(
     cpu_partition: str,
     gpu_partition: str,
@@ -151,7 +151,7 @@ def site(
     dry_run: bool,
     force: bool,
 ) -> None:
-    """Ask Slurm for partitions, GPUs and limits; choose; write the site's file."""
+    """Query Slurm for partitions, GPUs and limits; choose; write the site's file."""
     wanted = import_module("prime_core.launch.survey.choice").Wanted(
         cpu_partition, gpu_partition, account
     )
@@ -162,38 +162,38 @@ def site(
 @click.option(
     "--to",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Another cache than the environment's, such as one that a group shares.",
+    help="Cache to use instead of the environment's, e.g. one shared by a group.",
 )
-@click.option("--check", is_flag=True, help="Only look what is there; needs no network.")
+@click.option("--check", is_flag=True, help="Only report what is missing; needs no network.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def fetch(to: Path | None, check: bool, arguments: tuple[str, ...]) -> None:
     """Fetch the models that a run names, and check its files, before its jobs need them.
 
-    For machines with internet, where compute nodes have none. All other options are Snakemake's
-    own: --configfile, --config model.path=..., ...
+    Run it on a machine with internet, where compute nodes have none. All other options are
+    Snakemake's own: --configfile, --config model.path=..., ...
     """
     import_module("prime_core.launch.fetch").run(arguments, to, check)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--model-size", help="A size in place of the settings' model: 7b, llama-3.1-8b, ...")
-@click.option("--gpu", help="Type of GPU, such as h100; else the site's, else a100.")
+@click.option("--gpu", help="Type of GPU, e.g. h100; default: the site's, else a100.")
 @click.option("--gpu-memory-gb", type=click.FloatRange(min=1), help="GiB of a GPU's memory.")
-@click.option("--gpus", type=click.IntRange(min=1), help="That the run may use at a time.")
+@click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the run may use at a time.")
 @click.option(
     "--disk-gb-per-s",
     type=click.FloatRange(min=0.001),
     default=2.0,
     show_default=True,
-    help="What one job gets of the shared disk.",
+    help="The shared disk's bandwidth for one job.",
 )
-@click.option("--disk-tb", type=click.FloatRange(min=0), help="Your room on it.")
-@click.option("--assume", multiple=True, metavar="NAME=VALUE", help="Another assumption.")
-@click.option("--json", is_flag=True, help="For programs.")
+@click.option("--disk-tb", type=click.FloatRange(min=0), help="Your space on it.")
+@click.option("--assume", multiple=True, metavar="NAME=VALUE", help="Override an assumption.")
+@click.option("--json", is_flag=True, help="Print JSON, for programs.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def plan(context: click.Context, json: bool, arguments: tuple[str, ...], **options: Any) -> None:
-    """Reckon what a run will need: memory, disk, hours; exit status 1 where it cannot work.
+    """Estimate what a run will need: memory, disk, hours; exit status 1 where it cannot work.
 
     Needs no GPU and loads no model. All other options are Snakemake's own: --configfile,
     --config training.zero_stage=3, ...

@@ -19,7 +19,7 @@ from prime_core.runtime.rank import has_other_ranks, is_first_rank
 
 
 class Stages(click.Group):
-    """Commands in the order of the workflow; errors of users as one sentence."""
+    """Commands in the order of the workflow; user errors as one sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """In the order in which they were defined."""
@@ -85,7 +85,7 @@ def schema() -> None:
 
 
 def end_for_now(line: str) -> None:
-    """Say where a stage stopped and put its Slurm job back into the queue; once for all ranks."""
+    """Say where a stage stopped and requeue its Slurm job; once for all ranks."""
     interruption.ignore_signals()
     if is_first_rank():
         told = import_module("prime_core.launch.slurm.this_job").put_back()

@@ -15,15 +15,13 @@ TABLE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @RUN
-@click.option(
-    "--iterations", required=True, metavar="FIRST-LAST", help="Such as 1-3, or one number."
-)
+@click.option("--iterations", required=True, metavar="FIRST-LAST", help="E.g. 1-3, or one number.")
 @click.option("--out", required=True, type=TABLE, help="Parquet file to write.")
 def labelled(run_dir: Path, iterations: str, out: Path) -> None:
     """Write a run's judged responses as a file that prm.offline can be trained on."""
     first, dash, last = iterations.partition("-")
     if not (first.isdigit() and (last if dash else first).isdigit()):
-        raise click.UsageError(f"--iterations {iterations}: expected such as 1-3, or 4")
+        raise click.UsageError(f"--iterations {iterations}: expected e.g. 1-3, or 4")
     tool("labelled").run(run_dir, range(int(first), int(last or first) + 1), out)
 
 
@@ -42,7 +40,7 @@ def labelled(run_dir: Path, iterations: str, out: Path) -> None:
     type=click.Choice(["whole", "step", "token"]),
     default="step",
     show_default=True,
-    help="The finest rewards that are written, coarser ones beside them.",
+    help="The finest rewards to write; coarser ones are written as well.",
 )
 @click.option(
     "--beta",
@@ -62,10 +60,14 @@ def labelled(run_dir: Path, iterations: str, out: Path) -> None:
     "--micro-batch-size", type=click.IntRange(min=1), default=8, help="Responses in one pass."
 )
 @click.option(
-    "--column", "columns", multiple=True, metavar="OURS=THEIRS", help="The file's own name."
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="The file's name for a column.",
 )
 def rate(**options: object) -> None:
-    """Give responses the rewards of an implicit PRM: any folder, with its reference."""
+    """Score responses with an implicit PRM: any model folder, with its reference."""
     tool("rate").run(**options)
 
 

@@ -13,7 +13,7 @@ from prime_core.runtime import interruption
 
 
 def stage(name: str) -> ModuleType:
-    """The module of a stage, in a process that knows its rank and how it is told to stop."""
+    """The module of a stage, in a process that knows its rank and listens for signals to stop."""
     _prepare_process()
     if "PRIME_DEADLINE" in os.environ:
         _begin_in_time(name)
@@ -21,7 +21,7 @@ def stage(name: str) -> ModuleType:
 
 
 def tool(name: str) -> ModuleType:
-    """The module of a command by hand; no allocation's end keeps it from beginning."""
+    """The module of an interactive command, which begins whatever the allocation's deadline."""
     _prepare_process()
     return import_module(f"prime_core.tools.{name}")
 
@@ -32,7 +32,7 @@ def _prepare_process() -> None:
 
 
 def _begin_in_time(name: str) -> None:
-    """Leave a stage of the workflow for the next allocation where this one has too little time."""
+    """Defer a stage of the workflow to the next allocation where this one has too little time."""
     given = click.get_current_context().params
     if given.get("run_dir"):
         shard, benchmark = given.get("shard"), given.get("benchmark")

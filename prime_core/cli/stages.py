@@ -1,4 +1,4 @@
-"""Commands of `prime` that the rules call: one a stage, in the order of the workflow."""
+"""Commands of `prime` that the rules call: one per stage, in the order of the workflow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARD = click.option(
     "--shard",
     required=True,
     type=click.IntRange(min=0),
-    help="Part of the iteration's prompts, from 0 on; refill rounds go on counting.",
+    help="Part of the iteration's prompts, from 0 on; refill rounds continue the numbering.",
 )
 
 
@@ -67,14 +67,14 @@ def band(run_dir: Path) -> None:
 @click.command()
 @RUN
 def branch(run_dir: Path) -> None:
-    """Take over what a run goes on from: an iteration of another (init_from)."""
+    """Take over what a run starts from: an iteration of another run (init_from)."""
     stage("branch").run(run_dir)
 
 
 @click.command("prm-data")
 @RUN
 def prm_data(run_dir: Path) -> None:
-    """Read labelled responses and their log-probabilities under the reference."""
+    """Tokenise labelled responses, with their log-probabilities under the reference."""
     stage("prm_data").run(run_dir)
 
 
@@ -104,7 +104,7 @@ def sample(run_dir: Path, iteration: int, shard: int) -> None:
 @click.option("--iteration", type=click.IntRange(min=1), help="RL iteration, from 1 on.")
 @click.option("--shard", type=click.IntRange(min=0), help="Part of the iteration's prompts.")
 @click.option("--text", help="Judge this one response, with --gold, and explain.")
-@click.option("--gold", multiple=True, help="Its right answer; several are each right.")
+@click.option("--gold", multiple=True, help="Its correct answer; repeat for alternatives.")
 @click.option(
     "--rows",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -124,7 +124,7 @@ def verify(
     rows: Path | None,
     out: Path | None,
 ) -> None:
-    """Judge a shard of responses, one answer by hand, or a file of rows; needs no GPU."""
+    """Judge a shard of responses, a single answer, or a file of rows; needs no GPU."""
     if run_dir is not None and iteration is not None and shard is not None:
         stage("verify").run(run_dir, iteration, shard)
     elif text is not None and gold:
@@ -205,7 +205,7 @@ def report(run_dir: Path) -> None:
 @click.command()
 @RUN
 def crate(run_dir: Path) -> None:
-    """Pack settings, versions, figures and report as an RO-Crate (the report does it, too)."""
+    """Pack settings, versions, figures and report as an RO-Crate (`prime report` does so, too)."""
     stage("crate").run(run_dir)
 
 

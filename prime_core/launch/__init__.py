@@ -1,1 +1,1 @@
-"""Starting the workflow."""
+"""Launching a run's workflow; following, accounting for and cancelling it."""

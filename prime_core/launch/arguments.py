@@ -1,7 +1,7 @@
 """What Snakemake's arguments say about a run: its settings and its folder, before anything starts.
 
 In: arguments as Snakemake takes them (--configfile, --config, --directory, ...). Out: the settings
-that the workflow will see, refused with the same sentences.
+that the workflow will see, or the error that it would raise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FOLDER = ("--directory", "-d")
 
 
 def asked_settings(arguments: Sequence[str]) -> Settings:
-    """Settings of the run that Snakemake would start, its folder seen from here.
+    """Settings of the run that Snakemake would start; its folder is relative to the current one.
 
     Raises SettingsError naming the file or the override, and the key.
     """
@@ -60,20 +60,20 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def asks_for_ablations(arguments: Sequence[str]) -> bool:
-    """Whether `ablations` is among Snakemake's targets, and not an option's value alone."""
+    """Whether `ablations` is one of Snakemake's targets, not just an option's value."""
     return ABLATIONS in arguments and ABLATIONS in as_snakemake_reads(arguments).targets
 
 
 def as_snakemake_reads(arguments: Sequence[str]) -> Any:
-    """Snakemake's command line as it reads it itself, profiles included."""
-    from snakemake.cli import parse_args  # a tenth of a second that an ordinary run need not spend
+    """Snakemake's command line as Snakemake itself parses it, profiles included."""
+    from snakemake.cli import parse_args  # takes 0.1 s, which an ordinary run need not spend
 
-    with redirect_stderr(io.StringIO()):  # it has said before which profile it uses
+    with redirect_stderr(io.StringIO()):  # Snakemake has already announced its profile
         return parse_args(list(arguments))[1]
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each value with its option; an option of several values comes once for each."""
+    """Pairs (option, value); an option with several values comes once for each."""
     option = ""
     for argument in arguments:
         if argument.startswith("--") and "=" in argument:

@@ -1,8 +1,8 @@
-"""The workflow's own small job: Snakemake in it submits the stages, and goes on after a requeue.
+"""The workflow's own small job: Snakemake in it submits the stages, and resumes after a requeue.
 
-In: Snakemake's command. Out: its exit status. Slurm tells the job before its time ends (USR2), and
-when it is cancelled or pre-empted (TERM); then Snakemake alone is ended, whose Slurm jobs go on,
-and after a requeue the same command takes them up again.
+In: Snakemake's command. Out: its exit status. Slurm signals the job before its time limit (USR2),
+and when it is cancelled or pre-empted (TERM). Only Snakemake is then killed: its Slurm jobs keep
+running, and after a requeue the same command waits for them (docs/decisions.md#controller-signals).
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from prime_core.run.layout import RunFiles
 from prime_core.runtime.console import note
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-# A cancelled job is killed soon after TERM; one that is not was to be pre-empted and was not.
+# Slurm kills a cancelled or pre-empted job soon after TERM. One that is alive after this long was
+# spared, and requeues itself.
 _SECONDS_UNTIL_KILLED = 900.0
-# After a requeue Slurm ends this start of the job.
+# How long Slurm may take to end this process after `scontrol requeue`.
 _SECONDS_UNTIL_ENDED = 20.0
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 class Controller(Checkpointable):
-    """A call that submitit makes in each start of the job.
+    """What submitit calls each time the job starts.
 
-    command: Snakemake's; folder: where it was typed, and is run; run_dir: the run's folder seen
-    from there.
+    command: Snakemake's; folder: where it was typed, and runs; run_dir: the run's folder, relative
+    to that; log_folder: where submitit writes the job's log.
     """
 
     way: Way = "slurm"
@@ -52,18 +53,18 @@ class Controller(Checkpointable):
 
     @property
     def files(self) -> RunFiles:
-        """The run's files."""
+        """The run's files, whatever folder this process runs in."""
         return RunFiles(self.folder / self.run_dir)
 
     @property
     def job_id(self) -> str:
-        """Number of the job that this is."""
+        """Id of this job, the same after each requeue."""
         return os.environ["SLURM_JOB_ID"]
 
     def __call__(self) -> int:
-        """Run Snakemake to its end; on a signal stop it, and go back into the queue."""
-        # In place of submitit's: it would stop Snakemake from within the signal, where Popen's own
-        # lock may be held.
+        """Run Snakemake to completion; on a signal stop it and requeue this job."""
+        # Replaces submitit's handler, which would stop Snakemake from within the signal, where
+        # Popen's own lock may be held.
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, self._note)
         process = self.start()
@@ -72,12 +73,12 @@ class Controller(Checkpointable):
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         if process.poll() is None:
             self.stop(process)
-        elif process.returncode == 0 or not self.signals:  # else it ended by the same signal
+        elif process.returncode == 0 or not self.signals:  # else the same signal ended it
             return self.finish(process.returncode)
         return self.go_on_later()
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Snakemake; Slurm signals all processes of a job, of which this one alone decides."""
+        """Start Snakemake, deaf to USR2: Slurm signals every process of a job, this one decides."""
         command = [*self.command, *self.options()]
         log(f"job {self.job_id} on {socket.gethostname()} starts: {' '.join(command)}")
         return subprocess.Popen(
@@ -90,50 +91,50 @@ class Controller(Checkpointable):
         )
 
     def options(self) -> list[str]:
-        """What is added to the command in this start."""
+        """Arguments that this launch adds to the command."""
         return []
 
     def environment(self) -> dict[str, str]:
-        """Without what Slurm and submitit set for this job; its number tells who holds the run."""
+        """Without Slurm's and submitit's variables; the job's id stays, for the run's lock."""
         own = {"PRIME_WAY": self.way, "SLURM_JOB_ID": self.job_id}
         return slurm.clean_environment() | own
 
     def record(self, process: subprocess.Popen[bytes]) -> None:
-        """Write this start down: the executor for Slurm does it itself."""
+        """Record this launch. Nothing to do here: the executor for Slurm records its own."""
 
     def must_stop(self) -> bool:
-        """Whether Snakemake is to be stopped, and this job to go on later."""
+        """Whether to stop Snakemake now, and resume later."""
         if self.signals:
-            log(f"told to stop ({', '.join(signal.Signals(n).name for n in self.signals)})")
+            log(f"asked to stop ({', '.join(signal.Signals(n).name for n in self.signals)})")
         return bool(self.signals)
 
     @property
     def is_being_ended(self) -> bool:
-        """Cancelled, or pre-empted: either ends this process, and Slurm requeues one pre-empted."""
+        """Cancelled or pre-empted: Slurm ends the job itself, and requeues a pre-empted one."""
         return self.signals == {signal.SIGTERM}
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
-        """End Snakemake; its Slurm jobs go on."""
-        process.kill()
+        """Kill Snakemake; its Slurm jobs keep running."""
+        process.kill()  # on SIGTERM it would wait for its jobs, on SIGINT cancel them
         process.wait()
 
     def go_on_later(self) -> NoReturn:
-        """Put this job back into the queue; does not return."""
+        """Requeue this job; does not return."""
         self._wait_while(lambda: self.is_being_ended, _SECONDS_UNTIL_KILLED)
         self.signals.clear()
         while True:
             try:
                 slurm.requeue(self.job_id)
                 break
-            except SlurmError as error:  # slurmctld may be down: as long as there is time
+            except SlurmError as error:  # slurmctld may be down: retry while there is time
                 log(str(error))
                 time.sleep(5)
-        log("back in the queue; goes on from here")
+        log("requeued; resumes from here")
         self._wait_while(lambda: not self.signals, _SECONDS_UNTIL_ENDED)
         raise SystemExit(0)
 
     def finish(self, status: int) -> int:
-        """The end of this job, with Snakemake's exit status."""
+        """End this job with Snakemake's exit status."""
         log(f"the workflow ended with status {status}")
         if status:
             raise SystemExit(status if status > 0 else 128 - status)
@@ -149,11 +150,11 @@ class Controller(Checkpointable):
 
 
 def log(sentence: str) -> None:
-    """A line in the job's log, with the time."""
+    """Write a timestamped line to the job's log."""
     note(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] prime launch: {sentence}")
 
 
 def _leave_signals_to_parent() -> None:
-    """Snakemake would end on USR2, without order; nor may it outlive a parent that was killed."""
+    """Ignore USR2, which would end Snakemake abruptly, and die with a parent that is killed."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

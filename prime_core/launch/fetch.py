@@ -1,7 +1,7 @@
-"""`prime fetch`: what a run names and a compute node cannot fetch, fetched and checked beforehand.
+"""`prime fetch`: download and check beforehand what compute nodes without internet cannot.
 
 In: settings. Out: models in the hub's cache, and a table of models and data files with their sizes;
-a file that a job would miss after its time in the queue is missed here.
+what is missing is found here, not by a job that has waited in the queue.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _LFS = b"version https://git-lfs"
 
 
 class FetchError(ValueError):
-    """Something that the run needs is not there."""
+    """A model or file that the run needs is missing or incomplete."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """A model or a table that the settings name. key: where they name it; split: a table's use."""
+    """A model or table that the settings name. key: the setting; split: what a table is for."""
 
     key: str
     path: str
@@ -41,7 +41,7 @@ class Need:
 
     @property
     def is_on_hub(self) -> bool:
-        """Whether it is an id of the hub and no folder."""
+        """Whether it is a hub id rather than a local path."""
         if self.kind == "table":
             return table_files.is_on_hub(self.path)
         return hub.is_hub_id(self.path)
@@ -49,7 +49,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Found:
-    """What became of a need: size in bytes and place, or a problem."""
+    """Where a need was found: size in bytes and path, or the problem."""
 
     need: Need
     size: int = 0
@@ -58,7 +58,7 @@ class Found:
 
 
 def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
-    """Fetch, or only look, and show the table. arguments: as Snakemake takes them.
+    """Fetch, or with `check` only look, and print the table. arguments: as Snakemake takes them.
 
     Raises FetchError naming what is missing.
     """
@@ -75,17 +75,17 @@ def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
     if problems:
         raise FetchError("; ".join(problems))
     if to is not None and any(one.need.is_on_hub for one in found):
-        click.echo(f"Jobs find it with: export HF_HUB_CACHE={to.resolve()}")
+        click.echo(f"For jobs to find it: export HF_HUB_CACHE={to.resolve()}")
 
 
 def missing(settings: Settings, to: Path | None = None) -> list[str]:
-    """What the run names and is not there, one sentence each; nothing is fetched."""
+    """What the settings name but is missing, one sentence each; nothing is fetched."""
     found = [look(need, to, fetch=False) for need in needs(settings)]
     return [f"{one.need.key}: {one.problem}" for one in found if one.problem]
 
 
 def needs(settings: Settings) -> Iterator[Need]:
-    """Models and tables that the settings name; a branch has its start from its origin."""
+    """Models and tables that the settings name; a branch has its start from its origin instead."""
     if settings.model.path is not None and not settings.init_from:
         yield Need("model.path", settings.model.path, "model")
     yield from _prm_needs(settings)
@@ -106,7 +106,7 @@ def needs(settings: Settings) -> Iterator[Need]:
 
 
 def _prm_needs(settings: Settings) -> Iterator[Need]:
-    """What the process reward model comes from, where there is one."""
+    """What the process reward model, if any, starts from."""
     prm, trains = settings.prm, trains_first_prm(settings)
     has_prm = prm.prm_update != "none" or trains
     if prm.path is not None and has_prm and settings.start == 0:
@@ -118,7 +118,7 @@ def _prm_needs(settings: Settings) -> Iterator[Need]:
 
 
 def look(need: Need, to: Path | None, fetch: bool) -> Found:
-    """Where it is and how large; a model of the hub is fetched first where `fetch` says so."""
+    """Locate a need and measure it; with `fetch`, download it from the hub first."""
     if need.kind == "table":
         return _look_at_table(need, to, fetch)
     if is_gguf(need.path):
@@ -162,7 +162,7 @@ def _look_at_gguf(need: Need) -> Found:
 
 
 def _table(found: list[Found]) -> str:
-    """Lines of text: setting, name, size, where it is."""
+    """Lines of text: setting, name, size, path."""
     rows = [("setting", "name", "size", "where")]
     for one in found:
         size, place = (bytes_text(one.size), one.place) if not one.problem else ("-", "missing")
@@ -171,7 +171,7 @@ def _table(found: list[Found]) -> str:
 
 
 def _table_problem(path: Path) -> str:
-    """Why a table cannot be one; "" where its beginning (and its end) look right."""
+    """What is wrong with a table file; "" where its first (and last) bytes look right."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

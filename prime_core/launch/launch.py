@@ -1,7 +1,7 @@
 """`prime launch`: the workflow as a Slurm job, so that nothing runs on the login node.
 
-In: Snakemake's arguments. Out: a submitted job that goes back into the queue before its wall time,
-and what to type to look at it. Settings are checked before anything is submitted.
+In: Snakemake's arguments. Out: a submitted job that requeues itself before its time limit, and the
+commands to follow it. Settings are checked before anything is submitted.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from prime_core.settings.run import Settings
 
 CONTROLLER_MINUTES = 1440
 CONTROLLER_MEM_GB = 2
-# Ending Snakemake takes no time; Slurm may send the signal a minute late.
+# Stopping Snakemake takes no time, but Slurm may send the signal a minute late.
 CONTROLLER_SIGNAL_SECONDS = 90
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `prime launch` was given for the job itself; None: not given."""
+    """Options of `prime launch` for the job itself; None: not given."""
 
     profile: str
     minutes: int | None = None
@@ -49,16 +49,16 @@ class Options:
 
 
 def run(options: Options, arguments: Sequence[str]) -> None:
-    """Submit the workflow, or say what would be submitted.
+    """Submit the workflow, or with dry_run print what would be submitted.
 
-    Raises SettingsError for wrong settings, RunBusy when the run has a controller already,
+    Raises SettingsError for wrong settings, RunBusy when the run already has a controller,
     SlurmError when Slurm refuses.
     """
     passed = translated(arguments)
     if asks_for_ablations(passed):
         raise SettingsError(
-            "prime launch starts one run; `snakemake ablations --profile slurm` starts those of "
-            "the ablations, each with a controller of its own (docs/ablations.md)"
+            "prime launch starts a single run; `snakemake ablations --profile slurm` starts all "
+            "runs of the ablations, each with its own controller (docs/ablations.md)"
         )
     settings = asked_settings(passed)
     RunState(settings)  # refuses what would change finished work
@@ -82,30 +82,31 @@ def run(options: Options, arguments: Sequence[str]) -> None:
     place = shlex.quote(str(settings.run_dir))
     print(
         f"submitted job {job_id} ({job.name})\n"
-        f"its log: {log_of(job.folder, job_id)}\n"
-        f"to look: prime status --run {place}\n"
-        f"         prime logs --run {place}\n"
-        f"to end:  prime cancel --run {place}"
+        f"log:       {log_of(job.folder, job_id)}\n"
+        f"to follow: prime status --run {place}\n"
+        f"           prime logs --run {place}\n"
+        f"to cancel: prime cancel --run {place}"
     )
 
 
 def refuse_missing(settings: Settings, arguments: Sequence[str]) -> None:
-    """Raise SettingsError when a model or table is not there: jobs have no internet to fetch it."""
+    """Raise SettingsError when a model or table is missing: jobs may lack internet to fetch it."""
+    # With --directory, relative paths mean another folder than this one.
     elsewhere = any(word.startswith(("--directory", "-d")) for word in arguments)
     if elsewhere or os.environ.get("HF_HUB_OFFLINE") == "0":
         return
     absent = missing(settings)
     if absent:
-        raise SettingsError(f"{absent[0]} (`prime fetch --check` lists all that is missing)")
+        raise SettingsError(f"{absent[0]} (`prime fetch --check` lists everything that is missing)")
 
 
 def refuse_busy(files: RunFiles) -> None:
-    """Raise RunBusy when the run has a controller, queued or running, naming it."""
+    """Raise RunBusy, naming it, when the run already has a controller, queued or running."""
     for job in slurm.jobs_named(controller_name(files.root)):
         if not job.ended:
             where = f" on {job.nodes}" if job.nodes else ""
             raise RunBusy(
-                f"{files.root} has a controller already: job {job.job_id}, "
+                f"{files.root} already has a controller: job {job.job_id}, "
                 f"{job.state.lower()}{where}; end it with prime cancel"
             )
     holder = find_holder(files.root)

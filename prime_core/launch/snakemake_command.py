@@ -1,7 +1,8 @@
 """`prime run`: Snakemake with dotted overrides, `--config policy.eps_clip=0.3`.
 
 Snakemake accepts only identifiers as keys of --config; nested settings have to be written as YAML
-flow mappings. Here dotted keys are translated into those, everything else is passed on.
+flow mappings. Dotted keys are translated into those, everything else is passed on unchanged
+(docs/decisions.md#dotted-config).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from prime_core.settings.reading import check_overrides, expand_dotted, parse_ov
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Become Snakemake. Raises SettingsError for an override that is none, in one sentence."""
-    if ABLATIONS not in arguments:  # whose settings are others
+    """Replace this process by Snakemake. Raises SettingsError for a wrong or unknown override."""
+    if ABLATIONS not in arguments:  # its settings are of another kind, checked by its own workflow
         check_overrides(parse_overrides(split_overrides(arguments)[1], "--config"), "--config")
     command = [sys.executable, "-m", "snakemake", *translated(arguments)]
     os.execv(command[0], command)

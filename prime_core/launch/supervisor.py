@@ -1,9 +1,10 @@
-"""The whole run inside one allocation: Snakemake with its local executor, told when time runs out.
+"""The whole run inside one allocation: Snakemake's local executor, under a deadline.
 
-In: Snakemake's command, the allocation's size, the run's budget. Out: its exit status. Stages learn
-by PRIME_DEADLINE when no more may begin (prime_core.run.deadline). When Slurm tells the job that
-its time ends, long stages are told to stop at a checkpoint, others may end, and the job goes back
-into the queue; so it does when stages were left for want of time. A failed stage ends it.
+In: Snakemake's command, the allocation's size, the run's budget. Out: its exit status. From
+PRIME_DEADLINE stages know when it is too late to begin (prime_core.run.deadline). When Slurm
+signals that the job's time is ending, long stages are asked to stop at a checkpoint, others may
+finish, and the job is requeued; likewise when stages were deferred for lack of time. A failed stage
+ends the job (docs/decisions.md#allocation-local).
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ from prime_core.runtime.text import duration
 from prime_core.storage import node_cache
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-# Before the very end: to put the job back into the queue.
+# Kept free before the time limit, for `scontrol requeue`.
 _SECONDS_FOR_REQUEUE = 20.0
 # Slurm's variables as an salloc session has them: what srun needs to start ranks on the nodes.
 _OF_THE_JOB = ("SLURM_JOB", "SLURM_NNODES", "SLURM_NODELIST", "SLURM_CLUSTER", "SLURM_SUBMIT")
 
 
 class Supervisor(Controller):
-    """A call that submitit makes in each start of the allocation."""
+    """What submitit calls each time the allocation starts."""
 
     way: Way = "allocation"
 
@@ -64,7 +65,7 @@ class Supervisor(Controller):
 
     @property
     def deadline(self) -> float:
-        """When all stages must have ended."""
+        """When all stages must have ended, seconds since 1970."""
         return min(self.ends - self._reserve, self.budget_ends)
 
     @property
@@ -72,7 +73,7 @@ class Supervisor(Controller):
         return 60 * self.allocation.reserve_minutes
 
     def __call__(self) -> int:
-        """As the controller; copies of weights go away with the allocation."""
+        """As the controller; copies of weights are removed with the allocation."""
         self.began, self.ends = time.time(), self._end()
         self.budget_ends = self._budget_end()
         if self.budget_ends <= self.began:
@@ -84,9 +85,9 @@ class Supervisor(Controller):
             node_cache.remove(self._storage())
 
     def options(self) -> list[str]:
-        """The first node's numbers; what does not need a stage that cannot begin goes on.
+        """Cores and GPUs of the first node; what does not depend on a deferred stage still runs.
 
-        Stages of one node run on the first; those of several nodes take all of it, and the others.
+        Single-node stages run on the first node; a multi-node stage takes all of it and the others.
         """
         numbers = ["--cores", str(self.allocation.cpus_per_task), "--keep-going"]
         if self.allocation.gpus_per_node:
@@ -94,13 +95,15 @@ class Supervisor(Controller):
         return numbers
 
     def environment(self) -> dict[str, str]:
-        """With the deadline, the place for copies and, for ranks on several nodes, Slurm's job."""
-        log(f"stages may begin that end within {duration(self.deadline - self.began)}")
+        """With the deadline, the folder for copies and, for ranks on several nodes, Slurm's job."""
+        log(f"stages begin only if they should end within {duration(self.deadline - self.began)}")
         own = {
             DEADLINE: f"{self.deadline:.0f}",
+            # On a node without internet, stages would wait for a missing model instead of failing.
             "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
             "SLURM_CPUS_PER_TASK": str(self.allocation.cpus_per_task),
         }
+        # Lets a stage say that it needs a larger allocation, which is no help against the budget.
         if self.deadline < self.budget_ends:
             own[BEGINNING] = f"{self.began:.0f}"
         if self.allocation.nodes > 1:
@@ -111,7 +114,7 @@ class Supervisor(Controller):
         return super().environment() | own
 
     def record(self, process: subprocess.Popen[bytes]) -> None:
-        """Write this start down, with what it holds."""
+        """Record this launch and the GPUs that it holds."""
         start = ControllerStart(
             way=self.way,
             host=socket.gethostname(),
@@ -124,45 +127,47 @@ class Supervisor(Controller):
         record_controller(self.files, start)
 
     def must_stop(self) -> bool:
-        """Also when Slurm's signal does not come, and at the end of the budget."""
+        """Also at the deadline, should Slurm's signal not come, and when the budget is used up."""
         if time.time() >= self.deadline:
-            log("the time for stages is over")
+            log("the time for stages is up")
             return True
         return super().must_stop()
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
-        """Nothing new begins; long stages save a checkpoint, others may end while there is time."""
-        process.terminate()
-        told: set[int] = set()
-        # Told early (pre-emption), the job has about as long as at its end.
+        """Start nothing more; long stages save a checkpoint, others may finish in the time left."""
+        process.terminate()  # Snakemake then waits for running stages and starts no others
+        asked: set[int] = set()
+        # Signalled early (pre-emption), the job has about as long as before its time limit.
         end = min(self.ends - _SECONDS_FOR_REQUEUE, time.time() + self._reserve)
         while process.poll() is None and time.time() < end:
             for running in running_stages(process.pid):
-                if running.pid not in told and running.can_stop:
-                    told.add(running.pid)
-                    log(f"tells {running.stage} to stop at a checkpoint")
-                    running.tell_to_stop()
+                if running.pid not in asked and running.can_stop:
+                    asked.add(running.pid)
+                    log(f"asking {running.stage} to stop at a checkpoint")
+                    running.ask_to_stop()
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         for running in running_stages(process.pid):
             stage, seconds = running.stage, running.seconds
-            log(f"{stage} is cut off after {duration(seconds)}")
-            if not running.can_stop:
+            log(f"{stage} cut off after {duration(seconds)}")
+            if not running.can_stop:  # the next allocation then expects it to take at least as long
                 cut = StageStop(stage.name, stage.iteration, stage.part, seconds, time.time())
                 record_stop(self.files, cut)
         kill_all(process.pid)
         process.wait()
 
     def finish(self, status: int) -> int:
-        """Back into the queue when all that is wrong is that stages were left for want of time."""
+        """Requeue when stages were deferred for lack of time, else end with Snakemake's status."""
         left = [stop for stop in stage_stops(self.files) if stop.at >= self.began]
+        # Whatever the status: a stage that failed as well fails again in the next launch, where
+        # nothing is deferred, and ends the job then.
         if status and left:
             names = sorted({str(stop.work) for stop in left})
-            log(f"left for the next allocation: {', '.join(names)}")
+            log(f"deferred to the next allocation: {', '.join(names)}")
             self.go_on_later()
         return super().finish(status)
 
     def go_on_later(self) -> NoReturn:
-        """As the controller, while there is budget."""
+        """As the controller, unless the budget is used up."""
         node_cache.remove(self._storage())
         if not self.is_being_ended and self.deadline == self.budget_ends:
             self._end_with_budget()
@@ -175,7 +180,7 @@ class Supervisor(Controller):
             if job.left >= 0:
                 return time.time() + job.left
         except (SlurmError, ValueError) as error:
-            log(f"the job's end is taken from its settings: {error}")
+            log(f"taking the job's end from its settings: {error}")
         return time.time() + 60 * self.allocation.minutes
 
     def _budget_end(self) -> float:
@@ -186,10 +191,10 @@ class Supervisor(Controller):
         return time.time() + 3600 * left / self.allocation.gpus
 
     def _end_with_budget(self) -> NoReturn:
-        """The end of this job, without a next."""
+        """End this job for good: the budget leaves too little to continue."""
         log(
             f"max_gpu_hours {self.max_gpu_hours:g}: {spent_gpu_hours(self.files):.3g} GPU-hours "
-            "are used, and what is left is too little to go on; raise it and launch again"
+            "used, too little is left to continue; raise it and launch again"
         )
         raise SystemExit(1)
 
@@ -197,7 +202,7 @@ class Supervisor(Controller):
         return self.fast_storage / f"prime-{os.getuid()}-{self.job_id}"
 
     def _remove_stale_copies(self) -> None:
-        """Those of this user's jobs that were killed on this node before they could do so."""
+        """Remove copies that this user's jobs left when they were killed on this node."""
         for storage in self.fast_storage.glob(f"prime-{os.getuid()}-*"):
             job_id = storage.name.rpartition("-")[2]
             try:

@@ -1,1 +1,1 @@
-"""What a run will need, from numbers alone: memory, disk, seconds. No model is loaded."""
+"""Estimates of what a run will need: memory, disk, seconds. Arithmetic only, no model is loaded."""

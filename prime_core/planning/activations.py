@@ -1,7 +1,8 @@
 """Bytes that a forward and backward pass keeps on a GPU, besides weights and gradients.
 
-In: a shape and the tokens of one pass. Out: bytes. The counts are those of the models of
-transformers with torch's fused attention; tests compare them with passes that were measured.
+In: a shape and the tokens of one pass. Out: bytes. The counts are those of transformers' models
+with torch's fused attention; tests compare them with measured passes
+(docs/decisions.md#plan-is-arithmetic).
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from dataclasses import dataclass
 from prime_core.planning.shapes import ModelShape
 
 FLOAT32 = 4
-INDICES = 16  # of a response token: its place, and the token itself
+INDICES = 16  # two int64 for each response token: its position and its id
 
 
 @dataclass(frozen=True)
 class Pass:
     """The largest pass of a stage on one rank.
 
-    rows sequences of prompt_tokens and response_tokens; dtype_bytes of a number; checkpointing:
-    layers are computed again in the backward pass; entropy: the policy's, beside log-probabilities;
-    packed: without padding; chunk_tokens: response tokens whose logits exist at a time.
-    adapter_width: inner widths of a layer's adapters (LoRA), added up; 0: all weights are trained.
+    rows: sequences of prompt_tokens and response_tokens; dtype_bytes: of a number; checkpointing:
+    layers are recomputed in the backward pass; entropy: the policy's, beside log-probabilities;
+    packed: without padding; chunk_tokens: response tokens whose logits exist at a time;
+    adapter_width: summed ranks of a layer's adapters (LoRA), 0: all weights are trained.
     """
 
     rows: int
@@ -58,20 +59,20 @@ def kept_activations(shape: ModelShape, one_pass: Pass) -> int:
     layer = its_input if one_pass.checkpointing else _layer_bytes(shape, one_pass)
     mask = one_pass.num_tokens // one_pass.rows if one_pass.is_padded else 0  # a byte a pair
     layers = shape.num_layers * layer + ends + mask * one_pass.checkpointing
-    # hidden states that the output layer takes; a value's does so in float32
+    # The output layer's input; a value head takes it in float32.
     predicting = shape.hidden_size * (FLOAT32 if shape.scalar_head else width) + INDICES
     return one_pass.num_tokens * layers + one_pass.num_predicted * predicting
 
 
 def kept_logits(shape: ModelShape, one_pass: Pass) -> int:
-    """Bytes kept of a single chunk's log-probabilities; of more chunks none are."""
+    """Bytes kept for the log-probabilities of a single chunk; several chunks are recomputed."""
     if one_pass.num_predicted > one_pass.chunk_tokens:
         return 0
     return FLOAT32 * one_pass.num_predicted * shape.num_outputs
 
 
 def logits_bytes(shape: ModelShape, one_pass: Pass) -> int:
-    """Most bytes that logits take at a time, with what is made of them and their gradients."""
+    """Peak bytes of the logits, of what is computed from them, and of their gradients."""
     width, tokens = one_pass.dtype_bytes, min(one_pass.num_predicted, one_pass.chunk_tokens)
     logits, wide = (number * tokens * shape.num_outputs for number in (width, FLOAT32))
     narrow = logits if width < FLOAT32 else 0  # beside their float32 copy
@@ -82,20 +83,20 @@ def logits_bytes(shape: ModelShape, one_pass: Pass) -> int:
 
 
 def work_bytes(shape: ModelShape, one_pass: Pass) -> int:
-    """Most bytes at a time beside what is kept: of logits, or of one layer after them."""
+    """Peak bytes beyond what is kept: of the logits, or of one layer's backward pass after them."""
     after = kept_logits(shape, one_pass) + layer_at_work(shape, one_pass)
     return max(logits_bytes(shape, one_pass), after)
 
 
 def layer_at_work(shape: ModelShape, one_pass: Pass) -> int:
-    """Bytes of one layer's backward pass: gradients, and what it computes again."""
+    """Bytes of one layer's backward pass: gradients, and what it recomputes."""
     numbers = 2 * shape.intermediate_size + shape.hidden_size
     again = _layer_bytes(shape, one_pass) if one_pass.checkpointing else 0
     return one_pass.num_tokens * (numbers * one_pass.dtype_bytes + again)
 
 
 def forward_bytes(shape: ModelShape, one_pass: Pass) -> int:
-    """Most bytes of a pass without a backward pass: one layer, then the logits."""
+    """Peak bytes of a forward-only pass: one layer's, or the logits'."""
     layer = 3 * shape.intermediate_size + 4 * shape.hidden_size
     one_layer = one_pass.num_tokens * layer * one_pass.dtype_bytes
     tokens = min(one_pass.num_predicted, one_pass.chunk_tokens)
@@ -106,10 +107,10 @@ def forward_bytes(shape: ModelShape, one_pass: Pass) -> int:
 
 
 def _layer_bytes(shape: ModelShape, one_pass: Pass) -> int:
-    """Of one token in one layer."""
+    """Bytes kept of one token in one layer."""
     if one_pass.is_padded:  # keys and values are repeated for every head; the mask is kept
         attention = 4 * shape.query_width + one_pass.num_tokens // one_pass.rows
-    elif one_pass.rows > 1:  # what attention gives is laid into a pack
+    elif one_pass.rows > 1:  # attention's outputs are copied into a pack
         attention = 3 * shape.query_width + 2 * shape.kv_width
     else:
         attention = 2 * shape.query_width + 2 * shape.kv_width

@@ -1,7 +1,7 @@
-"""How many numbers are trained where adapters (LoRA) stand beside frozen weights.
+"""How many parameters are trained where adapters (LoRA) extend frozen weights.
 
-In: a shape, a section `lora` of the settings. Out: numbers. The layers are those of decoders of the
-Llama kind, as in `prime_core.planning.shapes`.
+In: a shape, a section `lora` of the settings. Out: counts. The layers are those of Llama-style
+decoders, as in `prime_core.planning.shapes`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from prime_core.settings.run import Settings
 
 
 def adapter_parameters(shape: ModelShape, settings: Settings, stage: str) -> int:
-    """Numbers of the adapters that a stage trains, rank (in + out) for each matrix; 0 without.
+    """Parameters of the adapters that a stage trains, rank (in + out) per matrix; 0 without.
 
     Raises PlanError naming the key and a layer that such a model does not have.
     """
@@ -25,7 +25,7 @@ def adapter_parameters(shape: ModelShape, settings: Settings, stage: str) -> int
 
 
 def adapter_width(shape: ModelShape, settings: Settings, stage: str) -> int:
-    """Inner widths of one layer's adapters, added up. Raises PlanError as above."""
+    """Ranks of one layer's adapters, summed. Raises PlanError as `adapter_parameters`."""
     key, lora = _section(settings, stage)
     return lora.rank * len(_targets(shape, lora, key)) if lora else 0
 
@@ -51,7 +51,7 @@ def _targets(shape: ModelShape, lora: Lora, key: str) -> list[str]:
     for name in names:
         if name not in layers:
             raise PlanError(
-                f"{key}.target_modules: {name} is no linear layer of the model; expected "
+                f"{key}.target_modules: {name} is not a linear layer of the model; expected "
                 f"'{ALL_LINEAR}' or some of {', '.join(layers)}"
             )
     return names

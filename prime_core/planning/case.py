@@ -1,7 +1,7 @@
-"""Everything that a plan starts from, and what it says of one stage.
+"""Everything that a plan starts from, and what it says about one stage.
 
 In: settings, shapes of the run's models, what the stages ask for, a GPU, assumptions. Out: a Case;
-a StagePlan is what the plans of the stages give.
+each stage's plan is a StagePlan.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class Machine:
-    """What one job of a stage asks for: GPUs and ranks a node, MB a node, minutes."""
+    """What one job of a stage asks for: GPUs, ranks and MB per node, cores per rank, minutes."""
 
     nodes: int
     gpus_per_node: int
@@ -63,9 +63,9 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Case:
-    """What is planned. machines: by stage; num_gpus: that the run may use at a time.
+    """Inputs of a plan. machines: by stage; num_gpus: that the run may use at a time.
 
-    disk_gb_per_s: of one job.
+    disk_gb_per_s: bandwidth of the shared disk for one job.
     """
 
     shapes: Shapes
@@ -79,17 +79,17 @@ class Case:
 
     @property
     def shape(self) -> ModelShape:
-        """The policy's."""
+        """The policy's shape."""
         return self.shapes.policy
 
     @cached_property
     def dtype_bytes(self) -> int:
-        """Of a number in training and sampling."""
+        """Bytes of a number in training and sampling."""
         return DTYPE_BYTES[self.settings.model.dtype]
 
     @property
     def reserve(self) -> float:
-        """Bytes of a GPU that tensors do not get."""
+        """Bytes of a GPU that tensors cannot use."""
         return self.assumed.reserve_share * self.gpu.memory_gib * GIB
 
     @property
@@ -104,11 +104,11 @@ class Case:
         return self.settings.rollout.gpu_memory_utilization * self.gpu.memory_gib * GIB
 
     def with_reserve(self, parts: Memory) -> Memory:
-        """Parts of a GPU's memory, and what tensors do not get."""
+        """Parts of a GPU's memory, including what tensors cannot use."""
         return parts | {"reserve": self.reserve}
 
     def disk_seconds(self, on_disk: float, of_a_rank: float) -> float:
-        """The disk's time for all bytes, or one rank's for its own, whichever is longer."""
+        """Seconds of the disk for all bytes, or of one rank for its own, whichever is longer."""
         own = of_a_rank / (self.assumed.host_gbs * 1e9)
         return max(on_disk / (self.disk_gb_per_s * 1e9), own)
 
@@ -118,8 +118,8 @@ class StagePlan:
     """One stage. gpu: bytes by part of one GPU (without GPUs: of one rank); host: bytes of a node
     beside them; seconds: of one job, the longest where they differ.
 
-    jobs: of a run, an iteration or an evaluation, as `each` says. all_seconds: of all these jobs
-    one after the other, where they differ.
+    jobs: per run, iteration or evaluation, as `each` says. all_seconds: of all these jobs one after
+    another, where they differ.
     """
 
     stage: str
@@ -133,17 +133,17 @@ class StagePlan:
 
     @property
     def total_seconds(self) -> float:
-        """Of all jobs, one after the other."""
+        """Seconds of all jobs, one after another."""
         return self.jobs * self.seconds.total if self.all_seconds is None else self.all_seconds
 
     @property
     def gpu_bytes(self) -> float:
-        """All parts together."""
+        """Bytes of one GPU, all parts summed."""
         return sum(self.gpu.values())
 
     @property
     def node_bytes(self) -> float:
-        """Of a node's own memory; where it has no GPUs, the models lie there."""
+        """Bytes of a node's own memory, which holds the models, too, where there are no GPUs."""
         if self.machine.gpus_per_node:
             return self.host
         return self.host + self.machine.ranks_per_node * self.gpu_bytes

@@ -33,7 +33,7 @@ from prime_core.storage.gguf_files import GgufError, is_gguf, read_header
 
 @dataclass(frozen=True)
 class Options:
-    """Those of the command. None: as the settings, the site or the GPU's type say.
+    """Options of `prime plan`. None: as the settings, the site or the GPU's type say.
 
     gpus: at a time; assume: texts NAME=VALUE.
     """
@@ -48,7 +48,7 @@ class Options:
 
 
 def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
-    """Print the plan; the exit status. Raises SettingsError or PlanError in one sentence."""
+    """Print the plan; returns the exit status. Raises SettingsError or PlanError."""
     settings = asked_settings(arguments)
     site_path = site_file(Path())
     site = load_site(site_path) if site_path.exists() else None
@@ -60,7 +60,7 @@ def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
     else:
         print(page(found, name, gpu_source(site, site_path, options)))
     if found.problems:
-        note(f"{settings.run}: {len(found.problems)} things cannot work")
+        note(f"{settings.run}: cannot work, see the {len(found.problems)} reasons above")
     return 1 if found.problems else 0
 
 
@@ -89,7 +89,7 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
 
 
 def machine_of(needs: StageNeeds, has_gpus: bool) -> Machine:
-    """A line of the stages' table as numbers; as on a site with or without GPUs."""
+    """A row of the stages' table as numbers, for a site with or without GPUs."""
     gpus = needs.gpus_per_node if has_gpus else 0
     return Machine(
         nodes=needs.nodes,
@@ -102,7 +102,7 @@ def machine_of(needs: StageNeeds, has_gpus: bool) -> Machine:
 
 
 def find_shape(settings: Settings, model_size: str | None) -> tuple[str, ModelShape]:
-    """Name and shape of the run's model: as given, its files, the hub's cache, a known name.
+    """Name and shape of the run's model: from --model-size, its files, the cache, a known name.
 
     Raises PlanError naming the model where none of these knows it.
     """
@@ -141,8 +141,8 @@ def _shape_at(path: str, key: str) -> ModelShape:
     shape = known_shape(path)
     if shape is None:
         raise PlanError(
-            f"{key} {path}: neither a folder, nor fetched, nor of a known name: "
-            "run `prime fetch`, or give its size by --model-size"
+            f"{key} {path}: neither a folder, nor fetched, nor a known name: "
+            "run `prime fetch`, or give its size with --model-size"
         )
     return shape
 
@@ -173,7 +173,7 @@ def site_problems(found: Plan, site: Site | None) -> list[str]:
     """Stages that ask for more GPUs than the site's nodes have, where it says how many."""
     most = site.gpu.gpus_per_node if site else 0
     return [
-        f"{name}: {stage.machine.gpus_per_node} GPUs a node, and the site's have {most}: lower "
+        f"{name}: {stage.machine.gpus_per_node} GPUs per node, but the site's have {most}: lower "
         f"{name}.gpus_per_node in the file of stage_resources"
         for name, stage in found.stages.items()
         if 0 < most < stage.machine.gpus_per_node
@@ -181,7 +181,7 @@ def site_problems(found: Plan, site: Site | None) -> list[str]:
 
 
 def assumptions(texts: Sequence[str]) -> Assumptions:
-    """From texts NAME=VALUE. Raises SettingsError naming one that is none, or wrong."""
+    """Assumptions from texts NAME=VALUE. Raises SettingsError naming a malformed or wrong one."""
     expected = f"NAME=VALUE, NAME one of {', '.join(Assumptions.model_fields)}"
     values = parse_overrides(texts, "--assume", expected)
     if unknown := [name for name in values if name not in Assumptions.model_fields]:
@@ -199,11 +199,11 @@ def _gguf_shape(path: str) -> ModelShape:
     try:
         return shape_from_config(read_header(Path(path)).config, path)
     except GgufError as error:
-        raise PlanError(f"model.path {error}; or give its size by --model-size") from None
+        raise PlanError(f"model.path {error}; or give its size with --model-size") from None
 
 
 def _folder(path: str, key: str) -> Path | None:
-    """The model's folder here or in the hub's cache; None where it is not fetched."""
+    """The model's folder, local or in the hub's cache; None where it is not fetched."""
     if not hub.is_hub_id(path):
         if not (Path(path) / "config.json").exists():
             raise PlanError(f"{key} {path}: no such folder, or no config.json in it")

@@ -1,6 +1,6 @@
-"""Files and bytes that a run leaves, and the most that lies there while it runs.
+"""Files and bytes that a run leaves, and the peak while it runs.
 
-In: a shape, settings. Out: bytes and numbers of files. Weights are exact to the tenth of a percent;
+In: a shape, settings. Out: bytes and numbers of files. Weights are exact to a tenth of a percent;
 tables are an upper bound, since they are compressed.
 """
 
@@ -18,9 +18,9 @@ from prime_core.planning.workload import Workload
 from prime_core.settings.run import Settings
 from prime_core.storage.gguf_files import is_gguf
 
-# transformers begins another file of weights there.
+# transformers splits weights into files of this size.
 SHARD_BYTES = 50e9
-MODEL_FILES = 6  # weights, configuration, that of generation, tokenizer and its, chat template
+MODEL_FILES = 6  # weights, config, generation config, tokenizer, its config, chat template
 TIMESTAMP = 1  # Snakemake's, in each folder that is an output
 ADAPTER_FILES = 2  # LoRA's weights and their configuration
 JOB_FILES = 3  # log, benchmark, lock
@@ -32,9 +32,9 @@ TABLE_BYTES = 5_000  # of a parquet file without rows, about
 class Disk:
     """Bytes and files.
 
-    model: weights of one; states: training states, folders: all that lies in a folder of weights,
-    by the stage that writes it. conversion: beside the largest state, while it is made ready for
-    other ranks. kept: iterations whose weights stay; at_end, most: of the run.
+    model: weights of one; states: training states, folders: all that is in a folder of weights, by
+    the stage that writes it. conversion: beside the largest state, while it is converted for other
+    ranks. kept: iterations whose weights stay; at_end, most: of the run, finished and at its peak.
     """
 
     model: float
@@ -49,17 +49,17 @@ class Disk:
 
     @property
     def folder(self) -> float:
-        """Bytes of one policy or PRM, the larger one."""
+        """Bytes of the largest folder of weights."""
         return max(self.folders.values())
 
 
 def model_bytes(shape: ModelShape, dtype_bytes: int) -> float:
-    """Weights as transformers saves them."""
+    """Bytes of weights as transformers saves them."""
     return float(dtype_bytes * shape.num_parameters)
 
 
 def state_bytes(num_trained: int, dtype_bytes: int, zero_stage: int) -> float:
-    """What DeepSpeed saves to go on from; ZeRO-3 has no whole weights in it."""
+    """Bytes of DeepSpeed's training state; under ZeRO-3 it holds no complete weights."""
     whole = dtype_bytes if zero_stage in (1, 2) else 0
     return float((FLOAT32 + MOMENTS + whole) * num_trained)
 
@@ -94,14 +94,14 @@ def disk_of(
     tables = table_bytes(settings, work)
     at_end = _start_bytes(shapes, settings, dtype_bytes) + tables + len(kept) * iteration
     last = settings.iterations
-    # The weights that the last update started from go away when it is done.
+    # The weights that the last update starts from are deleted once it is done.
     before = iteration if last - 1 in settings.own_iterations and last - 1 not in kept else 0.0
     most = at_end + before + sum(states[stage] for stage in unfinished)
     return Disk(
         model=model,
         states=states,
         folders=folders,
-        conversion=2 * max(states.values()),  # pieces and whole tensors lie side by side
+        conversion=2 * max(states.values()),  # pieces and whole tensors exist side by side
         kept=kept,
         tables=tables,
         at_end=at_end,
@@ -111,7 +111,7 @@ def disk_of(
 
 
 def _start_bytes(shapes: Shapes, settings: Settings, dtype_bytes: int) -> float:
-    """Models that the run makes once; a model of the hub is linked."""
+    """Bytes of models that the run writes once; a model of the hub is only linked."""
     path = settings.model.path
     made = settings.sft.enabled + (path is None or is_gguf(path))
     size = made * model_bytes(shapes.policy, dtype_bytes) if settings.init_from is None else 0.0
@@ -130,7 +130,7 @@ def kept_iterations(settings: Settings) -> tuple[int, ...]:
 
 
 def table_bytes(settings: Settings, work: Workload) -> float:
-    """Tables of the whole run, as if nothing were compressed."""
+    """Bytes of the whole run's tables, as if nothing were compressed."""
     prompt, response = 4 * work.prompt_tokens, work.response_tokens
     ids_logprobs_text = response * (4 + 4 + work.text_bytes)
     sampled = work.sampled_responses * (prompt + ids_logprobs_text + 200)
@@ -149,7 +149,7 @@ def table_bytes(settings: Settings, work: Workload) -> float:
 def num_files(
     shapes: Shapes, settings: Settings, work: Workload, dtype_bytes: int, ranks: dict[str, int]
 ) -> int:
-    """Files of a finished run's folder; what Slurm and Snakemake write elsewhere is left out."""
+    """Files in a finished run's folder, without what Slurm and Snakemake write elsewhere."""
     trained, trains_prm = settings.trained, bool(settings.prm.offline and not settings.start)
     jobs = 2 * work.num_shards + 1 + (settings.prm.prm_update != "none")
     jobs += settings.has_value_model + len(trained)
@@ -178,6 +178,6 @@ def num_files(
 
 
 def _model_files(shape: ModelShape, dtype_bytes: int) -> int:
-    """Weights beyond the first file bring an index along; a value model generates nothing."""
+    """Several files of weights come with an index; a value model has no generation config."""
     shards = -(-model_bytes(shape, dtype_bytes) // SHARD_BYTES)
     return MODEL_FILES - shape.scalar_head + TIMESTAMP + int(shards if shards > 1 else 0)

@@ -1,6 +1,6 @@
-"""What a GPU is taken to have and to do, and what else a plan has to assume.
+"""What a plan assumes: memory and speed of a GPU, lengths, shares, overheads.
 
-Every figure is printed with the plan, and any of them can be given instead.
+Every figure is printed with the plan and can be overridden.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Gpu:
     gb_per_s: float
 
 
-# By the type of gres, longest names first. What makers publish, memory rounded down.
+# By gres type; the longest name that matches counts. Vendors' figures, memory rounded down.
 GPUS = (
     Gpu("a100_40", 39.5, 312, 1555),
     Gpu("a100", 79.0, 312, 2039),
@@ -44,9 +44,9 @@ GPUS = (
     Gpu("3090", 23.5, 71, 936),
     Gpu("v100", 31.5, 125, 900),
 )
-# Where a site has no GPUs: of one rank's processors, roughly.
+# Rough figures for the cores of one rank, where a site has no GPUs.
 PROCESSORS = Gpu("processors", 0.0, 0.05, 10)
-USUAL = "a100"  # where nothing is said: the paper's machines were of this kind
+USUAL = "a100"  # where no type is given: the paper's machines had these
 
 
 def gpu_of(model: str | None) -> Gpu:
@@ -61,43 +61,47 @@ def gpu_of(model: str | None) -> Gpu:
 
 
 class Assumptions(Section):
-    """What no setting says. Each can be given: --assume NAME=VALUE."""
+    """What no setting says. Each can be overridden: --assume NAME=VALUE."""
 
     prompt_share: float = Field(
-        0.25, gt=0, le=1, description="mean prompt, of data.max_prompt_length"
+        0.25, gt=0, le=1, description="mean prompt, as a share of data.max_prompt_length"
     )
     response_share: float = Field(
-        0.3, gt=0, le=1, description="mean response, of max_response_length"
+        0.3, gt=0, le=1, description="mean response, as a share of max_response_length"
     )
-    sft_share: float = Field(0.4, gt=0, le=1, description="mean demonstration, of sft.max_length")
+    sft_share: float = Field(
+        0.4, gt=0, le=1, description="mean demonstration, as a share of sft.max_length"
+    )
     pass_share: float = Field(
-        0.31, gt=0, le=1, description="groups within the filter's bounds; the paper's run: 0.31"
+        0.31, gt=0, le=1, description="share of groups that pass the filter; the paper's run: 0.31"
     )
     training_mfu: float = Field(
-        0.35, gt=0, le=1, description="of the GPU's FLOP/s, in training and scoring"
+        0.35, gt=0, le=1, description="share of the GPU's FLOP/s, in training and scoring"
     )
     bandwidth_share: float = Field(
-        0.4, gt=0, le=1, description="of the GPU's memory bandwidth, in sampling"
+        0.4, gt=0, le=1, description="share of the GPU's memory bandwidth, in sampling"
     )
-    step_ms: float = Field(5.0, ge=0, description="the sampler's own work a token, milliseconds")
-    start_s: float = Field(30.0, ge=0, description="start of a stage: queue poll, imports, ranks")
-    engine_s: float = Field(60.0, ge=0, description="start of vLLM: compiling, CUDA graphs")
-    verify_s: float = Field(0.5, ge=0, description="one verdict on one processor, mean")
+    step_ms: float = Field(5.0, ge=0, description="the sampler's overhead per token, milliseconds")
+    start_s: float = Field(30.0, ge=0, description="startup of a stage: queue poll, imports, ranks")
+    engine_s: float = Field(60.0, ge=0, description="startup of vLLM: compiling, CUDA graphs")
+    verify_s: float = Field(0.5, ge=0, description="mean of one verdict, on one core")
     problems: int = Field(1000, ge=1, description="of a benchmark whose num_problems is null")
     train_problems: int = Field(
         480_000, ge=1, description="training problems that data.difficulty tries"
     )
     labelled: int = Field(500_000, ge=1, description="labelled responses of prm.offline")
-    sampler_gib: float = Field(4.0, ge=0, description="vLLM beside weights and key-value cache")
+    sampler_gib: float = Field(
+        4.0, ge=0, description="vLLM's memory beside weights and key-value cache"
+    )
     reserve_share: float = Field(
-        0.08, ge=0, lt=1, description="of a GPU: CUDA context, NCCL, fragmentation"
+        0.08, ge=0, lt=1, description="share of a GPU for CUDA context, NCCL, fragmentation"
     )
     host_gib: float = Field(5.0, ge=0, description="host memory of a rank beside tensors")
     host_gbs: float = Field(2.0, gt=0, description="GB/s at which a rank reads and writes tensors")
     offload_ns: float = Field(
-        7.5, ge=0, description="of an off-loaded optimizer's step for each parameter of a rank"
+        7.5, ge=0, description="an off-loaded optimizer's step, per parameter of a rank"
     )
-    text_bytes: float = Field(4.5, gt=0, description="of a token's text")
+    text_bytes: float = Field(4.5, gt=0, description="bytes of a token's text")
     warning_s: float = Field(
-        120.0, ge=0, description="a job is told so long before its time ends (profile: --signal)"
+        120.0, ge=0, description="a job is signalled this long before its limit (profile: --signal)"
     )

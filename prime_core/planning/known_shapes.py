@@ -10,7 +10,7 @@ from prime_core.planning.shapes import ModelShape, PlanError
 def _qwen(
     hidden: int, inner: int, layers: int, heads: int, kv_heads: int, tied: bool, positions: int
 ) -> ModelShape:
-    """A Qwen2.5; the untied ones have a slightly longer table of tokens."""
+    """A Qwen2.5; the untied ones have a slightly larger vocabulary."""
     vocabulary = 151936 if tied else 152064
     width = hidden // heads
     sizes = (vocabulary, hidden, layers, heads, kv_heads, width, inner, positions)
@@ -51,7 +51,7 @@ KNOWN = {
     "smollm2-360m": _llama(960, 2560, 32, 15, 5, True, 49152, 8192),
     "smollm2-1.7b": _llama(2048, 8192, 24, 32, 32, True, 49152, 8192),
 }
-# Other names of the same shapes; a plain size is Qwen2.5's, where that family has it.
+# Other names of the same shapes; a bare size means Qwen2.5, where that family has it.
 ALIASES = {
     **{
         name.removeprefix("qwen2.5-"): name
@@ -79,5 +79,5 @@ def shape_of_size(size: str) -> ModelShape:
     shape = known_shape(size)
     if shape is None:
         names = ", ".join([*sorted(ALIASES), *KNOWN])
-        raise PlanError(f"--model-size {size}: not known; known are {names}")
+        raise PlanError(f"--model-size {size}: unknown; expected one of {names}")
     return shape

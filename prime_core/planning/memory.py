@@ -9,7 +9,7 @@ time. N parameters, R ranks; what DeepSpeed keeps was measured (tests repeat it)
     2       d N       d N / R     4 N / R        8 N / R
     3       d N / R   d N / R     4 N / R        8 N / R        d: bytes of the training dtype
 
-Where adapters of A numbers are trained beside them, A stands for N, but weights are N + A.
+Where adapters of A parameters are trained instead, A takes the place of N, but weights are N + A.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from prime_core.planning.hardware import GIB
 from prime_core.planning.shapes import ModelShape
 
 MOMENTS = 2 * FLOAT32  # AdamW's two, bytes a parameter
-# DeepSpeed's defaults, in numbers: one buffer for gradients on their way to the other ranks, and
+# DeepSpeed's defaults, in elements: one buffer for gradients on their way to the other ranks, and
 # the weights that ZeRO-3 gathers at a time.
 BUCKET = 500_000_000
 GATHERED = 1_050_000_000
-# Stage 0 copies as many gradients into one tensor to sum them over ranks; no setting changes that.
+# Stage 0 sums gradients over ranks in tensors of this many; no setting changes that.
 SUMMED = 500_000_000
 
-# Parts in the order of tables. The last two are what a moment needs beyond the passes' parts.
+# Parts in the order of tables. "loading or stepping" is what those moments need beyond a pass.
 PARTS = (
     "weights",
     "gradients",
@@ -53,9 +53,9 @@ Memory = dict[str, float]
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained: ranks in all, the largest pass of one.
+    """How a model is trained: total ranks, the largest pass of one.
 
-    num_adapter: numbers of its adapters; 0: all weights are trained.
+    num_adapter: parameters of its adapters; 0: all weights are trained.
     """
 
     zero_stage: int
@@ -65,11 +65,11 @@ class Training:
     num_adapter: int = 0
 
     def weights_of(self, shape: ModelShape) -> int:
-        """All numbers of the model, trained or not."""
+        """All parameters of the model, trained or not."""
         return shape.num_parameters + self.num_adapter
 
     def trained_of(self, shape: ModelShape) -> int:
-        """Those that are trained."""
+        """The parameters that are trained."""
         return self.num_adapter or shape.num_parameters
 
 
@@ -88,7 +88,7 @@ def training_memory(shape: ModelShape, how: Training) -> Memory:
 
 
 def resident_memory(shape: ModelShape, how: Training) -> Memory:
-    """What stays on the GPU from pass to pass, the gradients of earlier passes among it."""
+    """Bytes that stay on the GPU between passes, including the gradients of earlier passes."""
     whole, trained = float(how.weights_of(shape)), float(how.trained_of(shape))
     share = trained / how.num_ranks
     width = how.largest.dtype_bytes
@@ -112,7 +112,7 @@ def communication(shape: ModelShape, how: Training) -> float:
 
 
 def scoring_memory(shape: ModelShape, one_pass: Pass) -> Memory:
-    """A frozen model that gives log-probabilities: PRM and reference come one after the other."""
+    """Bytes of a frozen model that scores: PRM and reference are loaded one after the other."""
     return {
         "weights": float(one_pass.dtype_bytes * shape.num_parameters),
         "logits, or a layer": float(forward_bytes(shape, one_pass)),
@@ -121,7 +121,7 @@ def scoring_memory(shape: ModelShape, one_pass: Pass) -> Memory:
 
 def cache_bytes(shape: ModelShape, dtype_bytes: int, tensor_parallel_size: int) -> float:
     """Bytes of the key-value cache that one token takes on one GPU."""
-    share = min(tensor_parallel_size, shape.num_kv_heads)  # a head is not cut
+    share = min(tensor_parallel_size, shape.num_kv_heads)  # a head is not split
     return dtype_bytes * shape.cache_numbers_a_token / share
 
 
@@ -132,7 +132,7 @@ def vllm_memory(
     allowed: float,
     own: float,
 ) -> Memory:
-    """vLLM takes all that it is allowed (bytes): what weights and its own work leave is cache."""
+    """vLLM takes all that it is allowed (bytes): what weights and its overhead leave is cache."""
     weights = dtype_bytes * shape.num_parameters / tensor_parallel_size
     return {
         "weights": weights,
@@ -144,7 +144,7 @@ def vllm_memory(
 def transformers_memory(
     shape: ModelShape, dtype_bytes: int, batch_size: int, num_tokens: int
 ) -> Memory:
-    """generate of transformers: a cache for a whole batch at its longest."""
+    """Bytes of transformers' `generate`: its cache holds a whole batch at full length."""
     one_step = Pass(batch_size, 0, 1, dtype_bytes, chunk_tokens=batch_size)
     return {
         "weights": float(dtype_bytes * shape.num_parameters),
@@ -154,7 +154,7 @@ def transformers_memory(
 
 
 def training_host_memory(shape: ModelShape, how: Training, ranks_a_node: int, own: float) -> float:
-    """Bytes on a node while its ranks load: each reads the whole weights and its share of state.
+    """Bytes of a node while its ranks load: each reads the whole weights and its share of state.
 
     own: bytes of a rank beside tensors. Off-loaded optimizer states stay on the host.
     """
@@ -182,12 +182,12 @@ def offloaded_memory(shape: ModelShape, how: Training) -> float:
 
 
 def in_gib(parts: Memory) -> Memory:
-    """The same in GiB."""
+    """Parts in GiB, from bytes."""
     return {name: number / GIB for name, number in parts.items()}
 
 
 def _stepping(shape: ModelShape, how: Training, parts: Memory) -> float:
-    """In an optimizer step: gradients in float32, and AdamW's two temporaries of that size."""
+    """Bytes in an optimizer step: gradients in float32, and two temporaries of AdamW as large."""
     stays = sum(parts[name] for name in ("weights", "float32 copy", "optimizer states"))
     if how.zero_stage == 0:
         return stays + parts["gradients"] + parts["communication"]
@@ -198,6 +198,6 @@ def _stepping(shape: ModelShape, how: Training, parts: Memory) -> float:
 
 
 def _loading(shape: ModelShape, how: Training) -> float:
-    """Before ZeRO-3 cuts the weights they are whole on every GPU; the rest needs more later."""
+    """Bytes before ZeRO-3 partitions the weights: whole on every GPU. Other stages peak later."""
     whole = float(how.largest.dtype_bytes * how.weights_of(shape))
     return whole * (1 + 1 / how.num_ranks) if how.zero_stage == 3 else 0.0

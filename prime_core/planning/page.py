@@ -19,7 +19,7 @@ WIDTH = 96
 
 
 def page(found: Plan, model_name: str, site_name: str) -> str:
-    """The whole page. site_name: where the GPU's type comes from."""
+    """The plan as text. site_name: where the GPU's type comes from."""
     sections = [
         _head(found, model_name, site_name),
         _memory(found),
@@ -45,10 +45,10 @@ def _head(found: Plan, model_name: str, site_name: str) -> Iterator[str]:
     )
     yield from _adapters(found)
     if gpu is PROCESSORS:
-        yield f"no GPUs ({site_name}): {gpu.tflops:g} TFLOP/s and {gpu.gb_per_s:g} GB/s a rank"
+        yield f"no GPUs ({site_name}): {gpu.tflops:g} TFLOP/s and {gpu.gb_per_s:g} GB/s per rank"
         return
     yield (
-        f"{case.num_gpus} GPUs {gpu.name} ({site_name}): {gpu.memory_gib:g} GiB, "
+        f"{case.num_gpus} x {gpu.name} ({site_name}): {gpu.memory_gib:g} GiB, "
         f"{gpu.tflops:g} TFLOP/s, {gpu.gb_per_s:g} GB/s"
     )
 
@@ -68,26 +68,26 @@ def _adapters(found: Plan) -> Iterator[str]:
     }
     texts = [f"{stage} {count_text(number)}" for stage, number in numbers.items() if number]
     if texts:
-        yield f"adapters are trained, numbers: {', '.join(texts)}"
+        yield f"only adapters are trained, parameters: {', '.join(texts)}"
 
 
 def _memory(found: Plan) -> Iterator[str]:
-    """Parts are rows, stages columns; the last rows compare the sum with what there is."""
+    """Parts are rows, stages columns; the last rows compare the sum with what jobs ask for."""
     stages = [stage for stage in found.stages.values() if stage.gpu]
     yield f"MEMORY OF ONE {'RANK' if found.case.gpu is PROCESSORS else 'GPU'}, GiB"
     rows = [["", *(stage.stage for stage in stages)]]
     for part in PARTS:
         if any(stage.gpu.get(part) for stage in stages):
             rows.append([part, *(_gib(stage.gpu.get(part, 0.0)) for stage in stages)])
-    rows.append(["in all", *(_gib(stage.gpu_bytes) for stage in stages)])
-    rows.append(["GPUs of a job", *(_gpus(stage) for stage in stages)])
+    rows.append(["total", *(_gib(stage.gpu_bytes) for stage in stages)])
+    rows.append(["GPUs per job", *(_gpus(stage) for stage in stages)])
     yield from table(rows, "<>")
     choices = checkpointing_choices(found)
     if choices:
         texts = [
             f"{name} {with_:.1f} ({without:.1f})" for name, (without, with_) in choices.items()
         ]
-        yield f"  in all with gradient checkpointing (without): {', '.join(texts)}"
+        yield f"  total with gradient checkpointing (without): {', '.join(texts)}"
     yield ""
     yield "MEMORY OF A NODE, GB"
     every = list(found.stages.values())
@@ -115,8 +115,8 @@ def _disk(found: Plan) -> Iterator[str]:
             f"weights of {_counted(len(disk.kept), 'iteration')} (keep_last "
             f"{settings.checkpoints.keep_last}, save_freq {settings.checkpoints.save_freq})",
         ),
-        ("at most while it runs", disk.most, f"{disk.num_files:,} files at the end"),
-        ("to go on with other ranks", disk.conversion, "beside a training state, for minutes"),
+        ("peak while it runs", disk.most, f"{disk.num_files:,} files at the end"),
+        ("to resume on other ranks", disk.conversion, "beside a training state, for minutes"),
     )
     yield from table([(name, bytes_text(number), note) for name, number, note in rows], "<><")
 
@@ -131,7 +131,7 @@ def _states(disk: Disk) -> Iterator[tuple[str, float]]:
 
 def _seconds(found: Plan) -> Iterator[str]:
     yield "SECONDS OF ONE JOB"
-    names = ("stage", "jobs", "GPUs", "start", "read", "compute", "write", "in all", "asks for")
+    names = ("stage", "jobs", "GPUs", "start", "read", "compute", "write", "total", "asks for")
     rows = [list(names)]
     for stage in found.stages.values():
         seconds = stage.seconds
@@ -139,7 +139,7 @@ def _seconds(found: Plan) -> Iterator[str]:
         rows.append(
             [
                 stage.stage,
-                f"{stage.jobs} a{'n' * (stage.each[0] in 'ie')} {stage.each}",
+                f"{stage.jobs} per {stage.each}",
                 str(stage.machine.num_gpus),
                 *(f"{part:.0f}" for part in parts),
                 duration(seconds.total),
@@ -154,20 +154,20 @@ def _run(found: Plan) -> Iterator[str]:
     work = found.case.work
     yield "RUN"
     yield (
-        f"  an iteration: {work.sampled_responses:.0f} responses sampled, "
+        f"  per iteration: {work.sampled_responses:.0f} responses sampled, "
         f"{work.trained_responses:.0f} trained on, {duration(total.iteration_seconds)}"
     )
     yield (
         f"  {settings.iterations} iterations and {len(work.evaluated_iterations)} evaluations "
         f"({duration(total.evaluation_seconds)} each): {duration(3600 * total.hours)}, "
-        "waiting in queues apart"
+        "plus time in the queue"
     )
     if found.case.gpu is PROCESSORS:
         yield f"  {total.num_jobs:,} jobs"
         return
     yield (
-        f"  {total.gpu_hours:,.0f} GPU-hours of its {total.num_jobs:,} jobs; in one allocation "
-        f"{total.hours * found.case.num_gpus:,.0f}, idle GPUs counted"
+        f"  {total.gpu_hours:,.0f} GPU-hours in {total.num_jobs:,} jobs; in one allocation "
+        f"{total.hours * found.case.num_gpus:,.0f}, including idle GPUs"
     )
 
 
@@ -176,7 +176,11 @@ def _assumptions(found: Plan) -> Iterator[str]:
     values = found.case.assumed.model_dump()
     fields = Assumptions.model_fields.items()
     rows = [(name, f"{values[name]:g}", field.description or "") for name, field in fields]
-    speed = ("disk_gb_per_s", f"{found.case.disk_gb_per_s:g}", "of the shared disk, for one job")
+    speed = (
+        "disk_gb_per_s",
+        f"{found.case.disk_gb_per_s:g}",
+        "shared disk's bandwidth for one job",
+    )
     yield from table([*rows, speed], "<")
 
 
@@ -190,7 +194,7 @@ def _problems(found: Plan) -> Iterator[str]:
 
 
 def count_text(number: int) -> str:
-    """A large number for readers: '7.62 B', '134.5 M'."""
+    """A count as text: '7.62 B', '134.50 M'."""
     return f"{number / 1e9:.2f} B" if number >= 1e9 else f"{number / 1e6:.2f} M"
 
 

@@ -21,7 +21,7 @@ from prime_core.run.stages import STOPPABLE
 
 @dataclass(frozen=True)
 class Total:
-    """Of the run. Seconds of an iteration and of an evaluation as they follow each other."""
+    """Totals of the run. Seconds of an iteration and of an evaluation are wall time."""
 
     iteration_seconds: float
     evaluation_seconds: float
@@ -32,7 +32,7 @@ class Total:
 
 @dataclass(frozen=True)
 class Plan:
-    """case: what it starts from; problems: sentences on what cannot work."""
+    """A run's plan. case: what it starts from; problems: sentences on what cannot work."""
 
     case: Case
     stages: dict[str, StagePlan]
@@ -42,7 +42,7 @@ class Plan:
 
 
 def plan(case: Case, disk_tb: float | None = None) -> Plan:
-    """The plan of a run. disk_tb: room on the disk; None: not known."""
+    """The plan of a run. disk_tb: space on the disk; None: not known."""
     stages = stage_plans(case)
     disk = _disk(case, stages)
     total = _total(case, stages)
@@ -65,7 +65,7 @@ def checkpointing_choices(found: Plan) -> dict[str, tuple[float, float]]:
 
 
 def as_dict(found: Plan) -> dict[str, Any]:
-    """For programs. Memory in GiB, disk in GB, times in seconds where nothing else is said."""
+    """The plan for `--json`: memory in GiB, disk in GB, times in seconds unless a key says else."""
     case = found.case
     return {
         "run": case.settings.run,
@@ -136,12 +136,12 @@ def _total(case: Case, stages: dict[str, StagePlan]) -> Total:
     gpu_seconds = sum(
         times[stage.each] * _gpu_seconds(case, stage, stages) for stage in stages.values()
     )
-    # Beside the stages planned here: selection, report, data and start models without SFT, or all
-    # of that from another run.
+    # Jobs that are not planned here: selection, report, data and start models without SFT, or the
+    # branch that takes these from another run.
     others = times["iteration"] + 1
     if settings.init_from:
         others += 1
-    else:  # and the choice among the problems that were tried
+    else:  # `band`, the choice among the problems that were tried
         others += 2 - settings.sft.enabled + bool(settings.data.difficulty)
     jobs = sum(times[stage.each] * stage.jobs for stage in stages.values()) + others
     return Total(iteration, evaluation, seconds / 3600, gpu_seconds / 3600, jobs)
@@ -181,7 +181,7 @@ def _iteration_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
 
 
 def _rollout_seconds(case: Case, stages: dict[str, StagePlan], num_gpus: int) -> float:
-    """From prompts to a batch on so many GPUs: sampling, verification, selection."""
+    """Seconds from prompts to a batch on num_gpus: sampling, verification, selection."""
     sample, verify, rounds = stages["sample"], stages["verify"], case.settings.rollout.refill_rounds
     waves = _waves(num_gpus, sample, case.settings.rollout.num_shards)
     refill_verify = verify.seconds.start + verify.seconds.compute * _refill_share(case)
@@ -191,8 +191,8 @@ def _rollout_seconds(case: Case, stages: dict[str, StagePlan], num_gpus: int) ->
 
 
 def _learning(case: Case, stages: dict[str, StagePlan]) -> list[tuple[int, float]]:
-    """GPUs and seconds of the ways from a batch to new weights: one stage after the other, or the
-    updates of PRM, value model and policy side by side where there are GPUs for all of them.
+    """GPUs and seconds of each way from a batch to new weights: one stage after another, or the
+    updates of PRM, value model and policy side by side where GPUs suffice for all of them.
     """
     estimates = [stages[name] for name in ("score", "values") if name in stages]
     updates = [stages[name] for name in ("prm", "value", "policy") if name in stages]
@@ -206,11 +206,11 @@ def _learning(case: Case, stages: dict[str, StagePlan]) -> list[tuple[int, float
 
 
 def _refill(case: Case, stages: dict[str, StagePlan]) -> float:
-    """Seconds of one sampling job of a refill round, which are smaller, or have nothing to do."""
+    """Seconds of one sampling job of a refill round, which is smaller, or has nothing to do."""
     sample, share = stages["sample"].seconds, _refill_share(case)
     if share == 0:
         return case.assumed.start_s
-    return sample.start + sample.read + sample.compute * max(share, 0.3)  # the longest response
+    return sample.start + sample.read + sample.compute * max(share, 0.3)  # its longest response
 
 
 def _refill_share(case: Case) -> float:
@@ -230,7 +230,7 @@ def _evaluation_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
 
 
 def _waves(num_gpus: int, stage: StagePlan, jobs: int) -> int:
-    """How often jobs must follow each other for lack of GPUs."""
+    """How many jobs must run one after another for lack of GPUs."""
     at_once = num_gpus // max(stage.machine.num_gpus, 1)
     return math.ceil(jobs / max(at_once, 1))
 

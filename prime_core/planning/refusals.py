@@ -23,7 +23,7 @@ def refusals(
     gpu_hours: float,
     disk_tb: float | None,
 ) -> Iterator[str]:
-    """All that is wrong, stage by stage, then of the run."""
+    """All problems, stage by stage, then those of the whole run."""
     yield from _impossible(case, stages)
     for stage in stages.values():
         yield from _gpu_memory(case, stage)
@@ -32,7 +32,7 @@ def refusals(
         yield from _minutes(case, stage)
     if disk_tb is not None and disk_bytes > disk_tb * 1e12:
         yield (
-            f"disk: {bytes_text(disk_bytes)} at most, {disk_tb:g} TB are there (--disk-tb): "
+            f"disk: peaks at {bytes_text(disk_bytes)}, {disk_tb:g} TB available (--disk-tb): "
             f"raise checkpoints.save_freq {case.settings.checkpoints.save_freq} (0 keeps the last "
             f"ones alone), or lower checkpoints.keep_last {case.settings.checkpoints.keep_last}"
         )
@@ -61,14 +61,14 @@ def _impossible(case: Case, stages: Mapping[str, StagePlan]) -> Iterator[str]:
     for key, response in longest.items():
         if prompt + response > shape.max_position:
             yield (
-                f"{key} {response} with data.max_prompt_length {prompt} exceeds the model's "
-                f"{shape.max_position} positions: lower one of them to {shape.max_position} in all"
+                f"{key} {response} plus data.max_prompt_length {prompt} exceeds the model's "
+                f"{shape.max_position} positions: lower one of them"
             )
     for stage in (name for name, kind in STAGES.items() if kind.samples and name in stages):
         gpus = case.machines[stage].gpus_per_node
         if case.uses_vllm and parallel > max(gpus, 1):
             yield (
-                f"{stage}: rollout.tensor_parallel_size {parallel} needs as many GPUs in a job, "
+                f"{stage}: rollout.tensor_parallel_size {parallel} needs as many GPUs per job, "
                 f"which has {gpus}: raise {stage}.gpus_per_node in the file of stage_resources"
             )
 
@@ -77,8 +77,8 @@ def _gpu_memory(case: Case, stage: StagePlan) -> Iterator[str]:
     limit = case.gpu.memory_gib * GIB
     if not stage.machine.num_gpus or stage.gpu_bytes <= limit * (1 + 1e-9):
         return
-    need = f"{stage.stage}: {stage.gpu_bytes / GIB:.1f} GiB a GPU, "
-    need += f"{case.gpu.memory_gib:g} GiB are there"
+    need = f"{stage.stage}: needs {stage.gpu_bytes / GIB:.1f} GiB per GPU, "
+    need += f"{case.gpu.memory_gib:g} GiB available"
     if STAGES[stage.stage].samples:
         advice = "lower rollout.gpu_memory_utilization, or raise rollout.tensor_parallel_size"
         if not case.uses_vllm:
@@ -103,7 +103,7 @@ def _training_advice(case: Case, stage: StagePlan) -> str:
 
 
 def _smaller_passes(case: Case, stage: str) -> Iterator[str]:
-    """What lets fewer sequences through the model at once; nothing where it is one already."""
+    """Advice for fewer sequences in a pass; nothing where it holds a single one already."""
     if (rows := largest_pass(case, stage).rows) > 1:
         if budget := case.settings.training.max_token_len_per_gpu:
             yield f"lower training.max_token_len_per_gpu {budget}"
@@ -120,7 +120,7 @@ def _memory_settings(case: Case) -> Iterator[str]:
 
 
 def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
-    """vLLM takes what is left for its cache: too little, or nothing."""
+    """Whether what is left for vLLM's cache is too little for one sequence."""
     if not STAGES[stage.stage].samples or not case.uses_vllm:
         return
     parallel = case.settings.rollout.tensor_parallel_size
@@ -128,9 +128,9 @@ def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
     longest = min(longest, case.shape.max_position)
     needed = longest * cache_bytes(case.shape, case.dtype_bytes, parallel)
     room = stage.gpu["key-value cache"]
-    if 0 < room < needed:  # without any the weights are too large, which is said elsewhere
+    if 0 < room < needed:  # with none the weights do not fit, which `_gpu_memory` reports
         yield (
-            f"{stage.stage}: vLLM's key-value cache has {room / GIB:.1f} GiB a GPU, and one "
+            f"{stage.stage}: vLLM's key-value cache has {room / GIB:.1f} GiB per GPU, but one "
             f"sequence of {longest} tokens needs {needed / GIB:.1f}: raise "
             "rollout.tensor_parallel_size or rollout.gpu_memory_utilization"
         )
@@ -148,8 +148,8 @@ def _node_memory(stage: StagePlan) -> Iterator[str]:
     limit = stage.machine.mem_mb * 1e6
     if stage.node_bytes > limit:
         yield (
-            f"{stage.stage}: {stage.node_bytes / 1e9:.0f} GB of a node's own memory, and the job "
-            f"asks for {limit / 1e9:.0f}: set {stage.stage}.mem_mb to "
+            f"{stage.stage}: needs {stage.node_bytes / 1e9:.0f} GB of host memory per node, and "
+            f"its job asks for {limit / 1e9:.0f}: set {stage.stage}.mem_mb to "
             f"{_round_up(stage.node_bytes / 1e6)} in the file of stage_resources"
         )
 
@@ -162,14 +162,17 @@ def _minutes(case: Case, stage: StagePlan) -> Iterator[str]:
         f"set {stage.stage}.runtime to {_round_up(1.5 * needed, 10)} in the file of stage_resources"
     )
     if not STAGES[stage.stage].stops:
-        cut = ", or cut it into more parts (rollout.num_shards)" if stage.stage == "sample" else ""
-        yield f"{stage.stage}: about {needed:.0f} minutes, and the job asks for {asked}: {key}{cut}"
+        more = ", or split it into more shards (rollout.num_shards)"
+        yield (
+            f"{stage.stage}: takes about {needed:.0f} minutes, and its job asks for {asked}: {key}"
+            f"{more if stage.stage == 'sample' else ''}"
+        )
     elif stage.seconds.write > case.assumed.warning_s:
         yield (
-            f"{stage.stage}: about {needed:.0f} minutes in jobs of {asked}, and its checkpoint "
-            f"takes {stage.seconds.write:.0f} s to write, more than the "
-            f"{case.assumed.warning_s:.0f} s of warning before a job's end: {key}, or raise the "
-            "warning (slurm_extra in the profile, and --assume warning_s)"
+            f"{stage.stage}: takes about {needed:.0f} minutes in jobs of {asked}, and its "
+            f"checkpoint takes {stage.seconds.write:.0f} s to write, more than the "
+            f"{case.assumed.warning_s:.0f} s of warning before a job's limit: {key}, or warn "
+            "earlier (slurm_extra in the profile, and --assume warning_s)"
         )
     elif 60 * asked < stage.seconds.start + stage.seconds.read + 2 * stage.seconds.write:
         yield (
@@ -179,7 +182,7 @@ def _minutes(case: Case, stage: StagePlan) -> Iterator[str]:
 
 
 def _cuts(shape: ModelShape, parallel: int) -> bool:
-    """Whether so many GPUs can share the heads: those of keys may be repeated, but evenly."""
+    """Whether `parallel` GPUs can share the heads: key heads may be replicated, but evenly."""
     heads = shape.num_kv_heads
     even = heads % parallel == 0 or parallel % heads == 0
     return shape.num_heads % parallel == 0 and even

@@ -21,7 +21,7 @@ from prime_core.planning.workload import BenchmarkWork
 
 
 def sample_plan(case: Case) -> StagePlan:
-    """The first round's jobs, the largest."""
+    """Sampling jobs, as large as those of the first round."""
     rollout, work = case.settings.rollout, case.work
     sampling = BenchmarkWork(
         num_responses=round(work.first_responses / rollout.num_shards),
@@ -41,7 +41,7 @@ def sample_plan(case: Case) -> StagePlan:
 
 
 def evaluate_plan(case: Case) -> StagePlan:
-    """All benchmarks, each a job that samples and judges; the longest stands for them."""
+    """All benchmarks, each a job that samples and judges; the longest represents them."""
     works = case.work.benchmarks.values()
     seconds = [_with_verdicts(case, "evaluate", work) for work in works]
     return StagePlan(
@@ -57,7 +57,7 @@ def evaluate_plan(case: Case) -> StagePlan:
 
 
 def difficulty_plan(case: Case) -> StagePlan:
-    """All training problems, tried by the start model and judged, in as many jobs as shards."""
+    """All training problems, tried by the start model and judged, one job per shard."""
     difficulty = case.settings.data.difficulty
     assert difficulty is not None  # the stage is planned for such settings alone
     responses = case.assumed.train_problems * difficulty.n_samples_per_prompt
@@ -79,7 +79,7 @@ def difficulty_plan(case: Case) -> StagePlan:
 
 
 def verify_plan(case: Case) -> StagePlan:
-    """Verdicts of one round's shards, on processors alone."""
+    """Verdicts of one round's shards, on CPUs alone."""
     machine, rollout = case.machines["verify"], case.settings.rollout
     responses = case.work.first_responses / rollout.num_shards
     programs = machine.cpus_per_task * case.settings.verification.memory_mb * 1e6
@@ -100,7 +100,7 @@ def verify_plan(case: Case) -> StagePlan:
 
 
 def sampler_memory(case: Case, longest: int) -> Memory:
-    """Bytes of a GPU that samples sequences of so many tokens."""
+    """Bytes of a GPU that samples sequences of up to `longest` tokens."""
     rollout = case.settings.rollout
     if not case.uses_vllm:
         parts = memory.transformers_memory(
@@ -156,7 +156,7 @@ def _seconds(case: Case, work: BenchmarkWork) -> Seconds:
 
 
 def _with_verdicts(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
-    """Of a job that judges its responses itself, and has the PRM score them where that is asked."""
+    """Seconds of a job that also judges its responses, and has the PRM score them where asked."""
     sampled = _seconds(case, work)
     compute = sampled.compute + _verdicts(case, stage, work.num_responses)
     read = sampled.read

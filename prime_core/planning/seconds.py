@@ -1,7 +1,7 @@
 """Expected seconds of each stage: reading, computing, writing.
 
 In: a shape, the work, a GPU, assumptions. Out: seconds. FLOPs are counted, throughputs assumed:
-good for telling minutes from hours, and for seeing which part of an iteration is worth attention.
+good enough to tell minutes from hours, and to see which part of an iteration deserves attention.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from prime_core.planning.shapes import ModelShape
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of one job of a stage."""
+    """Seconds of one job of a stage, by phase."""
 
     start: float
     read: float
@@ -24,7 +24,7 @@ class Seconds:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Seconds of all phases."""
         return self.start + self.read + self.compute + self.write
 
 
@@ -40,7 +40,7 @@ def forward_flops(shape: ModelShape, prompt_tokens: float, response_tokens: floa
 
 
 def passes_seconds(flops: float, num_gpus: int, gpu: Gpu, assumed: Assumptions) -> float:
-    """Of training or scoring on so many GPUs."""
+    """Seconds of training or scoring, FLOPs spread over num_gpus."""
     return flops / (num_gpus * gpu.tflops * 1e12 * assumed.training_mfu)
 
 
@@ -48,9 +48,9 @@ def passes_seconds(flops: float, num_gpus: int, gpu: Gpu, assumed: Assumptions) 
 class Sampling:
     """One sampling job: its responses, and the engine on which they are computed.
 
-    at_once: responses that fit beside each other. Tokens are means; longest is the limit.
-    continuous: a response that ends gives its place to the next one (vLLM), else a whole batch
-    goes on until its last response ends (transformers).
+    at_once: responses that fit side by side. Tokens are means; longest is the limit. continuous: a
+    response that ends makes room for the next one (vLLM), else a whole batch runs until its last
+    response ends (transformers).
     """
 
     num_responses: float
@@ -66,10 +66,10 @@ class Sampling:
 def sampling_seconds(
     shape: ModelShape, dtype_bytes: int, work: Sampling, gpu: Gpu, assumed: Assumptions
 ) -> float:
-    """Prompts once, then a step for each token of all responses that run together.
+    """Seconds: prompts once, then a step for each token of all responses that run together.
 
-    A step reads the weights and the cache of every response. The last response to end has the
-    GPU nearly for itself.
+    A step reads the weights and the cache of every response. The last responses to end have the
+    GPU nearly to themselves.
     """
     if work.num_responses <= 0:
         return 0.0
@@ -85,7 +85,7 @@ def sampling_seconds(
         waves * work.response_tokens * _step(shape, dtype_bytes, work, together, gpu, assumed)
     )
     left = max(work.longest - work.response_tokens, 0.0)
-    few = max(1.0, 0.05 * together)
+    few = max(1.0, 0.05 * together)  # assumed: one in twenty runs on to the limit
     return reading + together_s + left * _step(shape, dtype_bytes, work, few, gpu, assumed)
 
 

@@ -1,8 +1,8 @@
 """The sizes of a language model, and how many parameters it has.
 
 In: what a Hugging Face config.json says, a known name, or the sizes of a model built from scratch.
-Out: a ModelShape. Decoders of the Llama kind only: attention with grouped heads, a gated
-feed-forward layer, RMS norms.
+Out: a ModelShape. Llama-style decoders only: attention with grouped heads, a gated feed-forward
+layer, RMS norms.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 
 from prime_core.settings.run import BuildModel
 
-# Tokens of a model built from scratch: one a byte, and those of build_tokenizer.
+# Tokens of a model built from scratch: one per byte, and build_tokenizer's special ones.
 BUILT_VOCABULARY = 263
 
 
 class PlanError(ValueError):
-    """What is to be planned is not known, or cannot be."""
+    """The model is unknown, or of a kind that cannot be planned."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of a decoder. Widths in numbers, lengths in tokens.
+    """Sizes of a decoder. Widths in elements, lengths in tokens.
 
     qkv_bias, output_bias, mlp_bias: which linear layers add a vector. qk_norm: norms of each
-    head's query and key. scalar_head: one number a token in place of logits (a value model).
+    head's query and key. scalar_head: one number per token in place of logits (a value model).
     """
 
     vocab_size: int
@@ -46,12 +46,12 @@ class ModelShape:
 
     @property
     def query_width(self) -> int:
-        """Numbers of all heads' queries of one token."""
+        """Width of all heads' queries of one token."""
         return self.num_heads * self.head_dim
 
     @property
     def kv_width(self) -> int:
-        """Numbers of all heads' keys of one token; as many are values."""
+        """Width of all heads' keys of one token, and of their values."""
         return self.num_kv_heads * self.head_dim
 
     @property
@@ -61,12 +61,12 @@ class ModelShape:
 
     @property
     def num_outputs(self) -> int:
-        """Numbers that the model gives for each token: logits, or a value."""
+        """Outputs of the model for each token: logits, or a value."""
         return 1 if self.scalar_head else self.vocab_size
 
     @property
     def output_parameters(self) -> int:
-        """Parameters of the layer that gives them, tied or not; a value has a bias."""
+        """Parameters of the output layer, tied or not; a value head has a bias."""
         return self.num_outputs * self.hidden_size + self.scalar_head
 
     @property
@@ -97,7 +97,7 @@ class ModelShape:
 
 
 def built_shape(build: BuildModel) -> ModelShape:
-    """The small Qwen2 that `prime build` makes."""
+    """The small Qwen2 that `prime build` builds."""
     return ModelShape(
         vocab_size=BUILT_VOCABULARY,
         hidden_size=build.hidden_size,
@@ -120,8 +120,8 @@ def shape_from_config(config: Mapping[str, Any], source: str) -> ModelShape:
     kind = config.get("model_type")
     if kind not in ("llama", "mistral", "qwen2", "qwen3"):
         raise PlanError(
-            f"{source}: model_type {kind!r} is not one that can be planned: llama, mistral, "
-            "qwen2, qwen3; give a size that is near to it by --model-size"
+            f"{source}: model_type {kind!r} cannot be planned, expected llama, mistral, qwen2 or "
+            "qwen3; give a similar size with --model-size"
         )
     try:
         hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])

@@ -1,4 +1,4 @@
-"""The stages of a run that take long or much.
+"""The stages of a run whose time or memory matters.
 
 In: a Case. Out: a StagePlan for each stage that computes with models, and for verification.
 """
@@ -23,7 +23,7 @@ from prime_core.planning.training_plans import (
 )
 from prime_core.run.stages import STAGES, stages_of_an_iteration
 
-# Of an iteration; training stages have a plan in common, selection takes neither long nor much.
+# Of an iteration. Training stages share one plan, and selection is too small to need one.
 _PLANS = {
     "sample": sample_plan,
     "verify": verify_plan,
@@ -33,7 +33,7 @@ _PLANS = {
 
 
 def stage_plans(case: Case) -> dict[str, StagePlan]:
-    """All of them, in the order of the workflow."""
+    """Plans by stage, in the order of the workflow."""
     plans = [*_once(case), *_each_iteration(case)]
     plans += [evaluate_plan(case)] if case.work.benchmarks else []
     return {plan.stage: plan for plan in plans}

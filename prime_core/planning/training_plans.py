@@ -1,4 +1,4 @@
-"""Stages that train a model, or take log-probabilities or values: memory and seconds.
+"""Stages that train a model, or compute log-probabilities or values: memory and seconds.
 
 In: a Case. Out: a StagePlan for SFT, offline PRM, PRM, policy, value model, scoring and values.
 """
@@ -19,7 +19,7 @@ from prime_core.settings.prm import Offline
 
 
 def largest_pass(case: Case, stage: str) -> Pass:
-    """The most tokens that one rank of a training stage, or of scoring, takes at a time."""
+    """The largest pass of one rank, in a training stage or in scoring."""
     settings = case.settings
     rows, prompt, response = _longest_rows(case, stage)
     training, trains = settings.training, not STAGES[stage].forward_only
@@ -39,7 +39,7 @@ def largest_pass(case: Case, stage: str) -> Pass:
 
 
 def training_of(case: Case, stage: str) -> Training:
-    """How a training stage runs."""
+    """How a training stage runs: ZeRO stage, ranks, largest pass, adapters."""
     training = case.settings.training
     return Training(
         training.zero_stage,
@@ -51,7 +51,7 @@ def training_of(case: Case, stage: str) -> Training:
 
 
 def training_plan(case: Case, stage: str) -> StagePlan:
-    """A stage that takes optimizer steps."""
+    """Plan of a stage that takes optimizer steps."""
     machine, how, shape = case.machines[stage], training_of(case, stage), _shape(case, stage)
     own = case.assumed.host_gib * GIB
     return StagePlan(
@@ -66,7 +66,7 @@ def training_plan(case: Case, stage: str) -> StagePlan:
 
 
 def training_flops(case: Case, stage: str) -> float:
-    """FLOPs of a whole update: a backward pass is two forward ones, recomputing one more."""
+    """FLOPs of a whole update: a backward pass counts as two forward ones, recomputing as one."""
     settings, work, shape = case.settings, case.work, _shape(case, stage)
     frozen = adapter_parameters(shape, settings, stage) > 0  # no gradients of its weights
     train = 3 - frozen + settings.training.gradient_checkpointing
@@ -119,7 +119,7 @@ def score_plan(case: Case) -> StagePlan:
 
 
 def prm_data_plan(case: Case) -> StagePlan:
-    """The PRM's reference on the labelled responses; its ranks share them, each has all weights."""
+    """The PRM's reference on labelled responses, split over ranks that each hold all weights."""
     shape, work = case.shapes.prm_reference, case.work
     one = forward_flops(shape, work.prompt_tokens, work.response_tokens)
     ranks = case.machines["prm_data"].num_ranks
@@ -153,7 +153,7 @@ def _forward_plan(
 
 
 def _longest_rows(case: Case, stage: str) -> tuple[int, int, int]:
-    """Sequences of a pass where nothing else is said, and the longest prompt and response."""
+    """Sequences of a pass without a token budget, and the longest prompt and response."""
     settings = case.settings
     prompt, response = settings.data.max_prompt_length, settings.rollout.max_response_length
     section = STAGES[stage].section
@@ -166,9 +166,10 @@ def _longest_rows(case: Case, stage: str) -> tuple[int, int, int]:
 
 
 def _prm_flops(case: Case, stage: str, one: float, train: int) -> float:
-    """Of a PRM's training, online or offline.
+    """FLOPs of a PRM's training, online or offline.
 
-    DPO computes the opponents' rewards first; `before` has the reference's passes to do.
+    DPO computes the opponents' rewards first (docs/decisions.md#detached-dpo); with `before` the
+    update also runs the reference, whose log-probabilities scoring would have written.
     """
     prm = case.settings.prm
     if stage == "prm_offline":

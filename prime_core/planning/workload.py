@@ -1,7 +1,7 @@
 """How much work an iteration is: prompts, responses, tokens, jobs.
 
-In: settings and assumptions. Out: numbers; means are of the responses that are expected, the
-longest are what the settings allow.
+In: settings and assumptions. Out: numbers; means are of the expected responses, the longest are
+what the settings allow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prime_core.settings.run import Settings
 
 @dataclass(frozen=True)
 class BenchmarkWork:
-    """One evaluation: responses in all and of each problem, mean and longest response in tokens.
+    """One evaluation: responses in total and per problem, mean and longest response in tokens.
 
     scored: by the PRM, too.
     """
@@ -48,13 +48,13 @@ class Workload:
 
 
 def workload(settings: Settings, assumed: Assumptions) -> Workload:
-    """The work of one iteration, as it is expected."""
+    """The expected work of one iteration."""
     rollout = settings.rollout
     samples = rollout.n_samples_per_prompt
     passing = assumed.pass_share if settings.filter.filter_accuracy else 1.0
     first: float = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
     if rollout.keeps_surplus and passing * first > rollout.rollout_batch_size:
-        # What one batch leaves over the next need not ask for: as many pass as are trained on.
+        # Surplus groups enter the next batch, so on average only a batch's worth need pass.
         first = rollout.rollout_batch_size / passing
     asked, missing = float(first), max(rollout.rollout_batch_size - passing * first, 0.0)
     for _ in range(rollout.refill_rounds):
@@ -81,7 +81,7 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
 
 
 def _benchmark(benchmark: Benchmark, usual: int, assumed: Assumptions) -> BenchmarkWork:
-    """A limit above the usual one makes few responses longer."""
+    """Work of a benchmark. A limit above the rollouts' makes few responses longer."""
     return BenchmarkWork(
         num_responses=(benchmark.num_problems or assumed.problems) * benchmark.n_samples_per_prompt,
         n_samples_per_prompt=benchmark.n_samples_per_prompt,

@@ -81,17 +81,17 @@ def test_what_a_seed_does_to_both_falls_out():
     [
         ("first", 0.001, 0.05, "yes"),
         ("first", -0.05, -0.001, "no"),
-        ("first", -0.001, 0.05, "not told apart"),
-        ("first", 0.0, 0.05, "not told apart"),
+        ("first", -0.001, 0.05, "not distinguishable"),
+        ("first", 0.0, 0.05, "not distinguishable"),
         ("close", -0.029, 0.029, "yes"),
         ("close", 0.01, 0.02, "yes"),  # a difference, and a small one
-        ("close", -0.031, 0.0, "not told apart"),
-        ("close", 0.02, 0.05, "not told apart"),
+        ("close", -0.031, 0.0, "not distinguishable"),
+        ("close", 0.02, 0.05, "not distinguishable"),
         ("close", 0.031, 0.05, "no"),
         ("close", -0.05, -0.031, "no"),
         ("none", 0.001, 0.05, "first higher"),
         ("none", -0.05, -0.001, "second higher"),
-        ("none", -0.01, 0.01, "not told apart"),
+        ("none", -0.01, 0.01, "not distinguishable"),
     ],
 )
 def test_the_rule_reads_the_interval_alone(finding, low, high, reading):
@@ -99,7 +99,7 @@ def test_the_rule_reads_the_interval_alone(finding, low, high, reading):
 
 
 def test_one_seed_tells_nothing_and_none_was_not_run():
-    assert read("first", mean_over_seeds([0.5]), 0.03) == "not told apart"
+    assert read("first", mean_over_seeds([0.5]), 0.03) == "not distinguishable"
     assert read("close", mean_over_seeds([]), 0.03) == "not run"
 
 
@@ -109,7 +109,7 @@ def test_swapping_first_and_second_swaps_what_is_read(values, margin):
     opposite = {
         "first higher": "second higher",
         "second higher": "first higher",
-        "not told apart": "not told apart",
+        "not distinguishable": "not distinguishable",
     }
     assert opposite[read("none", plain, margin)] == read("none", swapped, margin)
     assert read("close", plain, margin) == read("close", swapped, margin)

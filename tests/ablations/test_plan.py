@@ -110,7 +110,7 @@ def test_settings_survive_being_written_down(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"seeds": [0, 0]}, "seeds [0, 0]: each may stand there once"),
+        ({"seeds": [0, 0]}, "seeds [0, 0]: each may occur only once"),
         ({"seeds": []}, "seeds: "),
         ({"comparisons.pair.first": "nobody"}, "comparisons.pair: there is no variant 'nobody'"),
         ({"comparisons.pair.finding": "better"}, "comparisons.pair.finding: "),

@@ -20,7 +20,7 @@ ACCURACIES = {
     "one-seed3": {2: 0.6, 4: 0.8},
     "other-seed0": {2: 0.4, 4: 0.6},
     "other-seed3": {2: 0.4, 4: 0.6},
-    "taught-seed0": {2: 0.5},  # still at work
+    "taught-seed0": {2: 0.5},  # still running
 }
 
 
@@ -46,7 +46,7 @@ def test_a_comparison_is_the_mean_of_differences_of_equal_seeds(folder):
     assert pair.differences["last"].mean == pytest.approx(0.25)
     # s = 0.0707, half = 12.706 * 0.0707 / sqrt(2)
     assert pair.differences["last"].high == pytest.approx(0.25 + 0.6353, abs=1e-4)
-    assert pair.readings["last"] == "not told apart"
+    assert pair.readings["last"] == "not distinguishable"
 
 
 def test_rollouts_count_for_the_policy_that_they_are_of(folder):
@@ -61,8 +61,8 @@ def test_a_run_that_is_still_at_work_is_drawn_and_not_compared(folder):
     assert (results.num_finished, results.num_runs) == (4, 6)
     assert curve_band(results.curves, "taught")["mean"].to_dict() == {0: 0.2, 2: 0.5}
     assert summary(results) == (
-        "Of 2 findings of the paper 1 is reproduced, 0 are contradicted, 0 cannot be told by "
-        "2 seeds; 1 not run yet."
+        "Of 2 findings of the paper, 1 is reproduced, 0 are contradicted, 0 are not "
+        "distinguishable with 2 seeds; 1 not run yet."
     )
 
 

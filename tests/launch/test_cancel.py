@@ -25,7 +25,7 @@ def cancel(run: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_where_nothing_is_at_work_that_is_said(tmp_path):
-    assert f"{tmp_path}: nothing is at work" in cancel(tmp_path).stdout
+    assert f"{tmp_path}: nothing is running" in cancel(tmp_path).stdout
 
 
 def test_a_process_of_this_number_is_left_alone_where_the_holder_is_another_hosts(tmp_path):
@@ -59,4 +59,4 @@ def test_a_local_workflow_ends_with_its_stages_and_can_be_started_again(tmp_path
     assert not files.policy(0).exists()
     again = subprocess.run([*words, "--dry-run"], env=environment(), capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert "nothing is at work" in cancel(files.root).stdout
+    assert "nothing is running" in cancel(files.root).stdout

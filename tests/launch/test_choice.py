@@ -94,7 +94,7 @@ def test_partitions_too_short_preemptible_or_closed_are_passed_over():
 def test_where_all_gpus_are_preemptible_they_are_taken_with_a_warning():
     both = (partition("batch", CPU), partition("scavenge", A100, preemptible=True))
     assert chosen(*both).site.gpu.partition == "scavenge"
-    assert "gpu: jobs in scavenge give way to others" in warnings(*both)
+    assert "gpu: jobs in scavenge may be pre-empted" in warnings(*both)
 
 
 def test_without_gpus_models_run_where_the_rest_does():
@@ -169,7 +169,7 @@ def test_partitions_that_were_asked_for_are_taken_with_warnings_or_refused():
 
 
 def test_a_cluster_without_an_open_partition_says_why():
-    with pytest.raises(SettingsError, match="open to you: cpu: state DOWN; gpu: not for the acc"):
+    with pytest.raises(SettingsError, match="open to you: cpu: state DOWN; gpu: not open to acc"):
         chosen(
             partition("cpu", CPU, barred="state DOWN"),
             partition("gpu", A100, denied=frozenset({"mine"})),
@@ -180,8 +180,8 @@ def test_what_nodes_cannot_give_is_warned_of():
     small = replace(A100, cpus=2, mem_mb=6000, gpus={"a100": 1})
     text = warnings(partition("cpu", CPU), partition("gpu", small))
     assert "gpu: policy: asks for up to 8000 MB of memory" in text
-    assert "gpu: policy: asks for up to 4 processors a node" in text
-    assert "gpu: policy: asks for up to 2 GPUs a node" in text
+    assert "gpu: policy: asks for up to 4 CPUs per node" in text
+    assert "gpu: policy: asks for up to 2 GPUs per node" in text
 
 
 def test_what_slurm_lacks_is_warned_of():

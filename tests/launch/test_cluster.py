@@ -45,7 +45,7 @@ def test_nodes_of_several_versions_are_read():
     assert nodes["new1"].gpus == {"a100": 2, "h100": 4}
     assert not nodes["new1"].up
     assert not nodes["cpu1"].up
-    assert nodes["cpu1"].mem_mb == 0, "Slurm was not told"
+    assert nodes["cpu1"].mem_mb == 0, "not configured"
     assert nodes["cpu2"].up, "a cloud node that sleeps is started for a job"
 
 
@@ -114,7 +114,7 @@ def test_a_closed_partition_says_why():
     assert found["gpu"].barred == ""
     assert found["gone"].barred == "state INACTIVE"
     assert found["empty"].barred == "no node is up"
-    assert partitions(groups=frozenset({"students"}))["gpu"].barred == "for the group ml, staff"
+    assert partitions(groups=frozenset({"students"}))["gpu"].barred == "only for group ml, staff"
     assert partitions(groups=None)["gpu"].barred == "", "root"
     reserved = partitions(text=PARTITIONS.replace("ReqResv=NO", "ReqResv=YES"))
     assert reserved["cpu"].barred == "needs a reservation"

@@ -247,7 +247,7 @@ def test_a_group_may_share_another_cache(hub, tmp_path):
     shared = tmp_path / "shared"
     done = fetch(tmp_path, hub.url, "--to", str(shared), path="lab/whole")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"Jobs find it with: export HF_HUB_CACHE={shared}"
+    assert done.stdout.splitlines()[-1] == f"For jobs to find it: export HF_HUB_CACHE={shared}"
     assert (shared / "models--lab--whole").is_dir()
     assert not (tmp_path / "home" / "hub").exists()
     assert fetch(tmp_path, hub.url, "--check", path="lab/whole").returncode == 1

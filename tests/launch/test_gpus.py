@@ -78,7 +78,7 @@ def test_more_gpus_than_there_are_are_refused_with_a_sentence(tmp_path):
         [*PRIME, "3", "true"], env=environment(tmp_path, "0,1"), capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert "asked for 3 GPUs of CUDA_VISIBLE_DEVICES=0,1" in done.stderr
+    assert "asked for 3 GPUs, found CUDA_VISIBLE_DEVICES=0,1" in done.stderr
 
 
 def test_a_command_takes_gpus_only_where_it_would_see_others():

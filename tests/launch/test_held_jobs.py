@@ -53,13 +53,13 @@ def test_where_releasing_is_not_allowed_the_job_is_named(monkeypatch: pytest.Mon
     monkeypatch.setattr(held_jobs.slurm, "call", refuse)
     held = HeldJobs()
     assert held.look(job("launch failed requeued held")) is None
-    assert "does not start" in str(held.look(job("launch failed requeued held")))
+    assert "will not start" in str(held.look(job("launch failed requeued held")))
 
 
 @pytest.mark.parametrize("reason", ["JobHeldUser", "JobHeldAdmin", "BadConstraints"])
 def test_a_job_that_a_person_holds_is_named_once_and_left_alone(commands, reason):
     held = HeldJobs()
-    assert "does not start" in str(held.look(job(reason)))
+    assert "will not start" in str(held.look(job(reason)))
     assert held.look(job(reason)) is None
     assert commands == []
 

@@ -120,11 +120,11 @@ def test_without_a_sites_file_it_is_small_and_has_no_gpus():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"minutes": 5}, "reserve_minutes 10 leave nothing of 5 minutes"),
-        ({"minutes": 601}, r"minutes 601 is more than partition gpu gives \(600\)"),
+        ({"minutes": 5}, "reserve_minutes 10 leaves nothing of 5 minutes"),
+        ({"minutes": 601}, r"minutes 601 is more than partition gpu allows \(600\)"),
         ({"gpus_per_node": 8}, "gpus_per_node 8 is more than"),
         ({"mem_gb": 65}, "mem_gb 65 is more than"),
-        ({"fast_storage_gb": 64}, "fast_storage_gb 64 leave nothing of mem_gb 64"),
+        ({"fast_storage_gb": 64}, "fast_storage_gb 64 leaves nothing of mem_gb 64"),
         ({"gpus": 2}, "gpus: Extra inputs"),
         ({"nodes": 0}, "nodes: Input should be greater"),
     ],

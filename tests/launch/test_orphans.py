@@ -46,9 +46,9 @@ def test_each_job_is_told_by_stage_iteration_and_how_long_it_may_take(tmp_path):
     message = orphans.describe(jobs, submitted_jobs(files), "prime_a_1")
     assert message.splitlines()[1:] == [
         "  iteration 12, policy: Slurm job 7 running for 10 min, at most 50 min left",
-        "  iteration 13, sample 02: Slurm job 8 waits (Priority)",
+        "  iteration 13, sample 02: Slurm job 8 pending (Priority)",
         "  sft: Slurm job 9 running for 10 min",
         "  rule_prm_wildcards_a_12: Slurm job 10 running for 10 min, at most 50 min left",
     ]
-    assert "`scancel --name prime_a_1` ends them" in message
+    assert "`scancel --name prime_a_1` cancels them" in message
     assert orphans.describe([], submitted_jobs(files), "prime_a_1") == ""

@@ -192,10 +192,10 @@ def test_an_unknown_stage_is_answered_with_those_there_are(tmp_path):
     files = RunFiles(made(tmp_path))
     log(files.root, "sft.log", "")
     log(files.root, "iterations/0002/policy.log", "")
-    message = r"no log of '2 polcy'; there are sft; policy of iterations 2 to 2"
+    message = r"no log of '2 polcy'; available: sft; policy of iterations 2 to 2"
     with pytest.raises(NoLog, match=message):
         find_log(files, ["2", "polcy"], None)
-    with pytest.raises(NoLog, match="such as 12 policy"):
+    with pytest.raises(NoLog, match=r"e\.g\. 12 policy"):
         find_log(files, ["2", "3", "policy"], None)
 
 

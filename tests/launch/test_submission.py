@@ -67,7 +67,7 @@ def test_a_slurm_that_is_away_is_waited_for(said, monkeypatch):
         return answer
 
     assert [patience.wait(said, find), patience.wait(said, find)] == ["", "4711"]
-    assert heard == [f"Slurm takes no jobs; trying for 10 min. {said}"]
+    assert heard == [f"Slurm accepts no jobs; retrying for 10 min. {said}"]
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_where_both_kinds_share_a_partition_gpus_tell_them_apart():
 
 
 def test_the_ledger_gets_stage_iteration_part_attempt_and_gpus():
-    line = submission.ledger_line(job(gpu=4), "77")
+    line = submission.job_record(job(gpu=4), "77")
     assert (line.job_id, line.stage, line.iteration, line.part) == ("77", "policy", 12, "")
     assert (line.attempt, line.log, line.gpus) == (2, "logs/policy.log", 4)
     sample = Job(
         ResourceList(), "sample", {"run": "a", "iteration": "0003", "shard": "01"}, (), attempt=1
     )
-    line = submission.ledger_line(sample, "78")
+    line = submission.job_record(sample, "78")
     assert (line.stage, line.iteration, line.part, line.log, line.gpus) == (
         "sample",
         3,
@@ -127,14 +127,14 @@ def test_the_ledger_gets_stage_iteration_part_attempt_and_gpus():
         0,
     )
     evaluate = Job(ResourceList(), "evaluate", {"iteration": "0000", "benchmark": "aime"})
-    assert submission.ledger_line(evaluate, "79").part == "aime"
+    assert submission.job_record(evaluate, "79").part == "aime"
 
 
 def test_a_failure_shows_the_end_of_the_log_that_tells_most(tmp_path):
     own, slurms = tmp_path / "own.log", tmp_path / "7.log"
     slurms.write_text("exceeded memory limit\n")
     failed = Job(ResourceList(), log=(str(own),))
-    why = "Slurm job 7 ended as FAILED."
+    why = "Slurm job 7 ended in state FAILED."
     first = f"policy of iteration 12 failed, attempt 2 of 3: {why}"
     assert submission.failure(failed, why, slurms).splitlines() == [
         first,
@@ -166,7 +166,7 @@ def test_another_plugin_is_refused_by_name():
         pass
 
     with pytest.raises(
-        WorkflowError, match=r"its run_job\(self, job, priority\) was run_job\(self, job\)"
+        WorkflowError, match=r"expected run_job\(self, job\), found run_job\(self, job, priority\)"
     ):
         plugin_checks.check(Changed)
     with pytest.raises(

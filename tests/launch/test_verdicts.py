@@ -39,12 +39,12 @@ def test_a_job_in_its_epilogue_is_done_when_its_outputs_are_there():
 @pytest.mark.parametrize("state", sorted(FAILED))
 def test_a_failed_job_is_told_by_its_state(state):
     verdict = judge(Verdicts(), state)
-    assert (verdict.kind, verdict.why) == ("failed", f"Slurm job 7 ended as {state}.")
+    assert (verdict.kind, verdict.why) == ("failed", f"Slurm job 7 ended in state {state}.")
 
 
 @pytest.mark.parametrize("state", ["CANCELLED by 0", "CANCELLED by 1000", "CANCELLED+"])
 def test_saccts_spelling_of_cancelled_counts(state):
-    assert judge(Verdicts(), state).why == "Slurm job 7 ended as CANCELLED."
+    assert judge(Verdicts(), state).why == "Slurm job 7 ended in state CANCELLED."
 
 
 @pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL"])
@@ -92,4 +92,4 @@ def test_jobs_are_judged_one_by_one():
         assert verdicts.judge("8", "RUNNING", lambda: False) == WAIT
         last = verdicts.judge("9", None, lambda: False)
         clock.now += 10
-    assert last.why == "Slurm no longer knows job 9, and its outputs are not all there."
+    assert last.why == "Slurm no longer knows job 9, and some of its outputs are missing."

@@ -57,7 +57,9 @@ def test_adapters_have_as_many_numbers_as_planned():
 
 
 def test_layers_that_no_such_model_has_are_refused_by_key():
-    with pytest.raises(PlanError, match=r"policy\.lora\.target_modules: q_pro is no linear layer"):
+    with pytest.raises(
+        PlanError, match=r"policy\.lora\.target_modules: q_pro is not a linear layer"
+    ):
         numbers(KNOWN["qwen2.5-7b"], target_modules=["q_pro"])
 
 
@@ -113,6 +115,6 @@ def test_a_plan_counts_the_small_states_of_the_model_that_has_adapters(monkeypat
             whole.stages["policy"].seconds, part
         )
     text = page(small, "model", "site")
-    assert "adapters are trained, numbers: policy 80.74 M" in text
+    assert "adapters are trained, parameters: policy 80.74 M" in text
     assert "training state of policy 1.13 GB" in " ".join(text.split())
     assert "training state beside them" in page(whole, "model", "site")

@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_refused_in_sentences(capsys):
     )
     assert status == 1
     assert "CANNOT WORK" in page
-    assert errors == "eurus2-7b-prime: 3 things cannot work\n"
+    assert errors == "eurus2-7b-prime: cannot work, see the 3 reasons above\n"
     assert max(map(len, page.splitlines())) <= 100
 
 
@@ -123,7 +123,7 @@ def test_a_site_without_gpus_is_planned_for_its_processors(capsys, tmp_path, mon
     assert f"no GPUs ({tmp_path / 'site.yaml'})" in page
     assert "MEMORY OF ONE RANK" in page
     problems = json.loads(output(capsys, "--configfile", str(PRIME), "--json")[1])["problems"]
-    assert any("96 GB of a node's own memory" in problem for problem in problems)
+    assert any("96 GB of host memory per node" in problem for problem in problems)
 
 
 def test_the_sites_gpu_is_taken_and_options_win():

@@ -39,44 +39,45 @@ def test_a_wrong_assumption_is_refused(text, expected):
         ),
         (
             {"rollout__tensor_parallel_size": 2},
-            "sample: rollout.tensor_parallel_size 2 needs as many GPUs in a job, which has 1: "
+            "sample: rollout.tensor_parallel_size 2 needs as many GPUs per job, which has 1: "
             "raise sample.gpus_per_node in the file of stage_resources",
         ),
         (
             {"rollout__max_response_length": 4096},
-            "rollout.max_response_length 4096 with data.max_prompt_length 1024 exceeds the "
-            "model's 4096 positions: lower one of them to 4096 in all",
+            "rollout.max_response_length 4096 plus data.max_prompt_length 1024 exceeds the "
+            "model's 4096 positions: lower one of them",
         ),
         (
             BY_ROWS | {"policy__micro_batch_size": 4, "training__zero_stage": 1},
-            "policy: 149.1 GiB a GPU, 79 GiB are there: lower policy.micro_batch_size 4, raise "
-            "training.zero_stage 1, set training.gradient_checkpointing to true, set "
+            "policy: needs 149.1 GiB per GPU, 79 GiB available: lower policy.micro_batch_size 4, "
+            "raise training.zero_stage 1, set training.gradient_checkpointing to true, set "
             "training.offload_optimizer to cpu, or give policy more GPUs than 8 (stage_resources)",
         ),
         (
             BY_ROWS | {"prm__micro_batch_size": 120},
-            "score: 85.7 GiB a GPU, 79 GiB are there: lower prm.micro_batch_size 120 or lower "
-            "rollout.max_response_length",
+            "score: needs 85.7 GiB per GPU, 79 GiB available: lower prm.micro_batch_size 120 or "
+            "lower rollout.max_response_length",
         ),
         (
             {"training__max_token_len_per_gpu": 16384, "training__zero_stage": 1},
-            "policy: 149.1 GiB a GPU, 79 GiB are there: lower training.max_token_len_per_gpu "
-            "16384, raise training.zero_stage 1, set training.gradient_checkpointing to true, set "
-            "training.offload_optimizer to cpu, or give policy more GPUs than 8 (stage_resources)",
+            "policy: needs 149.1 GiB per GPU, 79 GiB available: lower "
+            "training.max_token_len_per_gpu 16384, raise training.zero_stage 1, set "
+            "training.gradient_checkpointing to true, set training.offload_optimizer to cpu, or "
+            "give policy more GPUs than 8 (stage_resources)",
         ),
         (
             {"rollout__sampler": "transformers", "rollout__sampler_batch_size": 512},
-            "sample: 133.2 GiB a GPU, 79 GiB are there: lower rollout.sampler_batch_size, or set "
-            "rollout.sampler to vllm",
+            "sample: needs 133.2 GiB per GPU, 79 GiB available: lower rollout.sampler_batch_size, "
+            "or set rollout.sampler to vllm",
         ),
         (
             {"rollout__gpu_memory_utilization": 0.2},
-            "sample: 81.4 GiB a GPU, 79 GiB are there: lower rollout.gpu_memory_utilization, or "
-            "raise rollout.tensor_parallel_size",
+            "sample: needs 81.4 GiB per GPU, 79 GiB available: lower "
+            "rollout.gpu_memory_utilization, or raise rollout.tensor_parallel_size",
         ),
         (
             {"rollout__gpu_memory_utilization": 0.2328},
-            "sample: vLLM's key-value cache has 0.2 GiB a GPU, and one sequence of 4096 tokens "
+            "sample: vLLM's key-value cache has 0.2 GiB per GPU, but one sequence of 4096 tokens "
             "needs 0.2: raise rollout.tensor_parallel_size or rollout.gpu_memory_utilization",
         ),
         (
@@ -96,20 +97,20 @@ def test_settings_that_cannot_work_are_refused_with_what_to_change(changes, expe
         (
             "score",
             {"runtime": 5},
-            "score: about 6 minutes, and the job asks for 5: set score.runtime to 10 in the file "
-            "of stage_resources",
+            "score: takes about 6 minutes, and its job asks for 5: set score.runtime to 10 in the "
+            "file of stage_resources",
         ),
         (
             "sample",
             {"runtime": 2},
-            "sample: about 3 minutes, and the job asks for 2: set sample.runtime to 10 in the "
-            "file of stage_resources, or cut it into more parts (rollout.num_shards)",
+            "sample: takes about 3 minutes, and its job asks for 2: set sample.runtime to 10 in "
+            "the file of stage_resources, or split it into more shards (rollout.num_shards)",
         ),
         (
             "policy",
             {"mem_mb": 200000},
-            "policy: 256 GB of a node's own memory, and the job asks for 200: set policy.mem_mb "
-            "to 257000 in the file of stage_resources",
+            "policy: needs 256 GB of host memory per node, and its job asks for 200: set "
+            "policy.mem_mb to 257000 in the file of stage_resources",
         ),
         (
             "policy",
@@ -139,7 +140,7 @@ def test_an_update_longer_than_its_job_is_no_problem_as_long_as_it_can_stop_insi
 def test_too_small_a_disk_is_refused():
     (problem,) = planned(disk_tb=2.0).problems
     assert problem == (
-        "disk: 2.23 TB at most, 2 TB are there (--disk-tb): raise checkpoints.save_freq 80 "
+        "disk: peaks at 2.23 TB, 2 TB available (--disk-tb): raise checkpoints.save_freq 80 "
         "(0 keeps the last ones alone), or lower checkpoints.keep_last 1"
     )
     assert planned(disk_tb=2.3).problems == ()
@@ -148,8 +149,8 @@ def test_too_small_a_disk_is_refused():
 def test_more_gpus_than_the_sites_nodes_have_are_refused():
     site = Site(gpu=Pool(gpu_model="a100", gpus_per_node=4))
     assert command.site_problems(planned(), site) == [
-        f"{name}: 8 GPUs a node, and the site's have 4: lower {name}.gpus_per_node in the file of "
-        "stage_resources"
+        f"{name}: 8 GPUs per node, but the site's have 4: lower {name}.gpus_per_node in the file "
+        "of stage_resources"
         for name in ("prm", "policy")
     ]
 

@@ -130,14 +130,14 @@ def test_aliases_lead_to_shapes():
 
 
 def test_an_unknown_size_is_refused_with_the_known_ones():
-    with pytest.raises(PlanError, match=r"--model-size 9b: not known; known are 0\.5b, .*8b"):
+    with pytest.raises(PlanError, match=r"--model-size 9b: unknown; expected one of 0\.5b, .*8b"):
         shape_of_size("9b")
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"model_type": "mixtral"}, "model_type 'mixtral' is not one that can be planned"),
+        ({"model_type": "mixtral"}, "model_type 'mixtral' cannot be planned"),
         ({"hidden_size": None}, "hidden_size is missing"),
     ],
 )

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from prime_core.launch.slurm.orphans import StoppedWaiting, start_anew, wait_for_orphans
+from prime_core.launch.slurm.orphans import StoppedWaiting, restart, wait_for_orphans
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm.executor import adapt
 from prime_core.run.layout import RunFiles
@@ -78,7 +78,7 @@ onstart:
         LOCK.take()
         if wait_for_orphans(FILES):
             LOCK.release()
-            start_anew()
+            restart()
     except (RunBusy, StoppedWaiting) as error:
         raise WorkflowError(str(error)) from None
 """

@@ -31,7 +31,7 @@ def test_a_used_up_budget_ends_submissions_until_it_is_raised(slurm: SlurmLab, t
     done = run(slurm, tmp_path, limit=1 / 3600)  # a GPU's second: the warm-up takes more
     assert done.returncode != 0
     assert "max_gpu_hours 0.000277778 reached: 0.0" in done.stderr, done.stderr[-3000:]
-    assert "raise it and start again to go on" in done.stderr
+    assert "raise it and start again to continue" in done.stderr
     files = RunFiles(tmp_path / RUN)
     assert [job.stage for job in submitted_jobs(files)] == ["build", "prepare", "sft"]
     # What was running when the budget was reached has come to its end.

@@ -60,7 +60,9 @@ def test_a_cancelled_job_is_tried_again_within_the_sites_limits(slurm, tmp_path)
     assert jobs_at_work(slurm.env, workflow.name, "%m %l") == ["500M", "9:00"]
     assert running.wait() == 0, running.said()
     assert [line.attempt for line in submitted_jobs(workflow.files)] == [1, 2]
-    failed = f"step 0 of iteration 1 failed, attempt 1 of 2: Slurm job {first} ended as CANCELLED."
+    failed = (
+        f"step 0 of iteration 1 failed, attempt 1 of 2: Slurm job {first} ended in state CANCELLED."
+    )
     assert failed in running.said()
 
 
@@ -91,7 +93,7 @@ def test_a_slurmctld_that_is_gone_for_a_minute_loses_nothing(slurm, tmp_path):
     assert (with_jobs.begun(), without.begun()) == (["1-0"], ["1-0"])
     assert one.said().count("Slurm does not answer") == 1
     assert one.said().count("Slurm answers again, after ") == 1
-    assert other.said().count("Slurm takes no jobs; trying for 10 min.") == 1
+    assert other.said().count("Slurm accepts no jobs; retrying for 10 min.") == 1
     assert [line.attempt for line in submitted_jobs(without.files)] == [1]
     # The node tells the new slurmctld only after a minute that the job is over.
     down = ["scontrol", "update", "nodename=cpu1", "state=down", "reason=test"]
@@ -157,7 +159,7 @@ def test_jobs_of_a_dead_controller_are_waited_for_and_not_done_twice(slurm, tmp_
     third.wait_until(lambda: message in third.said(), "message about the job")
     third.process.terminate()
     assert third.wait(30) != 0
-    assert "stopped waiting for Slurm jobs of an earlier start; they go on" in third.said()
+    assert "stopped waiting for Slurm jobs of an earlier launch; they keep running" in third.said()
     assert jobs_at_work(slurm.env, workflow.name) == [orphan]
 
     # From another folder: the command is repeated where it was given. Slurm is away at first.
@@ -166,7 +168,7 @@ def test_jobs_of_a_dead_controller_are_waited_for_and_not_done_twice(slurm, tmp_
     env = wrapped(slurm.env, tmp_path, "squeue", f'{away}; exec $real "$@"')
     fourth = workflow.start(*where, env=env, way=LOCAL, typed_in=tmp_path)
     assert fourth.wait() == 0, fourth.said()
-    assert "Slurm does not answer; jobs of results/small may be at work" in fourth.said()
+    assert "Slurm does not answer; jobs of results/small may be running" in fourth.said()
     assert fourth.said().count(message) == 1
     assert workflow.begun() == ["1-0", "2-0"]
     assert [line.job_id for line in submitted_jobs(workflow.files)] == [orphan]

@@ -130,21 +130,21 @@ def test_a_launched_run_is_seen_cancelled_launched_again_and_survives_a_requeue(
 
     refused = run.try_launch()
     assert refused.returncode == 1
-    assert f"has a controller already: job {first}, running on cpu1" in refused.stderr
+    assert f"already has a controller: job {first}, running on cpu1" in refused.stderr
 
-    assert "ended 1 Slurm jobs of stages" in run.ask("cancel", "--yes")
+    assert "cancelled stage jobs" in run.ask("cancel", "--yes")
     assert run.squeue() == ""
     assert "nothing drives this run" in run.ask("status")
-    assert "nothing is at work" in run.ask("cancel")
+    assert "nothing is running" in run.ask("cancel")
 
     second = run.launch()
     run.wait_for(lambda: len(submitted_jobs(run.files)) == 4)
     run.signal(second, "--signal=USR2")
-    run.wait_for(lambda: "back in the queue" in run.log())
+    run.wait_for(lambda: "requeued; resumes" in run.log())
     run.wait_for_end(second)
     stages = [job.stage for job in submitted_jobs(run.files)]
     assert stages == ["build", "prepare", "sft", "sft", "evaluate", "report"]
-    assert "waiting for Slurm jobs that an earlier start left at work" in run.log()
+    assert "waiting for Slurm jobs that an earlier launch left running" in run.log()
     assert "finished" in run.ask("status")
 
 
@@ -181,12 +181,12 @@ def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     assert work["slurm_job"] == job
     run.signal(job, "--signal=USR2")
     run.wait_for(lambda: len(controller_starts(run.files)) == 2)
-    assert "tells sft to stop at a checkpoint" in run.log()
+    assert "asking sft to stop at a checkpoint" in run.log()
     assert "sft: stopped at step" in run.log()
 
     _let_selection_take_longer_than_is_left(run)
     run.wait_for(lambda: len(controller_starts(run.files)) == 3)
-    assert "left for the next allocation: select 1" in run.log()
+    assert "deferred to the next allocation: select 1" in run.log()
     assert "going on after step" in run.ask("logs", "sft")
 
     run.wait_for_end(job)
@@ -229,7 +229,7 @@ def test_an_allocation_ends_with_the_budget(slurm: SlurmLab, tmp_path: Path) -> 
     job = run.launch("--profile", "allocation", "--allocation", str(tmp_path / "allocation.yaml"))
     run.wait_for(lambda: run.state(job) == "FAILED")
     assert [stop.stage for stop in stage_stops(run.files)] == ["build"]
-    assert "what is left is too little to go on; raise it and launch again" in run.log()
+    assert "too little is left to continue; raise it and launch again" in run.log()
     assert len(controller_starts(run.files)) == 1
 
 

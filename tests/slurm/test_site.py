@@ -54,7 +54,7 @@ def test_an_existing_file_is_kept_unless_asked(slurm, tmp_path):
     refused = prime_site(slurm, "--out", str(path))
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"prime site: error: {path}: exists; --force writes it anew, --dry-run only shows\n"
+        f"prime site: error: {path}: exists; --force overwrites it, --dry-run only shows\n"
     )
     shown = prime_site(slurm, "--out", str(path), "--dry-run")
     assert "partition: gpu" in shown.stdout
@@ -72,8 +72,8 @@ def test_other_partitions_can_be_asked_for(slurm, tmp_path):
     assert (site.cpu.partition, site.gpu.partition) == ("short", "preempt")
     assert site.controller.partition == "cpu", "two minutes are too short for it"
     assert site.gpu.account == "root"
-    assert "warning: gpu: jobs in preempt give way to others" in done.stdout
-    assert "short gives 2" in done.stdout
+    assert "warning: gpu: jobs in preempt may be pre-empted" in done.stdout
+    assert "short allows 2" in done.stdout
     wrong = prime_site(slurm, "--dry-run", "--gpu-partition", "gpus")
     assert wrong.stderr == (
         "prime site: error: --gpu-partition gpus: no such partition; "
@@ -103,7 +103,7 @@ def test_a_slurm_without_accounts_and_memory_is_warned_of(slurm, tmp_path):
         done = prime_site(lab, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "forgets an ended job after 20 s" in done.stdout
-    assert "no accounting: this Slurm keeps no accounts" in done.stdout
+    assert "no accounting: this Slurm keeps no accounting records" in done.stdout
     assert "account: null" in done.stdout
 
 
@@ -146,4 +146,4 @@ def test_outside_of_the_repository_a_file_must_be_named(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert "run this in the folder of the repository, or use --out" in done.stderr
+    assert "run this in the repository's folder, or use --out" in done.stderr

@@ -68,7 +68,7 @@ def test_a_dead_workflow_is_continued_on_this_machine_once_its_jobs_have_ended(
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "waiting for Slurm jobs that an earlier start left at work" in done.stderr
+    assert "waiting for Slurm jobs that an earlier launch left running" in done.stderr
     assert digests(tmp_path / RUN) == digests(local)
     # What the dead workflow had submitted was not done again: each stage says so when it is done.
     for job in submitted:

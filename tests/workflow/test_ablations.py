@@ -115,7 +115,7 @@ def test_after_a_run_failed_the_same_command_goes_on_with_it(folder):
 @pytest.mark.slow
 def test_other_targets_and_wrong_settings_end_in_one_sentence(folder):
     said = start(folder, seeds=[1, 1])[2]
-    assert "ablations: seeds [1, 1]: each may stand there once" in said
+    assert "ablations: seeds [1, 1]: each may occur only once" in said
     assert "Traceback" not in said
 
 
@@ -166,4 +166,4 @@ def test_a_run_that_an_earlier_start_left_at_work_is_waited_for(tmp_path, capfd)
     wait_for_holder(RunFiles(tmp_path))
     assert (tmp_path / "done").exists()
     child.wait()
-    assert f"at work since an earlier start (process {child.pid}" in capfd.readouterr().out
+    assert f"still runs from an earlier launch (process {child.pid}" in capfd.readouterr().out

@@ -1,8 +1,8 @@
-"""The paper's comparisons in miniature: each variant with each seed is a run of its own.
+"""The paper's comparisons in miniature: each variant with each seed is a separate run.
 
-A run is started by a Snakemake of its own, with this Snakefile and a settings file written for it;
-so it has its own lease, resume and report. Runs that have finished with the same settings are not
-started again: their marker bears a digest of them.
+Each run is started by its own Snakemake, with this Snakefile and a settings file written for it, so
+it has its own lock, resume and report (docs/decisions.md#many-workflows). Runs that have finished
+with the same settings are not started again: the name of their marker holds a digest of them.
 
 REQUIRED INPUTS: settings of ablations (configs/ablations/*.yaml, overridden by --config).
 OUTPUTS: <results>/<variant>-seed<n>/, <results>/report/.
@@ -48,16 +48,16 @@ localrules:
 
 
 rule ablations:
-    """All runs, and what they say of the paper's findings."""
+    """All runs, and what they say about the paper's findings."""
     default_target: True
     input:
-        PLAN.markers,  # each: what is missing behind a finished report is not looked for
+        PLAN.markers,  # Snakemake would not look for what is missing behind a finished report
         f"{REPORT}/report.html",
         SHOWN,
 
 
 rule ablation:
-    """One run, from its start or from where it stopped."""
+    """One run, from the beginning or from where it stopped."""
     input:
         ABLATIONS.needed,
     output:
@@ -76,7 +76,7 @@ rule ablation:
 rule ablation_labelled:
     """Judged responses of one run, for the PRM of another to learn from.
 
-    A finished iteration never changes, so the file stays when the run goes on.
+    A finished iteration never changes, so the file stays valid when the run continues.
     """
     input:
         ancient(ABLATIONS.answering),
@@ -92,7 +92,7 @@ rule ablation_labelled:
 
 
 rule ablations_report:
-    """Table, figures and the reading of them."""
+    """Table, figures and their reading."""
     input:
         PLAN.markers,
     output:

@@ -1,6 +1,7 @@
-"""The start of a run that goes on from an iteration of another (init_from).
+"""The start of a run that branches off from an iteration of another (init_from).
 
-REQUIRED INPUTS: the origin's folder, which is no input of the graph: it may go on, or go away.
+REQUIRED INPUTS: the origin's folder, which is not an input of the graph: it may continue, or be
+deleted (docs/decisions.md#branch-start).
 OUTPUTS: models/, data/, of a later iteration than 0 its iterations/<i>/{policy,prm,value}.
 """
 
@@ -18,7 +19,7 @@ if SETTINGS.init_from:
     ruleorder: branch > select
 
     rule branch:
-        """What another run's iteration gives this one to go on from."""
+        """What this run takes over from an iteration of another."""
         output:
             directory(TARGETS.branch_folders(ROOT)),
             TARGETS.branch_tables(ROOT),

@@ -15,10 +15,10 @@ from prime_core.launch.accounting.budget import budget_refusal
 from prime_core.launch.site.site import load_site, site_file
 from prime_core.launch.site.stage_resources import load_stages, stage_resources
 from prime_core.launch.slurm.executor import adapt
-from prime_core.launch.slurm.orphans import StoppedWaiting, start_anew, wait_for_orphans
+from prime_core.launch.slurm.orphans import StoppedWaiting, restart, wait_for_orphans
 from prime_core.launch.slurm.ranks import launcher
-from prime_core.run import prm_folders
 from prime_core.run.layout import RunFiles
+from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
 from prime_core.run.state import RunBusy, RunState, find_own_commands, show_stages_only
 from prime_core.run.targets import Targets
 from prime_core.runtime.console import note
@@ -26,7 +26,8 @@ from prime_core.settings.reading import SettingsError, parse_settings
 
 find_own_commands()
 show_stages_only()
-# Slurm tells every process of a job to stop; only the stage itself shall take it, at a checkpoint.
+# Slurm signals every process of a job. Only the stage itself must react, at a checkpoint: a shell
+# that died first would take it along (docs/decisions.md#signals-in-shells).
 shell.prefix("set -euo pipefail; trap '' TERM USR2; ")
 SETTINGS_ARE_FROM = ", ".join(map(str, workflow.configfiles))
 if workflow.config_settings.config:
@@ -68,12 +69,12 @@ wildcard_constraints:
 
 
 def start_ranks(wildcards, resources):
-    """What a stage's command begins with, for GPUs of its own or for several ranks."""
+    """Prefix of a stage's command: claims its GPUs, launches its ranks; often empty."""
     return launcher(dict(resources.items()), os.environ)
 
 
 def policy_of(wildcards):
-    """The policy after an iteration; iteration 0 is the start."""
+    """The policy after an iteration; iteration 0 is the start model."""
     return str(FILES.policy(int(wildcards.iteration)))
 
 
@@ -83,7 +84,7 @@ def previous_policy(wildcards):
 
 
 def sampled_policy(wildcards):
-    """The policy that an iteration samples from; an older one does not wait for training."""
+    """The policy that an iteration samples from; with an older one it need not wait for training."""
     return TARGETS.sampled_policy(int(wildcards.iteration))
 
 
@@ -93,7 +94,7 @@ def previous_prm(wildcards):
 
 
 def earlier_rounds(wildcards):
-    """What a refill round looks at before it samples."""
+    """What a refill round reads before it samples."""
     return TARGETS.earlier_rounds(int(wildcards.iteration), int(wildcards.shard))
 
 
@@ -103,22 +104,22 @@ def judged_responses(wildcards):
 
 
 def carried_groups(wildcards):
-    """Groups that the iteration before left over: so much less is sampled."""
+    """Groups left over by the iteration before: that many fewer are sampled."""
     return TARGETS.carried(int(wildcards.iteration))
 
 
 def scoring_prm(wildcards):
     """The PRM that scores: before or after this iteration's update, or the first (frozen)."""
-    return str(prm_folders.scoring_prm_folder(SETTINGS, FILES, int(wildcards.iteration)))
+    return str(scoring_prm_folder(SETTINGS, FILES, int(wildcards.iteration)))
 
 
 def reference(wildcards):
     """The model that implicit rewards are relative to."""
-    return str(prm_folders.reward_reference_folder(SETTINGS, FILES, int(wildcards.iteration)))
+    return str(reward_reference_folder(SETTINGS, FILES, int(wildcards.iteration)))
 
 
 def rewards_before_update(wildcards):
-    """What the PRM update waits for: rewards hold the reference's log-probabilities already."""
+    """What the PRM update waits for: rewards already hold the reference's log-probabilities."""
     if SETTINGS.prm.prm_update == "after":
         return TARGETS.rewards(int(wildcards.iteration))
     return reference(wildcards)
@@ -130,18 +131,18 @@ def rewards_for_policy(wildcards):
 
 
 def begin_run():
-    """Hold the run, wait for jobs that an earlier start left, write settings down."""
+    """Lock the run, wait for jobs that an earlier launch left running, write the settings."""
     try:
         RUN_STATE.hold()
         if wait_for_orphans(FILES):
             RUN_STATE.give_back()
-            start_anew()  # what those jobs wrote is not in this graph
+            restart()  # what those jobs wrote is not in this graph
         RUN_STATE.begin()
     except (SettingsError, RunBusy, StoppedWaiting) as error:
         raise WorkflowError(str(error)) from None
 
 
 def end_run():
-    """Sweep up what killed jobs left, and say where to look."""
+    """Clean up what killed jobs left, and say where the report is."""
     RUN_STATE.end()
     note(f"finished: {FILES.report}")

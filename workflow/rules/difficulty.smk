@@ -1,7 +1,7 @@
-"""Training problems of a middling difficulty: a trial of all problems by the start model.
+"""Training problems of medium difficulty, found by a trial of all problems by the start model.
 
 Only with data.difficulty; otherwise `prepare` writes the training problems, and a branch (init_from)
-has those of its origin.
+has those of its origin. Why two stages: docs/decisions.md#difficulty-trial.
 
 REQUIRED INPUTS: data/candidates.parquet, models/policy-0000.
 OUTPUTS: data/difficulty/<shard>.parquet, data/train.parquet, data/too_easy_or_hard.parquet.

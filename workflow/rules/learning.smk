@@ -1,10 +1,12 @@
 """From a batch to new weights: implicit rewards, PRM update, policy update; PPO's value model.
 
-The order of scoring and PRM update (prm.prm_update) is an edge of the graph: `scoring_prm`.
-Weights that are not kept are temporary: they go away when nothing waits for them.
+The order of scoring and PRM update (prm.prm_update) is an edge of the graph: `scoring_prm`
+(docs/decisions.md#scoring-stage). Weights that are not kept are temporary: Snakemake deletes them
+when no job needs them any more. `kept_` rules are the others, since temp() cannot depend on a
+wildcard.
 
 REQUIRED INPUTS: iterations/<i>/batch.parquet, policy, PRM and value model of the iteration before,
-reference; where adapters are trained the first policy or PRM, whose weights they stand beside.
+reference; where adapters are trained, also the first policy or PRM, whose weights they extend.
 OUTPUTS: iterations/<i>/rewards.parquet, prm/, policy/; values.parquet, value/ with a value model.
 """
 

@@ -1,14 +1,17 @@
 """The first PRM, trained on labelled responses before reinforcement learning begins (prm.offline).
 
-REQUIRED INPUTS: the file of prm.offline, which is no input of the graph; models/policy-0000, the
-PRM's reference.
+REQUIRED INPUTS: the file of prm.offline, which is not an input of the graph; models/policy-0000,
+the PRM's reference.
 OUTPUTS: data/labelled.parquet, models/prm-0000.
 """
 
 if TARGETS.trains_first_prm:
 
     rule prm_data:
-        """Labelled responses as tokens, with log-probabilities under the PRM's reference."""
+        """Labelled responses as tokens, with log-probabilities under the PRM's reference.
+
+        Computed once, whatever the epochs (docs/decisions.md#labelled-tokens).
+        """
         input:
             policy=f"{ROOT}/models/policy-0000",
             reference=TARGETS.first_reference(ROOT),

@@ -1,7 +1,8 @@
 """From a policy to a batch: sampling, verification, selection.
 
 Which policy samples is an edge of the graph: `sampled_policy`. With rollout.max_staleness it is an
-older one, so that sampling does not wait for the training of the iteration before.
+older one, so that sampling need not wait for the training of the iteration before
+(docs/decisions.md#staleness). Refill rounds are shards, too (docs/decisions.md#refill-shards).
 
 REQUIRED INPUTS: data/train.parquet, the policy of the iteration before, or an older one.
 OUTPUTS: iterations/<i>/{rollouts,outcomes}/<shard>.parquet, batch.parquet, surplus.parquet.

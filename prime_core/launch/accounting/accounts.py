@@ -1,8 +1,8 @@
-"""Keeping account of a run's Slurm jobs: slurm/accounting.json, brought up to date.
+"""Accounting of a run's Slurm jobs: keeps slurm/accounting.json up to date.
 
 In: what was submitted (prime_core.run.job_records), sacct, and squeue for what sacct does not have.
 Out: the table of prime_core.run.costs. What was known stays when Slurm does not answer; nothing
-here fails a run.
+here fails a run (docs/decisions.md#hours).
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.tables import TableError
 from prime_core.runtime.console import note
 
-SETTLED = 3600.0  # seconds after its end in which a job may still come back (requeued by hand)
-_NAMES = "prime_"  # how the names of all runs begin: a number may have been another job's before
+SETTLED = 3600.0  # seconds after its end within which a job may still be requeued manually
+_NAMES = "prime_"  # how all runs' jobs begin: a recycled id may have been some other job's
 _SAME = 2.0  # seconds by which sacct and squeue may differ about one start
 _CLOCKS = 300.0  # seconds by which this machine's clock may differ from Slurm's
-_BURST = 3.0  # seconds in which jobs submitted together share a look
+_BURST = 3.0  # seconds within which jobs submitted together share one query
 
 
 def update(
     files: RunFiles, max_age: float = 0.0, timeout: float = sacct.TIMEOUT, patience: float = 0.0
 ) -> Accounts:
-    """The run's accounts, asked anew and written down; nothing is raised where Slurm is silent.
+    """The run's accounts, refreshed and saved; nothing is raised where Slurm is silent.
 
-    max_age: seconds for which the last look will do, unless jobs were submitted since; timeout:
-    seconds to wait for a command of Slurm; patience: seconds to do without sacct after it did not
+    max_age: seconds for which the last query will do, unless jobs were submitted since; timeout:
+    seconds to wait for a Slurm command; patience: seconds to leave sacct alone after it did not
     answer.
     """
     known, recorded, now = load(files), recorded_jobs(files), time.time()
@@ -61,13 +61,13 @@ def update(
 
 
 def _will_do(looked: float, recorded: Mapping[str, float], now: float, max_age: float) -> bool:
-    """Whether the last look still tells enough; a job submitted since may be done already."""
+    """Whether the last query will do; a job submitted since may already have ended."""
     allowed = min(max_age, _BURST) if max(recorded.values()) > looked else max_age
     return 0 <= now - looked < allowed
 
 
 def refresh(run_dir: Path) -> None:
-    """Bring the accounts up to date for a stage that can do without; says so where it must."""
+    """Update the accounts for a stage that can do without them: a failure is only reported."""
     try:
         update(RunFiles(run_dir))
     except Exception as error:  # hours are no reason to fail a run that has its results
@@ -75,7 +75,7 @@ def refresh(run_dir: Path) -> None:
 
 
 def load(files: RunFiles) -> Accounts:
-    """What was written last; a damaged file is made again."""
+    """The accounts as last saved; a damaged file counts as none, and is written again."""
     try:
         return read_accounts(files)
     except (TableError, TypeError, KeyError):
@@ -83,7 +83,7 @@ def load(files: RunFiles) -> Accounts:
 
 
 def recorded_jobs(files: RunFiles) -> dict[str, float]:
-    """Number of each job of the run -> when it was first recorded (seconds since 1970)."""
+    """Id of each job of the run -> when it was first recorded (seconds since 1970)."""
     times = [(job.job_id, job.submitted) for job in submitted_jobs(files)]
     times += [(c.slurm_job, c.started) for c in controller_starts(files) if c.slurm_job]
     first: dict[str, float] = {}
@@ -121,7 +121,7 @@ def _ask_queue(
 
 
 def _open(starts: Sequence[JobStart], recorded: Mapping[str, float], now: float) -> list[str]:
-    """Jobs of which sacct may have something new to tell."""
+    """Jobs about which sacct may have news."""
     by_job = _by_job(starts)
     return [job_id for job_id in recorded if not _is_settled(by_job[job_id], now)]
 
@@ -134,7 +134,7 @@ def _is_settled(starts: Sequence[JobStart], now: float) -> bool:
 
 
 def _own(starts: Sequence[JobStart], recorded: Mapping[str, float]) -> list[JobStart]:
-    """Without jobs that had a number before the run's: numbers begin anew some day."""
+    """Without older jobs of the same ids: Slurm's numbers start over some day."""
     return [
         start
         for start in starts
@@ -145,7 +145,7 @@ def _own(starts: Sequence[JobStart], recorded: Mapping[str, float]) -> list[JobS
 
 
 def _replaced(known: Sequence[JobStart], fresh: Sequence[JobStart]) -> tuple[JobStart, ...]:
-    """What sacct says in place of what was known of the same jobs; a later start stays."""
+    """Known starts of the same jobs replaced by sacct's; one that only squeue has seen stays."""
     told, before = _by_job(fresh), _by_job(known)
     kept = [
         start
@@ -160,9 +160,9 @@ def _replaced(known: Sequence[JobStart], fresh: Sequence[JobStart]) -> tuple[Job
 def _updated(old: JobStart | None, new: JobStart) -> JobStart:
     if old is None:
         return new
-    if old.state == GONE and new.ended is None:  # sacct takes it for running for ever
+    if old.state == GONE and new.ended is None:  # sacct takes it for running forever
         return old
-    return replace(new, gpus=new.gpus or old.gpus)  # squeue may have shown what sacct leaves out
+    return replace(new, gpus=new.gpus or old.gpus)  # squeue may have shown what sacct omits
 
 
 def _joined(known: Sequence[JobStart], queued: Sequence[JobStart]) -> tuple[JobStart, ...]:
@@ -182,9 +182,9 @@ def _joined(known: Sequence[JobStart], queued: Sequence[JobStart]) -> tuple[JobS
 def _without_gone(
     starts: Sequence[JobStart], queued: Sequence[JobStart], now: float
 ) -> tuple[JobStart, ...]:
-    """Starts that never ended but that Slurm no longer has, ended: at their limit at the latest.
+    """Close starts that never ended but that Slurm no longer knows, at their limit at the latest.
 
-    Slurm's accounting keeps such jobs running for ever (runaway jobs).
+    In Slurm's accounting such jobs run forever (runaway jobs).
     """
     listed = _by_job(queued)
     found = []
@@ -201,7 +201,7 @@ def _without_gone(
 
 
 def _with_gpus(files: RunFiles, starts: Sequence[JobStart]) -> tuple[JobStart, ...]:
-    """With the GPUs that were asked for where Slurm does not count them (AccountingStorageTRES)."""
+    """With the requested GPUs where Slurm does not count them (AccountingStorageTRES)."""
     asked = {job.job_id: job.gpus for job in submitted_jobs(files)}
     asked |= {c.slurm_job: c.gpus for c in controller_starts(files) if c.slurm_job}
     return tuple(
@@ -220,7 +220,7 @@ def _by_job(starts: Sequence[JobStart]) -> dict[str, list[JobStart]]:
 
 
 def _find(start: JobStart, others: Sequence[JobStart]) -> JobStart | None:
-    """The same start of the same job, as the other source tells it."""
+    """The same start of the same job, as the other source reports it."""
     if start.started is None:
         return None
     for other in others:

@@ -1,8 +1,9 @@
 """The run's budget, `max_gpu_hours`: when it is used up nothing more is submitted.
 
-In: settings and the run's accounts. Out: a sentence that refuses, or none. Counted are all Slurm
-jobs of the run, failed ones and allocations too, and of those that run now the time so far. They
-are let finish: a run may end above its budget by what was running when it was reached.
+In: settings and the run's accounts. Out: a sentence that refuses, or none. All Slurm jobs of the
+run count, including failed ones and allocations, and running ones with their time so far. Running
+jobs may finish, so a run may end above its budget by what was running when it was reached
+(docs/decisions.md#gpu-budget).
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ from prime_core.run.layout import RunFiles
 from prime_core.runtime.console import note
 from prime_core.settings.run import Settings
 
-MAX_AGE = 30.0  # seconds between looks at Slurm
-TIMEOUT = 10.0  # seconds for a command: whoever asks is about to submit
-PATIENCE = 300.0  # seconds to do without sacct after it did not answer
+MAX_AGE = 30.0  # seconds between queries
+TIMEOUT = 10.0  # seconds for a command: the caller is about to submit
+PATIENCE = 300.0  # seconds to leave sacct alone after it did not answer
 _said: set[str] = set()
 
 
 def spent_gpu_hours(files: RunFiles) -> float:
-    """GPU-hours of all the run's Slurm jobs, of those that run now so far.
+    """GPU-hours of all the run's Slurm jobs, running ones so far.
 
-    Where sacct does not answer: as far as it did, and what squeue has shown since.
+    Where sacct does not answer: its last figures, and what squeue has shown since.
     """
     return gpu_hours(_accounts(files).starts, time.time())
 
 
 def budget_refusal(settings: Settings, files: RunFiles) -> str | None:
-    """Why nothing more may be submitted, as one sentence; None: there is budget left, or no limit.
+    """Why nothing more may be submitted, as one sentence; None: budget is left, or has no limit.
 
-    What makes the figure doubtful is said on stderr, once a process.
+    What makes the figure doubtful is printed on stderr, once per process.
     """
     limit = settings.max_gpu_hours
     if limit is None:
@@ -48,7 +49,7 @@ def budget_refusal(settings: Settings, files: RunFiles) -> str | None:
         return None
     return (
         f"max_gpu_hours {limit:g} reached: {spent:.3g} GPU-hours used; "
-        "raise it and start again to go on"
+        "raise it and start again to continue"
     )
 
 
@@ -67,7 +68,7 @@ def _doubt(accounts: Accounts, files: RunFiles, limit: float) -> str:
     if learning and not any(start.gpus for start in accounts.starts):
         return (
             f"max_gpu_hours {limit:g}: no job of this run is known to have held a GPU, so nothing "
-            "counts; is gres/gpu missing in Slurm's AccountingStorageTRES?"
+            "counts; is gres/gpu missing from Slurm's AccountingStorageTRES?"
         )
     known = {start.job_id for start in accounts.starts}
     old = [

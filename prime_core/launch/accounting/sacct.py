@@ -1,7 +1,7 @@
-"""Asking Slurm what jobs held and for how long: sacct (its accounting) and squeue (its memory).
+"""What jobs held and for how long: from sacct (Slurm's accounting) and squeue (its memory).
 
-In: numbers of jobs, or their name. Out: their starts. Times come as seconds since 1970, whatever
-the time zone. Raises SlurmError where Slurm does not answer.
+In: ids of jobs, or their names. Out: their starts, in seconds since 1970 whatever the time zone.
+Raises SlurmError where Slurm does not answer.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from datetime import datetime
 from prime_core.launch.slurm import commands as slurm
 from prime_core.run.costs import JobStart
 
-TIMEOUT = 30.0  # seconds; sacct may wait for ever where there is no accounting
-_NUM_ASKED = 500  # numbers in one command: some kilobytes
+TIMEOUT = 30.0  # seconds; sacct may hang where there is no accounting
+_NUM_ASKED = 500  # ids in one command: some kilobytes
 _SACCT = (
     "JobIDRaw",
     "State",
@@ -58,11 +58,11 @@ _EPOCH = {"SLURM_TIME_FORMAT": "%s"}
 
 
 def accounted(job_ids: Sequence[str], since: float, timeout: float = TIMEOUT) -> list[JobStart]:
-    """All starts of these jobs that Slurm's accounting knows, requeued ones one by one.
+    """All starts of these jobs that Slurm's accounting knows, those after a requeue one by one.
 
-    since: when the first of them was submitted (seconds since 1970); timeout: seconds a command.
+    since: when the first of them was submitted (seconds since 1970); timeout: seconds per command.
     """
-    # Slurm's clock may be another; the day is read in local time.
+    # Two days early: Slurm's clock may differ, and it reads the day in its local time.
     day = datetime.fromtimestamp(max(0.0, since - 2 * 86400)).strftime("%Y-%m-%d")
     found = []
     for first in range(0, len(job_ids), _NUM_ASKED):
@@ -78,7 +78,7 @@ def accounted(job_ids: Sequence[str], since: float, timeout: float = TIMEOUT) ->
 
 
 def remembered(names: Sequence[str], timeout: float = TIMEOUT) -> list[JobStart]:
-    """The latest start of each job of these names that is queued, runs, or has just ended."""
+    """The latest start of each job of these names that is queued, running or has just ended."""
     columns = ",".join(f"{column}:{width}" for column, width in _SQUEUE.items())
     out = slurm.call(
         *(
@@ -131,9 +131,9 @@ def parse_squeue(out: str) -> list[JobStart]:
             row[column], begin = line[begin : begin + width].strip(), begin + width
         state, started, ended = row["State"], _time(row["StartTime"]), _time(row["EndTime"])
         if state not in ("COMPLETING", *ENDED):
-            ended = None  # what squeue shows is when its limit strikes
+            ended = None  # squeue shows when the time limit would end it
         if state == "PENDING" or (ended is not None and started == ended and state != "COMPLETED"):
-            started = None  # an expected start; cancelled in the queue
+            started = None  # only expected; or cancelled in the queue
         seconds = slurm.seconds(row["TimeLimit"])
         gpus = tres_count(row["tres-alloc"], "gres/gpu")
         if not gpus and row["NumNodes"].isdigit():  # where Slurm does not count them
@@ -160,7 +160,7 @@ def parse_squeue(out: str) -> list[JobStart]:
 def tres_count(text: str, name: str) -> int:
     """How many of one resource: "cpu=2,gres/gpu=3,gres/gpu:h100=3" -> 3 GPUs.
 
-    Kinds of a resource stand beside its sum, or alone where only they are counted.
+    Types of a resource stand beside its total, or alone where only they are counted.
     """
     pairs = [pair.partition("=") for pair in text.split(",") if "=" in pair]
     numbers = {key: int(value) for key, _, value in pairs if value.isdigit()}

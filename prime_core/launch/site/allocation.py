@@ -1,4 +1,4 @@
-"""How large the one allocation is in which a whole run takes place.
+"""The size of the one allocation that a whole run takes place in.
 
 In: cluster_profiles/allocation/allocation.yaml, options of `prime launch`, what the site's nodes
 have. Out: an Allocation, within the site's limits.
@@ -22,7 +22,7 @@ _MINUTES = 1440
 
 
 class Wanted(BaseModel):
-    """What the file says; null: by what the site has."""
+    """What the file asks for; null: derived from what the site has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,9 +39,9 @@ class Wanted(BaseModel):
 class Allocation:
     """Nodes, and what is taken of each.
 
-    gpus_per_node: 0 for a run without GPUs; cpus_per_task: processors of a node; minutes: how long
-    it lasts; reserve_minutes: of these the last, for checkpoints and for going back into the queue;
-    fast_storage_gb: memory for copies of weights between stages.
+    gpus_per_node: 0 for a run without GPUs; cpus_per_task: cores of a node; minutes: how long it
+    lasts; reserve_minutes: the last of these, for checkpoints and the requeue; fast_storage_gb: a
+    node's memory for copies of weights between stages.
     """
 
     pool: Pool
@@ -60,7 +60,7 @@ class Allocation:
 
 
 def load_allocation(path: Path, given: dict[str, Any], site: Site) -> Allocation:
-    """The allocation of a file, some values given otherwise (None: not given), placed on a site.
+    """The allocation that a file describes, with overrides (None: not given), placed on a site.
 
     Raises SettingsError naming the file, the key and what is possible.
     """
@@ -103,15 +103,15 @@ def _check(allocation: Allocation, path: Path) -> None:
         if limit is not None and asked > limit:
             raise SettingsError(
                 f"{path}: {key} {asked:g} is more than partition {pool.partition or 'default'} "
-                f"gives ({limit:g})"
+                f"allows ({limit:g})"
             )
     if allocation.reserve_minutes >= allocation.minutes:
         raise SettingsError(
-            f"{path}: reserve_minutes {allocation.reserve_minutes:g} leave nothing of "
+            f"{path}: reserve_minutes {allocation.reserve_minutes:g} leaves nothing of "
             f"{allocation.minutes} minutes"
         )
     if allocation.fast_storage_gb >= allocation.mem_gb:
         raise SettingsError(
-            f"{path}: fast_storage_gb {allocation.fast_storage_gb:g} leave nothing of mem_gb "
+            f"{path}: fast_storage_gb {allocation.fast_storage_gb:g} leaves nothing of mem_gb "
             f"{allocation.mem_gb:g}"
         )

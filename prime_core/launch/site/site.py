@@ -25,17 +25,17 @@ class Pool(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     partition: str | None = Field(None, description="null: Slurm's default partition.")
-    account: str | None = Field(None, description="Who is charged; null: Slurm's default.")
+    account: str | None = Field(None, description="Account to charge; null: Slurm's default.")
     qos: str | None = Field(None, description="Quality of service; null: Slurm's default.")
     constraint: str | None = Field(None, description="Features that a node must have; null: none.")
-    gpu_model: str | None = Field(None, description="Type in gres, such as h100; null: any.")
+    gpu_model: str | None = Field(None, description="Type in gres, e.g. h100; null: any.")
     gpus_per_node: int = Field(0, ge=0, description="GPUs of a node; 0: none.")
     max_minutes: int | None = Field(None, ge=1, description="Longest job; null: no limit.")
     max_mem_mb: int | None = Field(None, ge=1, description="Memory of a node; null: unknown.")
     max_cpus: int | None = Field(None, ge=1, description="Processors of a node; null: unknown.")
 
     def resources(self) -> dict[str, str]:
-        """Snakemake's resources for a rule whose jobs go here; those left open are left out."""
+        """Snakemake's resources for a rule whose jobs go here; unset ones are left out."""
         named = {
             "slurm_partition": self.partition,
             "slurm_account": self.account,
@@ -47,7 +47,7 @@ class Pool(BaseModel):
 
 
 class Site(BaseModel):
-    """One cluster."""
+    """One cluster: where each kind of job goes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,7 +69,7 @@ def site_file(root: Path) -> Path:
 
 
 def load_site(path: Path) -> Site:
-    """The site's names; without a file it has none. Raises SettingsError naming file and key."""
+    """The site of a file; all defaults without one. Raises SettingsError naming file and key."""
     if not path.exists():
         return Site()
     return checked(Site, load_yaml(path), str(path))

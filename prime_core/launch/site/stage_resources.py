@@ -2,7 +2,7 @@
 
 In: cluster_profiles/stages.yaml (or the file that the settings name by `stage_resources`) and the
 site's names. Out: the resources of each rule. The executor for Slurm turns them into options of
-sbatch; the local one counts processors and GPUs.
+sbatch; the local one counts cores and GPUs. Why not in the profile: docs/decisions.md#stages-table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prime_core.settings.reading import SettingsError, checked, load_yaml
 
 
 class StageNeeds(BaseModel):
-    """What one stage asks for."""
+    """One row of the table: what a job of the stage asks for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +33,7 @@ class StageNeeds(BaseModel):
 
 
 def load_stages(path: Path) -> dict[str, StageNeeds]:
-    """The table of all stages. Raises SettingsError naming file and key."""
+    """What each stage asks for, by name. Raises SettingsError naming file and key."""
     if not path.is_file():
         raise SettingsError(f"{path}: no such file (stage_resources)")
     table = checked(dict[str, StageNeeds], load_yaml(path), str(path))
@@ -66,7 +66,7 @@ def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]
 
 
 def growing(first: int) -> Callable[..., int]:
-    """A resource that grows with the attempts of a failed job; the executor keeps to the site's."""
+    """A resource that grows with each attempt of a failed job; the executor caps it per site."""
 
     def value(wildcards: Any, attempt: int) -> int:  # noqa: ARG001
         return first * attempt
@@ -76,39 +76,39 @@ def growing(first: int) -> Callable[..., int]:
 
 def _ranks(needs: StageNeeds, gpus: int, pool: Pool) -> dict[str, Any]:
     ranks_a_node = needs.tasks_per_node or max(gpus, 1)
-    # The executor would make `tasks` a number a GPU, unless it is told not to.
+    # Unless told otherwise, the plugin would turn `tasks` into tasks per GPU.
     resources: dict[str, Any] = {"tasks_per_gpu": -1}
     if needs.nodes * ranks_a_node > 1:
         resources["mpi"] = "srun"
-        # It wants `tasks` where a node has one rank, else `tasks_per_node`.
+        # The plugin expects `tasks` where a node has one rank, else `tasks_per_node`.
         key, value = (
             ("tasks", needs.nodes) if ranks_a_node == 1 else ("tasks_per_node", ranks_a_node)
         )
         resources |= {key: value, "nodes": needs.nodes}
-    if gpus and needs.nodes > 1:  # `gpu` alone leaves open how many each node gives
+    if gpus and needs.nodes > 1:  # `gpu` alone does not say how many on each node
         resources["gres"] = ":".join(filter(None, ("gpu", pool.gpu_model, str(gpus))))
     return resources
 
 
 def _row(path: Path, table: Mapping[str, StageNeeds], name: str) -> StageNeeds:
-    """A stage's own row, else that of the stage that it is like: the table may be older than it."""
+    """A stage's own row, else that of the stage that it is like: a site's table may predate it."""
     if name in table:
         return table[name]
     if not STAGES[name].like:
         raise SettingsError(
             f"{path}: the stage '{name}' is missing; cluster_profiles/stages.yaml has a row to "
-            "begin with"
+            "start from"
         )
     return _row(path, table, STAGES[name].like)
 
 
 def _check(path: Path, name: str, needs: StageNeeds) -> None:
     if name not in STAGES:
-        raise SettingsError(f"{path}: {name}: no such stage; there are {', '.join(STAGES)}")
+        raise SettingsError(f"{path}: {name}: no such stage; expected one of {', '.join(STAGES)}")
     several = needs.nodes > 1 or (needs.tasks_per_node or 1) > 1
     if several and not STAGES[name].ranks:
         with_ranks = ", ".join(name for name, kind in STAGES.items() if kind.ranks)
         raise SettingsError(
-            f"{path}: {name}: only {with_ranks} have several ranks; cut it into shards "
+            f"{path}: {name}: only {with_ranks} can have several ranks; split it into shards "
             "(rollout.num_shards) instead"
         )

@@ -1,1 +1,1 @@
-"""Slurm: its commands, the executor's adaptation, jobs held, lost and found again."""
+"""Slurm: its commands, the adapted executor, and jobs that are held, lost or orphaned."""

@@ -1,6 +1,6 @@
-"""Asking Slurm: what is queued, what a job is doing, cancel, requeue.
+"""Slurm's commands as functions: what is queued, what a job is doing, cancel, requeue.
 
-Slurm's own commands are called, as a user would; nothing is kept.
+Only commands that any user may run; nothing is cached.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# What a job step inherits of its job; a command for another job must not see it.
+# What a step inherits from its job; a command about another job must not see it.
 _INHERITED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
 _KEPT = ("SLURM_CONF",)
 
 
 class SlurmError(ValueError):
-    """A command of Slurm failed or did not answer."""
+    """A Slurm command failed or did not answer."""
 
 
 class NoCluster(SlurmError):
-    """Slurm's commands are installed here, and know no cluster."""
+    """Slurm's commands are installed here, but the machine belongs to no cluster."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ class QueuedJob:
 
     @property
     def ended(self) -> bool:
-        """Whether it will do nothing more."""
+        """Whether it neither runs nor will run again."""
         return self.state not in ALIVE
 
 
+# PREEMPTED and REQUEUED among them: Slurm may be about to start such a job again.
 ALIVE = {
     "PENDING",
     "RUNNING",
@@ -67,7 +68,7 @@ ALIVE = {
 
 
 def is_available() -> bool:
-    """Whether this machine knows Slurm's commands."""
+    """Whether Slurm's commands are installed here."""
     return shutil.which("squeue") is not None
 
 
@@ -83,7 +84,7 @@ def clean_environment() -> dict[str, str]:
 def call(*command: str, timeout: float = 60.0, **variables: str) -> str:
     """Standard output of a command, with `variables` set in its environment.
 
-    Raises SlurmError with what it said.
+    Raises SlurmError with the command's own message.
     """
     environment = clean_environment() | variables
     try:
@@ -103,15 +104,15 @@ def call(*command: str, timeout: float = 60.0, **variables: str) -> str:
 
 
 def jobs_named(name: str) -> list[QueuedJob]:
-    """All this user's jobs of a name that Slurm still remembers, those that just ended included.
+    """This user's jobs of a name that Slurm still remembers, including those that just ended.
 
-    Slurm then sends this user's jobs only, not those of the whole cluster.
+    Selected by user as well, or Slurm would send the whole cluster's jobs.
     """
     return _queued("--name", name, "--user", str(os.getuid()))
 
 
 def jobs_numbered(job_ids: Sequence[str]) -> list[QueuedJob]:
-    """Jobs by their numbers; those that Slurm has forgotten are left out."""
+    """Jobs by their ids; those that Slurm has forgotten are left out."""
     found = []
     for job_id in job_ids:
         try:
@@ -123,13 +124,13 @@ def jobs_numbered(job_ids: Sequence[str]) -> list[QueuedJob]:
 
 
 def cancel(job_ids: Sequence[str]) -> None:
-    """End jobs."""
+    """Cancel jobs; an empty list is fine."""
     if job_ids:
         call("scancel", *job_ids)
 
 
 def requeue(job_id: str) -> None:
-    """End a running job and put it back into the queue, under the same number."""
+    """Stop a running job and requeue it under the same id."""
     call("scontrol", "requeue", job_id)
 
 

@@ -1,9 +1,9 @@
 """Snakemake's executor for Slurm, made patient: what `--executor slurm` means for a run.
 
-In: the run's files, the site's limits, and who may refuse more jobs. Out: `adapt` puts an adapted
-executor in the place of snakemake-executor-plugin-slurm's. Adapted are: how often Slurm is asked,
-what happens while it does not answer, the name of the jobs, what is written down of each. How a job
-becomes an sbatch command stays the plugin's.
+In: the run's files, the site's limits, and a callback that may refuse more jobs. Out: `adapt` puts
+an adapted executor in the place of snakemake-executor-plugin-slurm's. Adapted are: how often Slurm
+is polled, what happens while it does not answer, the jobs' name, and what is recorded of each.
+Turning a job into an sbatch command stays the plugin's. Why: docs/decisions.md#asking-slurm.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from prime_core.run.layout import RunFiles
 from prime_core.runtime.text import duration
 
 SECONDS_BETWEEN_QUESTIONS = 10.0
-# Once a job has written its outputs it ends within moments.
+# A job that has written its outputs ends within moments.
 SECONDS_BETWEEN_EARLY_QUESTIONS = 2.0
 SECONDS_BETWEEN_LOOKS = 0.5
-# What a job is told about itself. SBATCH_ACCOUNT and the like are the user's own.
+# Variables that describe a job to itself. SBATCH_ACCOUNT and the like are the user's, and stay.
 OWN_JOBS = ("SLURM_", "SRUN_", "SUBMITIT_")
 Refuse = Callable[[], str | None]
 
@@ -48,18 +48,18 @@ Refuse = Callable[[], str | None]
 def adapt(files: RunFiles, site: Site, refuse: Refuse = lambda: None) -> None:
     """Make `--executor slurm` mean PatientExecutor, for this process; may be called again.
 
-    refuse: asked each time before jobs are submitted; a sentence stops the workflow in good order.
-    It is to answer within seconds. When the executor starts the plugin is checked: WorkflowError
-    names a version that does not fit.
+    refuse: called before jobs are submitted, and must answer within seconds; a sentence stops the
+    workflow in good order. The plugin is checked when the executor starts: WorkflowError names a
+    version that does not fit.
     """
     plugin = ExecutorPluginRegistry().get_plugin("slurm")
     run = _Run(files, site, refuse)
-    plugin.executor = type("RunExecutor", (PatientExecutor,), {"run": run})  # wants a class
+    plugin.executor = type("RunExecutor", (PatientExecutor,), {"run": run})  # a class is expected
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What a class of executors belongs to."""
+    """The run that an executor class is bound to."""
 
     files: RunFiles
     site: Site
@@ -67,7 +67,7 @@ class _Run:
 
 
 class PatientExecutor(Executor):
-    """See the module. One thread submits, one asks Slurm, the main one schedules."""
+    """The plugin's executor, adapted. One thread submits, one polls, the main one schedules."""
 
     run: _Run
 
@@ -88,17 +88,18 @@ class PatientExecutor(Executor):
         super().__init__(workflow, logger)
 
     def __post_init__(self, test_mode: bool = False) -> None:
-        """All jobs of a run bear one name, whichever start of the workflow submitted them."""
+        """Give all jobs of a run one name, whichever launch of the workflow submits them."""
         super().__post_init__(test_mode)
-        # Jobs inherit it: on a node without internet a model that is missing would be waited for.
+        # Jobs inherit it: on a node without internet they would wait for a missing model.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        # The plugin would take a new name at each launch (docs/decisions.md#job-name).
         self.run_uuid = slurm_name(self._files.root)
         self.logger.info(f"Slurm jobs of this run: squeue --name {self.run_uuid}")
 
-    # Submitting, in the main thread and from there in the plugin's.
+    # Submission: requested in the main thread, carried out in the plugin's.
 
     def run_jobs(self, jobs: Sequence[Any]) -> None:
-        """Submit jobs that are ready, unless something forbids it."""
+        """Submit ready jobs, unless `refuse` objects."""
         self._record_start()
         if self._is_refused():
             self._stop_in_good_order(jobs)
@@ -106,7 +107,7 @@ class PatientExecutor(Executor):
             super().run_jobs(list(jobs))
 
     def run_job(self, job: Any) -> None:
-        """Submit one job; while Slurm does not answer, again."""
+        """Submit one job, retrying while Slurm does not answer (docs/decisions.md#slurm-away)."""
         submission.limit(job, self._site)
         self._watches[job] = OutputWatch(Path(str(output)) for output in job.output)
         find = partial(submission.accepted, self._files, self.run_uuid, _comment(job))
@@ -122,7 +123,7 @@ class PatientExecutor(Executor):
             if accepted is None:
                 super()._report_job_error_threadsafe(SubmittedJobInfo(job), failure)
                 return
-        # Slurm had taken the job, and could not say so.
+        # sbatch failed, yet Slurm has accepted the job.
         log = self.slurm_logdir / f"rule_{job.name}" / get_job_wildcards(job) / f"{accepted}.log"
         info = SubmittedJobInfo(job, accepted, {"slurm_logfile": log})
         self._report_job_submission_threadsafe(info)
@@ -136,23 +137,24 @@ class PatientExecutor(Executor):
     def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
         super()._report_job_submission_threadsafe(job_info)
         try:
-            record_job(self._files, submission.ledger_line(job_info.job, job_info.external_jobid))
-        except OSError as error:  # a full disk; the job is at work all the same
+            record_job(self._files, submission.job_record(job_info.job, job_info.external_jobid))
+        except OSError as error:  # a full disk; the job runs all the same
             self.logger.warning(f"{self._files.submitted_jobs}: {error}")
 
     def get_account_arg(self, job: Any) -> Iterator[str]:
-        """The account as it is given: sbatch itself checks it, and knows the default."""
+        """The account as given; sbatch itself checks it, and knows the default."""
+        # The plugin would ask sacctmgr before every job, and fail with it; likewise sinfo below.
         account = job.resources.get("slurm_account")
         yield f" -A {shlex.quote(str(account))}" if account else ""
 
     def get_partition_arg(self, job: Any) -> str:
-        """The partition as it is given; sbatch knows the default."""
+        """The partition as given; sbatch knows the default."""
         partition = job.resources.get("slurm_partition")
         return f" -p {shlex.quote(str(partition))}" if partition else ""
 
     def _is_refused(self) -> bool:
         if self._refusal is None:
-            with contextlib.suppress(slurm.SlurmError):  # nothing known, nothing refused
+            with contextlib.suppress(slurm.SlurmError):  # no figures, no refusal
                 self._refusal = self._refuse()
             if self._refusal is not None:
                 self.logger.error(self._refusal)
@@ -162,16 +164,16 @@ class PatientExecutor(Executor):
         """Let running jobs finish, start no more; Snakemake then ends with an error."""
         scheduler = self.workflow.scheduler
         with scheduler._lock:
-            # Not reported as failed: that would remove their outputs and try again.
+            # Not reported as failed: Snakemake would delete their outputs and retry them.
             scheduler.running.difference_update(jobs)
         scheduler.exit_gracefully()
 
-    # Waiting, in the thread that asks Slurm.
+    # Waiting: in the thread that polls Slurm.
 
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncIterator[SubmittedJobInfo]:
-        """Ask Slurm once for all jobs of the run; yields those to be waited for."""
+        """Poll Slurm once for all jobs of the run; yields those still to be waited for."""
         if not active_jobs:
             return
         self._being_asked = active_jobs
@@ -189,7 +191,7 @@ class PatientExecutor(Executor):
         self._being_asked = []
 
     async def sleep(self) -> None:
-        """Until Slurm is to be asked again: ten seconds, or until a job has written its outputs."""
+        """Wait for the next poll: ten seconds, or until a job has written its outputs."""
         begin = time.monotonic()
         while self.wait and time.monotonic() - begin < SECONDS_BETWEEN_QUESTIONS:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
@@ -198,18 +200,18 @@ class PatientExecutor(Executor):
                 return
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Cancel, those included that Slurm is being asked about at this moment."""
+        """Cancel all jobs, also those of a poll under way, which `active_jobs` lacks meanwhile."""
         super().cancel_jobs(
             list({id(job): job for job in (*active_jobs, *self._being_asked)}.values())
         )
 
     def shutdown(self) -> None:
-        """End both threads; submissions that wait for Slurm are given up."""
+        """End both threads, abandoning submissions that wait for Slurm."""
         self._closing.set()
         super().shutdown()
 
     def _settle(self, info: SubmittedJobInfo, job: slurm.QueuedJob | None) -> bool:
-        """Report a job that has ended; False: it is to be waited for."""
+        """Report a job if it has ended; False: keep waiting for it."""
         watch = self._watches[info.job]
         verdict = self._verdicts.judge(
             info.external_jobid, job.state if job else None, watch.has_written
@@ -222,7 +224,7 @@ class PatientExecutor(Executor):
             return False
         del self._watches[info.job]
         if verdict.kind == "failed":
-            # Said here: what Snakemake says of a failed job goes unsaid with `quiet: [rules]`.
+            # Snakemake's own message about a failed job is silenced by `quiet: [rules]`.
             self.logger.error(submission.failure(info.job, verdict.why, log))
             self.report_job_error(info, msg=f"{verdict.why} ", aux_logs=[str(log)])
         else:
@@ -240,12 +242,12 @@ class PatientExecutor(Executor):
         asking = [watch for watch in active if watch and watch.asks_for_a_look()]
         return bool(asking)
 
-    # What is said and written down.
+    # Messages and records.
 
     def _say_silent(self, error: slurm.SlurmError) -> None:
         if self._silent_since is None:
             self._silent_since = time.monotonic()
-            self.logger.warning(f"Slurm does not answer; jobs are waited for all the same. {error}")
+            self.logger.warning(f"Slurm does not answer; still waiting for its jobs. {error}")
 
     def _say_answers(self) -> None:
         if self._silent_since is not None:
@@ -269,13 +271,13 @@ class PatientExecutor(Executor):
         )
         try:
             record_controller(self._files, start)
-            # Its presence says that jobs may be left behind, even if a full disk forbids a line.
+            # Its presence says that jobs may be left behind, even if a full disk keeps it empty.
             self._files.submitted_jobs.touch()
         except OSError as error:
             self.logger.warning(f"{self._files.controllers}: {error}")
 
     def _leave_own_job(self) -> None:
-        """Where the workflow itself is a Slurm job: its jobs must not inherit what it was given."""
+        """Drop the variables of the workflow's own Slurm job: its jobs must not inherit them."""
         if self._own_job:
             for name in list(os.environ):
                 if name.startswith(OWN_JOBS) and name != "SLURM_CONF":
@@ -283,6 +285,6 @@ class PatientExecutor(Executor):
 
 
 def _comment(job: Any) -> str:
-    """The comment under which the plugin submits a job: one of its own for each."""
+    """The comment that the plugin submits a job with, unique to it."""
     wildcards = get_job_wildcards(job)
     return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"

@@ -1,8 +1,9 @@
 """Which of an allocation's GPUs a stage gets, where stages run side by side.
 
-Snakemake's local executor counts GPUs, it does not tell them apart. `prime gpus N COMMAND` takes N
+Snakemake's local executor counts GPUs but does not assign them. `prime gpus N COMMAND` claims N
 free devices of CUDA_VISIBLE_DEVICES, by a lock file each, and becomes the command, which sees only
-those. The command's processes keep the locks; the system frees them when the last of them ends.
+those. The command's processes hold the locks; the system releases them when the last of them ends
+(docs/decisions.md#gpu-locks).
 """
 
 from __future__ import annotations
@@ -23,27 +24,29 @@ _SECONDS_BEFORE_SAYING_SO = 5.0
 
 
 def visible_devices(environment: Mapping[str, str]) -> list[str]:
-    """Names of the devices that a process may use; none where its environment does not say."""
+    """Names of the devices that a process may use; empty where its environment does not say."""
     return [name.strip() for name in environment.get(VISIBLE, "").split(",") if name.strip()]
 
 
 def taker(resources: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    """What a stage's command begins with where it may use fewer GPUs than it would see, else ""."""
+    """Prefix of a stage's command where it asked for fewer GPUs than it would see, else ""."""
     count = int(resources.get("gpu") or 0)
     return f"prime gpus {count} " if 0 < count < len(visible_devices(environment)) else ""
 
 
 def become(count: int, command: Sequence[str]) -> None:
-    """Take devices and become the command. Raises ValueError when there are not so many."""
+    """Claim devices and become the command. Raises ValueError when fewer are visible."""
     devices = visible_devices(os.environ)
     if count > len(devices):
-        raise ValueError(f"asked for {count} GPUs of {VISIBLE}={','.join(devices) or 'nothing'}")
+        raise ValueError(
+            f"asked for {count} GPUs, found {VISIBLE}={','.join(devices) or 'nothing'}"
+        )
     os.environ[VISIBLE] = ",".join(take(count, devices))
     os.execvp(command[0], list(command))
 
 
 def take(count: int, devices: Sequence[str]) -> list[str]:
-    """Lock `count` of the devices, waiting until so many are free; in their own order."""
+    """Lock `count` of the devices, in their given order, waiting until that many are free."""
     begun, said = time.monotonic(), False
     while True:
         held: dict[str, int] = {}
@@ -52,7 +55,7 @@ def take(count: int, devices: Sequence[str]) -> list[str]:
                 held[device] = lock
         if len(held) == count:
             return list(held)
-        for lock in held.values():  # all or none: two stages must not wait for each other's
+        for lock in held.values():  # all or none: two stages must not deadlock
             os.close(lock)
         if not said and time.monotonic() - begun > _SECONDS_BEFORE_SAYING_SO:
             note(f"waiting for {count} of the GPUs {','.join(devices)}")
@@ -61,7 +64,7 @@ def take(count: int, devices: Sequence[str]) -> list[str]:
 
 
 def _try(device: str) -> int | None:
-    """An open, locked file that outlives exec; None while others hold it."""
+    """A locked descriptor that survives exec; None while another process holds the device."""
     path = _folder() / f"{device.replace(os.sep, '_')}.lock"
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if not try_lock(lock):
@@ -72,7 +75,7 @@ def _try(device: str) -> int | None:
 
 
 def _folder() -> Path:
-    """Node-local; of this user and job, since another job's device 0 is another device."""
+    """Local to node, user and job: another job's device 0 is another device."""
     job = os.environ.get("SLURM_JOB_ID", "here")
     folder = Path(tempfile.gettempdir()) / f"prime-gpus-{os.getuid()}-{job}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,8 +1,9 @@
-"""Jobs in the queue that will not start by themselves.
+"""Pending jobs that will not start on their own.
 
-In: a job as squeue shows it. Out: what is said of it. Slurm holds a job whose launch failed on its
-node (a node that came back from a failure with an old job of the same number, a full spool disk):
-such a job is released, as a user would do by hand. Other held jobs are left to whoever held them.
+In: a job as squeue shows it. Out: what to tell the user. Slurm holds a job whose launch failed on
+its node (one that came back from a failure with an old job of the same id, a full spool disk): such
+a job is released, as a user would do manually (docs/decisions.md#held-jobs). Other held jobs are
+left to whoever held them.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import QueuedJob, SlurmError
 
 MAX_RELEASES = 3
-# Reasons of pending jobs that only a person can remove.
+# Reasons to be pending that only a person can clear.
 _HELD = re.compile(r"held|BadConstraints|DependencyNeverSatisfied|PartitionTimeLimit", re.I)
 _LAUNCH_FAILED = re.compile(r"launch.failed", re.I)
 
 
 class HeldJobs:
-    """Those of one workflow: each is released a few times, and named once."""
+    """Held jobs of one workflow: each is released up to MAX_RELEASES times, then named once."""
 
     def __init__(self) -> None:
         self._releases: Counter[str] = Counter()
         self._named: set[tuple[str, str]] = set()
 
     def look(self, job: QueuedJob) -> str | None:
-        """What to say of a job, None where there is nothing (new) to say."""
+        """A message about a job; None where there is nothing new to say."""
         if job.state != "PENDING" or not _HELD.search(job.reason):
             return None
         if _LAUNCH_FAILED.search(job.reason) and self._releases[job.job_id] < MAX_RELEASES:
@@ -36,15 +37,15 @@ class HeldJobs:
             return None
         self._named.add((job.job_id, job.reason))
         return (
-            f"Slurm job {job.job_id} does not start ({job.reason}): "
-            f"`scontrol release {job.job_id}`, or `scancel {job.job_id}` to submit it anew"
+            f"Slurm job {job.job_id} will not start ({job.reason}): "
+            f"`scontrol release {job.job_id}`, or `scancel {job.job_id}` to have it resubmitted"
         )
 
     def _release(self, job: QueuedJob) -> str | None:
         self._releases[job.job_id] += 1
         try:
             slurm.call("scontrol", "release", job.job_id)
-        except SlurmError:  # not allowed here: named the next time
+        except SlurmError:  # not permitted here: the next poll names it
             self._releases[job.job_id] = MAX_RELEASES
             return None
         count = f"{self._releases[job.job_id]} of {MAX_RELEASES}"

@@ -1,7 +1,8 @@
-"""Slurm jobs that an earlier start of the workflow left at work: they are waited for.
+"""Wait for Slurm jobs that an earlier launch of the workflow left running.
 
-In: the run's files. Out: whether there were any. They write the files that this start would submit
-jobs for; once they have ended, the graph is built anew by starting the same command again.
+In: the run's files. Out: whether there were any. They write the files that this launch would submit
+jobs for; once they have ended, the same command is started again, to rebuild the graph
+(docs/decisions.md#jobs-of-dead-controller).
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from prime_core.runtime.console import note
 from prime_core.runtime.interruption import handled
 from prime_core.runtime.text import duration
 
-# Read now: the executor takes what Slurm set for this process out of the environment.
+# Read at import: the executor removes Slurm's variables from the environment later.
 _OWN_JOB = os.environ.get("SLURM_JOB_ID", "")
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_BETWEEN_MESSAGES = 60.0
 
 
 class StoppedWaiting(ValueError):
-    """The workflow was told to end while it waited; the jobs go on."""
+    """The workflow was asked to stop while it waited; the jobs keep running."""
 
 
 def wait_for_orphans(files: RunFiles) -> bool:
-    """Wait until no job of an earlier start is left; whether there were any.
+    """Wait until no job of an earlier launch is left; returns whether there were any.
 
     Raises StoppedWaiting at Ctrl-C or SIGTERM.
     """
@@ -47,8 +48,8 @@ def wait_for_orphans(files: RunFiles) -> bool:
         return _wait(files)
 
 
-def start_anew() -> NoReturn:
-    """Become the same command again, in the folder where it was first given."""
+def restart() -> NoReturn:
+    """Replace this process by the same command, in the folder where it was first typed."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.chdir(_first_folder())
@@ -67,12 +68,12 @@ def _wait(files: RunFiles) -> bool:
         except slurm.SlurmError as error:
             left, message = (
                 [],
-                f"Slurm does not answer; jobs of {files.root} may be at work: {error}",
+                f"Slurm does not answer; jobs of {files.root} may be running: {error}",
             )
         if not message:
             return any_found
         any_found = any_found or bool(left)
-        # Times that pass by themselves are no news.
+        # Elapsed times change at every poll; they alone are no news.
         news, now = [(job.job_id, job.state, job.reason) for job in left], time.monotonic()
         if news != said or now - said_at >= SECONDS_BETWEEN_MESSAGES:
             note(message)
@@ -81,12 +82,12 @@ def _wait(files: RunFiles) -> bool:
 
 
 def _at_work(name: str) -> list[slurm.QueuedJob]:
-    """Jobs of the run that have not ended, this process's own left out."""
+    """Jobs of the run that have not ended, except this process's own."""
     return [job for job in slurm.jobs_named(name) if not job.ended and job.job_id != _OWN_JOB]
 
 
 def describe(left: Sequence[slurm.QueuedJob], submitted: Sequence[SubmittedJob], name: str) -> str:
-    """What is waited for; "" when nothing is."""
+    """A message naming the jobs that are waited for; "" when there are none."""
     if not left:
         return ""
     stages = {line.job_id: _stage(line) for line in submitted}
@@ -96,8 +97,8 @@ def describe(left: Sequence[slurm.QueuedJob], submitted: Sequence[SubmittedJob],
     ]
     return "\n".join(
         [
-            "waiting for Slurm jobs that an earlier start left at work "
-            f"(Ctrl-C leaves them alone; `scancel --name {name}` ends them):",
+            "waiting for Slurm jobs that an earlier launch left running "
+            f"(Ctrl-C leaves them alone; `scancel --name {name}` cancels them):",
             *lines,
         ]
     )
@@ -110,17 +111,18 @@ def _stage(line: SubmittedJob) -> str:
 
 def _state(job: slurm.QueuedJob) -> str:
     if job.state == "PENDING":
-        return f"waits ({job.reason})"
+        return f"pending ({job.reason})"
     left = f", at most {duration(job.left)} left" if job.left >= 0 else ""
     return f"{job.state.lower()} for {duration(job.elapsed)}{left}"
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise StoppedWaiting("stopped waiting for Slurm jobs of an earlier start; they go on")
+    raise StoppedWaiting("stopped waiting for Slurm jobs of an earlier launch; they keep running")
 
 
 def _first_folder() -> Path:
-    """Where the command was given; Snakemake has gone to its --directory since."""
+    """Where the command was typed; Snakemake has since changed to its --directory."""
+    # Only this handler remembers the folder, and Snakemake hands out no reference to it.
     for thing in gc.get_objects():
         if isinstance(thing, WorkdirHandler) and thing.olddir is not None:
             return Path(thing.olddir)

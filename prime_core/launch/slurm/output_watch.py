@@ -1,7 +1,7 @@
-"""Whether a job has written its outputs: the cheap sign that it is about to end.
+"""Whether a job has written its outputs: a cheap sign that it is about to end.
 
-In: the paths of a job's outputs before it is submitted. Out: whether all of them are there and were
-written since; one `stat` a look as long as the first is missing.
+In: the paths of a job's outputs before it is submitted. Out: whether all of them exist and were
+written since; one `stat` per check as long as the first is missing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-# A job that goes on after its outputs are there is asked for so often, then as seldom as others.
+# A job that keeps running after it wrote its outputs is polled early this often, then as others.
 MAX_EARLY_LOOKS = 8
 
 
@@ -17,18 +17,18 @@ class OutputWatch:
     """The outputs of one job."""
 
     def __init__(self, outputs: Iterable[Path]) -> None:
-        """To be made before the job can begin: what lies there now was not written by it."""
+        """Must be created before the job can begin: what exists now was not written by it."""
         self._before = {path: _identity(path) for path in outputs}
         self._early_looks = 0
 
     def has_written(self) -> bool:
-        """Whether every output is there and is not the one of before; False without outputs."""
+        """Whether every output exists and has been replaced since; False without outputs."""
         return bool(self._before) and all(
             _identity(path) not in (None, before) for path, before in self._before.items()
         )
 
     def asks_for_a_look(self) -> bool:
-        """Whether the job seems about to end; true only a few times, should it go on."""
+        """Whether the job seems about to end; true MAX_EARLY_LOOKS times at most."""
         if self._early_looks >= MAX_EARLY_LOOKS or not self.has_written():
             return False
         self._early_looks += 1

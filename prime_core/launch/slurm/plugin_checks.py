@@ -1,4 +1,4 @@
-"""Whether the installed snakemake-executor-plugin-slurm is one that the adapted executor fits.
+"""Whether the adapted executor works with the installed snakemake-executor-plugin-slurm.
 
 In: the plugin's executor. Out: nothing, or an error that says what to install.
 """
@@ -12,7 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 PLUGIN = "snakemake-executor-plugin-slurm"
 TESTED = ">=2.8,<2.9"  # as in pyproject.toml
-# What slurm_executor.py overrides or calls, and the parameters that it relies on.
+# What executor.py overrides or calls, and the parameters that it relies on.
 METHODS = {
     "__init__": ("self", "workflow", "logger"),
     "__post_init__": ("self", "test_mode"),
@@ -36,8 +36,8 @@ def check(executor: type) -> None:
         found = tuple(inspect.signature(method).parameters) if method else None
         if found != expected:
             raise WorkflowError(
-                f"{PLUGIN} {version(PLUGIN)} is not the one that this workflow was tested with: "
-                f"its {name}{_signature(found)} was {name}{_signature(expected)}. Install it: "
+                f"{PLUGIN} {version(PLUGIN)} differs from the one that this workflow was tested "
+                f"with: expected {name}{_signature(expected)}, found {name}{_signature(found)}: "
                 f"pip install '{PLUGIN}{TESTED}'"
             )
 

@@ -1,7 +1,8 @@
-"""Several ranks of a training stage: how a rule starts them, and what each finds on its start.
+"""Ranks of a training stage: how a rule launches them, and what each finds at startup.
 
 One rule serves one process, several on a machine and several nodes: its resources say which. In a
-Slurm job srun starts the ranks and submitit sets them up; elsewhere torchrun does.
+Slurm job srun launches the ranks and submitit sets them up; elsewhere torchrun does both
+(docs/decisions.md#starting-ranks).
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import Any
 
 from prime_core.launch.slurm.gpus import taker
 
-# Set for what `launcher` starts under srun: a stage inside some other Slurm job has one rank.
+# Marks the ranks that `launcher` starts under srun: in any other Slurm job a stage has one rank.
 LAUNCHER = "PRIME_LAUNCHER"
 
 
 def launcher(resources: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    """What a stage's command begins with: taking GPUs where it shares a node's, starting ranks.
+    """Prefix of a stage's command: claims GPUs where it shares a node's, and launches ranks.
 
-    Raises ValueError when ranks do not divide over nodes.
+    Raises ValueError when ranks do not divide evenly over nodes.
     """
     nodes = int(resources.get("nodes") or 1)
     ranks = int(resources.get("tasks") or nodes * int(resources.get("tasks_per_node") or 1))
@@ -28,12 +29,12 @@ def launcher(resources: Mapping[str, Any], environment: Mapping[str, str]) -> st
     taking = taker(resources, environment) if nodes == 1 else ""
     if ranks == 1:
         return taking
-    # srun would show the ranks all GPUs of the job
+    # srun would show the ranks all GPUs of the job, whichever were claimed.
     if nodes == 1 and (taking or "SLURM_JOB_ID" not in environment):
         return f"{taking}torchrun --standalone --nproc-per-node={ranks} --no-python -- "
     cpus = max(int(resources.get("cpus_per_task") or 1), 1)
     return (
-        # outside of a job srun would ask for nodes of its own
+        # outside a job srun would allocate nodes itself
         f"{LAUNCHER}=srun srun --jobid=${{SLURM_JOB_ID:?several nodes need a Slurm job}} "
         f"--nodes={nodes} --ntasks={ranks} --ntasks-per-node={ranks // nodes} "
         f"--cpus-per-task={cpus} --kill-on-bad-exit=1 "
@@ -50,11 +51,11 @@ def set_up_rank() -> None:
         return
     from submitit.helpers import TorchDistributedEnvironment
 
-    # What submitit reads; the executor of Snakemake's jobs has taken these out.
+    # submitit reads these; Snakemake's executor has removed them from the environment.
     os.environ["SUBMITIT_EXECUTOR"] = "slurm"
     os.environ.setdefault("SLURM_JOB_NUM_NODES", os.environ["SLURM_NNODES"])
-    # Two stages may train side by side in one allocation: a port a step, not a job.
+    # Two stages may train side by side in one allocation: one port per step, not per job.
     job, step = int(os.environ["SLURM_JOB_ID"]), int(os.environ["SLURM_STEP_ID"])
     os.environ["MASTER_PORT"] = str(20000 + (101 * job + 7919 * step) % 40000)
-    # Each rank takes its device by LOCAL_RANK; all see all devices of their node.
+    # Each rank picks its device by LOCAL_RANK, so all may see all devices of their node.
     TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)

@@ -1,7 +1,7 @@
-"""Submitting one job: within the site's limits, patiently, and written down.
+"""Submitting one job: within the site's limits, with retries, on record.
 
-In: a job of Snakemake, the site, what sbatch said. Out: smaller wishes, whether to try again, a
-line for the ledger.
+In: a Snakemake job, the site, sbatch's message. Out: capped resources, whether to retry, the job's
+record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prime_core.runtime.text import duration
 
 PATIENCE_SECONDS = 600.0
 SECONDS_BETWEEN_TRIES = 10.0
-# sbatch's words for "not now", as against "not so".
+# sbatch's messages that mean "not now" rather than "never".
 TRANSIENT = re.compile(
     r"unable to contact slurm controller|backup controller in standby|unable to establish"
     r"|(connection|send|receive|shutdown) failure|socket timed out|zero bytes were transmitted"
@@ -32,7 +32,7 @@ MAX_LOG_LINES, MAX_LOG_CHARACTERS = 10, 4000
 
 
 class Patience:
-    """How long one job is tried to be submitted."""
+    """How long the submission of one job is retried."""
 
     def __init__(self, closing: threading.Event, logger: Any) -> None:
         """closing: set when the workflow ends; nothing is tried from then on."""
@@ -40,14 +40,14 @@ class Patience:
         self._end: float | None = None
 
     def wait(self, failure: str, find: Callable[[], str]) -> str | None:
-        """What `find` says once Slurm answers; None: the failure is final."""
+        """What `find` returns once Slurm answers; None: the failure is final."""
         if not TRANSIENT.search(failure):
             return None
         if self._end is None:
             self._end = time.monotonic() + PATIENCE_SECONDS
             said = failure.splitlines()[0]
-            trying = f"trying for {duration(PATIENCE_SECONDS)}"
-            self._logger.warning(f"Slurm takes no jobs; {trying}. {said}")
+            trying = f"retrying for {duration(PATIENCE_SECONDS)}"
+            self._logger.warning(f"Slurm accepts no jobs; {trying}. {said}")
         while time.monotonic() < self._end and not self._closing.wait(SECONDS_BETWEEN_TRIES):
             try:
                 return find()
@@ -57,9 +57,9 @@ class Patience:
 
 
 def accepted(files: RunFiles, name: str, comment: str) -> str:
-    """Number of a job that Slurm took although sbatch failed; "" when there is none.
+    """Id of a job that Slurm accepted although sbatch failed; "" when there is none.
 
-    name, comment: as the plugin submits it; a comment is one job's own. Raises SlurmError.
+    name, comment: as the plugin submits it; the comment is unique to a job. Raises SlurmError.
     """
     known = {job.job_id for job in submitted_jobs(files)}
     for job in slurm.jobs_named(name):
@@ -69,7 +69,7 @@ def accepted(files: RunFiles, name: str, comment: str) -> str:
 
 
 def limit(job: Any, site: Site) -> None:
-    """Ask for no more than the job's partition gives: a retry's larger wish is not refused."""
+    """Cap a job's resources at its partition's limits: a retry asks for more, up to a refusal."""
     pool = _pool(job, site)
     for resource, most in (("mem_mb", pool.max_mem_mb), ("runtime", pool.max_minutes)):
         wish = job.resources.get(resource)
@@ -77,8 +77,8 @@ def limit(job: Any, site: Site) -> None:
             setattr(job.resources, resource, most)
 
 
-def ledger_line(job: Any, job_id: str) -> SubmittedJob:
-    """What is written down of a submitted job."""
+def job_record(job: Any, job_id: str) -> SubmittedJob:
+    """What is recorded of a submitted job."""
     wildcards = {} if job.is_group() else job.wildcards_dict
     gpus = job.resources.get("gpu", 0)
     return SubmittedJob(
@@ -94,11 +94,11 @@ def ledger_line(job: Any, job_id: str) -> SubmittedJob:
 
 
 def failure(job: Any, why: str, slurm_log: Path) -> str:
-    """What a user is told of a failed job: why, which attempt, the end of the log that tells most.
+    """Message about a failed job: why, which attempt, the end of the most telling log.
 
     why: one sentence. slurm_log: Slurm's own, read where the stage wrote none.
     """
-    line = ledger_line(job, "")
+    line = job_record(job, "")
     part = f" {line.part}" if line.part else ""
     where = f" of iteration {line.iteration}" if line.iteration else ""
     said = (
@@ -109,8 +109,8 @@ def failure(job: Any, why: str, slurm_log: Path) -> str:
 
 
 def last_line(job: Any) -> str:
-    """What a finished stage said of itself: the last line of its log, "" without one."""
-    log = Path(ledger_line(job, "").log)
+    """A finished stage's own summary: the last line of its log, "" without one."""
+    log = Path(job_record(job, "").log)
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 

@@ -1,8 +1,8 @@
-"""The Slurm job that this stage itself is: whether it still runs, and back into the queue with it.
+"""The Slurm job that this stage runs in: whether a signal is only a warning, and its requeue.
 
-A job that Slurm means to end later (before its time limit, or in the grace time of a pre-emption)
-gets a signal while its state is RUNNING; one that is being ended (scancel, scontrol requeue, time
-limit) is COMPLETING by then.
+A job that Slurm will end later (before its time limit, or in the grace time of a pre-emption) is
+signalled while its state is RUNNING; one that is being ended (scancel, scontrol requeue, time
+limit) is COMPLETING by then (docs/decisions.md#stage-requeues-itself).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from prime_core.launch.slurm.commands import SlurmError
 
 
 def is_only_warned() -> bool:
-    """Whether a signal leaves time: Slurm, or the supervisor of an allocation, ends it later."""
+    """Whether a signal leaves time: Slurm, or an allocation's supervisor, ends the stage later."""
     return _in_allocation() or _runs_as_batch_job()
 
 
 def put_back() -> str:
-    """Put the job back into the queue under its own number, where it may; returns what to tell.
+    """Requeue the job under its own id; returns what to tell the user, "" where nothing was done.
 
-    Nothing is done outside of a batch job of Slurm, in an allocation (its supervisor does it), and
-    for a job that is being ended already.
+    Nothing is done outside a Slurm batch job, in an allocation (its supervisor requeues), and for a
+    job that is already being ended.
     """
     if _in_allocation() or not _runs_as_batch_job():
         return ""
@@ -31,8 +31,8 @@ def put_back() -> str:
     try:
         slurm.requeue(job_id)
     except SlurmError as error:
-        return f"job {job_id} cannot go back into the queue ({error})"
-    return f"job {job_id} is back in the queue"
+        return f"job {job_id} cannot be requeued ({error})"
+    return f"job {job_id} is requeued"
 
 
 def _in_allocation() -> bool:
@@ -40,7 +40,7 @@ def _in_allocation() -> bool:
 
 
 def _runs_as_batch_job() -> bool:
-    """False also where Slurm does not answer: then nobody promises any time."""
+    """False also where Slurm does not answer: no time is then guaranteed."""
     job_id = os.environ.get("SLURM_JOB_ID")
     if job_id is None:
         return False

@@ -1,7 +1,7 @@
-"""What Slurm's answers about a job mean for the workflow: wait on, done, or failed and why.
+"""What Slurm's answers about a job mean for the workflow: wait, done, or failed and why.
 
-In: one state of a job after the other, as squeue or sacct spell it; None where an answer does not
-name the job. Out: a Verdict for each.
+In: a job's successive states, as squeue or sacct spell them; None where an answer omits the job.
+Out: a Verdict for each.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ FAILED = {
     "REVOKED",
     "TIMEOUT",
 }
-# Over, unless Slurm puts the job back into its queue, which takes it a moment.
+# Ended, unless Slurm requeues the job, which takes it a moment.
 INTERRUPTED = {
     "NODE_FAIL": "its node failed",
     "PREEMPTED": "it was pre-empted",
 }
 REQUEUE_SECONDS = 60.0
-# Slurm forgets ended jobs after MinJobAge (300 s as a rule); one answer may also be incomplete.
+# Slurm forgets ended jobs after MinJobAge (300 s by default); one answer may also be incomplete.
 FORGOTTEN_ANSWERS = 3
 FORGOTTEN_SECONDS = 15.0
 
@@ -44,7 +44,7 @@ WAIT, DONE = Verdict("wait"), Verdict("done")
 
 @dataclass
 class _History:
-    """Since when a job is interrupted or missing; how many answers in a row left it out."""
+    """Since when a job has been interrupted or missing; how many answers in a row omitted it."""
 
     interrupted: float | None = None
     missing: float | None = None
@@ -52,14 +52,14 @@ class _History:
 
 
 class Verdicts:
-    """Judges the jobs of one workflow; remembers of each what its last answers were."""
+    """Judges the jobs of one workflow, remembering the latest answers about each."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._histories: dict[str, _History] = {}
 
     def judge(self, job_id: str, state: str | None, has_written: Callable[[], bool]) -> Verdict:
-        """What a job's state means. has_written: whether all its outputs are there, and are new."""
+        """What a job's state means. has_written: whether all its outputs exist, and are new."""
         history = self._histories.setdefault(job_id, _History())
         if state is None:
             verdict = self._missing(job_id, history, has_written)
@@ -76,9 +76,9 @@ class Verdicts:
         if state == "COMPLETED":
             return DONE
         if state == "COMPLETING" and has_written():
-            return DONE  # a site's epilogue may take minutes, or its node's answer be lost
+            return DONE  # an epilogue may take minutes, or the node's answer get lost
         if state in FAILED:
-            return Verdict("failed", f"Slurm job {job_id} ended as {state}.")
+            return Verdict("failed", f"Slurm job {job_id} ended in state {state}.")
         if state not in INTERRUPTED:
             history.interrupted = None
             return WAIT
@@ -87,7 +87,8 @@ class Verdicts:
         if self._clock() - history.interrupted < REQUEUE_SECONDS:
             return WAIT
         return Verdict(
-            "failed", f"Slurm job {job_id} ended as {state}: {INTERRUPTED[state]}; not requeued."
+            "failed",
+            f"Slurm job {job_id} ended in state {state}: {INTERRUPTED[state]}; not requeued.",
         )
 
     def _missing(self, job_id: str, history: _History, has_written: Callable[[], bool]) -> Verdict:
@@ -100,7 +101,7 @@ class Verdicts:
         if has_written():  # a file that exists is complete
             return DONE
         return Verdict(
-            "failed", f"Slurm no longer knows job {job_id}, and its outputs are not all there."
+            "failed", f"Slurm no longer knows job {job_id}, and some of its outputs are missing."
         )
 
 

@@ -1,7 +1,7 @@
 """One Slurm job for the workflow itself, submitted by submitit.
 
-In: what the job is to be, and what it calls. Out: its number; its log and submitit's files lie in
-the run's slurm/controller folder.
+In: the job's resources, and the call it makes. Out: its id; its log and submitit's files are in the
+run's slurm/controller folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prime_core.launch.site.site import Pool
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import SlurmError
 
-# submitit counts requeues at the wall time, and gives up after so many.
+# submitit counts requeues at the time limit, and gives up after this many.
 NO_END = 100_000
 
 
@@ -25,8 +25,8 @@ NO_END = 100_000
 class WorkflowJob:
     """What to ask Slurm for.
 
-    cpus, mem_gb, gpus: of each node; signal_seconds: how long before its end the job is told
-    (USR2).
+    cpus, mem_gb, gpus: of each node; signal_seconds: how long before its time limit the job is
+    signalled (USR2).
     """
 
     name: str
@@ -55,7 +55,7 @@ class WorkflowJob:
             "gres": f"gpu:{model}{self.gpus}" if self.gpus else None,
             "time": self.minutes,
             "signal": f"USR2@{self.signal_seconds}",
-            # The job of a node that dies goes back into the queue.
+            # Slurm requeues the job of a node that dies.
             "requeue": True,
             "open-mode": "append",
         }
@@ -63,14 +63,14 @@ class WorkflowJob:
 
 
 def log_of(folder: Path, job_id: str) -> Path:
-    """What a controller's job wrote, across all of its starts."""
+    """Log of a controller's job, across its requeues."""
     return folder / f"{job_id}_0_log.out"
 
 
 def submit(job: WorkflowJob, call: Callable[[], Any]) -> str:
-    """Submit the job, which will make this call on its first node; returns its number.
+    """Submit the job, which will make this call on its first node; returns its id.
 
-    Raises SlurmError with what sbatch said.
+    Raises SlurmError with sbatch's message.
     """
     import submitit
 
@@ -88,7 +88,7 @@ def submit(job: WorkflowJob, call: Callable[[], Any]) -> str:
             slurm_mem=options.pop("mem"),
             stderr_to_stdout=True,
             slurm_signal_delay_s=job.signal_seconds,
-            # Steps of its own share the job with this one.
+            # The steps that the job starts itself share its resources with this one.
             slurm_srun_args=["--nodes=1", "--ntasks=1", "--overlap", "--open-mode=append"],
             slurm_additional_parameters={k: v for k, v in options.items() if k != "signal"},
         )
@@ -100,7 +100,7 @@ def submit(job: WorkflowJob, call: Callable[[], Any]) -> str:
 
 @contextmanager
 def _clean_environment() -> Iterator[None]:
-    """Submit as from outside of any job: sbatch hands on what it finds."""
+    """Submit as if from outside any job: sbatch passes its environment on."""
     before = dict(os.environ)
     clean = slurm.clean_environment()
     for key in before.keys() - clean.keys():

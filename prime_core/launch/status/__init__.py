@@ -1,1 +1,1 @@
-"""How a run stands: progress, logs, its processes; ending them."""
+"""The state of a run: progress, logs, processes; and cancelling it."""

@@ -1,7 +1,7 @@
 """`prime cancel`: end whatever drives a run and all of its Slurm jobs.
 
-In: a run's folder. Out: nothing of it is at work; what is finished stays, and the command that
-started it goes on from there.
+In: a run's folder. Out: nothing of it is running; what is finished stays, and the command that
+started it resumes from there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prime_core.run.job_records import controller_name, slurm_name
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.run_lock import Holder, find_holder
 
-# Slurm kills a job some seconds (KillWait, 30 by default) after it has told it to end.
+# Slurm kills a job some seconds (KillWait, 30 by default) after it has signalled it.
 _SECONDS_TO_END = 120.0
 _SECONDS_BETWEEN_LOOKS = 1.0
 Say = Callable[[str], None]
@@ -34,7 +34,7 @@ class StillAtWork(ValueError):
 
 @dataclass(frozen=True)
 class AtWork:
-    """What is at work for a run. holder: a workflow outside of the controller's job."""
+    """What is running or queued for a run. holder: a workflow outside any controller job."""
 
     controllers: list[QueuedJob]
     stages: list[QueuedJob]
@@ -47,7 +47,7 @@ class AtWork:
         parts = [f"controller job {job.job_id} ({job.state.lower()})" for job in self.controllers]
         if self.stages:
             numbers = ", ".join(job.job_id for job in self.stages)
-            parts.append(f"{len(self.stages)} Slurm jobs of stages ({numbers})")
+            parts.append(f"stage jobs {numbers}")
         if self.holder:
             parts.append(f"snakemake ({self.holder})")
         return "; ".join(parts)
@@ -57,13 +57,13 @@ def at_work(run_dir: Path) -> AtWork:
     """Everything of a run that Slurm or this machine runs or has queued."""
     files = RunFiles(run_dir)
     controllers = _alive(controller_name(files.root))
-    # With a controller's job, who holds the run is inside of it.
+    # With a controller job, the process that holds the run is inside it.
     holder = None if controllers else find_holder(files.root)
     return AtWork(controllers, _alive(slurm_name(files.root)), holder)
 
 
 def cancel(run_dir: Path, say: Say = print) -> None:
-    """End it all, the controller first, lest it submits anew.
+    """End everything, the controller first, before it can resubmit.
 
     Raises StillAtWork naming what is left, SlurmError when Slurm does not answer.
     """
@@ -73,7 +73,7 @@ def cancel(run_dir: Path, say: Say = print) -> None:
         _end_process(found.holder, say)
     if found.controllers:
         slurm.cancel([job.job_id for job in found.controllers])
-        say(f"told the controller to end: job {found.controllers[0].job_id}")
+        say(f"cancelled the controller: job {found.controllers[0].job_id}")
     ended: set[str] = set()
     end = time.monotonic() + _SECONDS_TO_END
     while True:
@@ -86,14 +86,14 @@ def cancel(run_dir: Path, say: Say = print) -> None:
             break
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     if ended:
-        say(f"ended {len(ended)} Slurm jobs of stages: {', '.join(sorted(ended))}")
+        say(f"cancelled stage jobs {', '.join(sorted(ended))}")
     rest = at_work(run_dir)
     if rest:
-        raise StillAtWork(f"{run_dir}: still there: {rest}")
+        raise StillAtWork(f"{run_dir}: still running: {rest}")
 
 
-def _goes_on(process: psutil.Process) -> bool:
-    """Whether it runs; a dead one stays a zombie where its parent does not ask for its status."""
+def _is_running(process: psutil.Process) -> bool:
+    """Whether a process runs; a dead one stays a zombie until its parent asks for its status."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.status() != psutil.STATUS_ZOMBIE
     return False
@@ -113,18 +113,18 @@ def _end_process(holder: Holder, say: Say) -> None:
     if not holder.is_here:
         raise StillAtWork(
             f"the run is driven by snakemake on {holder.host} (process {holder.pid}); "
-            f"there: kill -INT {holder.pid}"
+            f"run there: kill -INT {holder.pid}"
         )
     processes = [psutil.Process(holder.pid), *below(holder.pid)]
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGINT)
     end = time.monotonic() + _SECONDS_TO_END / 4
-    while any(map(_goes_on, processes)) and time.monotonic() < end:
+    while any(map(_is_running, processes)) and time.monotonic() < end:
         time.sleep(0.1)
-    if any(map(_goes_on, processes)):
+    if any(map(_is_running, processes)):
         kill_all(holder.pid)
-    for process in filter(_goes_on, processes):  # orphans are below nothing any more
+    for process in filter(_is_running, processes):  # orphans are no longer below it
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     say(f"ended snakemake: process {holder.pid}")

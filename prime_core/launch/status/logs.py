@@ -1,7 +1,7 @@
 """`prime logs 12 policy`: the log of a stage, or of the run's controller.
 
-In: what was asked for, loosely. Out: which file it is, and what stands in it. Where the stage
-itself wrote nothing, Slurm's log of its job is shown.
+In: what was asked for, loosely. Out: which file it is, and its text. Where the stage itself wrote
+nothing, Slurm's log of its job is shown.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class NoLog(ValueError):
-    """There is no such log."""
+    """No such log exists, or not yet."""
 
 
 def show(run_dir: Path, words: Sequence[str], part: str | None, follow: bool) -> None:
-    """Print a log, its name first. Raises NoLog saying which there are."""
+    """Print a log, its name first. Raises NoLog naming those that exist."""
     path, others = find_log(RunFiles(run_dir), words, part)
     note(f"==> {path} <=={others}")
     if follow:
@@ -39,7 +39,7 @@ def show(run_dir: Path, words: Sequence[str], part: str | None, follow: bool) ->
 
 
 def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[Path, str]:
-    """The log that `[ITERATION] [STAGE]` means, the newest where it means several; and a note."""
+    """The log that `[ITERATION] [STAGE]` names, the newest of several; and a note on the others."""
     if not words:
         return _controller_log(files), ""
     iteration, name = _meant(words)
@@ -54,7 +54,7 @@ def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[P
     }
     if not found:
         asked = " ".join([*words, *([f"--part {part}"] if part else [])])
-        raise NoLog(f"{files.root}: no log of '{asked}'; there are {_listed(there_are)}")
+        raise NoLog(f"{files.root}: no log of '{asked}'; available: {_listed(there_are)}")
     written = {stage for stage in found if stage in logs and logs[stage].stat().st_size > 0}
     if written:
         stage = newest(written, logs)
@@ -71,12 +71,12 @@ def _meant(words: Sequence[str]) -> tuple[int | None, str | None]:
     numbers = [word for word in words if word.isdigit()]
     names = [word for word in words if not word.isdigit()]
     if len(numbers) > 1 or len(names) > 1:
-        raise NoLog(f"expected [ITERATION] [STAGE], such as 12 policy, found '{' '.join(words)}'")
+        raise NoLog(f"expected [ITERATION] [STAGE], e.g. 12 policy, found '{' '.join(words)}'")
     return (int(numbers[0]) if numbers else None), (names[0] if names else None)
 
 
 def _controller_log(files: RunFiles) -> Path:
-    """What the newest controller wrote: its job's log, else Snakemake's own."""
+    """Log of the newest controller: its job's, else Snakemake's own."""
     paths = [Path(start.log) for start in controller_starts(files) if start.log]
     paths += [
         log_of(files.controller_folder, start.slurm_job)
@@ -87,8 +87,8 @@ def _controller_log(files: RunFiles) -> Path:
     written = [path for path in paths if path.exists()]
     if not written:
         raise NoLog(
-            f"{files.root}: no controller was launched for this run; where snakemake was typed, "
-            "its log is in .snakemake/log; a stage's: prime logs 12 policy"
+            f"{files.root}: no controller was launched for this run; Snakemake's log is in "
+            ".snakemake/log, where it was started; a stage's: prime logs 12 policy"
         )
     jobs = [path for path in written if path.parent == files.controller_folder]
     return max(jobs or written, key=lambda path: path.stat().st_mtime_ns)
@@ -116,7 +116,7 @@ def _places(files: RunFiles, job_id: str) -> Iterable[Path]:
 
 
 def _none(files: RunFiles, stage: Stage) -> Path:
-    raise NoLog(f"{files.root}: {stage} was submitted and wrote nothing yet")
+    raise NoLog(f"{files.root}: {stage} was submitted and has written nothing yet")
 
 
 def _last(jobs: Sequence[SubmittedJob], stage: Stage) -> float:
@@ -140,7 +140,7 @@ def _short(stages: Sequence[Stage]) -> str:
 
 
 def _follow(path: Path) -> None:
-    """Print what is there and what is added, until interrupted; a new attempt from its start."""
+    """Print a file and what is appended, until interrupted; a new attempt's from its beginning."""
     file: BinaryIO = path.open("rb")
     try:
         while True:
@@ -150,7 +150,7 @@ def _follow(path: Path) -> None:
                 sys.stdout.flush()
                 continue
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-            if path.exists() and _is_anew(file, path):
+            if path.exists() and _was_replaced(file, path):
                 file.close()
                 file = path.open("rb")
     except KeyboardInterrupt:
@@ -159,6 +159,6 @@ def _follow(path: Path) -> None:
         file.close()
 
 
-def _is_anew(file: BinaryIO, path: Path) -> bool:
+def _was_replaced(file: BinaryIO, path: Path) -> bool:
     now, here = path.stat(), os.fstat(file.fileno())
     return now.st_ino != here.st_ino or now.st_size < file.tell()

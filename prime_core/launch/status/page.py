@@ -29,7 +29,7 @@ _SIDES = "<<><>><"
 
 
 def show(run_dir: Path, json: bool, watch: bool, interval: float) -> None:
-    """Print the status; with `watch` again and again until the run has finished."""
+    """Print the status; with `watch` repeatedly until the run has finished."""
     while True:
         status = read_status(run_dir)
         if watch and sys.stdout.isatty():
@@ -41,8 +41,8 @@ def show(run_dir: Path, json: bool, watch: bool, interval: float) -> None:
 
 
 def page(status: RunStatus) -> str:
-    """The whole page."""
-    lines = list(_progress(status.progress, status)) if status.progress else ["not begun yet"]
+    """The status as text, wrapped at WIDTH columns."""
+    lines = list(_progress(status.progress, status)) if status.progress else ["not started yet"]
     controller = list(_controller(status))
     lines += ["", *controller] if controller else []
     if status.problem:
@@ -108,7 +108,7 @@ def _controller(status: RunStatus) -> Iterator[str]:
         return
     if controller.state == "none":
         running = [work for work in status.at_work if work.slurm_job]
-        rest = f"; {len(running)} of its Slurm jobs go on" if running else ""
+        rest = f"; {len(running)} of its Slurm jobs keep running" if running else ""
         yield f"nothing drives this run{rest}: start it again with the same command"
         if controller.log:
             log = Path(controller.log)
@@ -134,7 +134,7 @@ def _times(controller: ControllerState, now: float) -> str:
     since = f" since {_clock(controller.since, now)}"
     if controller.left is None:
         return since
-    return f"{since}; its time ends in {duration(controller.left)}, then it requeues itself"
+    return f"{since}; time limit in {duration(controller.left)}, then it requeues itself"
 
 
 def _at_work(stages: list[StageAtWork]) -> list[str]:
@@ -147,7 +147,7 @@ def _row(work: StageAtWork) -> tuple[str, ...]:
     notes = [f"attempt {work.attempt}"] if work.attempt > 1 else []
     if work.state == "pending":
         notes.append(work.reason)
-        if (start := _start(work.starts)) != "at a time unknown":
+        if (start := _start(work.starts)) != "at an unknown time":
             notes.append(f"starts {start}")
     return (
         str(work.stage)[:22],
@@ -175,11 +175,11 @@ def _failed(status: RunStatus) -> Iterator[str]:
 
 
 def _start(text: str) -> str:
-    """Slurm's time of an expected start, for people."""
+    """Slurm's expected start as local time."""
     try:
         when = time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
     except ValueError:
-        return "at a time unknown"
+        return "at an unknown time"
     return _clock(when, time.time())
 
 
@@ -190,7 +190,7 @@ def _clock(when: float, now: float) -> str:
 
 
 def _wrapped(line: str) -> str:
-    """Cut into lines of the width; paths and the like stay whole."""
+    """Wrap at WIDTH columns; words such as paths stay whole."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     lines, here = [], ""
     for word in line.split(" "):

@@ -17,7 +17,7 @@ from prime_core.run.stages import STAGES, Stage, result_of, stages_of_an_iterati
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
 
-# Of so many of the newest iterations: runs get slower as responses get longer.
+# Only the newest tell the pace: runs get slower as responses get longer.
 _ITERATIONS_TO_JUDGE_BY = 20
 
 
@@ -34,8 +34,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Progress:
-    """done of `iterations`, an origin's included; ended_at: when each own one that is done ended,
-    seconds since 1970.
+    """done: of `iterations`, a branch's origin included; ended_at: when each finished iteration of
+    this run's own ended, seconds since 1970; current: stage -> parts done.
     """
 
     iterations: int
@@ -48,7 +48,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds until the last iteration ends: expected, and between which it may lie."""
+    """Seconds until the last iteration ends: expected, and its likely range."""
 
     seconds: float
     low: float
@@ -57,7 +57,7 @@ class Estimate:
 
 
 def read_progress(files: RunFiles) -> Progress:
-    """Raises SettingsError when the folder is not a run's."""
+    """Progress of a run. Raises SettingsError when the folder is not a run's."""
     settings = load_settings(files.config)
     ends = []
     for iteration in settings.own_iterations:
@@ -77,9 +77,10 @@ def read_progress(files: RunFiles) -> Progress:
 
 
 def estimate(progress: Progress, now: float) -> Estimate | None:
-    """When it will end if it goes on as it went: median and quartiles of the newest iterations.
+    """Time left at the pace of the newest iterations: their median and quartiles.
 
-    None before two iterations are done, and after the last.
+    Nights in the queue hardly move those (docs/decisions.md#status-from-files). None before two
+    iterations are done, and after the last.
     """
     left = progress.iterations - progress.done
     ends = progress.ended_at[-_ITERATIONS_TO_JUDGE_BY - 1 :]
@@ -87,7 +88,7 @@ def estimate(progress: Progress, now: float) -> Estimate | None:
     if left == 0 or not durations:
         return None
     low, middle, high = quartiles(durations)
-    begun = min(now - ends[-1], middle)  # of the iteration that is at work
+    begun = min(now - ends[-1], middle)  # of the current iteration
     return Estimate(
         seconds=left * middle - begun,
         low=max(left * low - begun, 0.0),
@@ -109,7 +110,7 @@ def _results(files: RunFiles, settings: Settings, iteration: int) -> list[Path]:
 
 
 def _current(files: RunFiles, settings: Settings, iteration: int) -> dict[str, str]:
-    """Stages of the iteration at work, in order: how much of each is done."""
+    """Stages of the current iteration, in order: how many parts of each are done."""
     rounds = 1 + settings.rollout.refill_rounds
     shards = range(files.num_shards(iteration, settings.rollout.num_shards) * rounds)
     current = {}

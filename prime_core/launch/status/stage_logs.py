@@ -1,4 +1,4 @@
-"""The stages of a run, found by the logs that they wrote: which there are, which have finished.
+"""The stages of a run, found by the logs that they wrote: which have begun, which have finished.
 
 In: a run's folder. Out: stages with their logs. Logs mirror outputs: logs/sft.log,
 logs/iterations/0012/verify-00.log, logs/evaluations/0012/validation.log.
@@ -20,10 +20,11 @@ def logs_of_stages(files: RunFiles) -> dict[Stage, Path]:
 
 
 def unfinished(files: RunFiles, logs: dict[Stage, Path]) -> list[Stage]:
-    """Stages that have begun and left no result since."""
+    """Stages that have begun and have written no result since."""
     found = []
     for stage, log in logs.items():
         result = result_of(files, stage)
+        # A minute's grace: a stage still logs after it has written its result.
         if not result.exists() or result.stat().st_mtime < log.stat().st_mtime - 60:
             found.append(stage)
     return found
@@ -36,7 +37,7 @@ def newest(stages: Iterable[Stage], logs: dict[Stage, Path]) -> Stage:
 
 def last_error(log: Path) -> str:
     """The last line that names an error; "" where none does."""
-    # srun only repeats that something ended
+    # srun's lines only repeat that a task exited
     errors = [line for line in _lines(log) if "error" in line.lower() and line[:5] != "srun:"]
     return (errors or [""])[-1]
 

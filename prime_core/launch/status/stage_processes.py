@@ -1,6 +1,6 @@
 """The stages below a Snakemake process, where its local executor runs them.
 
-In: the number of a process. Out: the stages' own processes, to be looked at or told to stop.
+In: a process id. Out: the stages' own processes, to inspect or to ask to stop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prime_core.run.stages import STOPPABLE, Stage
 
 
 class StageProcess:
-    """A stage's process: of one with several ranks one of them, or the srun that started them."""
+    """A stage's process; with several ranks one of them, or the srun that launched them."""
 
     def __init__(self, process: psutil.Process, words: Sequence[str]) -> None:
         self.pid, self._process = process.pid, process
@@ -28,17 +28,17 @@ class StageProcess:
 
     @property
     def can_stop(self) -> bool:
-        """Whether it saves a checkpoint when it is told to stop."""
+        """Whether it saves a checkpoint when it is asked to stop."""
         return self.stage.name in STOPPABLE
 
-    def tell_to_stop(self) -> None:
-        """Signal it; srun hands USR2 on to all ranks, and would end them at once on TERM."""
+    def ask_to_stop(self) -> None:
+        """Signal it; srun forwards USR2 to all ranks, but would end them at once on TERM."""
         with contextlib.suppress(psutil.NoSuchProcess):
             self._process.send_signal(signal.SIGUSR2 if self._through_srun else signal.SIGTERM)
 
 
 def running_stages(pid: int) -> Iterator[StageProcess]:
-    """The stages below a process."""
+    """The stages among a process's descendants."""
     for process in below(pid):
         try:
             words = [Path(word).name if i < 2 else word for i, word in enumerate(process.cmdline())]
@@ -53,7 +53,7 @@ def running_stages(pid: int) -> Iterator[StageProcess]:
 
 
 def kill_all(pid: int) -> None:
-    """End a process and all below it at once."""
+    """Kill a process and all its descendants at once."""
     for process in below(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -62,7 +62,7 @@ def kill_all(pid: int) -> None:
 
 
 def below(pid: int) -> list[psutil.Process]:
-    """All processes that a process started, and those that they started."""
+    """All descendants of a process; none where it has ended."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:

@@ -1,7 +1,7 @@
-"""`prime status`: what of a run is done, at work, queued and failed, and when it will end.
+"""`prime status`: what of a run is done, running, queued and failed, and when it will end.
 
-In: the run's files, squeue, the run's lock. Out: a RunStatus, as a page of text or JSON. It works
-where there is no Slurm too.
+In: the run's files, squeue, the run's lock. Out: a RunStatus, as a page of text or JSON. Works
+without Slurm, too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE = 60.0, 10.0, 300.0
 
 @dataclass(frozen=True)
 class StageAtWork:
-    """A stage that runs or is queued; seconds and limit: -1 where unknown; starts: expected."""
+    """A stage that runs or is queued; seconds, limit: -1 where unknown; starts: expected start."""
 
     stage: Stage
     state: str
@@ -51,7 +51,7 @@ class StageAtWork:
 
 @dataclass(frozen=True)
 class FailedStage:
-    """A stage that ended without its results, and was not tried again yet."""
+    """A stage that ended without its results, and has not been retried yet."""
 
     stage: Stage
     how: str
@@ -80,10 +80,10 @@ class ControllerState:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """All of it.
+    """What `prime status` shows of a run; `--json` writes these fields.
 
-    progress: None before the workflow has begun; problem: why Slurm could not be asked, "" where it
-    could or is not there.
+    progress: None before the workflow has begun; problem: why Slurm could not be queried, "" where
+    it could or is not installed.
     """
 
     run: str
@@ -97,7 +97,7 @@ class RunStatus:
 
 
 class NoRun(ValueError):
-    """There is no such run."""
+    """The folder holds no run."""
 
 
 def read_status(run_dir: Path) -> RunStatus:
@@ -125,12 +125,12 @@ def read_status(run_dir: Path) -> RunStatus:
 
 
 def as_json(status: RunStatus) -> str:
-    """For programs."""
+    """The status as a JSON object, for programs."""
     return json.dumps(asdict(status), indent=1)
 
 
 def _of_interest(logs: dict[Stage, Path], done: int) -> dict[Stage, Path]:
-    """Without the stages of iterations that are done: there may be thousands."""
+    """Without the stages of finished iterations: there may be thousands."""
     return {
         stage: log
         for stage, log in logs.items()
@@ -190,7 +190,7 @@ def _controller(files: RunFiles, jobs: list[QueuedJob]) -> ControllerState:
 
 
 def _last_log(files: RunFiles) -> str:
-    """What the last controller's job wrote; "" where none was launched."""
+    """Log of the last controller's job; "" where none was launched."""
     logs = sorted(files.controller_folder.glob("*_log.out"), key=lambda path: path.stat().st_mtime)
     return str(logs[-1]) if logs else ""
 
@@ -258,7 +258,7 @@ def _beside(
 def _failed(
     files: RunFiles, logs: dict[Stage, Path], jobs: list[QueuedJob], at_work: set[Stage]
 ) -> list[FailedStage]:
-    """Unfinished stages of which nothing is at work: Slurm's word for their end, the last line."""
+    """Unfinished stages that neither run nor wait: how Slurm says they ended, the last line."""
     accounts = accounting.update(files, _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE)
     states = {start.job_id: start.state for start in accounts.starts}
     states |= {job.job_id: job.state for job in jobs}

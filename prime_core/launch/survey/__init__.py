@@ -1,1 +1,1 @@
-"""What Slurm says of a cluster, and the site file made of it."""
+"""What Slurm reports about a cluster, and the site file derived from it."""

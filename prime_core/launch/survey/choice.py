@@ -1,7 +1,7 @@
-"""Which partitions a run should use, and why: from what Slurm says to the site's names.
+"""Which partitions a run should use, and why.
 
-In: a Cluster, what the stages ask for, what the user wants. Out: a Site, the reason of each choice,
-and warnings of what will bite.
+In: a Cluster, what the stages ask for, what the user wants. Out: a Site, the reason for each
+choice, and warnings about what will cause trouble.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prime_core.runtime.text import duration
 from prime_core.settings.reading import SettingsError
 
 DAY = 1440  # minutes; a controller's job need not be longer, since it requeues itself
-SHORT_MEMORY = 120  # seconds; jobs are looked at every few, but a machine or Slurm may be held up
+SHORT_MEMORY = 120  # seconds; jobs are polled every ten, but this machine or Slurm may stall
 _ENDLESS = 10**9
 
 
@@ -41,7 +41,7 @@ class Wanted:
 
 
 def choose(cluster: Cluster, stages: Mapping[str, StageNeeds], wanted: Wanted) -> Choice:
-    """Choose. Raises SettingsError for a partition or account that is not there, or for none."""
+    """A site for the cluster. Raises SettingsError for an unknown partition or account, or none."""
     return _Chooser(cluster, stages, wanted).choose()
 
 
@@ -59,7 +59,7 @@ class _Chooser:
         if not gpu.num_gpus:
             if not self.wanted.gpu_partition:
                 gpu, gpu_reason = cpu, "no partition with GPUs is open to you"
-            self.warnings.append(f"gpu: {gpu.name} has no GPUs; models will run on processors")
+            self.warnings.append(f"gpu: {gpu.name} has no GPUs; models will run on CPUs")
         controller, controller_reason = self._controller(cpu)
         site = Site(
             cpu=self._pool("cpu", cpu),
@@ -81,7 +81,7 @@ class _Chooser:
         self, kind: str, name: str, rank: Callable[[Partition], tuple[Any, ...]]
     ) -> tuple[Partition, str]:
         if name:
-            return self._named(kind, name), f"asked for by --{kind}-partition"
+            return self._named(kind, name), f"requested by --{kind}-partition"
         usable = [part for part in self.cluster.partitions if not self._closed(part)]
         if not usable:
             raise SettingsError(
@@ -98,11 +98,13 @@ class _Chooser:
                     self.warnings.append(f"{kind}: the partition {name} is closed to you: {why}")
                 return partition
         names = ", ".join(partition.name for partition in self.cluster.partitions)
-        raise SettingsError(f"--{kind}-partition {name}: no such partition; there are {names}")
+        raise SettingsError(
+            f"--{kind}-partition {name}: no such partition; expected one of {names}"
+        )
 
     def _controller(self, cpu: Partition) -> tuple[Partition, str]:
         if not cpu.preemptible and (cpu.minutes or _ENDLESS) >= DAY:
-            return cpu, "as for cpu: a day is enough, it requeues itself"
+            return cpu, "same as cpu: a day is enough, it requeues itself"
         usable = [p for p in self.cluster.partitions if not self._closed(p)]
         best = max(
             [cpu, *usable],
@@ -115,7 +117,7 @@ class _Chooser:
             return partition.barred
         accounts = [self.wanted.account] if self.wanted.account else self.cluster.accounts
         if accounts and not any(partition.allows(account) for account in accounts):
-            return f"not for the account {', '.join(accounts)}"
+            return f"not open to account {', '.join(accounts)}"
         return ""
 
     def _needs(self, kind: str) -> list[tuple[str, StageNeeds]]:
@@ -158,7 +160,7 @@ class _Chooser:
             partition=partition.name,
             account=account,
             qos=qos,
-            # One type only needs no name.
+            # A single type needs no name.
             gpu_model=model if model and len(gpus) > 1 else None,
             gpus_per_node=counts.most_common(1)[0][0] if gpus else 0,
             max_minutes=minutes,
@@ -198,14 +200,14 @@ class _Chooser:
     def _warn_of_pool(self, kind: str, partition: Partition, pool: Pool) -> None:
         if partition.preemptible:
             self.warnings.append(
-                f"{kind}: jobs in {partition.name} give way to others "
-                "(pre-emption); they go on where they stopped"
+                f"{kind}: jobs in {partition.name} may be pre-empted; "
+                "they resume where they stopped"
             )
         wishes: dict[str, tuple[int | None, dict[str, int]]] = {
             "minutes": (pool.max_minutes, {}),
             "MB of memory": (pool.max_mem_mb, {}),
-            "processors a node": (pool.max_cpus, {}),
-            "GPUs a node": (pool.gpus_per_node or None, {}),
+            "CPUs per node": (pool.max_cpus, {}),
+            "GPUs per node": (pool.gpus_per_node or None, {}),
         }
         for name, needs in self._needs(kind):
             ranks = needs.tasks_per_node or max(needs.gpus_per_node, 1)
@@ -217,19 +219,19 @@ class _Chooser:
             if above:
                 self.warnings.append(
                     f"{kind}: {', '.join(above)}: asks for up to {max(above.values())} {what} "
-                    f"(cluster_profiles/stages.yaml), {partition.name} gives {limit}"
+                    f"(cluster_profiles/stages.yaml), {partition.name} allows {limit}"
                 )
 
     def _warn_of_slurm(self) -> None:
         cluster = self.cluster
         if 0 < cluster.min_job_age < SHORT_MEMORY:
             self.warnings.append(
-                f"Slurm forgets an ended job after {cluster.min_job_age} s (MinJobAge; as a rule "
-                "300): how a job ended may be missed; ask the administrators for more"
+                f"Slurm forgets an ended job after {cluster.min_job_age} s (MinJobAge, 300 by "
+                "default): how a job ended may be missed; ask the administrators to raise it"
             )
         if cluster.accounting:
             self.warnings.append(
-                f"no accounting: {cluster.accounting}; hours are counted from what squeue shows"
+                f"no accounting: {cluster.accounting}; hours are estimated from squeue"
             )
         elif not cluster.associations:
             refused = ": jobs will be refused" if cluster.enforced else ""
@@ -244,13 +246,13 @@ def _features(kind: str, partition: Partition) -> str:
         f"jobs up to {duration(60 * partition.minutes)}"
         if partition.minutes
         else "jobs of any length",
-        "the only choice is pre-emptible" if partition.preemptible else "",
+        "pre-emptible, as no other fits" if partition.preemptible else "",
     ]
     if kind == "controller":
-        parts.append("the longest there is")
+        parts.append("the longest available")
     return "; ".join(part for part in parts if part)
 
 
 def _most(values: Sequence[int], limit: int | None) -> int | None:
-    """The largest node's, within the partition's limit; 0: Slurm was not told."""
+    """The largest node's value, capped by the partition's limit; 0 stands for not configured."""
     return min((number for number in (max(values, default=0), limit) if number), default=None)

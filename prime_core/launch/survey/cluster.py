@@ -1,7 +1,7 @@
-"""What Slurm says of itself: partitions, nodes, GPUs, limits, and what a user may use of them.
+"""What Slurm reports about a cluster: partitions, nodes, GPUs, limits, and what a user may use.
 
 In: the output of `scontrol show config|partition|node` and `sacctmgr show assoc|qos|user`. Out: a
-Cluster. Nothing is chosen here.
+Cluster. Nothing is chosen here. Why not sinfo: docs/decisions.md#site-from-nodes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FIELD = re.compile(r"(?:^|\s)([A-Za-z_/]+)=(\S*)")
 
 @dataclass(frozen=True)
 class Node:
-    """One node; mem_mb 0: Slurm was not told; gpus: number by type, "" for a type without name."""
+    """One node; mem_mb: 0 where not configured; gpus: count by type, "" for an unnamed type."""
 
     name: str
     cpus: int
@@ -35,7 +35,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition as one user finds it.
+    """A partition as one user sees it.
 
     minutes: the longest job, None: no limit; barred: why this user's jobs cannot run there, "" when
     they can; preemptible: jobs give way to those of another partition; accounts, qos: the only
@@ -91,7 +91,7 @@ class Association:
 
 @dataclass(frozen=True)
 class Cluster:
-    """All that is known; min_job_age: seconds that squeue remembers an ended job, 0: for ever.
+    """What is known; min_job_age: seconds that squeue remembers an ended job, 0: forever.
 
     accounting: "" when sacct and sacctmgr answer, else why not. enforced: whether Slurm refuses
     jobs of users without an account. qos_minutes: longest job by QoS, where there is a limit.
@@ -116,7 +116,7 @@ class Cluster:
 
 
 def ask() -> Cluster:
-    """Ask Slurm. Raises SlurmError when it is not there or does not answer."""
+    """Query Slurm. Raises SlurmError when it is not installed or does not answer."""
     user = _user()
     config = parse_config(_call("scontrol", "show", "config"))
     nodes = parse_nodes(_call("scontrol", "--all", "--oneliner", "show", "node"))
@@ -128,7 +128,7 @@ def ask() -> Cluster:
     name = config.get("ClusterName", "")
     accounting, default, associations, qos = "", "", "", ""
     if config.get("AccountingStorageType", "").endswith("none"):
-        accounting = "this Slurm keeps no accounts (AccountingStorageType)"
+        accounting = "this Slurm keeps no accounting records (AccountingStorageType)"
     else:
         where = ("where", f"user={user}", f"cluster={name}")
         try:
@@ -191,14 +191,14 @@ def parse_gres(text: str) -> dict[str, int]:
 def parse_partitions(
     text: str, nodes: Sequence[Node], config: Mapping[str, str], groups: set[str] | None
 ) -> tuple[Partition, ...]:
-    """`scontrol --oneliner show partition`; groups: the user's, None: all doors are open (root)."""
+    """`scontrol --oneliner show partition`; groups: the user's, None: no restriction (root)."""
     all_fields = list(_lines(text, "PartitionName"))
     members = {
         fields["PartitionName"]: tuple(n for n in nodes if fields["PartitionName"] in n.partitions)
         for fields in all_fields
     }
     preempts = config.get("PreemptType", "preempt/none") == "preempt/partition_prio"
-    tier_of_node: dict[str, int] = {}  # the highest of the partitions that have the node
+    tier_of_node: dict[str, int] = {}  # the highest of the partitions that share the node
     for fields in all_fields:
         for node in members[fields["PartitionName"]]:
             tier_of_node[node.name] = max(tier_of_node.get(node.name, 0), _tier(fields))
@@ -244,7 +244,7 @@ def parse_qos(text: str) -> dict[str, int]:
 
 
 def gpus_text(gpus: Mapping[str, int]) -> str:
-    """GPUs for readers, by model: "4 a100, 8 h100"; a model that is not known has no name."""
+    """GPU counts as text, by model: "4 a100, 8 h100"; an unnamed type is a bare number."""
     return ", ".join(f"{count} {name}".rstrip() for name, count in sorted(gpus.items()))
 
 
@@ -264,14 +264,14 @@ def _barred(fields: Mapping[str, str], nodes: Sequence[Node], groups: set[str] |
     if fields.get("RootOnly") == "YES" and groups is not None:
         return "root only"
     if allowed is not None and groups is not None and not allowed & groups:
-        return f"for the group {', '.join(sorted(allowed))}"
+        return f"only for group {', '.join(sorted(allowed))}"
     if not any(node.up for node in nodes):
         return "no node is up"
     return ""
 
 
 def _lines(text: str, first: str) -> Iterator[dict[str, str]]:
-    """Fields of each line; of a field that stands twice (in a comment, say) the first."""
+    """Fields of each line; a field that occurs twice (in a comment, say) keeps its first value."""
     for line in text.splitlines():
         fields: dict[str, str] = {}
         for key, value in _FIELD.findall(line):

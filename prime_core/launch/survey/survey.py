@@ -1,7 +1,7 @@
-"""`prime site`: ask Slurm, choose, show what was found and chosen, write site.yaml.
+"""`prime site`: query Slurm, choose, show what was found and chosen, write site.yaml.
 
-In: Slurm's answers, cluster_profiles/stages.yaml, the user's wishes. Out: a table on the terminal
-and cluster_profiles/slurm/site.yaml, each key with what it means.
+In: Slurm's answers, cluster_profiles/stages.yaml, the user's choices. Out: a table on the terminal
+and cluster_profiles/slurm/site.yaml, each key with its meaning.
 """
 
 from __future__ import annotations
@@ -24,27 +24,26 @@ from prime_core.settings.reading import SettingsError
 
 STAGES_FILE = Path("cluster_profiles/stages.yaml")
 HEAD = """\
-# What this cluster calls its partitions, and what they allow. Written by `prime site`; edit it by
-# hand, or write it anew with `prime site --force`. A key left out is null.
+# The partitions of this cluster, and what they allow. Written by `prime site`: edit it, or write it
+# again with `prime site --force`. A key left out is null.
 """
 
-_OFFERED = ["partition", "nodes", "CPUs", "memory", "GPUs a node", "longest job", ""]
+_OFFERED = ["partition", "nodes", "CPUs", "memory", "GPUs per node", "longest job", ""]
 _CHOSEN = ["chosen for", "partition", "account", "because"]
 
 
 def survey(wanted: Wanted, out: Path | None, dry_run: bool, force: bool) -> None:
     """Show what Slurm offers and write the site's file, or with dry_run only show both.
 
-    Raises SlurmError when Slurm is not there or does not answer; SettingsError for a partition or
-    an account that is not there, for a file that exists (without force), or outside of the
-    repository.
+    Raises SlurmError when Slurm is not installed or does not answer; SettingsError for an unknown
+    partition or account, for a file that exists (without force), or outside the repository.
     """
     root = Path.cwd()
     path = out or site_file(root)
     if out is None and not (root / SITE_FILE).parent.is_dir():
-        raise SettingsError(f"{SITE_FILE}: run this in the folder of the repository, or use --out")
+        raise SettingsError(f"{SITE_FILE}: run this in the repository's folder, or use --out")
     if path.exists() and not (force or dry_run):
-        raise SettingsError(f"{path}: exists; --force writes it anew, --dry-run only shows")
+        raise SettingsError(f"{path}: exists; --force overwrites it, --dry-run only shows")
     found = slurm_cluster.ask()
     stages = root / STAGES_FILE
     choice = choose(found, load_stages(stages) if stages.exists() else {}, wanted)
@@ -74,7 +73,7 @@ def described(cluster: Cluster, choice: Choice) -> str:
 
 
 def as_yaml(site: Site) -> str:
-    """The file's text: every key, with what it means behind it."""
+    """The file's text: every key, followed by its meaning."""
     lines = []
     for key, field in Site.model_fields.items():
         value = getattr(site, key)
