@@ -113,7 +113,8 @@ def test_a_changed_setting_counts_at_once_where_nothing_is_sampled_yet(model, tm
     choose_for_iteration("vllm", model, record, begun=False)
     assert choose_for_iteration("transformers", model, record, begun=False) == "transformers"
     with pytest.raises(
-        SamplerError, match=r"sampled with vllm, .* with transformers; run it again"
+        SamplerError,
+        match=r"sampled with vllm, but the iteration now uses transformers; run it again",
     ):
         refuse_mixture("vllm", record)
 
