@@ -1,4 +1,4 @@
-"""A benchmark's problems, and the verdicts on responses to them, wherever these come from."""
+"""A benchmark's problems, and the verdicts on responses to them, wherever sampled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN = 3  # malformed rows that are quoted
 
 
 def benchmark_named(settings: Settings, name: str) -> Benchmark:
-    """The settings of one benchmark. Raises DataError naming those that there are."""
+    """The settings of one benchmark. Raises DataError naming the known ones."""
     if name not in settings.evaluation.benchmarks:
         known = ", ".join(settings.evaluation.benchmarks)
         raise DataError(f"no benchmark '{name}' under evaluation.benchmarks; known: {known}")
@@ -39,7 +39,10 @@ def benchmark_problems(
     """
     if chosen.file == "validation":
         if files is None:
-            raise DataError("the benchmark is a run's held-out problems (file: validation): --run")
+            raise DataError(
+                "the benchmark is a run's held-out problems (file: validation): name the run with "
+                "--run"
+            )
         problems, num_malformed = read_table(files.validation, PROMPTS), 0
         problems["text"] = [
             problem_text(list(messages), settings.data, ability)
@@ -95,5 +98,5 @@ def judge_responses(
 
 
 def has_answers(problems: pd.DataFrame) -> bool:
-    """Whether responses end in answers that may equal each other: all of it is mathematics."""
+    """Whether responses end in answers that can be compared: all problems are mathematics."""
     return bool((problems["ability"] == "math").all())

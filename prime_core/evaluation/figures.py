@@ -1,8 +1,8 @@
 """Figures of judged responses to a benchmark: accuracy, pass@k, majority, best of n.
 
 In: rows of EVALUATION (with `score` where responses are scored). Out: flat numbers, each figure
-with its 95 % interval as <figure>_low and <figure>_high. A response without a verdict counts
-nowhere; a problem of which too few are judged does not count in pass@k.
+with its 95 % interval as <figure>_low and <figure>_high. A response without a verdict is not
+counted; a problem with fewer than k judged responses does not count in pass@k.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Figures = dict[str, Any]
 def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: bool) -> Figures:
     """All figures of n_samples responses to each problem.
 
-    has_answers: responses end in answers that may be equal (mathematics), and so can be voted on.
+    has_answers: responses end in answers that may agree (mathematics), and so can be voted on.
     Raises ValueError where no response has a verdict.
     """
     table = pd.DataFrame(rows)
@@ -81,6 +81,7 @@ def _groups(part: pd.DataFrame) -> list[int | None]:
     """Numbers of equal answers, as the verifier of mathematics compares them."""
     from prime_core.verifiers.math.compare import compare
 
+    # Equality of texts would split the votes of 0.5 and \frac{1}{2}. docs/decisions.md#votes
     answers = [None if pd.isna(text) else str(text) for text in part["extracted"]]
     return group_answers(answers, lambda one, other: compare(one, other).same is True)
 

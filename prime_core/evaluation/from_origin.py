@@ -1,6 +1,6 @@
-"""An evaluation that a branch has from its origin (init_from) instead of sampling it again.
+"""An evaluation that a branch takes from its origin (init_from) instead of sampling it again.
 
-In: a run's settings and files, the origin's evaluation of the iteration that the branch begins at.
+In: a run's settings and files, the origin's evaluation of the iteration that the branch starts at.
 Out: the same figures and responses as the branch's own, without the origin's seconds.
 """
 
@@ -18,7 +18,7 @@ from prime_core.settings.run import Settings
 
 
 def take_evaluation(settings: Settings, files: RunFiles, iteration: int, benchmark: str) -> bool:
-    """Copy the origin's evaluation, where it is one by the same settings; whether it was."""
+    """Copy the origin's evaluation if its settings are the same; whether they were."""
     theirs = evaluated_by_origin(settings, files, iteration, benchmark)
     if theirs is None:
         return False

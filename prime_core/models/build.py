@@ -30,10 +30,10 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    r"""One token a byte (so any text has one), one for each role, and one for ``\boxed{``.
+    r"""One token per byte (so any text has tokens), one per role, and one for ``\boxed{``.
 
-    It is a Qwen2Tokenizer without merges: AutoTokenizer picks the class from the model beside it
-    and would rebuild any other kind of tokenizer as this one.
+    It is a Qwen2Tokenizer without merges: AutoTokenizer picks the class by the model beside it and
+    would rebuild any other kind of tokenizer as this one.
     """
     tokens = [PAD, EOS, UNKNOWN, *ROLES, *sorted(ByteLevel.alphabet())]
     tokenizer = Qwen2Tokenizer(
@@ -62,7 +62,7 @@ def build_model(
     initializer_range: float,
     seed: int,
 ) -> Qwen2ForCausalLM:
-    """Random float32 weights from the seed; the global random state is left as it was.
+    """Random float32 weights from the seed; the global random state is restored.
 
     initializer_range: standard deviation of the weights. The usual 0.02 suits wide models: a
     narrow one learns several times faster from 0.05 to 0.1.
@@ -70,7 +70,7 @@ def build_model(
     if hidden_size % (2 * num_heads):
         raise ValueError(
             f"hidden_size = {hidden_size}, num_heads = {num_heads}: "
-            "expected heads of one even width (rotary positions turn pairs)"
+            "expected heads of one even width (rotary positions rotate pairs)"
         )
     config = Qwen2Config(
         vocab_size=len(tokenizer),

@@ -1,8 +1,7 @@
 """A GGUF file as an ordinary model and tokenizer, to be saved as a Hugging Face folder.
 
-Quantised weights become the numbers that they stand for. Sources: the file format as llama.cpp
-writes it; transformers' conversion, which knows the weights of each architecture but not how every
-tokenizer parts a text.
+Quantised weights are dequantised. Sources: the file format as llama.cpp writes it; transformers'
+conversion, which knows the weights of each architecture but not how every tokenizer splits a text.
 
 docs/decisions.md#gguf-once
 """
@@ -28,7 +27,7 @@ from transformers import (
 from prime_core.models.load import ModelError
 from prime_core.storage.gguf_files import GgufError, GgufHeader, read_header
 
-# Those that are known to come back from a folder: AutoTokenizer rebuilds Qwen's in its own way.
+# Those that are known to survive saving and loading: AutoTokenizer rebuilds Qwen's in its own way.
 PRE_TOKENIZERS = {"llama": "smollm", "qwen2": "qwen2", "qwen3": "qwen2"}
 
 
@@ -53,7 +52,7 @@ def load_gguf(path: Path, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokeni
 
 
 def _model(path: Path, header: GgufHeader, dtype: str) -> PreTrainedModel:
-    """A fresh model with the file's weights: the loaded one would be saved as a quantised one."""
+    """A fresh model with the file's weights: the loaded one would be saved as quantised."""
     number = getattr(torch, dtype)
     # transformers does not read every size: the width of a head may be that of another model.
     sizes = {key: value for key, value in header.config.items() if key != "model_type"}
@@ -66,7 +65,7 @@ def _model(path: Path, header: GgufHeader, dtype: str) -> PreTrainedModel:
         output_loading_info=True,
     )
     model, loading = loaded
-    if loading["missing_keys"]:  # transformers would go on with random ones
+    if loading["missing_keys"]:  # transformers would continue with random ones
         raise ModelError(f"{path}: weights {sorted(loading['missing_keys'])[:3]} are missing")
     fresh = AutoModelForCausalLM.from_config(config, dtype=number)
     fresh.load_state_dict(model.state_dict())
@@ -74,7 +73,7 @@ def _model(path: Path, header: GgufHeader, dtype: str) -> PreTrainedModel:
 
 
 def _tokenizer(path: Path, header: GgufHeader) -> PreTrainedTokenizerBase:
-    """The tokenizer without a class of its own: those that models name rebuild what they are given.
+    """The tokenizer as a generic class: the classes that models name rebuild what they are given.
 
     It then is its tokenizer.json, whatever the model beside it.
     """
@@ -94,16 +93,16 @@ def _tokenizer(path: Path, header: GgufHeader) -> PreTrainedTokenizerBase:
 
 
 def _splitting(path: Path, header: GgufHeader, converted: PreTokenizer) -> PreTokenizer:
-    """How a text is parted before merges, which a GGUF file only names.
+    """How a text is split before merges, which a GGUF file only names.
 
-    smollm: each digit by itself, as that tokenizer was trained; transformers takes GPT-2's way for
+    smollm: each digit by itself, as that tokenizer was trained; transformers uses GPT-2's way for
     every name that it does not know, and then a line break before "1." has other tokens than the
-    model has learned. Raises ModelError for names whose way is not known here.
+    model has learned. Raises ModelError for names that are not known here.
     """
     expected = PRE_TOKENIZERS[header.architecture]
     if (header.tokenizer, header.pre_tokenizer) != ("gpt2", expected):
         raise ModelError(
-            f"{path}: how its tokenizer parts a text ('{header.tokenizer}', "
+            f"{path}: how its tokenizer splits a text ('{header.tokenizer}', "
             f"'{header.pre_tokenizer}') is not known; expected ('gpt2', '{expected}') with "
             f"architecture {header.architecture}. Use the model's Hugging Face folder or hub id"
         )

@@ -52,7 +52,7 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
                 source, dtype=getattr(torch, dtype), output_loading_info=True
             )
         model, loading = loaded
-        if loading["missing_keys"]:  # transformers would go on with random ones
+        if loading["missing_keys"]:  # transformers would continue with random ones
             raise ValueError(f"weights {sorted(loading['missing_keys'])[:3]} are missing")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(_reason(path, "causal language model", error)) from None
@@ -74,15 +74,15 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
             f"{path}: the tokenizer has no EOS token, so no response could end; "
             "set eos_token in its tokenizer_config.json"
         )
-    if tokenizer.pad_token_id is None:  # any token will do: padding is masked wherever it stands
+    if tokenizer.pad_token_id is None:  # any token will do: padding is always masked
         tokenizer.pad_token_id = tokenizer.eos_token_id
     return tokenizer
 
 
 def check_same_tokens(path: str | Path, other: str | Path) -> None:
-    """Raise ModelError unless two models mean the same by every token id.
+    """Raise ModelError unless every token id means the same to two models.
 
-    Only then can both be asked about one response's tokens.
+    Only then can both score one response's tokens.
     """
     ours, theirs = (load_tokenizer(folder).get_vocab() for folder in (path, other))
     if ours == theirs:
@@ -126,7 +126,7 @@ def find_model(path: str) -> Path:
 
 def link_model(source: Path, folder: Path) -> None:
     """Fill a folder with links to a model's files (not to the training state beside them)."""
-    # Links: the same weights stand in up to four folders of a run, and nothing writes into them.
+    # Links: the same weights are in up to four folders of a run, and nothing writes into them.
     for file in sorted(source.iterdir()):
         if file.is_file() and not file.name.startswith("."):
             (folder / file.name).symlink_to(file.resolve())
@@ -135,7 +135,7 @@ def link_model(source: Path, folder: Path) -> None:
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
     """Tokens of a conversation up to where the response begins.
 
-    The chat template where the tokenizer has one; else the messages' texts, a line break between.
+    By the tokenizer's chat template; without one, the messages' texts joined by line breaks.
     """
     text = _prompt_text(tokenizer, messages)
     # A template writes BOS itself, where its model wants one.
@@ -166,7 +166,7 @@ def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def saved_eos_token_ids(path: str | Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The same of a folder, without loading the model. Raises ModelError naming the path."""
+    """`eos_token_ids` of a folder, without loading the model. Raises ModelError naming the path."""
     try:
         if (Path(path) / "generation_config.json").exists():
             config = GenerationConfig.from_pretrained(path)
@@ -184,7 +184,7 @@ def _ends(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in short."""
+    """One sentence for an error of transformers: no such folder, or its first line."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

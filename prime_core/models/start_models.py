@@ -21,7 +21,7 @@ from prime_core.settings.run import Settings
 
 
 def link_start_prms(settings: Settings, files: RunFiles) -> None:
-    """Link them all, as the settings name them; a branch does it as a run of its own."""
+    """Link them all, as the settings name them; a branch does this by its own settings."""
     for target in linked_prm_folders(settings, files):
         with atomic_folder(target) as folder:
             link_model(start_prm_source(target, settings, files), folder)
@@ -52,7 +52,7 @@ def start_prm_source(target: Path, settings: Settings, files: RunFiles) -> Path:
 
 
 def previous_value_folder(settings: Settings, files: RunFiles, iteration: int) -> Path:
-    """The value model as an iteration finds it; the first is read from where the settings say."""
+    """The value model before an iteration's update; the first is where the settings say."""
     if iteration > 1:
         return files.value(iteration - 1)
     path = settings.value.path

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: its file name, what it is called, how it is read, what is drawn.
+    """One figure: its file name, its title, how to read it, what is drawn.
 
-    needs_prm: it stays empty for ever in a run with outcome rewards only; needs_values: in one that
-    is not PPO; needs_slurm: in a run whose jobs Slurm has not accounted for; needs_twin: in a run
+    needs_prm: it would stay empty in a run with outcome rewards only; needs_values: in one that is
+    not PPO; needs_slurm: in a run whose jobs Slurm has not accounted for; needs_twin: in a run
     whose benchmarks have no published figure.
     """
 
@@ -92,7 +92,7 @@ FIGURES = (
         "Accuracy over hours",
         "The same accuracies over what they cost: hours of all iterations until then, without "
         "warm-up and evaluations (GPU-hours where Slurm counted some, else hours of the jobs). Two "
-        "runs on like machines can be compared by it, whatever their iterations cost.",
+        "runs on similar machines can be compared by it, whatever their iterations cost.",
         draw_hours,
     ),
     Figure(
@@ -113,8 +113,8 @@ FIGURES = (
         "Rewards and PRM",
         "Summed reward of correct and incorrect responses",
         "Mean over responses of their summed implicit rewards, which are the PRM's log-odds that "
-        "the response is correct. The wider the gap between the lines, the better the PRM tells "
-        "the two apart.",
+        "the response is correct. The wider the gap between the lines, the better the PRM "
+        "separates the two.",
         (
             Panel(
                 "log-odds",
@@ -134,7 +134,7 @@ FIGURES = (
         (
             Panel(
                 "share",
-                {"pairs ranked rightly": "prm/ranking_accuracy", "accuracy": "prm/accuracy"},
+                {"pairs ranked correctly": "prm/ranking_accuracy", "accuracy": "prm/accuracy"},
                 percent=True,
                 bounds=(0, 1),
                 level=0.5,
@@ -180,10 +180,10 @@ FIGURES = (
         "Policy",
         "KL divergences",
         "From the top, where recorded: sampling policy against the updated one (the size of a "
-        "step), policy against the frozen reference (the way gone since the start), and sampler "
+        "step), policy against the frozen reference (the distance from the start), and sampler "
         "against trainer, which should be rounding only, unless rollout.max_staleness lets an "
-        "older policy sample: then at the bottom how many updates older it was. All are estimates "
-        "from sampled tokens, so values a little below 0 are noise.",
+        "older policy sample: the bottom panel then shows how many updates older it was. All are "
+        "estimates from sampled tokens, so values a little below 0 are noise.",
         (
             Panel("update", {"update": "actor/ppo_kl"}),
             Panel("reference", {"reference": "actor/kl_reference"}),
@@ -196,7 +196,7 @@ FIGURES = (
         "gradient-norm",
         "Policy",
         "Gradient norms",
-        "Norm of the gradient before clipping, mean over the iteration's steps. Spikes point at "
+        "Norm of the gradient before clipping, mean over the iteration's steps. Spikes point to "
         "single bad batches.",
         (
             Panel("policy", {"policy": "actor/grad_norm"}, bounds=(0, None)),
@@ -207,9 +207,10 @@ FIGURES = (
         "values",
         "Policy",
         "Values (PPO)",
-        "Above: share of the returns' variance that the values foretold; 0 is what a constant "
-        "would do, and below 0 they do harm. In the middle: loss of the value model. Below: share "
-        "of tokens whose value moved further than value.cliprange_value in one update.",
+        "Above: explained variance, the share of the returns' variance that the values predict; 0 "
+        "is no better than a constant, below 0 is worse. In the middle: loss of the value model. "
+        "Below: share of tokens whose value moved further than value.cliprange_value in one "
+        "update.",
         (
             Panel("explained", {"explained variance": "critic/explained_variance"}, level=0),
             Panel("loss", {"loss": "critic/vf_loss"}, bounds=(0, None)),
@@ -268,7 +269,7 @@ FIGURES = (
         "Share of each stage",
         "Share of each stage in the seconds of all jobs. The pale part is start-up: interpreter, "
         "imports, reading tables and loading models, before and after the stage's own work. A "
-        "stage that keeps no clock of its own has no pale part.",
+        "stage without its own clock has no pale part.",
         draw_shares,
     ),
     Figure(

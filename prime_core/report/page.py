@@ -1,4 +1,4 @@
-"""The report's page: one HTML file without scripts that needs nothing else and no network.
+"""The report's page: one self-contained HTML file, without scripts.
 
 In: a run's tables, its figures as SVG, its example responses. Out: HTML text. Everything that is
 not written here is escaped: model text, settings and provenance are data.
@@ -85,7 +85,7 @@ def render_page(
 
 
 def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]]:
-    """The figures by section; those of what a run does not have are left out."""
+    """The figures by section, without those of parts that the run does not have."""
     shown_figures = [
         figure
         for figure in FIGURES

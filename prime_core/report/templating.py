@@ -1,4 +1,4 @@
-"""How pages are made of templates: everything escaped, an unknown name is an error."""
+"""How pages are rendered from templates: everything escaped, an unknown name is an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def page_environment(*packages: str) -> Environment:
-    """Templates of these packages, the first that has one."""
+    """Templates of these packages; where several have one of a name, the first's."""
     return Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,

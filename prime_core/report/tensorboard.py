@@ -1,4 +1,4 @@
-"""The same figures as TensorBoard events."""
+"""The report's figures as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_FIGURES = frozenset({"iteration", "finished"})
 def write_events(folder: Path, run: RunTables) -> None:
     """Scalars under the metrics' own names, and evaluation/<benchmark>/<figure>; step: iteration.
 
-    The folder must be one that nobody reads yet: events are written bit by bit.
+    The folder must be one that nobody reads yet: events are written one by one.
     """
     from tensorboardX import SummaryWriter
 
@@ -34,5 +34,5 @@ def scalars(run: RunTables) -> Iterator[tuple[str, float, int]]:
         for name, value in row.items():
             if name not in NOT_FIGURES and isinstance(value, int | float) and pd.notna(value):
                 tag = f"evaluation/{row['benchmark']}/{name}"
-                tag = tag.replace("@", "_at_")  # which no tag may hold
+                tag = tag.replace("@", "_at_")  # tags may not contain an @
                 yield tag, float(value), int(row["iteration"])

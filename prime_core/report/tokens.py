@@ -56,7 +56,7 @@ def example_pairs(run_dir: Path) -> list[Pair]:
     """Pairs of the first, middle and last iteration whose rewards are not all zero.
 
     Of each iteration the first prompt of the batch that has both a correct and an incorrect
-    response, and the first of each: nobody has picked them.
+    response, and the first of each: nothing is cherry-picked.
     """
     files = RunFiles(run_dir)
     folders = sorted((run_dir / "iterations").glob("[0-9]*"))
@@ -72,7 +72,7 @@ def example_pairs(run_dir: Path) -> list[Pair]:
 
 
 def load_tokenizer(files: RunFiles) -> Any:
-    """The run's tokenizer, from the first model folder that there is."""
+    """The run's tokenizer, from the first model folder that exists."""
     from transformers import AutoTokenizer
 
     folders = (files.policy(0), files.reference, files.base_model)

@@ -39,7 +39,7 @@ __all__ = [
 
 
 def runs_anywhere(_model_path: Path) -> None:
-    """No reason against a sampler, whatever the model and the machine."""
+    """A sampler that can always run, whatever the model and the machine."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Sampler:
     why_not: Callable[[Path], str | None] = runs_anywhere
 
 
-# By preference: `auto` takes the first that can run.
+# By preference: `auto` uses the first that can run.
 SAMPLERS = {
     "vllm": Sampler("prime_core.samplers.vllm_generate", why_vllm_cannot_run),
     "transformers": Sampler("prime_core.samplers.transformers_generate"),

@@ -1,4 +1,4 @@
-"""Asking a model a table of prompts: the rows of a rollout or of an evaluation."""
+"""Sampling responses to a table of prompts: the rows of a rollout or of an evaluation."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def ask(
     settings: Settings,
     progress: Callable[[int], object],
 ) -> list[dict[str, Any]]:
-    """Responses to each prompt, prompt by prompt, with the columns of ROLLOUTS but the policy's.
+    """Responses to each prompt, prompt by prompt: columns of ROLLOUTS without policy_iteration.
 
-    sampler: a name under SAMPLERS. purpose: enters the random numbers, so that evaluations and
-    rollouts never share them. Raises SamplerError where the model predicts no numbers.
+    sampler: a name in SAMPLERS. purpose: enters the random numbers, so that evaluations and
+    rollouts never share them. Raises SamplerError where the model predicts NaN.
     """
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
@@ -55,7 +55,7 @@ def ask(
     )
     # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
     if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
-        raise SamplerError(f"{model_path}: {sampler} gave log-probabilities that are no numbers")
+        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
     return [
         {
             "prompt_id": prompt_id,
@@ -71,7 +71,7 @@ def ask(
 
 
 def engine_of(settings: Settings) -> Engine:
-    """How a run's settings let a sampler compute."""
+    """The part of a run's settings that says how a sampler computes."""
     rollout = settings.rollout
     return Engine(
         batch_size=rollout.sampler_batch_size,

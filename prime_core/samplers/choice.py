@@ -1,8 +1,8 @@
 """Which sampler answers: `auto` resolved, and one sampler for all responses of an iteration.
 
 Samplers draw different responses from the same seeds, so the shards of an iteration must not mix
-them, also not when the run is stopped and resumed with another setting or on another machine. The
-first shard writes down which one it takes (iterations/<i>/sampler.json); the others follow.
+them, not even when the run is stopped and resumed with another setting or on another machine. The
+first shard records which one it uses (iterations/<i>/sampler.json); the others follow.
 
 docs/decisions.md#vllm-seeds
 docs/decisions.md#sampler-auto
@@ -22,7 +22,7 @@ from prime_core.samplers.vllm_platform import stdout_to_stderr
 def choose_sampler(setting: str, model_path: Path) -> str:
     """Name of the sampler: the setting, or for "auto" the first of SAMPLERS that can run here.
 
-    Raises SamplerError where the one that is asked for, or every one, cannot.
+    Raises SamplerError where the requested one, or none, can.
     """
     if setting != "auto":
         if reason := _why_not(setting, model_path):
@@ -34,14 +34,14 @@ def choose_sampler(setting: str, model_path: Path) -> str:
         if reason is None:
             if reasons:
                 why = "; ".join(reasons)
-                print(f"rollout.sampler auto: {name} is used, since {why}", file=sys.stderr)
+                print(f"rollout.sampler auto: using {name}, since {why}", file=sys.stderr)
             return name
         reasons.append(reason)
     raise SamplerError(f"rollout.sampler auto: no sampler can be used: {'; '.join(reasons)}")
 
 
 def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bool) -> str:
-    """The sampler that the iteration began with, written down now where this is its beginning.
+    """The sampler that the iteration began with, recorded now if this is its beginning.
 
     begun: whether rollouts of the iteration exist; until then a changed setting is followed.
     Raises SamplerError where the iteration's sampler cannot run here: shards do not mix samplers.
@@ -51,28 +51,28 @@ def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bo
         chosen = choose_sampler(setting, model_path)
         write_json(record, {"sampler": chosen})
         return chosen
-    # No falling back here, even with "auto": the shards before have drawn with the recorded one.
+    # No fallback here, even with "auto": earlier shards were drawn with the recorded one.
     if reason := _why_not(recorded, model_path):
         raise SamplerError(
             f"{record}: the iteration was begun with {recorded}, which cannot be used here: "
             f"{reason}; run this shard where it can, or delete {record} and the rollouts beside "
-            "it to sample the whole iteration anew"
+            "it to sample the whole iteration again"
         )
     return recorded
 
 
 def refuse_mixture(sampler: str, record: Path) -> None:
-    """Raise SamplerError when another process has begun the iteration anew meanwhile."""
+    """Raise SamplerError if another process has restarted the iteration meanwhile."""
     recorded = read_json(record)["sampler"]
     if recorded != sampler:
         raise SamplerError(
-            f"{record}: this shard was sampled with {sampler}, the iteration meanwhile with "
+            f"{record}: this shard was sampled with {sampler}, but the iteration now uses "
             f"{recorded}; run it again"
         )
 
 
 def _why_not(sampler: str, model_path: Path) -> str | None:
-    if sampler not in SAMPLERS:  # a record can be that of another version
+    if sampler not in SAMPLERS:  # the record may be another version's
         return f"it is not among this version's samplers ({', '.join(SAMPLERS)})"
     with stdout_to_stderr():
         return SAMPLERS[sampler].why_not(model_path)

@@ -23,7 +23,7 @@ class SamplingParams:
     """How responses are drawn. top_k 0 and top_p 1: off. temperature 0: greedy, without them.
 
     ends_with_positions: a response is cut where prompt and response fill the model's positions, as
-    in evaluations that allow more tokens than it has; else that is refused.
+    in evaluations that allow more tokens than the model has; else such a request is refused.
     """
 
     temperature: float
@@ -35,11 +35,11 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class Engine:
-    """How responses are computed; nothing of it changes what is drawn, beyond rounding.
+    """How responses are computed; none of it changes what is drawn, beyond rounding.
 
-    batch_size: responses generated together. max_prompt_length: tokens, room is made for so many.
-    The rest is vLLM's: GPUs that share one copy of the model, share of each GPU's memory, and
-    whether to do without CUDA graphs.
+    batch_size: responses generated together. max_prompt_length: tokens to reserve room for. The
+    rest is vLLM's: GPUs that share one copy of the model, share of each GPU's memory, and whether
+    to do without CUDA graphs.
     """
 
     batch_size: int
@@ -56,9 +56,9 @@ class SamplerError(ValueError):
 def room_for_response(
     positions: int | None, prompt_length: int, params: SamplingParams, model: object
 ) -> int:
-    """Tokens that a response to such a prompt may have. positions: of the model; None: no limit.
+    """Tokens that a response to such a prompt may have. positions: the model's; None: no limit.
 
-    Raises SamplerError where the prompt alone fills them.
+    Raises SamplerError where the prompt alone fills the positions.
     """
     if not params.ends_with_positions or positions is None:
         return params.max_response_length
@@ -72,8 +72,8 @@ def room_for_response(
 
 @dataclass(frozen=True)
 class Sampled:
-    """One response: its tokens (EOS included), their log-probabilities under the distribution that
-    was drawn from, and why it ended ("stop": EOS, "length": cut)."""
+    """One response: its tokens (EOS included), their log-probabilities under the distribution they
+    were drawn from, and why it ended ("stop": EOS, "length": cut)."""
 
     tokens: list[int]
     logprobs: list[float]

@@ -1,4 +1,4 @@
-"""Sampling by transformers' `generate`, in batches of like prompt lengths.
+"""Sampling by transformers' `generate`, in batches of similar prompt lengths.
 
 Each response draws from its own random numbers (inverse of the cumulative distribution at one
 uniform number a token), so what is sampled depends on the response's seed and on the model, not on
@@ -51,7 +51,7 @@ def sample(
     # The model's own settings may hold penalties that generate() would add to ours.
     model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
     responses: list[Sampled | None] = [None] * len(requests)
-    # The longest first: what does not fit in memory fails at once, and padding is least.
+    # Longest first: what does not fit in memory fails at once. Sorted, batches need least padding.
     order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_tokens), i))
     for start in range(0, len(order), engine.batch_size):
         chosen = order[start : start + engine.batch_size]
@@ -65,8 +65,8 @@ def sample(
 class DrawToken(LogitsProcessor):
     """Leave one token possible in each row, drawn with the row's own random numbers.
 
-    Keeps the log-probability of each drawn token in `logprobs`, a [B] tensor a step. With
-    `uniforms` None the most probable token is taken.
+    Keeps the log-probability of each drawn token in `logprobs`, one [B] tensor per step. With
+    `uniforms` None the most probable token is chosen.
     """
 
     def __init__(self, uniforms: Float[Tensor, "B T"] | None) -> None:
@@ -78,7 +78,7 @@ class DrawToken(LogitsProcessor):
         input_ids: Int[Tensor, "B L"],  # noqa: ARG002
         scores: Float[Tensor, "B V"],
     ) -> Float[Tensor, "B V"]:
-        """Scores that are -inf but for the drawn token, whose score is 0."""
+        """Scores that are -inf except for the drawn token, whose score is 0."""
         logprobs = scores.float().log_softmax(1)
         tokens = self._choose(logprobs)[:, None]
         self.logprobs.append(logprobs.gather(1, tokens)[:, 0].cpu())
@@ -90,7 +90,7 @@ class DrawToken(LogitsProcessor):
         # float64: in float32 the sum over a large vocabulary rounds rare tokens away
         cumulative = logprobs.double().exp().cumsum(1)
         point = self.uniforms[:, len(self.logprobs), None] * cumulative[:, -1:]
-        # Rounded up, a number close to 1 would fall behind the last token.
+        # Rounded up, a number close to 1 would fall beyond the last token.
         return torch.searchsorted(cumulative, point, right=True)[:, 0].clamp(
             max=logprobs.shape[1] - 1
         )

@@ -1,4 +1,4 @@
-"""Sampling by vLLM: continuous batches, a prompt's own tokens computed once for all its responses.
+"""Sampling by vLLM: continuous batching, each prompt computed once for all its responses.
 
 Each response draws from its own seed, so what is sampled does not depend on which responses share
 a batch. The numbers drawn are vLLM's own: from the same seeds another sampler, or another
@@ -94,11 +94,11 @@ def engine_arguments(
         "tensor_parallel_size": engine.tensor_parallel_size,
         "gpu_memory_utilization": engine.gpu_memory_utilization,
         "enforce_eager": engine.enforce_eager,
-        "seed": 0,  # of what has no seed of its own: nothing that is returned
+        "seed": 0,  # of draws without their own seed, none of which are returned
     }
     _refuse_heads(config, engine.tensor_parallel_size)
     if current_platform.is_cpu():
-        # A response's generator there cannot be set back when a prompt is computed in parts.
+        # A response's generator cannot be rewound there when a prompt is computed in parts.
         whole = {
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(max_model_len, 4096),
@@ -111,8 +111,8 @@ def engine_arguments(
 def _max_model_len(
     model_path: Path, config: Any, longest: int, params: SamplingParams, engine: Engine
 ) -> int:
-    """Tokens of prompt and response. Where the model has so many positions it is the same for
-    every shard, since what vLLM compiles is kept for one length. vLLM ends a response there."""
+    """Tokens of prompt and response. Where the model has enough positions it is the same for every
+    shard, since vLLM caches what it compiles by this length. vLLM ends a response there."""
     usual = max(longest, engine.max_prompt_length) + params.max_response_length
     positions = getattr(config, "max_position_embeddings", None) or usual
     if usual <= positions:
@@ -151,7 +151,7 @@ def _refuse_gpus(tensor_parallel_size: int, num_gpus: int) -> None:
 
 @contextmanager
 def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
-    """An engine, and its memory freed behind it."""
+    """An engine, whose memory is freed afterwards."""
     from vllm import LLM
     from vllm.distributed import cleanup_dist_env_and_memory
     from vllm.platforms import current_platform
@@ -180,7 +180,7 @@ def _generate(
 ) -> list[Sampled]:
     from vllm import RequestOutput
 
-    # All before the first is answered: what shares a step then does not depend on timing.
+    # All before the first is answered: which requests share a step does not depend on timing.
     llm.enqueue(
         [{"prompt_token_ids": request.prompt_tokens} for request in requests],
         [_vllm_params(params, request.seed, eos) for request in requests],
@@ -208,16 +208,16 @@ def _vllm_params(params: SamplingParams, seed: int, eos: list[int]) -> Any:
 
 
 def _sampled(answer: Any) -> Sampled:
-    """vLLM's answer as ours. Raises SamplerError for a response that did not end by itself."""
+    """A response from vLLM's output. Raises SamplerError for one that vLLM aborted."""
     if answer.finish_reason not in ("stop", "length"):
-        raise SamplerError(f"vLLM broke a response off: {answer.finish_reason}")
+        raise SamplerError(f"vLLM aborted a response: {answer.finish_reason}")
     tokens, logprobs = list(answer.token_ids), list(answer.logprobs.logprobs)
     assert tokens == list(answer.logprobs.token_ids), "one log-probability a token"
     return Sampled(tokens, logprobs, answer.finish_reason)
 
 
 def _counter(progress: Callable[[int], object]) -> Callable[..., tqdm]:
-    """A bar that nobody sees, which reports finished responses."""
+    """vLLM's progress bar, hidden, which reports finished responses to ours."""
 
     class Counter(tqdm):
         def update(self, n: float | None = 1) -> bool | None:
@@ -248,7 +248,7 @@ def _explained(model_path: Path, arguments: dict[str, Any]) -> Iterator[None]:
         if NO_WORKERS.search(str(error)):
             raise SamplerError(
                 f"{model_path}: vLLM did not start with {length}, {_sizes(arguments)}; its own "
-                f"error stands above; where it speaks of memory: {_ADVICE}"
+                f"error is above; if it mentions memory: {_ADVICE}"
             ) from error
         raise
 

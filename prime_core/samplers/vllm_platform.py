@@ -1,7 +1,7 @@
 """Whether vLLM can run in this process, and the environment that it then runs in.
 
-vLLM reads its environment when it is imported: nothing in the project imports it before `why_not`
-was called.
+vLLM reads its environment when it is imported, so nothing in the project imports it before
+`why_not` has been called.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENVIRONMENT = {
 }
 CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; else a share of the machine's memory
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # shards side by side would take the same cores
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # shards side by side would bind to the same cores
     "TORCH_COMPILE_DISABLE": "1",  # compiling takes longer than what small models sample
 }
 
@@ -52,7 +52,7 @@ def set_environment(values: dict[str, str]) -> None:
 
 def head_width(model_path: Path) -> int | None:
     """Width of an attention head; None where the configuration does not say."""
-    from transformers import AutoConfig  # heavy, and of all who read SAMPLERS only this needs it
+    from transformers import AutoConfig  # heavy, and other readers of SAMPLERS do not need it
 
     config = AutoConfig.from_pretrained(model_path).get_text_config()
     width = getattr(config, "head_dim", None)

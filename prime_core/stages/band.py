@@ -1,7 +1,7 @@
 """Stage `band`: difficulty filtering of the training problems, by the start model's pass rate.
 
 Kept are problems whose pass rate, as the stage `difficulty` estimated it, lies within the bounds
-of data.difficulty: groups that are all right or all wrong have no advantages to learn from.
+of data.difficulty: groups that are all right or all wrong give no advantages to learn from.
 
 In: data/candidates.parquet, data/difficulty/<shard>.parquet of all shards.
 Out: data/train.parquet, data/too_easy_or_hard.parquet (the others, with their accuracy),
@@ -35,7 +35,7 @@ from prime_core.settings.data import Difficulty
 
 
 def run(run_dir: Path) -> None:
-    """Write the training problems of the band, and what is left out of it."""
+    """Write the training problems within the band, and those left out of it."""
     settings, files = open_run(run_dir)
     asked = difficulty_settings(settings)
     with only_one(files.train, run_dir):
@@ -68,7 +68,7 @@ def run(run_dir: Path) -> None:
 
 
 def difficulty_verdict(tried: Any, asked: Difficulty) -> str:
-    """Where a problem lies: "kept", "too_easy", "too_hard", or "no_verdict".
+    """What becomes of a problem: "kept", "too_easy", "too_hard", or "no_verdict".
 
     tried: num_judged, num_correct.
     """
@@ -105,7 +105,7 @@ def _left_out(row_number: int, row: dict[str, Any], reason: str, tried: dict[str
 def _refuse_none(counts: Counter[str], asked: Difficulty, files: RunFiles) -> None:
     if not counts["kept"]:
         raise DataError(
-            f"{files.candidates}: no problem lies between data.difficulty.accuracy_lower_bound "
+            f"{files.candidates}: no pass rate lies between data.difficulty.accuracy_lower_bound "
             f"{asked.accuracy_lower_bound} and accuracy_upper_bound {asked.accuracy_upper_bound}: "
             f"{counts['too_hard']} are too hard, {counts['too_easy']} too easy, "
             f"{counts['no_verdict']} without a verdict"
@@ -127,8 +127,8 @@ def _finish(
     finish(
         files.setup_metrics("band"),
         metrics,
-        f"band: {counts['kept']} of {sum(counts.values())} problems between "
-        f"{asked.accuracy_lower_bound:g} and {asked.accuracy_upper_bound:g} right; "
+        f"band: {counts['kept']} of {sum(counts.values())} problems with pass rates of "
+        f"{asked.accuracy_lower_bound:g} to {asked.accuracy_upper_bound:g}; "
         f"{counts['too_hard']} too hard, {counts['too_easy']} too easy, "
         f"{counts['no_verdict']} without a verdict",
     )

@@ -1,15 +1,15 @@
-"""Stage `branch`: what a run takes over from the iteration of another that it goes on from.
+"""Stage `branch`: what a run takes over from the iteration of another run that it continues.
 
 In: settings (init_from), the origin's folder.
-Out: models/, data/, of a later iteration than 0 its policy, PRM and value model in
+Out: models/, data/; for a later iteration than 0 its policy, PRM and value model in
 iterations/<i>/ (prime_core.run.branching says which), metrics/branch.json.
 
 Files of weights become hard links where the disk allows, else copies: the origin may then delete
 its own, and nothing is stored twice. Tables are copied: Snakemake sets the times of files that a
-job has written, and through a link those of the origin's, which would make its later work stale.
+job has written, through a link also those of the origin's, which would make its later work stale.
 docs/decisions.md#branch-start
 
-Raises BranchError where the origin cannot be gone on from.
+Raises BranchError where the run cannot continue from the origin.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run(run_dir: Path) -> None:
     """Take over what the run's first own iteration starts from."""
     settings, files = open_run(run_dir)
     if settings.init_from is None:
-        raise BranchError(f"{files.config}: init_from is null: there is no run to go on from")
+        raise BranchError(f"{files.config}: init_from is null: there is no run to continue from")
     with only_one(files.setup_metrics("branch"), run_dir):
         origin = open_origin(settings, files)
         try:
@@ -65,7 +65,7 @@ def run(run_dir: Path) -> None:
                 "branch/bytes_linked": linked,
                 "branch/bytes_copied": copied,
             },
-            f"branch: goes on from iteration {origin.iteration} of {origin.files.root}, "
+            f"branch: continues from iteration {origin.iteration} of {origin.files.root}, "
             f"{bytes_text(linked)} of weights linked, {bytes_text(copied)} copied",
         )
 
@@ -84,7 +84,7 @@ def _take_folders(settings: Settings, files: RunFiles, origin: Origin) -> tuple[
                     source = path_in_origin(path, files, origin)
                     sizes = _take_folder(source, folder, files.root, origin.files.root)
                     linked, copied = linked + sizes[0], copied + sizes[1]
-                    # Asked behind the copy: the origin may be running, and deletes old weights.
+                    # Checked after copying: the origin may be running, and deletes old weights.
                     _refuse_part(source, folder, is_trained(path, files, origin))
             bar.update()
     return linked, copied
@@ -123,7 +123,7 @@ def is_trained(folder: Path, files: RunFiles, origin: Origin) -> bool:
 def _refuse_part(source: Path, folder: Path, trained: bool) -> None:
     """Raise FileNotFoundError where the source was being removed while it was taken over.
 
-    Without its training state a model would train on, with fresh moments.
+    Without its training state a model would silently continue with fresh moments.
     """
     names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     whole = all((source / name).exists() for name in names) and not incomplete_parts(folder)

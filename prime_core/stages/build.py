@@ -42,7 +42,7 @@ def run(run_dir: Path) -> None:
                 save_model(*load_gguf(Path(path), settings.model.dtype), folder)
             else:
                 link_model(find_model(path), folder)
-            # A model that cannot be used ends the run here, and not behind the data or the warm-up.
+            # An unusable model ends the run here, not after preparing data or the warm-up.
             load_tokenizer(folder)
             model = load_model(folder, settings.model.dtype)
             check_targets(model, settings)

@@ -67,7 +67,7 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         table = pd.DataFrame(rows)
         figures["response_length_mean"] = float(table["response_length"].mean())
         figures["clip_ratio"] = float(table["finish_reason"].eq("length").mean())
-        write_json(output, figures | watch.seconds)  # last: beside figures lie all responses
+        write_json(output, figures | watch.seconds)  # last: figures imply that all responses exist
         say(
             f"{progress_label(iteration, settings)} evaluate {benchmark}: "
             f"accuracy {figures['accuracy']:.3f} "
@@ -90,7 +90,7 @@ def _sample(
             sampler=sampler,
             model_path=files.policy(iteration),
             prompts=problems,
-            # The same random numbers at each iteration: differences are the policy's.
+            # The same random numbers at each iteration, so that differences are the policy's.
             purpose="evaluate",
             iteration=0,
             n_samples_per_prompt=chosen.n_samples_per_prompt,

@@ -5,7 +5,7 @@ In: iterations/<i>/batch.parquet, rewards.parquet (unless prm_update is `none`),
 Out: iterations/<i>/policy, metrics/policy.json.
 
 Advantages are computed over the whole batch; the clipped surrogate is averaged over whole
-minibatches (PRIME, arXiv 2502.01456, Eq. 2 and 5). Stopped inside, it resumes after its last step
+minibatches (PRIME, arXiv 2502.01456, Eq. 2 and 5). Interrupted, it resumes after its last step
 (prime_core.training.step_checkpoint).
 """
 
@@ -79,7 +79,7 @@ def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
 def _reference_logprobs(
     settings: Settings, files: RunFiles, iteration: int, batch: LearningBatch
 ) -> Tensor | None:
-    """The KL's [B, T], under the start model; None where they are not there and weigh nothing."""
+    """The KL's [B, T], under the start model; None where there are none and KL has no weight."""
     temperature = settings.rollout.temperature
     is_scored = settings.prm.prm_update != "none"
     # The KL compares at the temperature of sampling. Rewards know none: their reference's numbers

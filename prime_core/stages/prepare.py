@@ -5,7 +5,7 @@ Out: data/{train,validation,demonstrations}.parquet, data/dropped.parquet (every
 why), metrics/prepare.json. With data.difficulty the training problems are candidates until the
 start model has tried them: data/candidates.parquet instead of train.parquet.
 
-Rows are read, looked at and written some at a time: a table may be larger than memory.
+Rows are read, screened and written in batches: a table may be larger than memory.
 
 docs/decisions.md#dropped-rows
 docs/decisions.md#split-by-hash
@@ -39,7 +39,7 @@ Write = Callable[[list[Row]], None]
 T = TypeVar("T")
 _ROWS_AT_A_TIME = 2048
 _SHOWN = 5  # malformed rows in the log; all of them are in the table
-_ALWAYS = (  # counts that stand in the figures where nothing is left out as well
+_ALWAYS = (  # counts that are in the figures even where nothing is left out
     *("num_demonstrations", "num_malformed", "num_train_duplicate", "num_train_in_benchmark"),
     *("num_train_too_long", "num_validation_too_long"),
 )
@@ -84,7 +84,7 @@ class Preparation:
         target = files.train if data.difficulty is None else files.candidates
         apart = HeldOut[Row](data.num_validation if data.source == "files" else 0)
         with (
-            table_writer(target, PROMPTS) as write,  # the last that is put in place
+            table_writer(target, PROMPTS) as write,  # the last to be renamed into place
             table_writer(files.validation, PROMPTS) as hold_out,
         ):
             for some in chunks(self._usable("validation", held_out_problems(settings), None)):
@@ -106,7 +106,7 @@ class Preparation:
             problems = [one for one in some if isinstance(one, Problem)]
             looked = [(screen.look(one) if screen else (0, None), one) for one in problems]
             dropped += [reason for (_, reason), _ in looked if reason is not None]
-            # Lengths last, of what is left, and many at once: tokenising is what takes long.
+            # Lengths last, of what is left, and many at once: tokenising is the slow part.
             left = [(key, one) for (key, reason), one in looked if reason is None]
             lengths = prompt_lengths(self._tokenizer, [one.row["prompt"] for _, one in left])
             for (key, one), length in zip(left, lengths, strict=True):
@@ -161,7 +161,7 @@ class Preparation:
 
 
 def chunks(items: Iterable[T], size: int = _ROWS_AT_A_TIME) -> Iterator[list[T]]:
-    """Lists of so many items, the last one shorter."""
+    """Lists of `size` items, the last one shorter."""
     rest = iter(items)
     while some := list(islice(rest, size)):
         yield some
@@ -171,8 +171,8 @@ def _line(counts: Counter[str]) -> str:
     left_out = ", ".join(
         f"{counts[f'num_train_{reason}']} {words}"
         for reason, words in (
-            ("duplicate", "twice there"),
-            ("in_benchmark", "of benchmarks"),
+            ("duplicate", "duplicate"),
+            ("in_benchmark", "in benchmarks"),
             ("too_long", "too long"),
         )
         if counts[f"num_train_{reason}"]

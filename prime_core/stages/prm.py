@@ -6,7 +6,7 @@ Out: iterations/<i>/prm, metrics/prm.json.
 
 The loss is the cross-entropy of outcomes, with the summed implicit reward as log-odds
 (arXiv 2412.01981, Eq. 5), or detached DPO, whose opponents and weights come from the PRM as it was
-before the update, as in verl's PRIME recipe. Stopped inside, it resumes after its last step
+before the update, as in verl's PRIME recipe. Interrupted, it resumes after its last step
 (prime_core.training.step_checkpoint).
 """
 
@@ -35,7 +35,7 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.prm(iteration), run_dir):
         batch = read_batch(files, iteration)
         reference = _reference_logprobs(settings, files, iteration, batch)
-        # All rows, also those that the policy's correction rejects: their outcomes hold.
+        # All rows, even those that the policy's correction rejects: their outcomes are valid.
         rows, size = range(len(batch.sequences)), prm.mini_batch_size
         plan = minibatch_plan(rows, size, prm.epochs, settings.seed, "prm", iteration)
         with trained_update(
@@ -72,7 +72,7 @@ def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
         if settings.prm.prm_update == "after"
         else reward_reference_folder(settings, files, iteration)
     )
-    frozen = [files.prm(0)] if settings.prm.lora else []  # the weights that stay as they are
+    frozen = [files.prm(0)] if settings.prm.lora else []  # the frozen weights
     return [files.batch(iteration), files.prm(iteration - 1), reference, *frozen]
 
 

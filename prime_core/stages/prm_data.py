@@ -3,7 +3,7 @@
 In: the file of prm.offline, models/policy-0000 (its tokenizer), the reference. Out:
 data/labelled.parquet, metrics/prm_data.json.
 
-A job of its own: what it computes with the reference is kept however often training is stopped.
+A separate job: what it computes with the reference is kept however often training is stopped.
 
 docs/decisions.md#labelled-tokens
 """
@@ -87,7 +87,7 @@ def _fitting(rows: list[dict[str, Any]], folder: Path, offline: Offline) -> list
 
 
 def _check_outcomes(rows: list[dict[str, Any]], offline: Offline) -> int:
-    """Prompts with responses of different outcomes. Raises DataError where nothing differs."""
+    """Number of prompts whose responses' outcomes differ. Raises DataError where none differ."""
     outcomes: dict[str, set[float]] = {}
     for row in rows:
         outcomes.setdefault(row["prompt_id"], set()).add(row["outcome"])

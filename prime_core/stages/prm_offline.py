@@ -5,7 +5,7 @@ Out: models/prm-0000, metrics/prm_offline.json.
 
 An implicit PRM is an outcome reward model: cross-entropy or detached DPO on the summed implicit
 reward (Free Process Rewards without Process Labels, arXiv 2412.01981). Each step of dpo has whole
-groups, and takes its opponents from the PRM as it is before that step. Stopped inside, it resumes
+groups, and takes its opponents from the PRM as it is before that step. Interrupted, it resumes
 after its last step (prime_core.training.step_checkpoint).
 """
 
@@ -80,9 +80,9 @@ def _plan(table: pd.DataFrame, offline: Offline, seed: int) -> list[list[int]]:
 
 
 class OfflineUpdate(PrmSteps):
-    """The optimizer steps of the training; figures also hold what the PRM knew before each step.
+    """The optimizer steps of the training; figures also hold how the PRM did before each step.
 
-    right, ranked_right, pairs: responses whose sign of z was right, pairs ranked rightly, pairs.
+    right, ranked_right, pairs: responses whose sign of z was right, pairs ranked correctly, pairs.
     """
 
     def __init__(

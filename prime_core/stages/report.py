@@ -36,7 +36,7 @@ from prime_core.settings.reading import load_yaml
 
 
 def run(run_dir: Path) -> None:
-    """Write the report of the run in this folder."""
+    """Write the report of the run in this folder, then its record."""
     files = RunFiles(run_dir)
     page = files.report
     if not files.config.exists():

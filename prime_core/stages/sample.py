@@ -42,7 +42,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     watch = Stopwatch()
     with only_one(files.rollouts(iteration, shard), run_dir):
         num_shards = files.num_shards(iteration, settings.rollout.num_shards)
-        # Before the first table: from now on the iteration is cut this way, whatever is configured.
+        # Before the first table: the iteration now keeps this number, whatever is configured later.
         write_json(files.shard_count(iteration), num_shards)
         prompts = read_table(files.train, PROMPTS)
         asked = prompts.iloc[rows_asked(settings, files, prompts, iteration, shard)]
@@ -64,8 +64,8 @@ def rows_asked(
 ) -> list[int]:
     """Rows of the training table that this shard asks; none where the batch is full already.
 
-    Groups left over by the iteration before have their places in the batch: so much less is asked,
-    and never their prompts again.
+    Groups left over by the iteration before already have their places in the batch: fewer prompts
+    are asked, and never theirs again.
     """
     rollout, num_prompts = settings.rollout, len(prompts)
     num_shards = files.num_shards(iteration, rollout.num_shards)
@@ -77,8 +77,8 @@ def rows_asked(
     fresh = [row for row in drawn if row not in known]
     rows = fresh[: num_first_round(max(room, 0), rollout.oversample_factor)]
     asked = [*known, *rows]
-    # Nobody writes down what was asked: each shard works it out from the same tables, so none
-    # waits for another of its round. docs/decisions.md#refill-shards
+    # What was asked is recorded nowhere: each shard derives it from the same tables, so none waits
+    # for another of its round. docs/decisions.md#refill-shards
     for earlier in range(1, this_round + 1):
         judged = read_judged(files, iteration, range(earlier * num_shards))
         missing = room - num_groups(filter_groups(judged, settings.filter))
@@ -121,7 +121,7 @@ def _sample(
             settings=settings,
             progress=bar.update,
         )
-    # Somebody may have deleted the iteration and begun it with another sampler meanwhile.
+    # Meanwhile the iteration may have been deleted and restarted with another sampler.
     refuse_mixture(sampler, files.sampler(iteration))
     return sampler, [row | {"policy_iteration": sampled_by} for row in responses]
 

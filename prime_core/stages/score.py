@@ -46,7 +46,7 @@ def run(run_dir: Path, iteration: int) -> None:
         rewards = implicit_reward(
             batch.matrix(prm), batch.matrix(reference), batch.mask, settings.prm.beta
         )
-        # The settings demand a PRM that was trained; only its rewards show whether it was.
+        # The settings require a trained PRM; only its rewards show whether it is one.
         if settings.prm.prm_update == "frozen" and not bool(rewards.any()):
             raise ZeroRewards(
                 f"the first PRM ({_origin(settings)}) equals the reference, and prm.prm_update "
@@ -68,7 +68,7 @@ def run(run_dir: Path, iteration: int) -> None:
             ],
             REWARDS,
         )
-        # Of the rewards before they are shaped: their sum is the log-odds that the loss trains.
+        # Of the rewards before shaping: their sum is the log-odds that the loss trains.
         metrics = _metrics(rewards, batch) | watch.seconds
         finish(
             files.metrics(iteration, "score"),
@@ -90,7 +90,7 @@ def _shaped(
         tokenizer = load_tokenizer(files.policy(0))
         ends = torch.zeros_like(batch.mask)
         for row, tokens in enumerate(batch.sequences.responses):
-            # Each token by itself, so that a piece has the number of its token.
+            # Each token by itself, so that pieces and tokens correspond.
             pieces = tokenizer.batch_decode([[token] for token in tokens])
             ends[row, : len(tokens)] = torch.as_tensor(step_ends(pieces))
     return shaped_reward(
@@ -104,7 +104,7 @@ def _shaped(
 
 
 def _metrics(rewards: torch.Tensor, batch: LearningBatch) -> Metrics:
-    """Figures of what is there: a batch without correct responses has no log-odds of them."""
+    """Figures where they exist: a batch without correct responses has no log-odds of them."""
     z = log_odds(rewards, batch.mask)
     correct = batch.outcome > 0.5
     num_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)
@@ -123,11 +123,11 @@ def _metrics(rewards: torch.Tensor, batch: LearningBatch) -> Metrics:
 
 
 def _line(metrics: Metrics) -> str:
-    """The figures that people look at."""
+    """The stage's line: ranking accuracy, and log-odds by outcome."""
     parts = ["PRM has no pairs to rank"]
     if "prm/ranking_accuracy" in metrics:
         share, number = metrics["prm/ranking_accuracy"], metrics["prm/num_pairs"]
-        parts = [f"PRM ranks {share:.3f} of {number:.0f} pairs rightly"]
+        parts = [f"PRM ranks {share:.3f} of {number:.0f} pairs correctly"]
     parts += [
         f"log-odds of {name} responses {metrics[key]:+.3f}"
         for name in ("correct", "incorrect")

@@ -54,7 +54,7 @@ def run(run_dir: Path, iteration: int) -> None:
             left = groups_after(kept, rollout.rollout_batch_size)
             surplus = fresh_enough(left, iteration + 1, rollout.max_staleness)
             write_table(files.surplus(iteration), surplus, BATCH)
-        # Last: where the batch is, the surplus is as well.
+        # Last: where the batch exists, the surplus does as well.
         write_table(files.batch(iteration), batch, BATCH)
         metrics = {
             **_sampled(judged, passed),
@@ -72,7 +72,7 @@ def run(run_dir: Path, iteration: int) -> None:
 
 
 def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
-    """Of what the iteration sampled; counts alone where groups left over filled the batch."""
+    """Figures of what the iteration sampled; only counts where leftover groups filled the batch."""
     means = judged.groupby("prompt_id")["outcome"].mean()
     lengths = judged["response_tokens"].map(len)
     counts: Metrics = {

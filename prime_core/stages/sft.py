@@ -4,7 +4,7 @@ In: models/base, data/demonstrations.parquet.
 Out: models/policy-0000 (trained, or links to the base model), models/reference (links to it),
 models/prm-0000 (links to it, or to the folder of prm.path; prm_offline makes it where prm.offline
 names labelled responses), models/prm-reference (links to prm.reference_path), metrics/sft.json.
-Stopped inside, it resumes after its last step (prime_core.training.step_checkpoint).
+Interrupted, it resumes after its last step (prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from prime_core.training.updates import first_trainer, take_step, trained_update
 
 
 def run(run_dir: Path) -> None:
-    """Train the start model on demonstrations, or take it as it is."""
+    """Train the start model on demonstrations, or use it as is."""
     settings, files = open_run(run_dir)
     with only_one(files.policy(0), run_dir):
         if settings.sft.enabled:
@@ -44,7 +44,7 @@ def run(run_dir: Path) -> None:
         else:
             with atomic_folder(files.policy(0)) as folder:
                 link_model(files.base_model, folder)
-            _finish(settings, files, {}, "sft: left out, the start model is used as it is")
+            _finish(settings, files, {}, "sft: skipped, the start model is used as is")
 
 
 def _finish(settings: Settings, files: RunFiles, metrics: Metrics, line: str) -> None:
@@ -76,7 +76,7 @@ def _train(settings: Settings, files: RunFiles) -> None:
         watch,
         name="sft",
     ) as update:
-        # Weights alone: RL begins with fresh moments and rates of its own.
+        # Weights alone: RL begins with fresh moments and its own learning rates.
         with shared_folder(files.policy(0)) as folder:
             update.trainer.save_weights(folder, tokenizer)
         losses = update.figures["losses"]
@@ -101,7 +101,7 @@ class SftUpdate:
         sequences: Sequences,
         passes: Passes,
     ) -> None:
-        """Nothing is computed yet."""
+        """No step has been taken yet."""
         self.trainer, self.sequences, self.passes = trainer, sequences, passes
         self.figures: dict[str, Any] = {"losses": []}
 

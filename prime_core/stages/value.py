@@ -5,8 +5,8 @@ value model of the iteration before with its training state. Out: iterations/<i>
 metrics/value.json.
 
 The critic's gradient steps; its forward pass before them is the stage `values`. It learns the
-returns that the policy's advantages were made of (arXiv 1707.06347; loss in prime_core.value_loss),
-averaged over whole minibatches. Stopped inside, it resumes after its last step
+returns that belong to the policy's advantages (arXiv 1707.06347; loss in prime_core.value_loss),
+averaged over whole minibatches. Interrupted, it resumes after its last step
 (prime_core.training.step_checkpoint).
 """
 

@@ -1,11 +1,11 @@
 """Stage `values`: PPO's critic evaluated on an iteration's batch, before any update.
 
 The critic's forward pass; its gradient steps are the stage `value`, beside the policy's. Both
-updates read this table, so advantages and returns are made of the same numbers.
+updates read this table, so advantages and returns are computed from the same numbers.
 docs/decisions.md#value-stages
 
 In: iterations/<i>/batch.parquet, the value model of the iteration before; in the first iteration
-the model of value.path or models/policy-0000, with a head that says 0.
+the model of value.path or models/policy-0000, with a head that predicts 0.
 Out: iterations/<i>/values.parquet, V(s_t) of the state before each response token;
 metrics/values.json.
 
@@ -37,7 +37,7 @@ from prime_core.training.value_model import give_values, load_value_model, state
 
 
 def run(run_dir: Path, iteration: int) -> None:
-    """Give values to the batch of one iteration."""
+    """Compute the values of one iteration's batch."""
     settings, files = open_run(run_dir)
     watch = Stopwatch()
     with only_one(files.values(iteration), run_dir):
@@ -64,9 +64,9 @@ def run(run_dir: Path, iteration: int) -> None:
 
 
 def _check_tokens(settings: Settings, files: RunFiles, folder: Path) -> None:
-    """Raises ModelError naming the setting where the first value model reads other tokens."""
+    """Raises ModelError naming the setting where the first value model has other tokens."""
     if settings.value.path is None or folder.is_relative_to(files.root):
-        return  # it comes from a model whose tokens were checked, or are the policy's
+        return  # its tokens were checked before, or are the policy's
     try:
         check_same_tokens(folder, files.policy(0))
     except ModelError as error:

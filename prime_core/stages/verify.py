@@ -3,8 +3,8 @@
 In: iterations/<i>/rollouts/<shard>.parquet, data/train.parquet.
 Out: iterations/<i>/outcomes/<shard>.parquet, metrics/verify-<shard>.json.
 
-Finished rows are kept beside the output as they come, so that a killed job redoes only the rest.
-A row's verdict is final, whatever ran beside it; only `seconds` differs from run to run.
+Judged rows are saved beside the output as they come, so that a killed job redoes only the rest.
+A row's verdict does not depend on what runs beside it; only `seconds` differs from run to run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         partial = output.parent / ".partial" / f"{shard:02d}.jsonl"
         with watch.part("judge"):
             judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
-        # Before the table: an output that exists would count as judged.
+        # Before the table is written: an output that exists would count as judged.
         refuse_broken(judgements, settings, output)
         table = rollouts[["prompt_id", "sample"]].assign(**columns(judgements))
         write_table(output, table, OUTCOMES)

@@ -1,4 +1,4 @@
-"""Models in one GGUF file: whether it is whole, and what it says of itself.
+"""Models in one GGUF file: whether it is complete, and its header.
 
 In: the path of a .gguf file, as llama.cpp's tools write it. Out: its header. Nothing here loads a
 model; `prime_core.models.gguf` does.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Architectures of which the tests load a model, weight for weight.
+# Architectures for which the tests compare a loaded model weight by weight.
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 # Keys of a Hugging Face config.json, and the file's own below "<architecture>.".
 _SIZES = {
@@ -34,7 +34,7 @@ class GgufHeader:
     """What a file says of its model.
 
     config: sizes by the keys of a config.json. tokenizer: its kind, "gpt2" for byte-level BPE;
-    pre_tokenizer: name of the way in which it parts a text before that.
+    pre_tokenizer: name of the way in which it splits a text before that.
     """
 
     architecture: str
@@ -44,12 +44,12 @@ class GgufHeader:
 
 
 def is_gguf(path: str) -> bool:
-    """Whether a model's path means a GGUF file."""
+    """Whether a model's path names a GGUF file."""
     return path.endswith(".gguf")
 
 
 def read_header(path: Path) -> GgufHeader:
-    """The header of a file in which all tensors are there, as far as sizes say so.
+    """The header of a file that holds all its tensors, as far as sizes tell.
 
     Raises GgufError naming the file.
     """

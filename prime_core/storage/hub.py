@@ -1,7 +1,7 @@
-"""Models and data sets of the Hugging Face hub: which of their files are needed, are all there.
+"""Models and data sets on the Hugging Face hub: which files are needed, whether all are there.
 
-In: an id such as "Qwen/Qwen2.5-Math-7B". Out: the folder of the hub's cache that holds it, fetched
-where it may be. Every way to fail is one sentence (HubError). Nothing here loads a model.
+In: an id, e.g. "Qwen/Qwen2.5-Math-7B". Out: the folder of the hub's cache that holds it, fetched
+where allowed. Every failure is one sentence (HubError). Nothing here loads a model.
 
 docs/decisions.md#choice-of-files
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from prime_core.storage.gguf_files import is_gguf
 
-# Files beside the weights, and weights that are there a second time in another format or number.
+# Files beside the weights, and weights that are there again in another format or precision.
 _BESIDE = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 _TWICE = ["*/*", "consolidated*", "*.fp16*", "*.bf16*", "*.fp32*"]
 # Weights by preference: the first format that a model has.
@@ -29,21 +29,21 @@ FETCH = "run `prime fetch` on a machine with internet"
 
 
 class HubError(ValueError):
-    """A model or a data set is not fetched, or cannot be."""
+    """A model or a data set has not been fetched, or cannot be."""
 
 
 def is_hub_id(path: str) -> bool:
-    """Whether a model's path can only be meant as an id of the hub: no such folder, owner/name."""
+    """Whether a model's path can only be a hub id: no such folder, owner/name."""
     looks_local = Path(path).is_absolute() or path.startswith((".", "~")) or path.count("/") > 1
     looks_local = looks_local or is_gguf(path)
     return not (looks_local or Path(path).is_dir())
 
 
 def model_folder(repo_id: str, cache: Path | None = None, local_only: bool = False) -> Path:
-    """Folder of a model in the hub's cache, all of it; what is not there yet is fetched.
+    """Folder of a complete model in the hub's cache; missing files are fetched.
 
-    cache: another cache than the environment's (HF_HUB_CACHE); local_only: look, do not fetch.
-    Raises HubError.
+    cache: another cache than the environment's (HF_HUB_CACHE); local_only: fetch nothing. Raises
+    HubError.
     """
     from huggingface_hub import constants
 
@@ -67,7 +67,7 @@ def dataset_files(
     cache: Path | None = None,
     local_only: bool = False,
 ) -> list[Path]:
-    """Files of a data set in the hub's cache; what is not there yet is fetched.
+    """Files of a data set in the hub's cache; missing files are fetched.
 
     choose: which of all its files, by name. revision: a branch, tag or commit; None: the newest.
     Without the hub the files are chosen from those that were fetched. Raises HubError.
@@ -81,7 +81,7 @@ def dataset_files(
         names = None if offline else HfApi().list_repo_files(**dataset)
     except (errors.HfHubHTTPError, errors.HFValidationError) as error:
         raise HubError(f"{repo_id}: {_reason(repo_id, error, offline, 'data set')}") from None
-    except Exception:  # no answer at all: files that were fetched before will do
+    except Exception:  # no answer from the hub: files that were fetched before will do
         names = None
     chosen = None if names is None else choose(names)
     try:
@@ -104,7 +104,7 @@ def dataset_files(
 
 
 def incomplete_parts(folder: Path, needs_tokenizer: bool = False) -> list[str]:
-    """What a model's folder lacks, one text each; weights are looked at, not loaded."""
+    """What a model's folder lacks, one text each; weights are checked, not loaded."""
     problems = []
     if not (folder / "config.json").exists():
         problems.append("config.json is missing")
@@ -139,7 +139,7 @@ def _snapshot(repo_id: str, cache: Path | None, local_only: bool) -> Path:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Parts of files that killed downloads left; the hub's library does not use them again."""
+    """Parts of files left by killed downloads, which the hub's library does not reuse."""
     for path in (folder.parent.parent / "blobs").glob("*.incomplete"):
         with contextlib.suppress(OSError):  # another's, in a shared cache
             if time.time() - path.stat().st_mtime > _ABANDONED:
@@ -150,11 +150,11 @@ def _reason(repo_id: str, error: Exception, offline: bool, kind: str = "model") 
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.HFValidationError):
-        return f"no such folder, and no name that a {kind} of the hub could have"
+        return f"no such folder, and not a name that a {kind} on the hub could have"
     page = constants.ENDPOINT + ("" if kind == "model" else "/datasets")
     if isinstance(error, errors.GatedRepoError):
         return (
-            f"the hub gives it only to those who accept its terms: do so at "
+            f"the hub provides it only to those who accept its terms: do so at "
             f"{page}/{repo_id} and log in with `hf auth login`"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -170,10 +170,10 @@ def _reason(repo_id: str, error: Exception, offline: bool, kind: str = "model") 
     if isinstance(error, errors.HfHubHTTPError):
         status = getattr(error.response, "status_code", "")
         if status == 401:
-            return "the hub refuses your token: log in anew with `hf auth login`"
+            return "the hub refuses your token: log in again with `hf auth login`"
         return f"the hub answered with status {status}: run again later"
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"not fetched to its end ({line}): run again, what is there stays"
+    return f"not fetched completely ({line}): run again, what is there is kept"
 
 
 def _incomplete_weights(folder: Path) -> list[str]:
@@ -191,7 +191,7 @@ def _incomplete_weights(folder: Path) -> list[str]:
 
 
 def _incomplete_file(path: Path) -> str:
-    """Why a file of weights is not whole, as far as its size says so; "" where it is."""
+    """Why a file of weights is incomplete, as far as its size tells; "" where it is not."""
     if not path.exists():
         return f"{path.name} is missing"
     size = path.stat().st_size
@@ -199,7 +199,7 @@ def _incomplete_file(path: Path) -> str:
         return "" if size else f"{path.name} is empty"
     try:
         with path.open("rb") as file:
-            # Bytes of the header, the header, the numbers: where they end is known unread.
+            # Length of the header, header, numbers: where they end is known without reading them.
             length = int.from_bytes(file.read(8), "little")
             if length > size:
                 return f"{path.name} is cut short"

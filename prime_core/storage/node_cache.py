@@ -1,9 +1,9 @@
 """Copies of weights in memory or on a node's own disk, read instead of the shared disk's files.
 
 In: PRIME_FAST_STORAGE, a folder (without it nothing happens), and PRIME_FAST_STORAGE_GB, how much
-may lie there. Out: `store_copy` copies a finished folder of weights, `cached_copy` gives the copy
-to read, as long as it is one of the folder as it is now. The shared disk's files stay the truth: a
-copy that is stale, incomplete or gone means only that they are read.
+it may hold. Out: `store_copy` copies a finished folder of weights, `cached_copy` gives the copy to
+read, as long as it matches the folder. The shared disk's files stay the truth: a copy that is
+stale, incomplete or gone means only that they are read instead.
 
 docs/decisions.md#node-cache
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 
 STORAGE = "PRIME_FAST_STORAGE"
 LIMIT_GB = "PRIME_FAST_STORAGE_GB"
-# Snakemake puts it into folders that a stage has written.
+# Snakemake writes it into folders that are outputs.
 _SNAKEMAKES = ".snakemake_timestamp"
 # Relative path, bytes, time of the last change (ns): for each file of a folder.
 Listing = list[list[str | int]]
@@ -32,7 +32,7 @@ Listing = list[list[str | int]]
 def store_copy(folder: Path) -> bool:
     """Copy a folder of finished weights, where there is room; whether there is a copy now.
 
-    Older copies make room; those that are being read stay. A copy that cannot be made is no error.
+    Older copies make room; those being read stay. Failing to copy is not an error.
     """
     storage = _storage()
     if storage is None:
@@ -52,7 +52,7 @@ def store_copy(folder: Path) -> bool:
 
 @contextmanager
 def cached_copy(folder: Path | str) -> Iterator[Path | str]:
-    """Where to read a folder of weights from: its copy, which stays for the block, or itself."""
+    """Where to read a folder of weights: its copy, kept for the block, or the folder itself."""
     storage = _storage()
     entry = _entry(storage, Path(folder)) if storage else None
     if entry is None or not entry.is_dir():
@@ -60,10 +60,10 @@ def cached_copy(folder: Path | str) -> Iterator[Path | str]:
         return
     with contextlib.ExitStack() as held:
         try:
-            # Readers share the lock; room is made only of copies whose lock can be had alone.
+            # Readers share the lock; only copies whose lock can be taken exclusively are removed.
             held.enter_context(_locked(entry / "lock", fcntl.LOCK_SH))
             copy = entry / "files" if _is_current(entry, Path(folder)) else folder
-        except OSError:  # it went away meanwhile
+        except OSError:  # it has been removed meanwhile
             copy = folder
         if copy != folder:
             print(f"weights of {folder} are read from {copy}", file=sys.stderr)
@@ -108,7 +108,7 @@ def _copy(folder: Path, listing: Listing, entry: Path) -> bool:
 
 
 def _is_current(entry: Path, folder: Path) -> bool:
-    """Whether the copy has every file of the folder as it is now, in full."""
+    """Whether the copy has every current file of the folder, in full."""
     try:
         listing = json.loads((entry / "source.json").read_text(encoding="utf-8"))["files"]
     except (ValueError, KeyError):
@@ -137,7 +137,7 @@ def _make_room(storage: Path, size: int, coming: Path) -> bool:
 def _fits(storage: Path, size: int) -> bool:
     used = sum(int(bytes_) for _, bytes_, _ in _listing(storage))
     limit = float(os.environ.get(LIMIT_GB, "inf")) * 1e9
-    # As much again stays free: /dev/shm is the job's own memory.
+    # The same amount again stays free: /dev/shm is the job's own memory.
     return used + size <= limit and shutil.disk_usage(storage).free > 2 * size
 
 
@@ -149,7 +149,7 @@ def _remove(entry: Path) -> None:
 
 @contextmanager
 def _locked(path: Path, how: int) -> Iterator[None]:
-    """Hold a lock file; an existing one only, but for the storage's own."""
+    """Hold a lock file; only the storage's own is created."""
     create = os.O_CREAT if path.parent == _storage() else 0
     descriptor = os.open(path, os.O_RDWR | create, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""Where a table that the settings name lies: a file, a pattern, a folder, a data set of the hub.
+"""Where a table named in the settings is: a file, a pattern, a folder, a data set on the hub.
 
 In: the name, and what the table is for (train, sft, validation, benchmark). Out: paths of its
 files, in order; those of the hub are fetched where they may be. Raises TableFilesError or HubError,
@@ -17,7 +17,7 @@ from prime_core.storage.hub import dataset_files
 
 # By preference, where one data set has its tables in several formats.
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
-# How data sets call the part that a table is for: the first of them that a file's name has.
+# How data sets name the split that a table is for: the first of them that a file's name contains.
 _SPLITS = {
     "train": ("train",),
     "sft": ("train", "sft"),
@@ -35,7 +35,7 @@ class TableFilesError(ValueError):
 
 
 def is_on_hub(location: str) -> bool:
-    """Whether a table's name can only be meant as a data set of the hub."""
+    """Whether a table's name can only mean a data set on the hub."""
     if location.startswith(_HUB):
         return True
     looks_like_a_file = location.endswith(SUFFIXES) or "*" in location or Path(location).exists()
@@ -65,7 +65,7 @@ def find_tables(
 
 
 def choose_tables(names: Sequence[str], pattern: str, split: str, location: str) -> list[str]:
-    """Which of a data set's files are meant: those of a pattern, else those of a split.
+    """Which of a data set's files to read: those of a pattern, else those of a split.
 
     names: paths from the data set's folder. Raises TableFilesError naming the location.
     """
@@ -79,14 +79,14 @@ def choose_tables(names: Sequence[str], pattern: str, split: str, location: str)
         wanted = f"'{pattern}'" if pattern else f"with '{_SPLITS[split][0]}' in its name"
         shown = ", ".join(tables[:5]) or "none"
         raise TableFilesError(f"{location}: no table {wanted}; its tables: {shown}")
-    # The same rows may lie there in several formats, and would be read once for each.
+    # The same rows may be there in several formats, and would be read once for each.
     suffix = next(s for s in SUFFIXES if any(name.endswith(s) for name in found))
     found = [name for name in found if name.endswith(suffix)]
     folders = sorted({str(PurePosixPath(name).parent) for name in found})
     if len(folders) > 1:
         raise TableFilesError(
             f"{location}: tables in several folders ({', '.join(folders)}); name those of one, "
-            f"such as {_example(location, found[0])}"
+            f"e.g. {_example(location, found[0])}"
         )
     _check_parts(found, location)
     return found
@@ -112,7 +112,7 @@ def _words(name: str) -> set[str]:
 
 def _check_parts(found: list[str], location: str) -> None:
     """A table in parts is whole: its names say how many there are."""
-    # A download that was broken off would train on a part of the data without a word.
+    # Otherwise a run would silently train on part of the data after an interrupted download.
     for name in found:
         part, file = _PART.search(name), PurePosixPath(name).name
         if part and len(found) < int(part[1]):

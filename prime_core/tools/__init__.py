@@ -1,1 +1,1 @@
-"""Commands by hand on files or runs; no part of the graph."""
+"""Interactive commands on files or runs, outside the graph."""

@@ -71,9 +71,9 @@ def _benchmark_of(place: Path) -> str | None:
 
 
 def lines_of(values: dict[str, Any]) -> list[str]:
-    """The comparison for people."""
+    """The comparison as lines of text."""
     low, high = 100 * values["low"], 100 * values["high"]
-    reading = "no difference is shown" if low <= 0 <= high else "they differ"
+    reading = "not distinguishable" if low <= 0 <= high else "they differ"
     alone = values["num_not_compared"]
     lines = [
         f"first  {100 * values['first_accuracy']:6.1f} %  {values['first']}",

@@ -1,4 +1,4 @@
-"""Settings by hand: `prime configure` checks a file and opens a run; `prime schema` prints."""
+"""Settings without a workflow: `prime configure` opens a run, `prime schema` prints the schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prime_core.settings.run import Settings
 
 
 def run(config: Path, overrides: tuple[str, ...]) -> None:
-    """Write the resolved settings into the run's folder, for stages run by hand."""
+    """Write the resolved settings into the run's folder, for stages that are run manually."""
     state = RunState(settings_of([config], overrides, "--set"))
     state.begin()
     print(f"configure: {state.files.config}")

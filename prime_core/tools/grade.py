@@ -1,4 +1,4 @@
-"""`prime grade`: figures of a benchmark from responses that somebody else has sampled.
+"""`prime grade`: figures of a benchmark from responses that were sampled elsewhere.
 
 In: settings with the benchmark, a file of responses to its problems (prime_core.data.responses).
 Out: the table of judged responses and, beside it as .json, the figures that `prime evaluate` gives.
@@ -36,7 +36,7 @@ def run(
     columns: tuple[str, ...],
     out: Path,
 ) -> dict[str, Any]:
-    """Judge a file of responses. run_dir: a run whose settings hold, instead of files of them."""
+    """Judge a file of responses. run_dir: a run whose settings apply, instead of `configs`."""
     if out.suffix != ".parquet":
         raise DataError(f"--out {out}: the judged responses are a .parquet file")
     if run_dir is not None:
@@ -74,7 +74,7 @@ def run(
 
 
 def lines_of(figures: dict[str, Any]) -> list[str]:
-    """The figures for people, one a line."""
+    """The figures as text, one per line."""
     problems = f"{figures['num_problems']} problems x {figures['n_samples_per_prompt']}"
     without = figures["num_unanswered"]
     first = f"grade {figures['benchmark']}: {problems}" + (

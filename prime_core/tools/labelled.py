@@ -3,7 +3,7 @@
 In: rollouts and outcomes of some iterations, data/train.parquet. Out: a parquet file with the
 columns of LABELLED_TEXTS; prm.offline.file of another run can name it.
 
-Every response with a verdict is in it, those of groups that the filter dropped among them. The
+It holds every response with a verdict, including those of groups that the filter dropped. The
 responses to one prompt are numbered through all iterations.
 """
 
@@ -32,7 +32,7 @@ def run(run_dir: Path, iterations: range, out: Path) -> None:
     _, files = open_run(run_dir)
     if not iterations:
         raise ValueError(
-            f"--iterations {iterations.start}-{iterations.stop - 1}: the last is first"
+            f"--iterations {iterations.start}-{iterations.stop - 1}: the end precedes the beginning"
         )
     prompts = read_table(files.train, PROMPTS).set_index("prompt_id")["prompt"]
     with progress_bar(len(iterations), "iteration", "reading") as bar:
@@ -43,7 +43,9 @@ def run(run_dir: Path, iterations: range, out: Path) -> None:
     rows = pd.concat(tables, ignore_index=True)
     unknown = sorted(set(rows["prompt_id"]) - set(prompts.index))
     if unknown:
-        raise TableError(f"{files.train}: its problems are others: {unknown[0]!r} is missing")
+        raise TableError(
+            f"{files.train}: not the problems of these rollouts: {unknown[0]!r} is missing"
+        )
     rows["sample"] = rows.groupby("prompt_id").cumcount()
     rows["prompt"] = rows["prompt_id"].map(prompts)
     rows = rows.rename(columns={"text": "response"})

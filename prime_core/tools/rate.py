@@ -1,8 +1,8 @@
-"""Stage `rate`: rewards of responses under any implicit PRM, a folder with its reference.
+"""Stage `rate`: rewards of responses under any implicit PRM, given its folder and its reference's.
 
 In: two model folders with the same tokens, a file of prompts and responses. Out: a parquet file
-with a row for each response: log_odds (the whole response's reward), and where asked for
-steps and step_rewards, tokens and token_rewards. Sums are the same at every granularity.
+with a row for each response: log_odds (the whole response's reward), and, if requested, steps and
+step_rewards, tokens and token_rewards. Sums are the same at every granularity.
 
 Where the file has outcomes, accuracy, ranking accuracy and best-of-N say how good the scorer is.
 """
@@ -92,5 +92,5 @@ def _judge(rows: list[Row]) -> str:
     right, pairs = prm_ranking_accuracy(z, outcome, group)
     best = known.loc[known.groupby("prompt_id")["log_odds"].idxmax(), "outcome"].mean()
     text = f", accuracy {float(prm_accuracy(z, outcome)):.3f}"
-    text += f", ranks {right / pairs:.3f} of {pairs:.0f} pairs rightly" if pairs else ""
+    text += f", ranks {right / pairs:.3f} of {pairs:.0f} pairs correctly" if pairs else ""
     return text + f", best of its prompt {best:.3f} (all {outcome.mean():.3f})"

@@ -21,10 +21,10 @@ Matrix = Float[Tensor, "B T"]
 
 @dataclass(frozen=True)
 class BatchAdvantages:
-    """Of every token of a batch.
+    """Advantages, returns and values of every token of a batch.
 
-    advantages: what the policy's loss weighs the token with. returns: what that was before
-    whitening; with values, what these are to learn. values: of the state before it, with `gae`.
+    advantages: the token's weight in the policy's loss. returns: advantages before whitening; with
+    values, what the value model learns. values: of the state before the token, with `gae`.
     """
 
     advantages: Matrix
@@ -84,7 +84,7 @@ def batch_advantages(
         return BatchAdvantages(*found, None)
     found = gae_advantages(
         outcome=batch.outcome,
-        # a PRM that gives the values does not give rewards as well
+        # a PRM that provides the values does not provide rewards as well
         # docs/decisions.md#prm-log-odds
         implicit_reward=rewards if settings.value.source == "model" else None,
         values=values,

@@ -1,8 +1,8 @@
-"""Responses as padded tensors, and the cutting of a batch into minibatches and passes.
+"""Responses as padded tensors, and how a batch is split into minibatches and passes.
 
-A padded batch stands as [left padding | prompt | response | right padding], so that all responses
-begin in the same column and their log-probabilities form a [B, T] matrix. A pass is what goes
-through the model at once (a micro batch); prime_core.training.packing lays it without padding.
+A padded batch is laid out as [left padding | prompt | response | right padding], so that all
+responses begin in the same column and their log-probabilities form a [B, T] matrix. A pass is what
+goes through the model at once (a micro batch); prime_core.training.packing is without padding.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Padded:
 
     @property
     def predictor_index(self) -> Int[Tensor, " M"]:
-        """Where in the flattened rows the token before each response token stands."""
+        """Position, in the flattened rows, of the token before each response token."""
         width, first = self.input_ids.shape[1], self.input_ids.shape[1] - self.mask.shape[1]
         rows, columns = self.mask.nonzero(as_tuple=True)
         return rows * width + first + columns - 1
@@ -66,7 +66,7 @@ class Padded:
         return self.response_ids[self.mask]
 
     def attention_arguments(self, _implementation: str) -> dict[str, Any]:
-        """What a model of transformers needs to leave the padding out."""
+        """What a transformers model needs to ignore the padding."""
         return {"attention_mask": self.attention_mask}
 
 
@@ -101,7 +101,7 @@ def response_mask(sequences: Sequences, device: torch.device) -> Bool[Tensor, "B
 
 
 def pad_rows(rows: Sequence[Sequence[float]], length: int) -> Float[Tensor, "B T"]:
-    """Ragged rows of numbers as a matrix, zeros behind."""
+    """Ragged rows of numbers as a matrix, padded with zeros on the right."""
     matrix = np.zeros((len(rows), length), dtype=np.float32)
     for index, row in enumerate(rows):
         matrix[index, : len(row)] = row
@@ -121,7 +121,7 @@ def minibatches(num_rows: int, size: int, order: np.random.Generator) -> list[li
 def group_minibatches(
     group: Sequence[int], size: int, order: np.random.Generator
 ) -> list[list[int]]:
-    """The same with whole groups: parts differ in size by a group at most, none is cut.
+    """Like `minibatches`, of whole groups: parts differ by one group at most.
 
     group: of each row, numbers from 0 on.
     """
@@ -142,7 +142,7 @@ def share_among_ranks(
 ) -> list[list[int]]:
     """The rows in parts of nearly as many tokens, each from the longest to the shortest.
 
-    Parts differ by one row at most, and by no more tokens than the longest row has: rows are dealt
+    Parts differ by at most one row, and by no more tokens than the longest row has: rows are dealt
     in rounds, the longest of a round to the part with the fewest tokens.
     docs/decisions.md#dealing-to-ranks
     """
@@ -160,10 +160,10 @@ def share_among_ranks(
 def cut_into_passes(
     rows: Sequence[int], lengths: Sequence[int], most_rows: int, most_tokens: int | None = None
 ) -> list[list[int]]:
-    """Rows in passes of like lengths, longest first: what does not fit fails at once.
+    """Rows in passes of similar lengths, longest first: what does not fit fails at once.
 
-    Passes have `most_rows` rows, or where `most_tokens` is given so many tokens at most, whatever
-    the rows (a longer row has a pass of its own).
+    A pass has `most_rows` rows or, if `most_tokens` is given, at most so many tokens, whatever the
+    number of rows (a longer row gets its own pass).
     """
     passes: list[list[int]] = []
     tokens = 0
@@ -187,8 +187,8 @@ def micro_batches(
 ) -> list[list[int]]:
     """This rank's part of a minibatch, cut into passes.
 
-    Every rank gets the same number of passes, so that collective operations meet; a rank with
-    nothing left gets empty ones.
+    Every rank gets the same number of passes, so that collective operations match; a rank with no
+    rows left gets empty ones.
     """
     ranks = [
         cut_into_passes(part, lengths, most_rows, most_tokens)

@@ -1,6 +1,6 @@
 """The ranks of one training stage.
 
-A launcher that sets RANK and WORLD_SIZE (torchrun) makes several; without one the stage is its own
+A launcher that sets RANK and WORLD_SIZE (torchrun) starts several; without one the stage is the
 only rank, and needs no port.
 """
 
@@ -28,14 +28,15 @@ def start_ranks() -> None:
     if "RANK" in os.environ:
         dist.init_process_group(backend)
     else:
-        # DeepSpeed reads these itself. A store in memory: stages side by side take no port.
+        # DeepSpeed reads these itself. The store is in memory, so that stages that run side by
+        # side do not compete for a port.
         os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
     import deepspeed
     import deepspeed.ops
 
-    # Only inference uses this operator; compiling it takes a minute at the first start.
+    # Only inference uses this operator; compiling it takes a minute at first use.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
 
@@ -68,7 +69,7 @@ def shared_folder(path: Path) -> Iterator[Path]:
             yield folder
     elif rank() == 0:
         with atomic_folder(path) as folder:
-            dist.broadcast_object_list([str(folder)])  # its name is drawn here
+            dist.broadcast_object_list([str(folder)])  # its random name is drawn on this rank
             yield folder
             dist.barrier()  # it is renamed when this block ends
     else:

@@ -49,7 +49,8 @@ class Trainer:
         distributed.start_ranks()
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         if training.gradient_checkpointing:
-            # The re-entrant kind passes no gradient where its inputs need none: frozen embeddings.
+            # The re-entrant kind passes no gradient where its inputs need none: behind frozen
+            # embeddings, as with adapters.
             model.gradient_checkpointing_enable({"use_reentrant": False})
         # Whether it takes packed sequences.
         self.packs = give_values(model) if gives_values(model) else give_logprobs(model)
@@ -84,9 +85,9 @@ class Trainer:
         world_size = distributed.world_size()
         for index, one_pass in enumerate(passes):
             self.engine.set_gradient_accumulation_boundary(index == len(passes) - 1)
-            # DeepSpeed averages gradients over ranks; ours are parts of a sum.
+            # DeepSpeed averages gradients over ranks, but ours are parts of a sum.
             self.engine.backward(loss_of(one_pass) * world_size)
-            # DeepSpeed tells the norm with ZeRO alone; without, it is taken before step() clips.
+            # DeepSpeed reports the norm only with ZeRO; without, it is taken before step() clips.
             norm = (
                 self._gradient_norm() if index == len(passes) - 1 and self._zero_stage == 0 else 0.0
             )
@@ -101,12 +102,12 @@ class Trainer:
         with naming_a_full_disk(path), distributed.shared_folder(path) as folder:
             self.save_weights(folder, tokenizer)
             self.save_state(folder)
-        if distributed.rank() == 0:  # behind the folder that lasts: a copy may fail or vanish
+        if distributed.rank() == 0:  # after the lasting folder: a copy may fail or vanish
             node_cache.store_copy(path)
 
     def save_weights(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write weights and tokenizer, whole also where ZeRO-3 keeps parts on each rank."""
-        # Every rank takes part in the gathering, though the first alone writes.
+        """Write weights and tokenizer, whole even where ZeRO-3 keeps parts on each rank."""
+        # Every rank takes part in the gathering, though only the first writes.
         whole = (
             self.engine._zero3_consolidated_16bit_state_dict() if self._zero_stage == 3 else None
         )
@@ -145,7 +146,7 @@ class Trainer:
                 )
         except universal.NoRoom:
             raise
-        except Exception as error:  # DeepSpeed and torch raise of everything here
+        except Exception as error:  # DeepSpeed and torch raise all kinds here
             raise ValueError(
                 f"{folder}: its training state does not load ({type(error).__name__}: {error}); "
                 "it is damaged, or of another model"
@@ -154,7 +155,7 @@ class Trainer:
         self._take_settings()
 
     def _take_settings(self) -> None:
-        """Go on with the settings of now: a state brings those of its own run (init_from)."""
+        """Apply the current settings: a state brings those of its own run (init_from)."""
         rate = self._settings.learning_rate
         self.schedule.base_lrs = [rate for _ in self.schedule.base_lrs]
         factors = [rate_at(self.schedule.last_epoch) for rate_at in self.schedule.lr_lambdas]
@@ -171,7 +172,7 @@ class Trainer:
 
 @contextmanager
 def naming_a_full_disk(path: Path) -> Iterator[None]:
-    """What the writers of weights make of a full disk becomes an OSError with the path."""
+    """Turn what writers of weights raise on a full disk into an OSError with the path."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
@@ -190,10 +191,10 @@ def begin_training(
     state: Path | None = None,
     adapter: lora.Adapter | None = None,
 ) -> Trainer:
-    """A trainer that trains a folder's model once, by a schedule of its own.
+    """A trainer that trains a folder's model once, by its own schedule.
 
-    state: a folder with the training state of an earlier start. adapter: what is trained, where it
-    is not all weights.
+    state: a folder with the training state of an earlier start. adapter: what is trained, unless
+    all weights are.
     """
     model = load_model(start, dtype)
     if adapter:
@@ -212,17 +213,17 @@ def continue_training(
     state: Path | None = None,
     adapter: lora.Adapter | None = None,
 ) -> tuple[Trainer, PreTrainedTokenizerBase]:
-    """A trainer at constant rate that goes on from a folder; one without a state starts afresh.
+    """A trainer at constant rate that continues from a folder; without a state it starts fresh.
 
-    state: another folder to go on from, with a training state of the same model. adapter: what is
-    trained, where it is not all weights; then any folder but that of its start needs a state.
+    state: another folder to continue from, with a training state of the same model. adapter: what
+    is trained, unless all weights are; then any folder but that of its start needs a state.
     """
     distributed.start_ranks()
     model = load_model(adapter.start if adapter else folder, dtype)
     if adapter:
         lora.add_adapter(model, adapter)
     trainer = Trainer(model, optimizer, lambda _step: 1.0, training)
-    # The folder's weights have the adapter added and rounded; its own numbers are in the state.
+    # The folder's weights have the adapter merged and rounded; its own numbers are in the state.
     goes_on = adapter is not None and folder != adapter.start
     if state is not None or goes_on or (folder / TRAINING_STATE).exists():
         trainer.load_state(state or folder)
@@ -243,7 +244,8 @@ def _deepspeed_config(grad_clip: float, training: Training, dtype: torch.dtype) 
         "gradient_clipping": grad_clip,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,  # it would be compiled first; torch's does the same
+        # DeepSpeed's own CPU optimizer is compiled at first use. docs/decisions.md#offloaded-adamw
+        "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": dtype == torch.bfloat16},
         "steps_per_print": 2**31,
     }

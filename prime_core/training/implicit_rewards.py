@@ -1,4 +1,4 @@
-"""Implicit rewards of any responses under a PRM and its reference: a folder of each.
+"""Implicit rewards of any responses under a PRM and its reference, a folder each.
 
 In: token ids of prompts and responses, two folders of models with the same tokens. Out: rewards of
 tokens, or of whole responses: best-of-N and weighted majority choose by these.
@@ -30,7 +30,7 @@ def logprobs_of(
 ) -> list[list[float]]:
     """Log-probabilities of the responses' tokens under one model.
 
-    micro_batch_size: responses of a pass; None: as the settings say for the PRM.
+    micro_batch_size: responses per pass; None: as the settings say for the PRM.
     """
     model = load_model(folder, settings.model.dtype)
     passes = passes_of(
@@ -49,7 +49,7 @@ def token_rewards(
     prm: Path, reference: Path, sequences: Sequences, settings: Settings
 ) -> list[list[float]]:
     """Implicit reward of every token of the responses: r_t = beta (log pi_phi - log pi_ref)."""
-    # One after the other: two large models need not fit at once.
+    # One after the other: two large models need not fit in memory at once.
     rows = zip(
         logprobs_of(prm, sequences, settings),
         logprobs_of(reference, sequences, settings),

@@ -1,4 +1,4 @@
-"""Labelled responses as tokens: what trains the first PRM, and what any PRM rates."""
+"""Labelled responses as tokens: what the first PRM is trained on, and what any PRM rates."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from prime_core.models.load import load_tokenizer, prompt_tokens
 from prime_core.runtime.console import progress_bar
 from prime_core.training.batches import Sequences
 
-NUM_QUOTED = 5  # malformed rows that are shown; the count says how many there are
+NUM_QUOTED = 5  # malformed rows that are quoted; the count covers all of them
 
 
 def tokenise(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """The rows with prompt_tokens and response_tokens; EOS ends a response that was not cut.
 
-    folder: of the model whose tokenizer is taken.
+    folder: of the model whose tokenizer is used.
     """
     tokenizer = load_tokenizer(folder)
     tokenised = []
@@ -33,7 +33,7 @@ def tokenise(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
 
 
 def sequences_of(rows: list[dict[str, Any]]) -> Sequences:
-    """The tokens of tokenised rows."""
+    """Prompts and responses of tokenised rows, in their order."""
     return Sequences(
         [row["prompt_tokens"] for row in rows], [row["response_tokens"] for row in rows]
     )

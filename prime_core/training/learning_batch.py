@@ -21,7 +21,7 @@ from prime_core.training.batches import Sequences, pad_rows
 class LearningBatch:
     """B responses in the table's order.
 
-    outcome: [B], 0 or 1. group: [B], a number for each prompt. mask: [B, T], T the longest
+    outcome: [B], 0 or 1. group: [B], one number per prompt. mask: [B, T], T the longest
     response, True where a response has a token.
     """
 
@@ -62,12 +62,12 @@ def batch_of(rows: pd.DataFrame) -> LearningBatch:
 
 
 def read_rewards(files: RunFiles, iteration: int, batch: LearningBatch) -> pd.DataFrame:
-    """Rewards of the batch's responses, row for row. Raises TableError when they are others'."""
+    """Rewards of the batch, row for row. Raises TableError for those of other responses."""
     return _read_beside(files.rewards(iteration), REWARDS, files.batch(iteration), batch)
 
 
 def read_values(files: RunFiles, iteration: int, batch: LearningBatch) -> Float[Tensor, "B T"]:
-    """Values of the states before the batch's tokens. Raises TableError when they are others'."""
+    """Values of the batch's states, row for row. Raises TableError for other responses'."""
     values = _read_beside(files.values(iteration), VALUES, files.batch(iteration), batch)
     return batch.matrix(values["values"])
 
@@ -75,7 +75,7 @@ def read_values(files: RunFiles, iteration: int, batch: LearningBatch) -> Float[
 def _read_beside(path: Path, schema: pa.Schema, of: Path, batch: LearningBatch) -> pd.DataFrame:
     """A table with a row for each response of the batch, in its order."""
     table = read_table(path, schema)
-    # As many rows are no proof: a batch that was selected again can hold other responses.
+    # The same number of rows proves nothing: a batch selected again can hold other responses.
     keys = ["prompt_id", "sample"]
     if not table[keys].equals(batch.rows[keys]):
         raise TableError(f"{path}: its responses are not those of {of}; delete it")

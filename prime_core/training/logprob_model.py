@@ -1,9 +1,9 @@
-"""Causal language models whose forward pass can give log-probabilities instead of logits.
+"""Causal language models whose forward pass can return log-probabilities instead of logits.
 
-In: a model of transformers. Out: the same model; called with a batch it returns the
-log-probabilities of the batch's response tokens, and their logits never exist all at once. This
-happens inside the model, since DeepSpeed gathers weights (ZeRO-3) only for what runs within the
-module that it holds. Everything else, saving included, is the model's own.
+In: a transformers model. Out: the same model; called with a batch it returns the log-probabilities
+of the batch's response tokens, and their logits never exist all at once. This happens inside the
+model, since DeepSpeed gathers weights (ZeRO-3) only for what runs within the module that it wraps.
+Everything else, saving included, is the model's own.
 
 docs/decisions.md#logprobs-in-model
 """
@@ -22,7 +22,7 @@ from prime_core.training.batches import Padded
 from prime_core.training.packing import PACKED, Packed
 
 # Families (config.model_type) whose layers keep packed sequences apart and whose logits are their
-# output layer's. Others scale logits, mix sequences in a state, or were not looked at.
+# output layer's. Others scale logits, mix sequences in a state, or have not been checked.
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 Batch = Packed | Padded
 
@@ -47,7 +47,7 @@ class _GivesLogprobs:
     gives_logprobs = True
 
     def forward(self: Any, *arguments: Any, batch: Batch | None = None, **named: Any) -> Any:
-        """Without a batch: what the model gives. With one: log-probabilities [M] of its response
+        """Without a batch: what the model returns. With one: log-probabilities [M] of its response
         tokens and entropies [M]; `named` is then how (prime_core.logprobs.head_predictions).
         """
         if batch is None:
@@ -58,15 +58,15 @@ class _GivesLogprobs:
             use_cache=False,
             **batch.attention_arguments(self.config._attn_implementation),
         ).last_hidden_state
-        # Prompts' tokens predict nothing that is asked for: their logits are never made.
+        # Prompt tokens predict nothing that is needed: their logits are never computed.
         hidden = states.flatten(0, 1).index_select(0, batch.predictor_index)
         return self.get_output_embeddings()(hidden, batch.targets, **named)
 
 
 def give_logprobs(model: PreTrainedModel) -> bool:
-    """Teach the model, in place, to give log-probabilities of packed or padded batches.
+    """Make the model, in place, return log-probabilities of packed or padded batches.
 
-    False, and nothing is done, for a family that is not known to allow it.
+    Returns False, and does nothing, for a family that is not known to allow it.
     """
     if getattr(model, "gives_logprobs", False):
         return True
@@ -79,7 +79,7 @@ def give_logprobs(model: PreTrainedModel) -> bool:
 
 
 def add_to_class(part: type, module: Any) -> None:
-    """Put a part before the module's class, for this module alone.
+    """Mix a class into the module's own, for this module alone.
 
     As torch's fully_shard does: no wrapper, so names of weights and saved folders stay.
     """
@@ -88,7 +88,7 @@ def add_to_class(part: type, module: Any) -> None:
 
 
 def attention_for(device: torch.device, dtype: torch.dtype) -> str:
-    """Name of the attention: flash attention where it is installed and can be used."""
+    """Name of the attention: flash attention where it is installed and usable."""
     halves = dtype in (torch.bfloat16, torch.float16)
     if device.type == "cuda" and halves and is_flash_attn_2_available():
         return "flash_attention_2"
@@ -96,5 +96,5 @@ def attention_for(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def matrix(values: Tensor, batch: Batch) -> Tensor:
-    """Numbers [M] of the response tokens as [B, T], 0 behind a response's end."""
+    """Numbers [M] of the response tokens as [B, T], 0 after a response's end."""
     return values.new_zeros(batch.mask.shape).masked_scatter(batch.mask, values)

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685): a few trained numbers beside frozen weights.
+"""Low-rank adapters (LoRA, arXiv 2106.09685): small trained matrices beside frozen weights.
 
     y = x W^T + alpha / rank (x A^T) B^T        W [out, in] frozen, A [rank, in], B [out, rank]
 
@@ -29,7 +29,8 @@ from prime_core.run.seeds import derive_seed
 from prime_core.settings.lora import ALL_LINEAR, Lora
 from prime_core.settings.run import Settings
 
-# In the folder of the merged weights. Beside them transformers would add the adapter once more.
+# In the folder of the merged weights. Directly beside them, transformers would add the adapter to
+# them once more.
 ADAPTER = "adapter"
 _NAME = "default"  # peft's, of a model's only adapter
 
@@ -71,8 +72,8 @@ def add_adapter(model: PreTrainedModel, adapter: Adapter) -> None:
         # relative to the run's folder, which may be moved
         base_model_name_or_path=str(Path(*adapter.start.parts[-2:])),
     )
-    # A from a seed of its own, and the global stream as it was: what is drawn from that later does
-    # not depend on how many numbers an adapter has.
+    # A from its own seed, and the global stream restored: what is drawn from that later does not
+    # depend on how many numbers an adapter has.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(adapter.seed)
         inject_adapter_in_model(config, model)
@@ -115,7 +116,7 @@ def check_targets(model: PreTrainedModel, settings: Settings) -> None:
 
 
 def has_adapter(model: nn.Module) -> bool:
-    """Whether `add_adapter` was here."""
+    """Whether `add_adapter` was applied to the model."""
     return hasattr(model, "peft_config")
 
 
@@ -149,13 +150,13 @@ def save_adapter(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
     save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = copy.copy(_config(model))
     config.inference_mode = True
-    config.target_modules = sorted(config.target_modules)  # a set: its order is another each time
+    config.target_modules = sorted(config.target_modules)  # a set, whose order differs each time
     config.save_pretrained(str(folder))
 
 
 @contextmanager
 def without_frozen(model: nn.Module) -> Iterator[None]:
-    """Within, the model's state holds what is trained alone.
+    """Within, the model's state holds only what is trained.
 
     DeepSpeed's exclude_frozen_parameters would leave the second name of tied weights in it.
     """

@@ -1,10 +1,10 @@
-"""Sequences behind one another in one row, without padding: their layout and their attention.
+"""Sequences concatenated in one row, without padding: their layout and their attention.
 
-In: B sequences of N tokens in all. Out: a row [1, N] whose positions begin anew with each sequence,
+In: B sequences of N tokens in all. Out: a row [1, N] whose positions restart with each sequence,
 and an attention in which no sequence sees another. Flash attention takes the lengths as they are;
-without it sequences of like lengths share one call of torch's fused attention, behind which their
-padding is thrown away (a causal query never sees what stands to its right), so that neither a mask
-of [N, N] nor one call a sequence is needed.
+without it sequences of similar lengths share one call of torch's fused attention, after which their
+padding is discarded (a causal query never sees what is to its right), so that neither a mask of
+[N, N] nor one call per sequence is needed.
 
 docs/decisions.md#packed-passes
 """
@@ -25,7 +25,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from prime_core.training.batches import Sequences, response_mask
 
-# Pairs of tokens that a call may look at in vain: about what another call costs.
+# Pairs of tokens that a call may compute in vain: about the cost of another call.
 WASTED_PAIRS = 2**14
 WASTED_SHARE = 0.25  # of a call's pairs, where that is more
 PACKED = "packed_sdpa"  # its name among transformers' attention functions
@@ -33,7 +33,7 @@ PACKED = "packed_sdpa"  # its name among transformers' attention functions
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbours in a pack that share a call.
+    """Neighbouring sequences of a pack that share a call.
 
     spread: [rows * longest], where in the pack each position of the padded rows comes from. back:
     where in the padded rows each token of the group lies. Both None for rows of equal length.
@@ -46,7 +46,7 @@ class Group:
     back: Int[Tensor, " S"] | None
 
     def rows_of(self, pack: Float[Tensor, "N heads D"]) -> Float[Tensor, "rows heads longest D"]:
-        """The group's tokens, a row for each sequence."""
+        """The group's tokens, one row per sequence."""
         if self.spread is None:
             tokens = pack[self.start : self.stop]
         else:
@@ -54,7 +54,7 @@ class Group:
         return tokens.unflatten(0, (self.rows, -1)).transpose(1, 2)
 
     def pack_of(self, rows: Float[Tensor, "rows longest heads D"]) -> Float[Tensor, "S heads D"]:
-        """The way back."""
+        """The rows' tokens as they are in the pack, without padding."""
         tokens = rows.flatten(0, 1)
         return tokens if self.back is None else tokens.index_select(0, self.back)
 
@@ -63,7 +63,7 @@ class Group:
 class Packed:
     """B sequences in one row of N tokens, M of which are responses'.
 
-    predictor_index: [M], where the token before each response token stands: what predicts it.
+    predictor_index: [M], position of the token before each response token, which predicts it.
     targets: [M], the response tokens. mask: [B, T], True where a response has a token.
     """
 
@@ -80,9 +80,9 @@ class Packed:
         return _groups(self.lengths, self.input_ids.device)
 
     def attention_arguments(self, implementation: str) -> dict[str, Any]:
-        """What a model of transformers with this attention needs to keep the sequences apart."""
+        """What a transformers model with this attention needs to keep the sequences separate."""
         if implementation == PACKED:
-            # transformers leaves a mask of four dimensions as it is, and builds none itself
+            # transformers passes on a mask of four dimensions unchanged, and builds none itself
             no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.input_ids.device)
             return {"attention_mask": no_mask, "groups": self.groups}
         ends = torch.tensor([0, *self.lengths], device=self.input_ids.device).cumsum(0)
@@ -95,7 +95,7 @@ class Packed:
 
 
 def pack(sequences: Sequences, device: torch.device) -> Packed:
-    """The sequences in their order. Attention is quickest where neighbours have like lengths."""
+    """The sequences in their order. Attention is fastest where neighbours have similar lengths."""
     tokens: list[int] = []
     positions: list[int] = []
     predictor_index: list[int] = []
@@ -133,9 +133,9 @@ def packed_attention(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Float[Tensor, "1 N heads D"], None]:
-    """Causal attention within each sequence; without groups, that of torch as transformers has it.
+    """Causal attention within each sequence; without groups, torch's as transformers calls it.
 
-    sliding_window: a token sees itself and so many less one before it.
+    sliding_window: how many tokens a token sees, itself included.
     """
     how: Any = {"dropout": dropout, "scaling": scaling}
     if groups is None:
@@ -156,7 +156,7 @@ AttentionMaskInterface.register(PACKED, sdpa_mask)
 def _window(
     length: int, sliding_window: int | None, device: torch.device
 ) -> Bool[Tensor, "1 1 L L"] | None:
-    """Mask of a causal window; None where all of it is within."""
+    """Mask of a causal window; None where it covers all tokens."""
     if sliding_window is None or length <= sliding_window:
         return None
     positions = torch.arange(length, device=device)
@@ -165,11 +165,11 @@ def _window(
 
 
 def _groups(lengths: Sequence[int], device: torch.device) -> list[Group]:
-    """Neighbours together as long as their padding costs less than another call."""
+    """Groups of neighbours, extended while their padding costs less than another call."""
     groups, start, first, pairs, longest = [], 0, 0, 0, 0
     for last, length in enumerate(lengths):
         wider, needed = max(longest, length), pairs + length**2
-        # Attention looks at every pair of a row's tokens; padding makes all rows the longest.
+        # Attention computes every pair of a row's tokens; padding makes all rows the longest.
         wasted = (last + 1 - first) * wider**2 - needed
         if last > first and wasted > max(WASTED_PAIRS, WASTED_SHARE * needed):
             groups.append(_group(lengths[first:last], start, device))

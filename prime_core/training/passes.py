@@ -1,4 +1,4 @@
-"""How sequences go through a model: so many at a time, packed or padded, on this device."""
+"""How sequences pass through a model: how many at a time, packed or padded, on this device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prime_core.training.packing import pack
 
 @dataclass(frozen=True)
 class Passes:
-    """most_rows: sequences of a pass; most_tokens: where given, its tokens instead. chunk_tokens:
+    """most_rows: sequences per pass; most_tokens: if given, tokens per pass instead. chunk_tokens:
     response tokens whose logits exist at a time. packing: without padding.
     """
 
@@ -46,7 +46,7 @@ def passes_of(
     training: Training, micro_batch_size: int, tokenizer: PreTrainedTokenizerBase, packs: bool
 ) -> Passes:
     """As the settings say. packs: whether the model can be given packed sequences."""
-    # Padding is slower, not wrong, so it is said and not refused.
+    # Padding is slower, not wrong, so it is noted and not refused.
     if training.packing and not packs and rank() == 0:
         print("a model of this family is not packed: its sequences are padded", file=sys.stderr)
     return Passes(

@@ -42,7 +42,7 @@ class PolicyUpdate:
     ) -> None:
         """From the policy of the iteration before, or the training state of an earlier start.
 
-        reference_logprobs: [B, T], where they are asked for.
+        reference_logprobs: [B, T], if the KL to the reference is measured.
         """
         self.trainer, self.tokenizer = iteration_trainer(
             settings, files, "policy", iteration, state
@@ -60,7 +60,7 @@ class PolicyUpdate:
 
     def old_logprobs(self) -> Tensor:
         """[B, T] under the policy before its first step, as the trainer computes them."""
-        # Not the sampler's: its numbers round otherwise, and the first step's ratio must be 1.
+        # Not the sampler's: they are rounded differently, and the first step's ratio must be 1.
         # docs/decisions.md#sampler-logprobs
         self.trainer.engine.eval()
         rows = ragged_logprobs(
@@ -74,7 +74,7 @@ class PolicyUpdate:
 
     @cached_property
     def correction(self) -> Correction:
-        """What makes up for the sampler's log-probabilities, which are not the old ones."""
+        """Weights and accepted tokens that correct for the mismatch of sampler and trainer."""
         policy = self.settings.policy
         return correction(
             self.figures["old_logprobs"],
@@ -108,7 +108,7 @@ class PolicyUpdate:
         }
 
     def _explained_variance(self) -> Metrics:
-        """How well the values foretold the returns, where there are values."""
+        """Explained variance of the value model; nothing without values."""
         if self.advantages.values is None:
             return {}
         share = explained_variance(self.advantages.values, self.advantages.returns, self.batch.mask)
@@ -133,7 +133,7 @@ class PolicyUpdate:
 
     def step(self, rows: list[int]) -> None:
         """One optimizer step on these responses, each with an accepted token."""
-        # Of the whole minibatch, on every rank: passes and ranks then add up to its mean.
+        # Counts of the whole minibatch, on every rank: passes and ranks then add up to its mean.
         num_tokens = int(self.correction.accepted[rows].sum())
 
         def loss_of(indices: list[int], counted: bool) -> Tensor:
@@ -162,7 +162,7 @@ class PolicyUpdate:
             policy.eps_clip_high,
             policy.clip_ratio_c,
         )
-        # Outside the clip, which holds the policy to where it was, not to the sampler.
+        # Outside the clip, which keeps the policy close to its old self, not to the sampler.
         losses = losses * self._in_pass(self.correction.weights, rows, batch.mask)
         figures = {
             "pg_loss": losses,
@@ -174,7 +174,7 @@ class PolicyUpdate:
             reference = self._in_pass(self.reference_logprobs, rows, batch.mask)
             figures["kl_reference"] = kl_estimate(logprobs, reference, policy.kl_estimator)
             losses = losses + policy.kl_coef * figures["kl_reference"]
-        if counted:  # not the row that a rank without rows goes along with
+        if counted:  # not the dummy row of a rank without rows
             self._add_to_sums(figures, accepted)
         if policy.entropy_coef:  # a weight of 0 would still cost entropy's gradient
             losses = losses - policy.entropy_coef * entropy

@@ -43,14 +43,14 @@ class PrmSteps:
         loss: PrmLoss,
         micro_batch_size: int,
     ) -> None:
-        """Nothing is computed yet. loss: of the section prm, or of prm.offline."""
+        """No step has been taken yet. loss: of the section prm, or of prm.offline."""
         self.trainer, self.tokenizer, self.loss = trainer, tokenizer, loss
         self.beta = settings.prm.beta
         self.passes = passes_of(settings.training, micro_batch_size, tokenizer, trainer.packs)
         self.figures: dict[str, Any] = {"losses": [], "norms": []}
 
     def pairs(self, batch: LearningBatch, reference_logprobs: Tensor) -> Pairs:
-        """What detached DPO needs, from the PRM as it is now. Takes complete groups.
+        """What detached DPO needs, from the current PRM. Takes complete groups.
 
         docs/decisions.md#detached-dpo
         """
@@ -68,7 +68,7 @@ class PrmSteps:
         rows: Sequence[int],
         pairs: Pairs | None,
     ) -> Tensor:
-        """One optimizer step on these rows; returns their log-odds z as they were before it.
+        """One optimizer step on these rows; returns their log-odds z from before it.
 
         pairs: of the whole batch, where the loss is dpo's.
         """

@@ -21,14 +21,14 @@ CHUNK_TOKENS = 1024
 def response_logprobs(
     model: Callable, batch: Batch, temperature: float = 1.0, chunk_tokens: int = CHUNK_TOKENS
 ) -> Float[Tensor, "B T"]:
-    """Log-probability of each response token, 0 behind the response's end."""
+    """Log-probability of each response token, 0 after the response's end."""
     return _predictions(model, batch, temperature, chunk_tokens, with_entropy=False)[0]
 
 
 def logprobs_and_entropy(
     model: Callable, batch: Batch, temperature: float, chunk_tokens: int = CHUNK_TOKENS
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
-    """The same, and the entropy of each prediction (nats)."""
+    """Log-probability of each response token, and the entropy of its prediction (nats)."""
     logprobs, entropy = _predictions(model, batch, temperature, chunk_tokens, with_entropy=True)
     return logprobs, entropy
 
@@ -57,12 +57,12 @@ def ragged_rows(
 ) -> list[list[float]]:
     """One number for each response token, row by row in the sequences' order. No gradient.
 
-    numbers_of(batch): [B, T] of one pass. The ranks share the work, and each gets all of it.
+    numbers_of(batch): [B, T] of one pass. The ranks share the work, and each gets all results.
     """
-    found: dict[int, list[float]] = {}  # by row: passes and ranks come in the order of lengths
+    found: dict[int, list[float]] = {}  # by row: passes and ranks are ordered by length
     with torch.no_grad():
         for rows in passes.of_rank(range(len(sequences)), sequences):
-            # without rows of its own a rank goes along: the others wait for it
+            # a rank without rows still runs the pass: the others wait for it
             numbers = numbers_of(passes.batch(sequences.take(rows or [0]))).cpu()
             for index, row in enumerate(rows):
                 found[row] = numbers[index, : len(sequences.responses[row])].tolist()
@@ -89,7 +89,7 @@ def _predictions(
 
 
 def _response_logits(model: Callable, batch: Padded) -> Float[Tensor, "B T V"]:
-    """All logits that predict response tokens, as the model itself makes them."""
+    """All logits that predict response tokens, as the model itself computes them."""
     logits = model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,

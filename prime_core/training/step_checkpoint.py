@@ -1,10 +1,10 @@
-"""Stopping inside a stage and going on there: what it has done of its steps, kept on disk.
+"""Stopping between a stage's steps and resuming there: its progress, kept on disk.
 
-In: an update, which is a trainer and the figures that its steps have given so far; the plan of its
-steps. Out: beside the stage's output a folder .<output>.unfinished with training_state/, figures of
-each rank and about.json. It is written aside and renamed, when a signal asks the stage to stop and
-every training.checkpoint_minutes, and goes away when the output is in place. One that does not fit,
-or is damaged, is never used.
+In: an update, which is a trainer and the figures of its steps so far; the plan of its steps. Out:
+beside the stage's output a folder .<output>.unfinished with training_state/, figures of each rank
+and about.json. It is written aside and renamed, when a signal asks the stage to stop and every
+training.checkpoint_minutes, and goes away when the output is in place. One that does not fit, or is
+damaged, is never used.
 
 docs/decisions.md#step-checkpoints
 """
@@ -44,8 +44,8 @@ _ABOUT = "about.json"
 class Update(Protocol):
     """Optimizer steps.
 
-    figures: what the steps have given so far: lists, numbers, tensors, the same on all ranks, but
-    for "sums", each rank's part of totals.
+    figures: of the steps so far: lists, numbers, tensors, the same on all ranks, except for "sums",
+    each rank's part of totals.
     """
 
     trainer: Trainer
@@ -74,33 +74,33 @@ class StepCheckpoint:
     def resume(self, make: Callable[[Path | None], U]) -> U:
         """The update as an earlier start of the stage left it, else a fresh one.
 
-        make(state): an update whose trainer goes on from the training state in this folder.
+        make(state): an update whose trainer continues from the training state in this folder.
         """
         # The first rank's view counts: a shared disk may show others an older one, and ranks that
-        # decided differently would wait for each other for ever.
+        # decided differently would wait for each other forever.
         there, why_not = gather((self.folder.exists(), self._why_unusable()))[0]
         if there and not why_not:
             try:
                 update = make(self.folder)
                 update.figures |= self._kept_figures()
             except NoRoom:
-                raise  # what is kept is whole, and worth some room
-            except Exception as error:  # torch and DeepSpeed raise of everything here
+                raise  # the checkpoint is intact, and worth making room for
+            except Exception as error:  # torch and DeepSpeed raise all kinds here
                 why_not = f"it does not load ({type(error).__name__}: {error})"
             why_not = next(filter(None, gather(why_not)), "")
         if why_not:
             update = make(None)
-            if there:  # and only now: what is wrong was not the model or the memory
+            if there:  # only now: the model loaded, so the checkpoint itself was at fault
                 self._discard(why_not)
             return update
         about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
         self.num_done, self._watch.seconds = about["num_done"], about["seconds"]
-        note(f"{self.folder}: going on after step {self.num_done}")
+        note(f"{self.folder}: resuming after step {self.num_done}")
         return update
 
     @contextmanager
     def until_output(self) -> Iterator[None]:
-        """From the first step on until the output is in place: then what was kept goes away.
+        """From the first step until the output is in place, which removes the checkpoint.
 
         Within, a signal waits for the end of a step.
         """
@@ -111,26 +111,26 @@ class StepCheckpoint:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     def take_steps(self, update: Update, plan: Sequence[list[int]], description: str) -> None:
-        """The steps that are left of the plan. Raises Interrupted, with everything kept."""
+        """Take the remaining steps of the plan. Raises Interrupted, with everything saved."""
         with progress_bar(len(plan), "step", description) as bar:
             bar.update(self.num_done)
             for rows in plan[self.num_done :]:
                 update.step(rows)
                 self.num_done += 1
                 bar.update()
-                if self.num_done < len(plan):  # behind the last step the output itself is written
+                if self.num_done < len(plan):  # after the last step the output itself is written
                     self._save_where_due(update, len(plan))
 
     def _save_where_due(self, update: Update, num_steps: int) -> None:
-        """Save where it is time to, or where any of the ranks was told to stop."""
+        """Save when it is time to, or when any of the ranks was asked to stop."""
         due = time.monotonic() - self._saved_at > self._save_seconds
-        # Ranks are told at different moments, and saving needs all of them at the same step.
+        # Signals reach ranks at different moments, and saving needs all of them at the same step.
         told, dues = zip(*gather((stop_requested(), due)), strict=True)
         if any(told) or any(dues):
             self._save(update)
         if any(told):
             raise Interrupted(
-                f"stopped at step {self.num_done} of {num_steps}; the next start goes on from there"
+                f"stopped at step {self.num_done} of {num_steps}; the next start resumes there"
             )
 
     def _save(self, update: Update) -> None:
@@ -143,14 +143,14 @@ class StepCheckpoint:
                     "digest": self._digest,
                     "num_ranks": world_size(),
                     "num_done": self.num_done,
-                    "seconds": self._watch.so_far(),  # so that figures tell those of all starts
+                    "seconds": self._watch.so_far(),  # so that figures cover all starts
                     "sizes": _sizes(folder),
                 }
                 (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         self._saved_at = time.monotonic()
 
     def _why_unusable(self) -> str:
-        """Why what lies there cannot be used; "" where it can."""
+        """Why the checkpoint cannot be used; "" where it can."""
         try:
             about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
             # The folder was renamed whole, but a disk that was full or lost power may hold less.
@@ -163,7 +163,7 @@ class StepCheckpoint:
         return ""
 
     def _discard(self, why: str) -> None:
-        note(f"{self.folder} is thrown away: {why}; starting from the first step")
+        note(f"{self.folder} is discarded: {why}; starting from the first step")
         if rank() == 0:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -179,7 +179,7 @@ class StepCheckpoint:
 
 
 def redistributed_sums(parts: Sequence[dict[str, Any]], number: int) -> dict[str, float]:
-    """Sums of this rank out of those of another number of ranks: the first takes all of them."""
+    """This rank's sums from those of another number of ranks: the first takes all of them."""
     names = sorted(set().union(*(part["sums"] for part in parts)))
     return {
         name: sum(part["sums"].get(name, 0.0) for part in parts) if number == 0 else 0.0

@@ -1,8 +1,8 @@
-"""Training states that another number of ranks, or another ZeRO stage, goes on from.
+"""Training states that another number of ranks, or another ZeRO stage, continues from.
 
 In: a state as DeepSpeed saved it. Out: the same numbers in the engine, whatever its ranks and
-stage. Where the state is cut as the engine cuts its own, DeepSpeed loads it as it is. Else the
-first rank converts it into one file a weight (DeepSpeed's universal checkpoint, arXiv 2406.18820)
+stage. Where the state is partitioned like the engine's own, DeepSpeed loads it as is. Else the
+first rank converts it into one file per weight (DeepSpeed's universal checkpoint, arXiv 2406.18820)
 in a scratch folder beside it, and all ranks load from there. Conversion copies numbers.
 
 docs/decisions.md#state-any-ranks
@@ -31,7 +31,7 @@ from prime_core.runtime.text import bytes_text
 from prime_core.training import universal_files
 from prime_core.training.distributed import barrier, rank, world_size
 
-# While the first rank converts, the others wait: longer than NCCL would.
+# While the first rank converts, the others wait, longer than NCCL's own time-out allows.
 LONGEST = timedelta(hours=12)
 
 
@@ -41,13 +41,13 @@ class NoRoom(OSError):
 
 @dataclass(frozen=True)
 class StateLayout:
-    """How a state is cut: what ZeRO keeps apart on each rank, and among how many ranks."""
+    """How a state is partitioned: what ZeRO splits over the ranks, and over how many of them."""
 
     cut: Literal["nothing", "optimizer", "weights"]
     num_ranks: int
 
     def __str__(self) -> str:
-        """For people."""
+        """As messages have it: "ZeRO 3 on 8 ranks"."""
         stage = {"nothing": "ZeRO 0", "optimizer": "ZeRO 1 or 2", "weights": "ZeRO 3"}[self.cut]
         ranks = "one rank" if self.num_ranks == 1 else f"{self.num_ranks} ranks"
         return stage if self.cut == "nothing" else f"{stage} on {ranks}"
@@ -72,8 +72,8 @@ def engine_layout(zero_stage: int) -> StateLayout:
 def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> dict[str, Any]:
     """Load the state folder/tag into a DeepSpeed engine; returns what was saved with it.
 
-    beside: next to this folder the scratch is made. Raises NoRoom, on all ranks; and whatever
-    DeepSpeed and torch raise of a damaged state.
+    beside: the scratch folder is created next to this one. Raises NoRoom, on all ranks, and
+    whatever DeepSpeed and torch raise for a damaged state.
     """
     there, here = saved_layout(folder / tag), engine_layout(zero_stage)
     if there == here:
@@ -91,15 +91,15 @@ def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> 
         with _universal(engine):
             saved = dict(engine.load_checkpoint(scratch, tag=tag)[1])
         for state in engine.optimizer.optimizer.state.values():
-            # DeepSpeed gives one counter to all parts of ZeRO-3, and each step would count it up
-            # once a part.
+            # DeepSpeed gives all parts of ZeRO-3 one counter, which each step would increment once
+            # per part.
             state["step"] = state["step"].clone()
         return saved
 
 
 @contextmanager
 def _universal(engine: Any) -> Iterator[None]:
-    """The engine loads universal checkpoints, and does not say that nothing else is parallel."""
+    """Let the engine load universal checkpoints, without its notes on other parallelism."""
     log = logging.getLogger("DeepSpeed")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -122,16 +122,16 @@ def _convert(
     size = sum(file.stat().st_size for file in source.iterdir())
     free = shutil.disk_usage(scratch).free
     print(
-        f"{source}: a training state of {there}, now {here}: {bytes_text(size)} are converted",
+        f"{source}: converting {bytes_text(size)} of training state from {there} to {here}",
         file=sys.stderr,
         flush=True,
     )
-    # Pieces and whole tensors lie side by side for a while.
+    # Pieces and whole tensors exist side by side for a while.
     if 2 * size > free:
         raise NoRoom(_no_room(scratch, there, here, 2 * size, free))
     (scratch / "saved").symlink_to(source.resolve())
     try:
-        # DeepSpeed makes patterns of the paths that it is given: these hold no special character.
+        # DeepSpeed uses the paths it is given as patterns: these contain no special character.
         with contextlib.chdir(scratch):
             saved, target = Path("saved"), Path(tag)
             if there.cut == "nothing":
@@ -165,7 +165,7 @@ def _deepspeeds_own(saved: Path, target: Path) -> None:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether it is a writer's error: torch says nothing of the disk."""
+    """Whether it is an error of a full disk: torch's own do not mention the disk."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return full or "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error)
 
@@ -174,24 +174,24 @@ def _no_room(
     scratch: Path, there: StateLayout, here: StateLayout, needed: float, free: float
 ) -> str:
     return (
-        f"{scratch.parent}: no room to convert a training state of {there} for {here}: it takes "
-        f"about {bytes_text(needed)} for a while, and {bytes_text(free)} are free: make room, or "
-        f"go on with {there}"
+        f"{scratch.parent}: no room to convert a training state of {there} for {here}: it "
+        f"temporarily takes about {bytes_text(needed)}, and {bytes_text(free)} are free; make "
+        f"room, or continue with {there}"
     )
 
 
 @contextmanager
 def _shared_scratch(beside: Path, fill: Callable[[Path], None]) -> Iterator[str]:
-    """A folder that the first rank fills and all ranks read, gone afterwards.
+    """A folder that the first rank fills and all ranks read, removed afterwards.
 
-    Leftovers of a start that was killed have the name of other temporary folders, and go with them.
+    Leftovers of a killed start are named like other temporary folders, and are removed with them.
     """
     own, error = None, None
     if rank() == 0:
         try:
             own = tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}.", suffix=".tmp")
             fill(Path(own))
-        except Exception as caught:  # for all ranks, which would wait for ever
+        except Exception as caught:  # raised on all ranks, which would else wait forever
             error = caught
     try:
         yield _told_by_the_first(own, error)
@@ -202,7 +202,7 @@ def _shared_scratch(beside: Path, fill: Callable[[Path], None]) -> Iterator[str]
 
 
 def _told_by_the_first(scratch: str | None, error: Exception | None) -> str:
-    """The scratch folder; raises on every rank what went wrong on the first."""
+    """The scratch folder; raises the first rank's error on every rank."""
     if world_size() > 1:
         patient = dist.new_group(backend="gloo", timeout=LONGEST)  # NCCL gives up in ten minutes
         text = (isinstance(error, NoRoom), str(error)) if error else None

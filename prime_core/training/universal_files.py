@@ -6,7 +6,7 @@
     <tag>/zero_pp_rank_0_mp_rank_00_model_states.pt           the same, by the name of ZeRO-3
 
 DeepSpeed's converter writes what the loader of the same stage reads; here both loaders' keys are
-filled in. DeepSpeed neither converts nor loads ZeRO 0: its one file is taken apart and put together
+filled in. DeepSpeed neither converts nor loads ZeRO 0, so its single file is split and rebuilt
 here.
 """
 
@@ -30,7 +30,7 @@ def complete_for_all_stages(folder: Path) -> None:
     """Complete what DeepSpeed's converter wrote of a state of ZeRO 1, 2 or 3."""
     shared = _load(folder / "zero" / _SHARED)
     if (folder / CUT_MODEL).exists():
-        # The converter writes ZeRO-3's step once for all; stages 1 and 2 look beside each weight.
+        # The converter writes ZeRO-3's step once; stages 1 and 2 look for it beside each weight.
         step = shared["optimizer_state_dict"]["state"][0]["step"]
         for weight in (folder / "zero").iterdir():
             if weight.is_dir():
@@ -45,7 +45,7 @@ def complete_for_all_stages(folder: Path) -> None:
 
 
 def split_by_weight(saved: Path, folder: Path, shapes: Shapes) -> None:
-    """Make a universal checkpoint of a state of ZeRO 0."""
+    """Convert a state of ZeRO 0 to a universal checkpoint."""
     state = _load(saved / WHOLE_MODEL)
     module, optimizer = state.pop("module"), state.pop("optimizer")
     step = torch.zeros(())
@@ -66,7 +66,7 @@ def split_by_weight(saved: Path, folder: Path, shapes: Shapes) -> None:
 
 
 def join_weights(folder: Path, shapes: Shapes) -> None:
-    """Make a state of ZeRO 0 of a universal checkpoint."""
+    """Convert a universal checkpoint to a state of ZeRO 0."""
     module: dict[str, torch.Tensor] = {}
     states: dict[int, dict[str, torch.Tensor]] = {}
     for index, (name, shape) in enumerate(shapes.items()):

@@ -1,7 +1,7 @@
 """Optimizer steps over minibatches: what SFT, the first PRM and the updates of an iteration share.
 
 In: what a stage learns from, the models as the stage before left them. Out: a trained model and the
-figures of its steps. A stage that was stopped goes on after its last step
+figures of its steps. A stage that was stopped resumes after its last step
 (prime_core.training.step_checkpoint).
 """
 
@@ -47,9 +47,9 @@ def trained_update(
 ) -> Iterator[U]:
     """An update after its last step; within, its output and figures are written.
 
-    make(state): the update, from the training state in this folder where there is one. plan: rows
-    of each step. inputs: what the output depends on, apart from the settings. before: figures that
-    the first step needs, computed once and kept like those of the steps. Raises Interrupted.
+    make(state): the update, from the training state in this folder if there is one. plan: rows of
+    each step. inputs: what the output depends on, apart from the settings. before: figures that the
+    first step needs, computed once and saved like those of the steps. Raises Interrupted.
     """
     checkpoint = StepCheckpoint(output, inputs, settings, watch)
     update = checkpoint.resume(make)
@@ -69,8 +69,8 @@ def minibatch_plan(
     rows: Sequence[int], size: int, epochs: int, seed: int, stage: str, iteration: int
 ) -> list[list[int]]:
     """The minibatches of one update, epoch after epoch, each a fresh partition of the rows."""
-    # Drawn from the epoch's own seed, not from a running stream: a stage that resumes makes the
-    # same plan, and finds its place in it by a number of steps.
+    # Drawn from the epoch's own seed, not from a running stream: a stage that resumes draws the
+    # same plan, and finds its place in it by the number of steps.
     return [
         [rows[index] for index in part]
         for epoch in range(epochs)
@@ -109,7 +109,7 @@ def iteration_trainer(
     """The policy or PRM as the iteration before left it, or as an earlier start did (state)."""
     section = settings.policy if stage == "policy" else settings.prm
     folder = files.policy if stage == "policy" else files.prm
-    # Adapters always stand beside the first model's weights, so folder(0) goes along.
+    # Adapters always train beside the first model's weights, so folder(0) is needed as well.
     # docs/decisions.md#adapters
     trainer, tokenizer = continue_training(
         folder(iteration - 1),
@@ -137,7 +137,7 @@ def first_trainer(
     num_steps: int,
     state: Path | None,
 ) -> Trainer:
-    """A trainer of a model that reinforcement learning starts from, by a schedule of its own.
+    """A trainer of a model that reinforcement learning starts from, by its own schedule.
 
     key: of the section, for errors and seeds. state: as in `trained_update`.
     """

@@ -1,9 +1,9 @@
-"""PPO's value model: the backbone of a causal LM with one number a token instead of logits.
+"""PPO's value model: the backbone of a causal LM with one number per token instead of logits.
 
-In: a folder of a causal LM, whose output layer is left aside, or of a value model. Out: a model of
-transformers (AutoModelForTokenClassification with one label, which also loads what is saved);
-called with a batch it returns V(s_t) of the state before each response token, packed or padded. A
-new head is zero, so that a first value model says 0 everywhere whatever the seed.
+In: a folder of a causal LM, whose output layer is ignored, or of a value model. Out: a transformers
+model (AutoModelForTokenClassification with one label, which also loads what is saved); called with
+a batch it returns V(s_t) of the state before each response token, packed or padded. A new head is
+zero, so that a first value model predicts 0 everywhere, whatever the seed.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _HEADS = ("score", "classifier")  # what families call the layer
 class _ValueHead:
     """What `give_values` adds to the class of the head: numbers in float32.
 
-    Of a bfloat16 model too, where a value would otherwise have two digits. The weights are read
-    within the layer's own call: ZeRO-3 gathers them for it.
+    For a bfloat16 model too, where a value would otherwise have two digits. The weights are read
+    within the layer's own call, for which ZeRO-3 gathers them.
     """
 
     def forward(self: Any, hidden: Tensor) -> Tensor:
-        """One number a token."""
+        """One float32 number per token."""
         bias = None if self.bias is None else self.bias.float()
         return linear(hidden.float(), self.weight.float(), bias).squeeze(-1)
 
@@ -50,7 +50,7 @@ class _GivesValues:
     gives_values = True
 
     def forward(self: Any, *arguments: Any, batch: Batch | None = None, **named: Any) -> Any:
-        """Without a batch: what the model gives. With one: values [M] of the states before its
+        """Without a batch: what the model returns. With one: values [M] of the states before its
         response tokens.
         """
         if batch is None:
@@ -73,7 +73,7 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
         with node_cache.cached_copy(path) as source:
             config = AutoConfig.from_pretrained(source)
             config.num_labels = 1  # whatever the folder's own head has
-            config.classifier_dropout = 0.0  # values are read and trained on the same network
+            config.classifier_dropout = 0.0  # values must come from the network that is trained
             loaded: Any = AutoModelForTokenClassification.from_pretrained(
                 source, config=config, dtype=getattr(torch, dtype), output_loading_info=True
             )
@@ -88,7 +88,7 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
             if Path(path).exists()
             else f"{path}: no such folder; expected a Hugging Face model"
         ) from None
-    # transformers has drawn a head; with zeros the first advantages are those of REINFORCE.
+    # transformers initialises a head at random; with zeros the first advantages are REINFORCE's.
     # docs/decisions.md#value-stages
     if loading["missing_keys"]:
         for weights in head.parameters():
@@ -98,7 +98,7 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
 
 
 def give_values(model: PreTrainedModel) -> bool:
-    """Teach the model, in place, to give values of batches; whether these may be packed."""
+    """Make the model, in place, return values of batches; whether these may be packed."""
     packs = model.config.model_type in FAMILIES
     if not gives_values(model):
         if packs:
@@ -109,12 +109,12 @@ def give_values(model: PreTrainedModel) -> bool:
 
 
 def gives_values(model: Any) -> bool:
-    """Whether the model was taught to, and so is no language model."""
+    """Whether `give_values` was applied, so that the model is not a language model."""
     return bool(getattr(model, "gives_values", False))
 
 
 def state_values(model: Any, batch: Batch) -> Float[Tensor, "B T"]:
-    """V(s_t) of the state before each response token, 0 behind the response's end."""
+    """V(s_t) of the state before each response token, 0 after the response's end."""
     return matrix(model(batch=batch), batch)
 
 

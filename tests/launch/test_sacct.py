@@ -56,9 +56,9 @@ def test_every_start_of_a_job_has_its_own_seconds_and_gpus():
     assert [s.limit for s in starts[:4]] == [86400, 60, 86400, None]
 
 
-def test_lost_is_what_ended_otherwise_than_well():
+def test_lost_is_what_failed_timed_out_was_cancelled_or_requeued():
     lost = [s.state for s in parse_sacct(SACCT) if s.is_lost() and s.seconds(NOW)]
-    # Exit status 75 is a stage that stopped in good order.
+    # Exit status 75 is a stage that stopped cleanly.
     assert lost == ["FAILED", "REQUEUED", "CANCELLED"]
 
 

@@ -177,7 +177,7 @@ def test_another_architecture_is_refused_by_name(file, tmp_path):
 
 def test_an_unknown_way_to_part_texts_is_refused_by_name(tmp_path):
     path = write_gguf(tmp_path / "a.gguf", small_model("llama"), "llama", "poro-chat")
-    with pytest.raises(ModelError, match=r"a\.gguf: how its tokenizer parts.*'poro-chat'"):
+    with pytest.raises(ModelError, match=r"a\.gguf: how its tokenizer splits.*'poro-chat'"):
         load_gguf(path, "float32")
 
 

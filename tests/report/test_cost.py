@@ -86,7 +86,7 @@ def test_an_old_table_is_shown_with_its_date(run_dir):
     write_accounts(files, replace(accounts, answered=None))
     [note] = read_cost(files).notes
     assert "Slurm keeps no accounting here" in note
-    assert "that squeue has shown until 2026-09-2" in note
+    assert "that squeue had shown by 2026-09-2" in note
 
 
 def test_without_any_hours_the_page_says_why(run_dir):
@@ -95,7 +95,7 @@ def test_without_any_hours_the_page_says_why(run_dir):
     write_accounts(files, Accounts(tried=BEGIN, problem="sacct: accounting storage is disabled"))
     report.run(run_dir)
     section = section_of(run_dir)
-    assert "Slurm's accounting gives no hours of the run's jobs" in section
+    assert "Slurm's accounting has no hours of the run's jobs" in section
     assert "(sacct: accounting storage is disabled)" in section
 
 
@@ -104,7 +104,7 @@ def test_jobs_of_which_nothing_is_known_are_counted(run_dir):
     record_job(RunFiles(run_dir), job("999", "policy", 2))
     [note] = read_cost(RunFiles(run_dir)).notes
     num_jobs = len({start.job_id for start in accounts.starts})
-    assert note == f"Of 1 of {num_jobs + 1} jobs nothing is known."
+    assert note == f"Nothing is known of 1 of {num_jobs + 1} jobs."
 
 
 def test_hours_of_a_cluster_without_gpus_are_those_of_processors(run_dir):

@@ -29,7 +29,7 @@ def test_what_there_is_stands_before_what_was_left_out_and_zeros_nowhere():
         ("training problems", 5000, "math 4,000, code 1,000"),
         ("held-out problems", 10, ""),
         ("left out: training problems malformed", 2, ""),
-        ("left out: training problems that stand in a benchmark", 3, "math500 3"),
+        ("left out: training problems that occur in a benchmark", 3, "math500 3"),
         ("left out: demonstrations", 7, ""),
     ]
     assert lines({}) == []

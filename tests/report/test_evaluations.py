@@ -39,7 +39,7 @@ def test_the_change_is_taken_problem_by_problem_and_shown_with_its_interval(tmp_
     page = " ".join((files.root / "report" / "report.html").read_text().split())
     low, high = 100 * change.low, 100 * change.high
     assert f"[{low:+.1f}, {high:+.1f}], exact McNemar: p&nbsp;= 0.12" in page
-    assert "<td>pass@4</td><td>one of k is right</td>" in page
+    assert "<td>pass@4</td><td>at least one of k is right</td>" in page
     assert '50.0 % <span class="interval">[25.0 %, 75.0 %]' in page
 
 

@@ -183,8 +183,8 @@ def test_differences_have_the_intervals_of_both_and_are_read_by_them(compared):
     assert amc.notes == ("iteration 4, published: 592", "3072 tokens at most, published: 4096")
     assert found.summary == (
         "Of 6 figures: 4 within error of the published one, 1 above it, 1 below it. The "
-        "mean over 6 of 7 benchmarks is not told apart (a difference below some 4.7 points would "
-        "not show)."
+        "mean over 6 of 7 benchmarks is not distinguishable from the published mean (a difference "
+        "below about 4.7 points would not show)."
     )
     assert not found.named
 
@@ -243,7 +243,7 @@ def test_what_was_measured_otherwise_is_said(tmp_path):
     [one] = compare(collect(run_dir)).comparisons
     assert one.notes == (
         "200 problems, published: 1319",
-        "4 samples a problem, published: 1",
+        "4 samples per problem, published: 1",
         "1 temperature, published: 0",
     )
 

@@ -346,7 +346,7 @@ def test_the_report_counts_own_iterations_and_says_where_the_run_comes_from():
 
     later = tables(iterations=9, init_from="runs/a@4")
     assert (later.num_planned, later.last_iteration) == (5, 9)
-    assert later.origin_note.startswith("Goes on from iteration 4 of the run a: ")
+    assert later.origin_note.startswith("Continues from iteration 4 of the run a: ")
     shared = tables(iterations=9, init_from="a@0")
     assert shared.origin_note == "Data and start models are those of the run a."
     own = tables(iterations=9)

@@ -74,7 +74,7 @@ def test_an_interrupted_stage_goes_on_inside_and_ends_with_the_same_bits(finishe
 
     seconds = read_json(unfinished / "about.json")["seconds"]["timing_s/train"]
     stderr = run(files, stage)
-    assert f"{unfinished}: going on after step {step}\n" in stderr
+    assert f"{unfinished}: resuming after step {step}\n" in stderr
     same_result(files, finished, stage)
     assert read_json(outputs(files, stage)[-1])["timing_s/train"] > seconds > 0
     assert not unfinished.exists()
@@ -90,7 +90,7 @@ def test_a_stage_whose_node_dies_goes_on_from_its_last_checkpoint(finished, tmp_
     status, _, _ = interrupt(files, "policy", 0.5, send=lambda process: process.kill())
     assert status == -signal.SIGKILL
     step = read_json(unfinished / "about.json")["num_done"]
-    assert f"going on after step {step}\n" in run(files, "policy")
+    assert f"resuming after step {step}\n" in run(files, "policy")
     same_result(files, finished, "policy")
     assert not unfinished.exists()
 
@@ -104,7 +104,7 @@ def test_two_ranks_stop_together_when_one_is_told_and_go_on(finished, tmp_path):
     )
     step, _ = stopped_at(stdout, "sft")
     assert stdout.count("stopped at step") == 1
-    assert f"going on after step {step}\n" in run(files, "sft", TWO_RANKS)
+    assert f"resuming after step {step}\n" in run(files, "sft", TWO_RANKS)
     same_result(files, calm, "sft")
     assert not unfinished_folder(files.policy(0)).exists()
 
@@ -118,7 +118,7 @@ def test_one_rank_goes_on_where_two_were_stopped_at_another_zero_stage(finished,
     )
     step, _ = stopped_at(stdout, "policy")
     change_settings(files, training={"zero_stage": 1})
-    assert f"going on after step {step}\n" in run(files, "policy")
+    assert f"resuming after step {step}\n" in run(files, "policy")
     close_figures(files, finished, "policy")
 
 

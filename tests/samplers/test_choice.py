@@ -68,7 +68,7 @@ def test_auto_takes_the_first_that_can_run_and_says_what_speaks_against_those_be
     table = {"a": Sampler("a", lambda _model: "no a"), "b": Sampler("b", lambda _model: "no b")}
     monkeypatch.setattr("prime_core.samplers.choice.SAMPLERS", {**table, "c": Sampler("c")})
     assert choose_sampler("auto", tiny_model) == "c"
-    assert capsys.readouterr().err == "rollout.sampler auto: c is used, since no a; no b\n"
+    assert capsys.readouterr().err == "rollout.sampler auto: using c, since no a; no b\n"
     monkeypatch.setattr("prime_core.samplers.choice.SAMPLERS", table)
     with pytest.raises(SamplerError, match="auto: no sampler can be used: no a; no b"):
         choose_sampler("auto", tiny_model)
@@ -113,7 +113,8 @@ def test_a_changed_setting_counts_at_once_where_nothing_is_sampled_yet(model, tm
     choose_for_iteration("vllm", model, record, begun=False)
     assert choose_for_iteration("transformers", model, record, begun=False) == "transformers"
     with pytest.raises(
-        SamplerError, match=r"sampled with vllm, .* with transformers; run it again"
+        SamplerError,
+        match=r"sampled with vllm, but the iteration now uses transformers; run it again",
     ):
         refuse_mixture("vllm", record)
 

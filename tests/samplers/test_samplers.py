@@ -135,7 +135,7 @@ def test_a_model_that_predicts_no_numbers_is_refused(tmp_path):
     torch.nn.init.constant_(broken.model.norm.weight, torch.nan)
     save_model(broken, tokenizer, tmp_path)
     prompts = pd.DataFrame({"prompt_id": ["a"], "prompt": [[{"role": "user", "content": "1+1=?"}]]})
-    with pytest.raises(SamplerError, match="transformers gave log-probabilities that are no num"):
+    with pytest.raises(SamplerError, match="transformers returned log-probabilities that are NaN"):
         ask(
             sampler="transformers",
             model_path=tmp_path,

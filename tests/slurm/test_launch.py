@@ -187,7 +187,7 @@ def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     _let_selection_take_longer_than_is_left(run)
     run.wait_for(lambda: len(controller_starts(run.files)) == 3)
     assert "deferred to the next allocation: select 1" in run.log()
-    assert "going on after step" in run.ask("logs", "sft")
+    assert "resuming after step" in run.ask("logs", "sft")
 
     run.wait_for_end(job)
     assert [(stop.stage, stop.seconds > 0) for stop in stage_stops(run.files)] == [

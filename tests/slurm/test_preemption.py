@@ -101,7 +101,7 @@ class Warmup:
     def finish(self) -> int:
         """Wait for the end; returns the step after which the job went on."""
         assert self._process.wait(timeout=300) == 0, self._log.read_text()[-5000:]
-        went_on = re.search(r"going on after step (\d+)\n", self.told())
+        went_on = re.search(r"resuming after step (\d+)\n", self.told())
         assert went_on, self.told()
         assert not unfinished_folder(self.files.policy(0)).exists()
         return int(went_on[1])

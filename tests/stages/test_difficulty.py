@@ -90,12 +90,12 @@ def test_problems_of_the_band_are_kept_in_order_and_the_others_listed(tmp_path, 
     figures = read_json(files.setup_metrics("band"))
     assert figures["data/num_train"] == 2
     assert figures["difficulty/accuracy"] == pytest.approx(10 / 19)
-    assert "band: 2 of 6 problems between 0.25 and 0.75 right" in capsys.readouterr().out
+    assert "band: 2 of 6 problems with pass rates of 0.25 to 0.75;" in capsys.readouterr().out
 
 
 def test_a_band_without_problems_and_a_lost_shard_are_refused(tmp_path):
     files = tried_run(tmp_path / "empty", [[(0, 4), (4, 4)]])
-    with pytest.raises(DataError, match=r"no problem lies between.*1 are too hard, 1 too easy"):
+    with pytest.raises(DataError, match=r"no pass rate lies between.*1 are too hard, 1 too easy"):
         band.run(files.root)
     assert not files.train.exists()
     files = tried_run(tmp_path / "lost", [[(2, 4)], [(2, 4)]])

@@ -120,7 +120,7 @@ def test_every_row_left_out_is_counted_quoted_and_explained(tmp_path, capsys):
     }.items() <= figures.items()
     shown = capsys.readouterr()
     assert "train.jsonl: row 7 left out: no ground truth: {" in shown.err
-    assert "3 malformed rows left out; of the training problems 2 twice there" in shown.out
+    assert "3 malformed rows left out; of the training problems 2 duplicate" in shown.out
 
 
 def test_what_is_not_asked_for_is_not_left_out(tmp_path):

@@ -152,7 +152,7 @@ def interrupt(
 def stopped_at(stdout: str, stage: str) -> tuple[int, int]:
     """The step where a stage says that it stopped, and the number of all."""
     told = re.search(
-        rf"^{stage}: stopped at step (\d+) of (\d+); the next start goes on from there", stdout
+        rf"^{stage}: stopped at step (\d+) of (\d+); the next start resumes there", stdout
     )
     assert told, stdout
     return int(told[1]), int(told[2])

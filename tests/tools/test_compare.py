@@ -42,7 +42,7 @@ def test_the_comparison_is_of_the_problems_that_both_have(tmp_path):
     assert found["difference"] == pytest.approx(1 / 3)
     assert (found["num_better"], found["num_worse"], found["p_value"]) == (1, 0, 1.0)
     assert "difference +33.3 points" in done.output
-    assert "no difference is shown" in done.output
+    assert "not distinguishable" in done.output
     assert "2 problems that only one of them has" in done.output
 
 

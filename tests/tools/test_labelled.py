@@ -144,6 +144,6 @@ def test_an_iteration_without_rollouts_and_foreign_problems_are_named(tmp_path):
         labelled.run(files.root, range(1, 4), tmp_path / "out.parquet")
     problems = read_table(files.train, PROMPTS)
     write_table(files.train, problems[:1], PROMPTS)
-    with pytest.raises(TableError, match=r"its problems are others: 'p1' is missing"):
+    with pytest.raises(TableError, match=r"not the problems of these rollouts: 'p1' is missing"):
         labelled.run(files.root, range(1, 3), tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()

@@ -95,7 +95,7 @@ def test_where_outcomes_are_known_the_line_says_how_good_the_scorer_is(tmp_path,
     accuracy = ((z > 0) == (outcome > 0.5)).mean()
     assert (
         f"4 responses, 0 malformed left out, accuracy {accuracy:.3f}, ranks {right:.3f} of 2 pairs "
-        f"rightly, best of its prompt {best:.3f} (all 0.500)"
+        f"correctly, best of its prompt {best:.3f} (all 0.500)"
     ) in result.output
     unknown = [{key: row[key] for key in ("prompt", "response")} for row in ROWS]
     result, out = rate(tmp_path, models, rows=unknown)

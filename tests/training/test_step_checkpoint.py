@@ -1,4 +1,4 @@
-"""What a stage keeps of its steps: used where it fits, thrown away where not."""
+"""What a stage keeps of its steps: used where it fits, discarded where not."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def stop_after(monkeypatch):
 def interrupted(place, stop_after):
     """Stopped after two of five steps."""
     stop_after(2)
-    with pytest.raises(Interrupted, match="stopped at step 2 of 5; the next start goes on from"):
+    with pytest.raises(Interrupted, match="stopped at step 2 of 5; the next start resumes"):
         place.start()
     stop_after(None)
     return place
@@ -107,7 +107,7 @@ def assert_same(update: Update, other: Update) -> None:
 def assert_from_the_first_step(place: Place, undisturbed: Update, capsys, why: str) -> None:
     assert_same(place.start(), undisturbed)
     said = capsys.readouterr().err
-    assert f"{place.kept} is thrown away: {why}" in said
+    assert f"{place.kept} is discarded: {why}" in said
     assert "; starting from the first step\n" in said
     assert "going on" not in said
 
@@ -120,7 +120,7 @@ def test_steps_that_were_stopped_twice_are_those_of_an_undisturbed_start(
         interrupted.start()
     stop_after(None)
     assert_same(interrupted.start(), undisturbed)
-    assert f"{interrupted.kept}: going on after step 3\n" in capsys.readouterr().err
+    assert f"{interrupted.kept}: resuming after step 3\n" in capsys.readouterr().err
     assert not interrupted.kept.exists()
 
 
@@ -142,7 +142,7 @@ def test_a_request_after_the_last_step_changes_nothing(place, stop_after, undist
 def test_nothing_is_said_where_nothing_was_kept(place, capsys):
     place.start()
     assert "going on" not in (said := capsys.readouterr().err)
-    assert "thrown away" not in said
+    assert "discarded" not in said
 
 
 def test_other_inputs_are_noticed(interrupted, undisturbed, capsys):
@@ -169,7 +169,7 @@ def test_settings_without_influence_may_change(interrupted, undisturbed, capsys)
         "run": "moved",
     }
     assert_same(interrupted.start(), undisturbed)
-    assert "going on after step 2" in capsys.readouterr().err
+    assert "resuming after step 2" in capsys.readouterr().err
 
 
 def test_figures_of_two_ranks_go_on_in_one(interrupted, undisturbed, capsys):
@@ -180,7 +180,7 @@ def test_figures_of_two_ranks_go_on_in_one(interrupted, undisturbed, capsys):
     about |= {"num_ranks": 2, "sizes": step_checkpoint._sizes(interrupted.kept)}
     (interrupted.kept / "about.json").write_text(json.dumps(about))
     assert_same(interrupted.start(), undisturbed)
-    assert "going on after step 2" in capsys.readouterr().err
+    assert "resuming after step 2" in capsys.readouterr().err
 
 
 def test_sums_of_other_ranks_are_added_once():
@@ -195,7 +195,7 @@ def test_a_conversion_without_room_stops_the_stage_and_keeps_everything(
     with monkeypatch.context() as patch:
         patch.setattr(Update, "zero_stage", 1)
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
-        with pytest.raises(NoRoom, match=r"no room to convert .* are free: make room, or"):
+        with pytest.raises(NoRoom, match=r"no room to convert .* are free; make room, or"):
             interrupted.start()
     assert_same(interrupted.start(), undisturbed)
 

@@ -129,7 +129,7 @@ def test_a_run_that_is_killed_inside_the_value_models_update_ends_with_the_same_
     assert not other.value(2).exists()
     run_well(tmp_path / "other", settings=SETTINGS)
     log = (other.root / "logs" / "iterations" / "0002" / "value.log").read_text()
-    assert "going on after step" in log
+    assert "resuming after step" in log
     ours, theirs = digests(other.root), digests(one.root)
     assert {"iterations/0002/value/model.safetensors", "iterations/0002/values.parquet"} <= {*ours}
     assert ours.items() <= theirs.items()

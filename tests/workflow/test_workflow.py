@@ -215,7 +215,7 @@ def test_two_workflows_on_one_run_refuse_each_other(finished, tmp_path):
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     assert second.returncode != 0
-    assert "another workflow is at work" in second.stdout + second.stderr
+    assert "another workflow is running" in second.stdout + second.stderr
 
 
 def test_all_groups_filtered_out_stops_with_the_histogram(finished, tmp_path):

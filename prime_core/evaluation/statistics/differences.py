@@ -1,6 +1,7 @@
-"""Differences of accuracies that were measured apart, and their uncertainty.
+"""Differences of accuracies that were measured separately, and their uncertainty.
 
-In: accuracies with 95 % intervals. Out: their difference or their mean, with one.
+In: accuracies with 95 % intervals. Out: their difference or their mean, with its interval.
+docs/decisions.md#published-intervals
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
     Newcombe's interval (method 10 of doi 10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>
     3.0.CO;2-I) when both intervals are Wilson's. Figures on the same problems are not independent:
-    they rise and fall together, so the interval is then wider than it need be.
+    they rise and fall together, so the interval is then wider than necessary.
     """
     middle = first.mean - second.mean
     return Estimate(
@@ -37,7 +38,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
 
 def mean_of(figures: Sequence[Estimate]) -> Estimate:
-    """Mean of independent figures, each counting the same.
+    """Mean of independent figures, equally weighted.
 
         m - sqrt(sum_i (p_i - l_i)^2) / n  to  m + sqrt(sum_i (u_i - p_i)^2) / n
 
@@ -52,7 +53,7 @@ def mean_of(figures: Sequence[Estimate]) -> Estimate:
 
 
 def reading(found: Estimate) -> str:
-    """In which of three ways a difference lies to zero: "above", "below", "within error"."""
+    """Where a difference lies relative to zero: "above", "below", "within error"."""
     if found.low > 0:
         return "above"
     return "below" if found.high < 0 else "within error"

@@ -43,7 +43,7 @@ def mean_interval(problem_means: ArrayLike) -> tuple[float, float, float]:
     where all p_i are equal (all 0, all 1) each problem counts once, and the interval still has a
     width. It never leaves [0, 1].
 
-    Raises ValueError when there is no problem, or a mean outside [0, 1].
+    Raises ValueError for no problems, or a mean outside [0, 1].
     """
     means = np.asarray(problem_means, dtype=float)
     if means.ndim != 1 or means.size == 0 or not np.all((means >= 0) & (means <= 1)):

@@ -1,7 +1,8 @@
-"""Two models on the same problems: how far their accuracies lie apart, and whether that is chance.
+"""Two models on the same problems: the difference of their accuracies, and whether it is chance.
 
 In: for each problem the mean outcome of either model. Out: the mean difference, its 95 % interval
-and a p-value. Problems vary far more than models do; pairing takes their difficulty out of it.
+and a p-value. Problems vary far more than models do; pairing removes their difficulty from the
+comparison. docs/decisions.md#comparing-models
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def compare_paired(first: ArrayLike, second: ArrayLike) -> Paired:
     with a standard error clustered by problem (arXiv 2411.00640); where all d_i are equal nothing
     is known of their spread: the sign test, and an interval as wide as if no pair differed.
 
-    Raises ValueError when there is no problem, or a mean outside [0, 1].
+    Raises ValueError for no problems, or a mean outside [0, 1].
     """
     ours, theirs = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     within = bool(np.all((ours >= 0) & (ours <= 1) & (theirs >= 0) & (theirs <= 1)))
@@ -77,7 +78,7 @@ def compare_paired(first: ArrayLike, second: ArrayLike) -> Paired:
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Two-sided p-value of as uneven a split as this, if either side were as likely.
+    """Two-sided p-value of a split at least this uneven, if both sides were equally likely.
 
         p = min(1, 2 P(X <= min(b, c))),  X ~ Binomial(b + c, 1/2)
 
@@ -94,7 +95,7 @@ def tango_interval(better: int, worse: int, num_problems: int) -> tuple[float, f
 
     for b problems that only the first solves and c that only the second does; q(D) is the most
     likely probability of the latter where the difference is D. Unlike the difference plus or minus
-    two standard errors it never leaves [-1, 1], and has a width where no pair differs.
+    two standard errors it never leaves [-1, 1], and has a width even where no pair differs.
     """
     estimate = (better - worse) / num_problems
 

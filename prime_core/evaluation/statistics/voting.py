@@ -2,7 +2,7 @@
 
 In: the answers of one problem's responses, in the order in which they were sampled; scores. Out:
 the index of the response that is chosen. Ties go to what was sampled first, so that nothing depends
-on the order of a table or of a set.
+on the order of a table or of a set. docs/decisions.md#votes
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ def majority(groups: Sequence[int | None], weights: Sequence[float] | None = Non
 
         argmax_g sum_{i in g} w_i
 
-    weights: what each vote counts; None: 1. Of groups that have as many votes the one that was
-    sampled first wins.
+    weights: what each vote counts; None: 1. Of tied groups the one that was sampled first wins.
     """
     votes: dict[int, list[float]] = {}
     for index, group in enumerate(groups):
@@ -49,13 +48,13 @@ def majority(groups: Sequence[int | None], weights: Sequence[float] | None = Non
             votes.setdefault(group, []).append(1.0 if weights is None else weights[index])
     if not votes:
         return None
-    # The exact sum: in whatever order votes come in, as many are as many.
+    # An exact sum: ties stay ties, whatever the order in which weights are added.
     winner = max(votes, key=lambda group: (math.fsum(votes[group]), -group))
     return groups.index(winner)
 
 
 def best_of(scores: Sequence[float]) -> int:
-    """Index of the response with the highest score; of several the first."""
+    """Index of the response with the highest score; the first of those that tie."""
     return max(range(len(scores)), key=lambda index: (scores[index], -index))
 
 

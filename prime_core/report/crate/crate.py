@@ -58,7 +58,7 @@ def write_crate(run: RunTables, files: RunFiles, missing: list[str]) -> None:
 
 
 def make_crate(run: RunTables, files: RunFiles, missing: list[str]) -> ROCrate:
-    """The crate before it is written."""
+    """The crate in memory; `write_crate` writes it."""
     crate = ROCrate(version="1.1")
     packed, left_out = sort_files(files.root)
     absent = [path for path in OUTPUTS.values() if not (files.root / path).exists()]
@@ -105,7 +105,7 @@ def _starts(files: RunFiles) -> list[dict[str, Any]]:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """A value of somebody's file where a mapping should stand; empty where none does."""
+    """A value from a user's file that should be a mapping; empty where it is not."""
     return value if isinstance(value, dict) else {}
 
 
@@ -114,7 +114,7 @@ def _add_workflow(crate: ROCrate, starts: list[dict[str, Any]]) -> Any:
     versions = _mapping(last.get("versions"))
     commit = last.get("git_commit")
     changed = ", with uncommitted changes" if last.get("git_dirty") else ""
-    made_by = f"Commit {commit}{changed} made the last start." if commit else ""
+    made_by = f"Last started from commit {commit}{changed}." if commit else ""
     main = REPOSITORY / "Snakefile"
     workflow = crate.add_workflow(
         main,
@@ -191,6 +191,7 @@ def _add_action(
             parameter = _parameter(crate, f"#output-{name}", name, "File", entities[path])
             workflow.append_to("output", parameter)
     done = run.num_done >= run.num_planned
+    # The profile recommends completed or failed; an unfinished run is neither.
     status = "CompletedActionStatus" if done else "ActiveActionStatus"
     action = crate.add_action(
         workflow,

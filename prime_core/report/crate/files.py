@@ -1,8 +1,8 @@
 """What of a run's folder its RO-Crate packs, and what it leaves out and why.
 
 In: the folder of a run, finished or not. Out: files to pack, with what they are; a table of the
-rest. Weights are never packed, nor tables of training; of an evaluation's responses those that are
-small. Links are not followed: they may lead out of the folder.
+rest. Weights and training tables are never packed, an evaluation's responses only where they are
+small. Links are not followed: they may lead out of the folder. docs/decisions.md#one-zip
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ OUT = {
     "weights": "weights and training states are left out",
     "large": f"larger than {MAX_TABLE_BYTES} bytes",
     "link": "a link",
-    "table": "a table of training",
-    "figures": "its figures stand in report/metrics.csv",
+    "table": "a training table",
+    "figures": "its figures are in report/metrics.csv",
     "events": "the same figures as report/metrics.csv",
-    "times": "its figures stand in report/stages.csv",
+    "times": "its figures are in report/stages.csv",
     "log": "a log",
     "other": "not part of the record",
 }
@@ -86,7 +86,7 @@ def sort_files(run_dir: Path) -> tuple[list[Packed], pd.DataFrame]:
 
 
 def _files(run_dir: Path) -> Iterator[Path]:
-    """Files and links below a folder; hidden ones are of processes, a crate is not packed anew."""
+    """Files and links below a folder, without processes' hidden files and an earlier crate."""
     for folder, below, names in os.walk(run_dir):
         here = Path(folder)
         below[:] = sorted(name for name in below if not name.startswith("."))

@@ -10,7 +10,7 @@ from rocrate.rocrate import ROCrate
 
 
 def add_people(crate: ROCrate, settings: dict[str, Any], action: Any) -> None:
-    """Name the authors; the first of them did the action, the first affiliation is the publisher.
+    """Name the authors; the first is the action's agent, the first affiliation the publisher.
 
     settings: by dotted keys; `reproduction.authors.1.name` is the first author's name.
     """

@@ -1,4 +1,4 @@
-"""The README of a run's RO-Crate: what it holds, what it lacks, how to run the same again."""
+"""The README of a run's RO-Crate: what it holds, what it lacks, how to reproduce the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def readme(
         f"- {left_out_line(left_out)}",
         *(f"- {note}" for note in _code_notes(commit, packed_commit)),
         "",
-        "The same again, in a checkout of the code:",
+        "To reproduce the run, in a checkout of the code:",
         "",
         "```",
         *([f"git checkout {commit}"] if commit else []),
@@ -44,18 +44,18 @@ def left_out_line(left_out: pd.DataFrame) -> str:
     """How much of the run's folder the crate leaves out."""
     files, size = int(left_out["num_files"].sum()), int(left_out["num_bytes"].sum())
     return (
-        f"Not packed: {files} files of the run ({bytes_text(size)}), weights and tables of "
-        "training above all; left-out.csv lists them by folder."
+        f"Not packed: {files} files of the run ({bytes_text(size)}), mostly weights and training "
+        "tables; left-out.csv lists them by folder."
     )
 
 
 def _code_notes(commit: str | None, packed: dict[str, Any]) -> list[str]:
-    """In what the workflow's packed files may not be those that made the run."""
+    """How the workflow's packed files may differ from those that made the run."""
     now = packed.get("git_commit")
     if commit is None:
         return ["The commit of the code is not known."]
     if now is None:
-        return [f"The run's last start was made by commit {commit}."]
+        return [f"The run was last started from commit {commit}."]
     if now != commit:
-        return [f"The run's last start was made by commit {commit}; the files packed are of {now}."]
+        return [f"The run was last started from commit {commit}; the packed files are of {now}."]
     return ["The workflow's files have uncommitted changes."] if packed.get("git_dirty") else []

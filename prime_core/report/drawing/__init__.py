@@ -1,1 +1,1 @@
-"""Plots."""
+"""A run's tables become figures, as SVG text."""

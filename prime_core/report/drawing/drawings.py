@@ -46,7 +46,7 @@ def draw_evaluations(canvas: Canvas, run: RunTables) -> bool:
 
 
 def draw_seconds(canvas: Canvas, run: RunTables) -> bool:
-    """Seconds of each iteration, one stage upon the other."""
+    """Seconds of each iteration, stacked by stage."""
     table = run.stages[run.stages["iteration"] > 0]
     wide = table.pivot(index="iteration", columns="stage", values="seconds")
     if wide.empty:
@@ -64,7 +64,7 @@ def draw_seconds(canvas: Canvas, run: RunTables) -> bool:
 
 
 def draw_shares(canvas: Canvas, run: RunTables) -> bool:
-    """Share of each stage in the seconds of all jobs, start-up apart."""
+    """Share of each stage in the seconds of all jobs, start-up shown separately."""
     if run.stages.empty:
         return False
     totals = run.stages.groupby("stage")[["seconds", "startup_seconds"]].sum()
@@ -92,7 +92,7 @@ def draw_shares(canvas: Canvas, run: RunTables) -> bool:
 
 
 def draw_cost(canvas: Canvas, run: RunTables) -> bool:
-    """Hours of each iteration, one stage upon the other, and below how long its jobs waited."""
+    """Hours of each iteration, stacked by stage, and below how long its jobs waited."""
     table = run.cost.table[run.cost.table["iteration"] > 0]
     columns = _hours(table)
     if not columns:
@@ -117,7 +117,7 @@ def draw_cost(canvas: Canvas, run: RunTables) -> bool:
 
 
 def _hours(table: pd.DataFrame) -> dict[str, tuple[pd.Series, str]]:
-    """Hours of each iteration by stage, what was lost apart; of GPUs where there were any."""
+    """Hours of each iteration by stage, lost ones separately; of GPUs where any were used."""
     if table.empty:
         return {}
     kind = "gpu" if table["gpu_hours"].any() else "cpu"
@@ -130,7 +130,7 @@ def _hours(table: pd.DataFrame) -> dict[str, tuple[pd.Series, str]]:
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
-    """The unit in which a time is read best, and its seconds."""
+    """The most readable unit for a time, and its seconds."""
     return ("s", 1.0) if seconds < 180 else ("min", 60.0) if seconds < 10800 else ("h", 3600.0)
 
 
@@ -144,7 +144,7 @@ def _coloured(wide: pd.DataFrame) -> dict[str, tuple[pd.Series, str]]:
 
 
 def _stack(axes: Axes, columns: Mapping[str, tuple[pd.Series, str]]) -> None:
-    """Columns of each iteration, one upon the other. columns: name -> heights, colour."""
+    """Stacked columns, one stack per iteration. columns: name -> heights, colour."""
     length = len(next(iter(columns.values()))[0])
     edges, below = np.arange(0.5, length + 1), np.zeros(length)
     for name, (heights, colour) in columns.items():

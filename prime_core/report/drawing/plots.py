@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # imported when something is drawn: it takes most of a second
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-# Name of a colour in the page -> light, dark. The first two are right and wrong, positive and
-# negative everywhere; blue and orange stay apart for colour-blind readers.
+# Name of a colour in the page -> light, dark. The first two series are right and wrong, positive
+# and negative everywhere; blue and orange stay distinguishable for colour-blind readers.
 COLOURS = {
     "ink": ("#1f2328", "#e6e8eb"),
     "muted": ("#646c76", "#9aa3ad"),
@@ -78,7 +78,7 @@ class Panel:
 
 
 def draw_panels(canvas: Canvas, panels: tuple[Panel, ...], table: pd.DataFrame) -> bool:
-    """Panels with figures, one above the other over the same iterations; False: none has any."""
+    """Panels that have figures, stacked over the same iterations; False: none has any."""
     shown = [panel for panel in panels if any(has(table, c) for c in panel.series.values())]
     if not shown:
         return False
@@ -186,7 +186,7 @@ def render(name: str, height: float, draw: Callable[[Canvas], bool], width: floa
 
 
 def inline(svg: str, name: str, title: str) -> str:
-    """The <svg> element for a page: colours by name, width of its column, ids of its own."""
+    """The <svg> element for a page: colours by name, its column's width, ids unique in the page."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)

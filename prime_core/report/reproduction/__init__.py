@@ -1,1 +1,1 @@
-"""A run beside a published one."""
+"""A run compared with a published one."""

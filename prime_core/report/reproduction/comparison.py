@@ -1,7 +1,7 @@
 """A run's benchmarks beside a published row: differences with intervals, and what they say.
 
 In: a run's tables, the published figures. Out: one comparison per benchmark that both have, the
-comparison of their means, and what does not match in how the two were measured.
+comparison of their means, and in what the two were measured differently.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def compare(run: RunTables) -> Reproduction:
     row = known.rows[name]
     notes = []
     if named and named not in known.rows:  # settings of another version
-        notes.append(f"reproduction.of names '{named}', which is no published row known here.")
+        notes.append(f"reproduction.of names '{named}', which is not a known published row.")
     comparisons = [
         comparison
         for benchmark, table in run.evaluations.dropna(subset="accuracy").groupby("benchmark")
@@ -202,7 +202,7 @@ def _protocol_notes(
         notes.append("how the published figure was sampled is not stated")
     else:
         pairs += [
-            ("samples a problem", chosen.get("n_samples_per_prompt"), figure.sampling.samples),
+            ("samples per problem", chosen.get("n_samples_per_prompt"), figure.sampling.samples),
             ("temperature", chosen.get("temperature"), figure.sampling.temperature),
         ]
     length = settings.get(f"evaluation.benchmarks.{benchmark}.max_response_length")
@@ -238,7 +238,7 @@ def _row_notes(row: Row, comparisons: list[Comparison]) -> list[str]:
             f"which is what is compared here, is {own:.1f}."
         )
     if comparisons and row.own_protocol:
-        notes.append("How this row was sampled is not stated: it is no greedy pass@1.")
+        notes.append("How this row was sampled is not stated: it is not greedy pass@1.")
     return notes
 
 
@@ -247,8 +247,8 @@ def _mean_sentence(means: Means) -> str:
     half_width = 50 * (apart.high - apart.low)
     which = "all" if means.num_benchmarks == means.of else f"{means.num_benchmarks} of {means.of}"
     words = {
-        "within error": f"not told apart (a difference below some {half_width:.1f} points would "
-        "not show)",
+        "within error": "not distinguishable from the published mean (a difference below about "
+        f"{half_width:.1f} points would not show)",
         "above": "above the published mean",
         "below": "below the published mean",
     }[reading(apart)]

@@ -32,12 +32,12 @@ PANEL_HEIGHT = 1.9  # inches
 
 
 def draw_hours(canvas: Canvas, run: RunTables) -> bool:
-    """Accuracy of each benchmark, and of the training prompts, over the hours until then."""
+    """Accuracy of each benchmark, and of the training prompts, over the hours spent by then."""
     hours = hours_of(run)
     found = curves(run)
     if not found or hours.table.empty:
         return False
-    # Hours of Slurm's accounting stay hours; of a small run on a laptop minutes are read better.
+    # Slurm's hours stay hours; for a small run on a laptop minutes are easier to read.
     unit, seconds = (
         ("h", 3600.0) if hours.counted else time_unit(3600 * hours.until(run.last_iteration))
     )
@@ -57,7 +57,7 @@ def draw_hours(canvas: Canvas, run: RunTables) -> bool:
 
 
 def draw_published(canvas: Canvas, run: RunTables) -> bool:
-    """One panel a benchmark that the published row has, too: the run's curve and its figures."""
+    """One panel per benchmark that the published row has, too: the run's curve, its figures."""
     found = compare(run)
     if not found.comparisons:
         return False

@@ -19,7 +19,7 @@ from prime_core.report.reproduction.time_to_accuracy import (
 from prime_core.report.tables.collect import RunTables
 
 READINGS = {
-    "within error": "not told apart",
+    "within error": "not distinguishable",
     "above": "above",
     "below": "below",
 }
@@ -35,7 +35,7 @@ class PaperSettings:
 
 @dataclass(frozen=True)
 class ReproductionSection:
-    """Everything of the section but its figures."""
+    """The contents of the section, without its figures."""
 
     found: Reproduction
     hours: Hours
@@ -51,7 +51,7 @@ class ReproductionSection:
 
     @property
     def differing(self) -> list[SettingDifference]:
-        """Settings that a run under way could not change."""
+        """Settings that may not change while a run is under way."""
         return [row for row in self.settings.differences if not row.changeable]
 
     @property
@@ -61,7 +61,7 @@ class ReproductionSection:
 
 
 def reproduction_section(run: RunTables, settings: PaperSettings) -> ReproductionSection:
-    """The section's contents."""
+    """The section's contents, from the run's tables. settings: what differs from the paper's."""
     found, hours = compare(run), hours_of(run)
     return ReproductionSection(
         found=found,
@@ -74,5 +74,5 @@ def reproduction_section(run: RunTables, settings: PaperSettings) -> Reproductio
 
 
 def in_words(comparison: Comparison) -> str:
-    """How the run's figure lies to the published one."""
+    """How the run's figure compares with the published one."""
     return READINGS[reading(comparison.difference)]

@@ -1,6 +1,6 @@
 """Every setting in which a run differs from the paper's run that it is compared with.
 
-In: a run's settings as they stand in its file, a file of configs/paper. Out: one row a difference.
+In: a run's settings as written in its file, a file of configs/paper. Out: one row per difference.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = ("key", "paper", "own", "changeable")
 class SettingDifference:
     """One setting; ABSENT where one side has no such key. A whole section may be a value.
 
-    changeable: a run under way can take another value, since finished work stays what it is.
+    changeable: it may change while a run is under way, since finished work does not depend on it.
     """
 
     key: str
@@ -57,7 +57,7 @@ def paper_differences(own: dict[str, Any], config: Path) -> list[SettingDifferen
 def differing(
     first: dict[str, Any], second: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Dotted key and both values of everything that two nested mappings do not share.
+    """Dotted key and both values of everything in which two nested mappings differ.
 
     Where a section stands against a plain value or nothing, the section is one value.
     """

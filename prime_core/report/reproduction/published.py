@@ -1,8 +1,8 @@
 """Published figures (published.yaml): rows of papers' tables, with the uncertainty that they have.
 
-A figure of N problems is as uncertain as N answers make it, whoever printed it. Of several samples
-a problem nobody printed the spread, so each problem counts once: the interval is then too wide
-rather than too narrow.
+A figure of N problems is as uncertain as N answers make it, whoever printed it. For several samples
+per problem nobody printed the spread, so each problem counts once: the interval is then too wide
+rather than too narrow. docs/decisions.md#published-intervals
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Row(Section):
 
 
 class Published(Section):
-    """The whole file."""
+    """The contents of published.yaml."""
 
     benchmarks: dict[str, Benchmark]
     avg16: Sampling
@@ -113,7 +113,7 @@ class Figure:
 
 @cache
 def published() -> Published:
-    """The published figures."""
+    """The published figures, read once. Raises SettingsError naming the file and the key."""
     return checked(Published, load_yaml(FILE), FILE.name)
 
 

@@ -49,8 +49,8 @@ class Hours:
 class Reached:
     """When a benchmark's accuracy reached a target.
 
-    iteration: the first whose figure did; earliest, certain: the first whose interval's upper and
-    lower end did. None: none has. published: the target is the published figure.
+    iteration: the first whose figure reached it; earliest, certain: the first whose interval's
+    upper, or lower, end did. None: none has. published: the target is the published figure.
     """
 
     benchmark: str
@@ -118,7 +118,7 @@ def _reached(
         _first(curve, column, target - (ROUNDING if published else 1e-9))
         for column in ("accuracy", "accuracy_high", "accuracy_low")
     )
-    # Responses of an iteration are sampled before its update: what they show is the one before.
+    # Responses of an iteration are sampled before its update: they show the one before it.
     updates = None if at is None else at - (name == SAMPLED)
     spent = None if updates is None else hours.until(updates)
     return Reached(name, target, published, at, earliest, certain, spent)

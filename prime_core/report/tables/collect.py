@@ -64,7 +64,7 @@ class RunTables:
 
     @property
     def start(self) -> int:
-        """The iteration that the run's own ones come after: that of init_from, else 0."""
+        """The iteration after which the run's own ones begin: that of init_from, else 0."""
         return int((self.settings.get("init_from") or "@0").rpartition("@")[2])
 
     @property
@@ -76,8 +76,8 @@ class RunTables:
         if self.start == 0:
             return f"Data and start models are those of the run {name}."
         return (
-            f"Goes on from iteration {self.start} of the run {name}: figures are of later "
-            "iterations, cost is without it."
+            f"Continues from iteration {self.start} of the run {name}: figures are of later "
+            "iterations, cost excludes that run's."
         )
 
     @property
@@ -87,7 +87,7 @@ class RunTables:
 
     @property
     def num_planned(self) -> int:
-        """Iterations that the settings ask for; of a branch its own ones."""
+        """Iterations that the settings ask for; of a branch only its own."""
         return self.last_iteration - self.start
 
     @property
@@ -192,7 +192,7 @@ def evaluation_table(files: RunFiles) -> pd.DataFrame:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    """The run's settings as they stand in its file: another version may know other keys."""
+    """The run's settings as written in its file: another version may know other keys."""
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

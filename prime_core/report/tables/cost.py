@@ -1,8 +1,8 @@
 """What the run cost, for the page: hours, waiting and losses of its Slurm jobs.
 
-In: slurm/accounting.json, the ledger of submitted jobs, Snakemake's benchmark files (when stages
-ran inside an allocation). Out: one row per iteration and stage, and what to say where hours are
-missing.
+In: slurm/accounting.json, the records of submitted jobs, Snakemake's benchmark files (when stages
+ran inside an allocation). Out: one row per iteration and stage, and notes where hours are missing.
+docs/decisions.md#lost-hours
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ NO_STAGE = {CONTROLLER: "controller's job", IDLE: "allocation, no finished stage
 
 @dataclass(frozen=True)
 class Cost:
-    """table: COST_COLUMNS; notes: sentences on what is not known, or not of today."""
+    """table: COST_COLUMNS; notes: sentences on what is unknown or out of date."""
 
     table: pd.DataFrame
     notes: tuple[str, ...]
 
 
 def read_cost(files: RunFiles) -> Cost:
-    """What Slurm's accounting said last. Raises TableError naming a file that cannot be read."""
+    """What Slurm's accounting last reported. Raises TableError naming an unreadable file."""
     jobs, controllers = submitted_jobs(files), controller_starts(files)
     numbers = {job.job_id for job in jobs} | {c.slurm_job for c in controllers if c.slurm_job}
     accounts = read_accounts(files)
@@ -58,7 +58,9 @@ def cost_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """One row per iteration and stage (COST_COLUMNS) from charges."""
     columns = ["iteration", "stage", "job_id", "gpu_hours", "cpu_hours", "waited", "lost"]
     table = pd.DataFrame(rows, columns=columns).astype({"waited": float, "lost": bool})
-    table["job_id"] = table["job_id"].replace("", None)  # no job of its own is not counted
+    table["job_id"] = table["job_id"].replace(
+        "", None
+    )  # "" is a stage inside an allocation: not a job to count
     table["lost_gpu_hours"] = table["gpu_hours"].where(table["lost"], 0.0)
     table["lost_cpu_hours"] = table["cpu_hours"].where(table["lost"], 0.0)
     return (
@@ -97,7 +99,7 @@ def total_row(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def stage_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per stage over the whole run, the dearest first, what is no stage last."""
+    """One row per stage over the whole run, the most expensive first, NO_STAGE last."""
     rows = [
         total_row(part) | {"stage": stage, "label": NO_STAGE.get(str(stage), stage)}
         for stage, part in table.groupby("stage")
@@ -115,22 +117,22 @@ def _notes(accounts: Accounts, numbers: set[str]) -> Iterator[str]:
         yield "No Slurm job was submitted for this run, so there are no hours to count."
     elif not known:
         yield (
-            f"Slurm's accounting gives no hours of the run's jobs ({reason}): only the seconds of "
+            f"Slurm's accounting has no hours of the run's jobs ({reason}): only the seconds of "
             "the stages are known."
         )
     elif accounts.answered is None:
         yield (
-            f"Slurm keeps no accounting here ({reason}): hours are those that squeue has shown "
-            f"until {moment(accounts.looked)}."
+            f"Slurm keeps no accounting here ({reason}): hours are those that squeue had shown "
+            f"by {moment(accounts.looked)}."
         )
     elif accounts.problem:
         yield (
             f"Slurm's accounting did not answer ({reason}): hours are those of "
-            f"{moment(accounts.answered)}, and what squeue has shown until "
+            f"{moment(accounts.answered)}, and what squeue had shown by "
             f"{moment(accounts.looked)}."
         )
     if known and numbers - known:
-        yield f"Of {len(numbers - known)} of {len(numbers)} jobs nothing is known."
+        yield f"Nothing is known of {len(numbers - known)} of {len(numbers)} jobs."
 
 
 def moment(time: float) -> str:

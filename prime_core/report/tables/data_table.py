@@ -15,7 +15,7 @@ from prime_core.run.tables import read_json
 _LEFT_OUT = {
     "malformed": "malformed",
     "duplicate": "with the text of an earlier one",
-    "in_benchmark": "that stand in a benchmark",
+    "in_benchmark": "that occur in a benchmark",
     "too_long": "longer than data.max_prompt_length",
     "too_easy": "too easy for the start model",
     "too_hard": "too hard for the start model",
@@ -25,7 +25,7 @@ _IN_BENCHMARK = "data/num_in_benchmark/"
 
 
 def read_data_figures(files: RunFiles) -> dict[str, float]:
-    """Figures of the run's data; none for a run that has them from another, or none yet."""
+    """Figures of the run's data; none for a branch, or before the data are prepared."""
     figures: dict[str, float] = {}
     for stage in ("prepare", "band"):  # in this order: the band decides how many there are
         path = files.setup_metrics(stage)
@@ -34,7 +34,7 @@ def read_data_figures(files: RunFiles) -> dict[str, float]:
 
 
 def data_rows(figures: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Rows of the table: what is counted, its number, and of what it consists."""
+    """Rows of the table: what is counted, its number, and its breakdown."""
     rows = [
         _row("training problems", figures, "data/num_train"),
         _row("held-out problems", figures, "data/num_validation"),

@@ -1,4 +1,4 @@
-"""What the report says of evaluations beside their accuracies.
+"""What the report says of evaluations besides their accuracies.
 
 In: the table of evaluations; judged responses. Out: the change from a benchmark's first evaluation
 to its last, problem by problem (one entry a benchmark); figures of several responses to a problem.
@@ -16,8 +16,8 @@ from prime_core.run.tables import EVALUATION, read_table
 
 # What stands before the @ of a figure, and what it means.
 MEANINGS = {
-    "pass": "one of k is right",
-    "maj": "the commonest answer is right",
+    "pass": "at least one of k is right",
+    "maj": "the most common answer is right",
     "bon": "the response that the PRM scores highest is right",
     "weighted_maj": "the answer of most PRM-weighted votes is right",
 }
@@ -70,7 +70,7 @@ def _is_sampled(name: str) -> bool:
 
 
 def _meaning_and_number(name: str) -> tuple[int, int]:
-    """Where a figure stands: by its meaning, then by its number of responses."""
+    """Order of the figures: by their meaning, then by their number of responses."""
     kind, _, k = name.partition("@")
     return list(MEANINGS).index(kind), int(k)
 
