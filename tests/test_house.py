@@ -121,6 +121,13 @@ def test_mathematics_imports_torch_and_itself_alone(name):
     assert outside - sys.stdlib_module_names <= {"prime_core", "torch", "jaxtyping"}
 
 
+def test_tests_have_the_rooms_of_the_package():
+    folders = {path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").exists()}
+    assert folders == {LAZY, *ROOMS} | {"slurm", "support", "workflow"}
+    loose = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    assert loose == {"house", *MATHEMATICS}
+
+
 def test_rooms_import_rooms_above_them_only():
     seen = {"mathematics"}
     for room, others in ROOMS.items():

@@ -62,11 +62,11 @@ def draw_curves(canvas: Canvas, results: Results) -> bool:
     grid = canvas.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
-    for place, (axes, row) in enumerate(zip(grid.flat, shown, strict=False)):
+    for index, (axes, row) in enumerate(zip(grid.flat, shown, strict=False)):
         _draw_pair(axes, row, results)
-        if place % num_columns == 0:
+        if index % num_columns == 0:
             axes.set_ylabel("held-out accuracy")
-        if place + num_columns >= len(shown):
+        if index + num_columns >= len(shown):
             axes.set_xlabel("iteration")
             axes.tick_params(axis="x", labelbottom=True)
     return True
@@ -118,9 +118,9 @@ def draw_differences(canvas: Canvas, results: Results) -> bool:
     margin = results.ablations.margin
     axes.axvspan(-margin, margin, color=GRID, alpha=0.6, linewidth=0)
     axes.axvline(0, color=MUTED, linewidth=1)
-    for place, row in enumerate(reversed(shown)):
-        _interval(axes, row.differences[READ], place + 0.12, filled=True)
-        _interval(axes, row.differences["last"], place - 0.16, filled=False)
+    for index, row in enumerate(reversed(shown)):
+        _interval(axes, row.differences[READ], index + 0.12, filled=True)
+        _interval(axes, row.differences["last"], index - 0.16, filled=False)
     axes.set_yticks(range(len(shown)), [_label(row, results) for row in reversed(shown)])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")

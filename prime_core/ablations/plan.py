@@ -204,8 +204,8 @@ class Plan:
                 yield self._run(run_name(variant_name, seed), seed, own, variant.labelled)
 
     def _run(self, name: str, seed: int, own: dict[str, Any], labelled: Labelled | None) -> Run:
-        place = {"run": name, "results": self.ablations.results, "seed": seed}
-        values = merged(merged(self.common, own), place)
+        identity = {"run": name, "results": self.ablations.results, "seed": seed}
+        values = merged(merged(self.common, own), identity)
         return Run(name, seed, values, parse_settings(values, f"ablations, {name}"), labelled)
 
 

@@ -68,8 +68,8 @@ class Results:
     def measures(self) -> dict[str, dict[str, dict[int, float]]]:
         """Measure -> variant -> seed -> figure, of finished runs."""
         found: dict[str, dict[str, dict[int, float]]] = {name: {} for name in MEASURES}
-        for place, rows in self.curves.groupby(["variant", "seed"], sort=False):
-            variant, seed = cast(tuple[str, int], place)
+        for key, rows in self.curves.groupby(["variant", "seed"], sort=False):
+            variant, seed = cast(tuple[str, int], key)
             held_out = _curve(rows, "accuracy")
             if self.planned.get(variant) not in held_out:
                 continue
@@ -117,9 +117,9 @@ def collect(root: Path) -> Results:
             if not files.config.exists():
                 continue
             planned[variant] = int(load_yaml(files.config)["iterations"])
-            place = {"variant": variant, "seed": seed}
+            key = {"variant": variant, "seed": seed}
             start = RunFiles(root / run_name(BASE, seed))
-            rows += [place | row for row in curve_rows(files, start, ablations.benchmark)]
+            rows += [key | row for row in curve_rows(files, start, ablations.benchmark)]
             for marker in files.root.glob("ablation-*.json"):
                 seconds[files.root.name] = float(read_json(marker)["seconds"])
     return Results(ablations, pd.DataFrame(rows, columns=list(CURVE_COLUMNS)), planned, seconds)

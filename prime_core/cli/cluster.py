@@ -81,8 +81,8 @@ def status(
     run_dir: Path | None, configfile: Path, json: bool, watch: bool, interval: float
 ) -> None:
     """Show what of a run is done, running and failed, and when it will end."""
-    place = which_run(run_dir, configfile)
-    import_module("prime_core.launch.status.page").show(place, json, watch, interval)
+    run = which_run(run_dir, configfile)
+    import_module("prime_core.launch.status.page").show(run, json, watch, interval)
 
 
 @click.command()
@@ -92,15 +92,15 @@ def status(
 def cancel(run_dir: Path | None, configfile: Path, yes: bool) -> None:
     """End a run's controller and all of its Slurm jobs; what is finished stays."""
     module = import_module("prime_core.launch.status.cancel")
-    place = which_run(run_dir, configfile)
-    found = module.at_work(place)
+    run = which_run(run_dir, configfile)
+    found = module.at_work(run)
     if not found:
-        click.echo(f"{place}: nothing is running")
+        click.echo(f"{run}: nothing is running")
         return
-    click.echo(f"{place}: {found}")
+    click.echo(f"{run}: {found}")
     if not yes and sys.stdin.isatty():
         click.confirm("Cancel all of it?", abort=True)
-    module.cancel(place)
+    module.cancel(run)
 
 
 @click.command()
@@ -113,8 +113,8 @@ def logs(
     words: tuple[str, ...], run_dir: Path | None, configfile: Path, part: str | None, follow: bool
 ) -> None:
     """Show a stage's newest log (prime logs 12 policy); without arguments, the controller's."""
-    place = which_run(run_dir, configfile)
-    import_module("prime_core.launch.status.logs").show(place, words, part, follow)
+    run = which_run(run_dir, configfile)
+    import_module("prime_core.launch.status.logs").show(run, words, part, follow)
 
 
 @click.command(hidden=True, context_settings={"ignore_unknown_options": True})

@@ -44,8 +44,8 @@ class Stages(click.Group):
 def sentence(error: Exception) -> str:
     """What went wrong, with the file's name where the system gives one."""
     if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}"
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}{error.strerror}"
     return str(error) or type(error).__name__
 
 

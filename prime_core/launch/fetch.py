@@ -53,7 +53,7 @@ class Found:
 
     need: Need
     size: int = 0
-    place: str = ""
+    location: str = ""
     problem: str = ""
 
 
@@ -98,8 +98,8 @@ def needs(settings: Settings) -> Iterator[Need]:
                 yield Need(f"data.{name}", path, "table", name)
         for name, source in settings.data.sources.items():
             yield Need(f"data.sources.{name}.file", source.file, "table", "train")
-        for place in settings.data.contamination.files:
-            yield Need("data.contamination.files", place, "table")
+        for file in settings.data.contamination.files:
+            yield Need("data.contamination.files", file, "table")
     for name, benchmark in settings.evaluation.benchmarks.items():
         if benchmark.file != "validation":
             yield Need(f"evaluation.benchmarks.{name}.file", benchmark.file, "table")
@@ -146,8 +146,8 @@ def _look_at_table(need: Need, to: Path | None, fetch: bool) -> Found:
     for path in paths:
         if problem := _table_problem(path):
             return Found(need, problem=problem)
-    place = str(paths[0] if len(paths) == 1 else paths[0].parent)
-    return Found(need, sum(path.stat().st_size for path in paths), place)
+    location = str(paths[0] if len(paths) == 1 else paths[0].parent)
+    return Found(need, sum(path.stat().st_size for path in paths), location)
 
 
 def _look_at_gguf(need: Need) -> Found:
@@ -165,8 +165,10 @@ def _table(found: list[Found]) -> str:
     """Lines of text: setting, name, size, path."""
     rows = [("setting", "name", "size", "where")]
     for one in found:
-        size, place = (bytes_text(one.size), one.place) if not one.problem else ("-", "missing")
-        rows.append((one.need.key, one.need.path, size, place))
+        size, location = (
+            (bytes_text(one.size), one.location) if not one.problem else ("-", "missing")
+        )
+        rows.append((one.need.key, one.need.path, size, location))
     return "\n".join(table(rows, "<<><", indent=""))
 
 

@@ -79,13 +79,13 @@ def run(options: Options, arguments: Sequence[str]) -> None:
         return
     refuse_busy(files)
     job_id = submit(job, call)
-    place = shlex.quote(str(settings.run_dir))
+    run = shlex.quote(str(settings.run_dir))
     print(
         f"submitted job {job_id} ({job.name})\n"
         f"log:       {log_of(job.folder, job_id)}\n"
-        f"to follow: prime status --run {place}\n"
-        f"           prime logs --run {place}\n"
-        f"to cancel: prime cancel --run {place}"
+        f"to follow: prime status --run {run}\n"
+        f"           prime logs --run {run}\n"
+        f"to cancel: prime cancel --run {run}"
     )
 
 

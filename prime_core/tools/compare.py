@@ -21,22 +21,22 @@ from prime_core.runtime.console import say
 
 def run(first: str, second: str, benchmark: str | None, out: Path | None) -> dict[str, Any]:
     """Compare two evaluations: tables, or with a benchmark runs (RUN: its last, RUN@ITERATION)."""
-    places = [table_of(text, benchmark) for text in (first, second)]
-    of = [_benchmark_of(place) for place in places]
+    tables = [table_of(text, benchmark) for text in (first, second)]
+    of = [_benchmark_of(table) for table in tables]
     if None not in of and of[0] != of[1]:
         raise DataError(
-            f"{places[0]} is of benchmark '{of[0]}', {places[1]} of '{of[1]}': their problems are "
+            f"{tables[0]} is of benchmark '{of[0]}', {tables[1]} of '{of[1]}': their problems are "
             "not the same"
         )
-    ours, theirs = (problem_means(read_table(place, EVALUATION)) for place in places)
+    ours, theirs = (problem_means(read_table(table, EVALUATION)) for table in tables)
     common = ours.index.intersection(theirs.index, sort=None)
     if common.empty:
-        raise DataError(f"{places[0]} and {places[1]} have no problem in common")
+        raise DataError(f"{tables[0]} and {tables[1]} have no problem in common")
     found = compare_paired(ours[common], theirs[common])
     num_alone = len(ours) + len(theirs) - 2 * len(common)
     values = asdict(found) | {
-        "first": str(places[0]),
-        "second": str(places[1]),
+        "first": str(tables[0]),
+        "second": str(tables[1]),
         "first_accuracy": float(ours[common].mean()),
         "second_accuracy": float(theirs[common].mean()),
         "num_not_compared": num_alone,
@@ -64,9 +64,9 @@ def table_of(text: str, benchmark: str | None) -> Path:
     return tables[-1]
 
 
-def _benchmark_of(place: Path) -> str | None:
+def _benchmark_of(table: Path) -> str | None:
     """The benchmark that the figures beside a table name; None where there are none."""
-    figures = place.with_suffix(".json")
+    figures = table.with_suffix(".json")
     return read_json(figures).get("benchmark") if figures.exists() else None
 
 

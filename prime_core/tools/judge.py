@@ -79,7 +79,7 @@ def _read(source: Path) -> list[dict[str, Any]]:
     return table
 
 
-def _row(values: dict[str, Any], place: str) -> Row:
+def _row(values: dict[str, Any], line: str) -> Row:
     """The row to judge in a line of the file."""
     if "program" in values and "tests" in values:
         tests = values["tests"]
@@ -88,7 +88,7 @@ def _row(values: dict[str, Any], place: str) -> Row:
         return Row("program", _text(values["program"]), _text(tests))
     if "response" not in values or "ground_truth" not in values:
         raise TableError(
-            f"{place}: columns response and ground_truth, or program and tests, are needed; "
+            f"{line}: columns response and ground_truth, or program and tests, are needed; "
             f"found {sorted(values)}"
         )
     truth, ability = values["ground_truth"], values.get("ability") or "math"

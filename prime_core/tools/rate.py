@@ -76,7 +76,7 @@ def _add_pieces(rows: list[Row], folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     for row in rows:
         row["tokens"] = tokenizer.batch_decode([[token] for token in row["response_tokens"]])
-        ends = [place + 1 for place, end in enumerate(step_ends(row["tokens"])) if end]
+        ends = [index + 1 for index, end in enumerate(step_ends(row["tokens"])) if end]
         steps = list(zip([0, *ends], ends, strict=False))
         row["steps"] = [tokenizer.decode(row["response_tokens"][a:b]) for a, b in steps]
         row["step_rewards"] = [sum(row["token_rewards"][a:b]) for a, b in steps]

@@ -126,8 +126,8 @@ def judge_all(
         bar.update(num_found)
         missing = [index for index in range(len(rows)) if index not in done.judgements]
         try:
-            for place, judgement in pool.judge_rows([rows[index] for index in missing], rules):
-                done.add(missing[place], judgement)
+            for number, judgement in pool.judge_rows([rows[index] for index in missing], rules):
+                done.add(missing[number], judgement)
                 bar.update()
         except SystemExit:
             num_done = len(done.judgements)

@@ -202,6 +202,6 @@ def test_fetch_looks_at_a_file_and_takes_it_for_the_start_model_only(file):
     [need] = needs(settings_of(file))
     assert not need.is_on_hub
     found = look(need, None, fetch=True)
-    assert (found.size, found.place) == (file.stat().st_size, str(file))
+    assert (found.size, found.location) == (file.stat().st_size, str(file))
     of_the_prm = look(Need("prm.path", str(file), "model"), None, fetch=True)
     assert of_the_prm.problem.endswith("a GGUF file can be model.path only; name a folder")

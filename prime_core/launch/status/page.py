@@ -121,11 +121,11 @@ def _controller(status: RunStatus) -> Iterator[str]:
 
 
 def _who(controller: ControllerState) -> str:
-    place = f" on {controller.node}" if controller.node else ""
+    node = f" on {controller.node}" if controller.node else ""
     if controller.slurm_job:
         kind = "one allocation, " if controller.way == "allocation" else ""
-        return f"{kind}Slurm job {controller.slurm_job}{place}"
-    return f"process {controller.pid}{place}"
+        return f"{kind}Slurm job {controller.slurm_job}{node}"
+    return f"process {controller.pid}{node}"
 
 
 def _times(controller: ControllerState, now: float) -> str:
