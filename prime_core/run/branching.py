@@ -48,7 +48,7 @@ class Origin:
 
     @property
     def updates_prm(self) -> bool:
-        """Whether each iteration has a PRM of its own."""
+        """Whether each iteration has its own PRM."""
         return "prm" in self.settings.trained
 
 
@@ -116,7 +116,7 @@ def open_origin(settings: Settings, files: RunFiles) -> Origin:
         raise _error(
             settings,
             f"what is taken over from {root} was made with other settings: {'; '.join(refused)}. "
-            "Restore these keys, or start a run of its own",
+            "Restore these keys, or start an independent run",
         )
     return origin
 

@@ -95,7 +95,7 @@ class Span:
 class Charge:
     """Hours of one start of a job, or of a stage's part of an allocation.
 
-    job_id: "" for a stage inside an allocation, which is no job of its own; waited: seconds in the
+    job_id: "" for a stage inside an allocation, which is not a job; waited: seconds in the
     queue, None where it has not started or is no job;
     lost: the job failed, timed out, was cancelled or requeued, or its work was done again later.
     """

@@ -127,7 +127,7 @@ class Settings(Section):
         None,
         description="RUN@ITERATION: continue from an iteration of another run, a name in the same "
         "results folder or a path; 0: share only its data and start models. Numbering continues: "
-        "the first iteration is ITERATION + 1. null: a run of its own.",
+        "the first iteration is ITERATION + 1. null: an independent run.",
     )
     max_gpu_hours: float | None = Field(
         None,

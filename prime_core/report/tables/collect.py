@@ -69,7 +69,7 @@ class RunTables:
 
     @property
     def origin_note(self) -> str:
-        """Where a branch comes from, as a sentence; "" for a run of its own."""
+        """Where a branch comes from, as a sentence; "" for an independent run."""
         if not self.settings.get("init_from"):
             return ""
         name = Path(self.settings["init_from"].rpartition("@")[0]).name
