@@ -35,9 +35,9 @@ TARGET = str(RUN / "metrics" / "sft.json")
 # A stage without checkpoints, as it listens to signals.
 LISTENER = """
 import time
-from prime_core import interruption
-from prime_core.launch import own_job
-interruption.listen(own_job.is_only_warned)
+from prime_core.runtime import interruption
+from prime_core.launch.slurm import this_job
+interruption.listen(this_job.is_only_warned)
 print("working", flush=True)
 time.sleep(60)
 """
