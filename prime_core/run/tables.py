@@ -137,6 +137,7 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     if missing:
         raise TableError(f"{path}: columns {missing} are missing; found {table.column_names}")
     try:
+        # A safe cast: wider integers of other people's tables are taken, too large numbers refused.
         table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
         raise TableError(f"{path}: wrong column types: {error}") from None
