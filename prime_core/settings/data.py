@@ -73,6 +73,7 @@ class Difficulty(Section):
     """The start model tries the training problems; those within a band of accuracy are kept."""
 
     n_samples_per_prompt: int = Field(8, ge=1, description="Responses to each problem.")
+    # One and seven right responses of eight: a group needs both kinds to learn from.
     accuracy_lower_bound: float = Field(
         0.125, ge=0, le=1, description="Share of right responses, inclusive; below: too hard."
     )

@@ -138,6 +138,7 @@ def link_or_copy(source: Path, target: Path, link: Callable[[Path, Path], None] 
     """
     try:
         link(source, target)
+    # The source is gone, and a copy would fail as well; `run` says what removed it.
     except FileNotFoundError:
         raise
     except OSError:

@@ -107,6 +107,8 @@ class SftUpdate:
 
     def step(self, rows: list[int]) -> None:
         """One optimizer step on these demonstrations."""
+        # Of the whole step: divided by a pass's own tokens, the loss would depend on how a step is
+        # cut into passes and ranks.
         num_tokens = sum(len(self.sequences.responses[row]) for row in rows)
         total = 0.0
 
@@ -117,6 +119,7 @@ class SftUpdate:
                 self.trainer.engine, batch, chunk_tokens=self.passes.chunk_tokens
             )
             loss = -masked_sum(logprobs, batch.mask) / num_tokens
+            # Rows computed only to keep this rank in step with the others are in no figure.
             total += float(loss.detach()) * counted
             return loss
 
