@@ -129,6 +129,7 @@ def livecodebench(row: Fields) -> Row:
             "```python\n# YOUR CODE HERE\n```"
         )
     metadata = row("metadata", {})
+    # Published as JSON text.
     metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
     return {
         "prompt_id": row.text("question_id"),

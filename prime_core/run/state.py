@@ -105,6 +105,7 @@ class RunState:
         # Only now: the workflow has ended and holds the run, so no stage is still filling one of
         # these.
         for pattern in (".*.tmp", ".*.old"):
+            # A list: removing folders during the walk would upset it.
             for leftover in list(self.files.root.rglob(pattern)):
                 if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)

@@ -187,6 +187,7 @@ def _naming(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise TableError(f"{path}: no such table; run the stage that writes it") from None
     except (pa.ArrowException, OSError) as error:
+        # pyarrow's messages go on for lines; an error here is one sentence.
         reason = str(error).splitlines()[0]
         raise TableError(
             f"{path}: not a complete parquet file ({reason}); delete it and run again"

@@ -31,6 +31,8 @@ class Rollout(Section):
     refill_rounds: int = Field(
         0, ge=0, description="Further rounds of fresh prompts while the filtered batch is short."
     )
+    # Not changeable: which policy an iteration samples from would change with it.
+    # docs/decisions.md#staleness
     max_staleness: int = Field(
         0,
         ge=0,

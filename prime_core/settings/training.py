@@ -66,6 +66,7 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _something_to_off_load(self) -> Training:
+        # docs/decisions.md#offloaded-adamw
         if self.offload_optimizer != "none" and self.zero_stage == 0:
             raise ValueError(
                 f"training.offload_optimizer '{self.offload_optimizer}' needs training.zero_stage "

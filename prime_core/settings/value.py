@@ -40,6 +40,7 @@ class Value(Section):
         description="Folder or hub id of the first value model, with or without a scalar head; "
         "null: SFT model. A new head starts at zero.",
     )
+    # The paper gives no settings of its critic. docs/decisions.md#value-stages
     cliprange_value: float = Field(
         0.5,
         gt=0,

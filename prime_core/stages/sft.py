@@ -49,6 +49,7 @@ def run(run_dir: Path) -> None:
 
 def _finish(settings: Settings, files: RunFiles, metrics: Metrics, line: str) -> None:
     """The other models that reinforcement learning starts from, and the figures."""
+    # One rank alone: all of them would replace the same folders.
     if rank() == 0:
         with atomic_folder(files.reference) as folder:
             link_model(files.policy(0), folder)
@@ -133,6 +134,7 @@ def _draws(num_rows: int, batch_size: int, num_steps: int, seed: int) -> list[li
     num_epochs = math.ceil(num_steps / per_epoch)
     batches: list[list[int]] = []
     for epoch in range(num_epochs):
+        # From the epoch's own seed: a warm-up that resumes draws the same steps.
         order = generator(seed, "sft", epoch).permutation(num_rows).tolist()
         batches += [order[k * batch_size : (k + 1) * batch_size] for k in range(per_epoch)]
     return batches[:num_steps]
