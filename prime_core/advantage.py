@@ -42,6 +42,7 @@ def leave_one_out(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Floa
 
     Raises ValueError for a group of one.
     """
+    # The group's sum less one's own, so groups of different sizes need no [G, K] matrix.
     return (group_sum(values, group) - at_least_float32(values)) / (sizes_of_two(group) - 1)
 
 
@@ -59,6 +60,7 @@ def rloo(
     They differ by (r_it - m_i)/(K-1), so they agree where a response has a single reward.
     Raises ValueError for a group of one, and for another `baseline`.
     """
+    # A response's mean, as in Eq. 5: with sums, long responses would set the baseline of one token.
     sequence_rewards = sequence_mean(rewards, mask)
     num_others = sizes_of_two(group) - 1
     if baseline == "paper":
@@ -84,6 +86,7 @@ def grpo(
     """
     sequence_rewards = sequence_mean(rewards, mask)
     mean, std = group_mean(sequence_rewards, group), group_std(sequence_rewards, group)
+    # Without the 1e-6 a group of equal outcomes would be 0 / 0.
     return (rewards - mean[:, None]) / (std[:, None] + 1e-6)
 
 
@@ -99,6 +102,7 @@ def dr_grpo(
 
     Raises ValueError for a group of one: its advantage would always be 0.
     """
+    # Called for its error alone: group_mean itself would accept a group of one.
     sizes_of_two(group)
     return rewards - group_mean(sequence_mean(rewards, mask), group)[:, None]
 
@@ -134,6 +138,8 @@ def outcome_returns(
 
     R_it = gamma_outcome^(last_i - t) (r_i - baseline_i)
     """
+    # As a response of one token, whose mean reward is the outcome itself: no estimator needs a
+    # second version for outcomes.
     alone = outcome[:, None]
     # The setting `baseline` does not matter here: with one reward a response both are the same.
     centred = ADV_ESTIMATORS[adv_estimator](
@@ -156,6 +162,8 @@ def process_returns(
     """
     rewards = only(implicit_reward, mask)
     centred = ADV_ESTIMATORS[adv_estimator](rewards, mask, group, baseline)
+    # Masked before the sum as well: estimators subtract the baseline at padding too, and the
+    # discounted sum would carry that back to the tokens that count.
     return only(discounted_returns(only(centred, mask), gamma_process), mask)
 
 
@@ -189,6 +197,8 @@ def advantages(
     if adv_estimator not in ADV_ESTIMATORS:
         raise ValueError(f"adv_estimator must be in {list(ADV_ESTIMATORS)}, got {adv_estimator!r}")
     check_choices(outcome, combine)
+    # float64: a baseline is a difference of sums that nearly cancel, and the result is summed once
+    # more over up to thousands of tokens.
     returns = outcome_coef * outcome_returns(
         outcome.double(), mask, group, adv_estimator, gamma_outcome
     )
@@ -197,6 +207,7 @@ def advantages(
         if combine == "returns":
             process = process_returns(process, mask, group, adv_estimator, baseline, gamma_process)
         returns = returns + process_coef * only(process, mask)
+    # Without whitening reinforce_pp would be plain reinforce, so the setting cannot turn it off.
     whitened = whiten or adv_estimator == "reinforce_pp"
     advantages = masked_whiten(returns, mask) if whitened else returns
     return advantages.float(), returns.float()
@@ -206,6 +217,7 @@ def check_choices(outcome: Float[Tensor, " B"], combine: str) -> None:
     """Raises ValueError for an unknown combination and for responses without an outcome."""
     if combine not in ("returns", "advantages"):
         raise ValueError(f"combine must be 'returns' or 'advantages', got {combine!r}")
+    # One NaN would spread to its group through the baseline, and to the whole batch by whitening.
     if bool(outcome.isnan().any()):
         without = outcome.isnan().nonzero().flatten().tolist()
         raise ValueError(f"responses {without} have no verdict (NaN): take them out of the batch")

@@ -31,7 +31,11 @@ def accuracy_filter(
     """
     judged = ~outcome.isnan()
     num_judged = group_sum(judged.double(), group)
+    # NaN would make the whole group's sum NaN. The clamp only avoids 0 / 0 in groups without any
+    # verdict, which leave below in any case.
     accuracy = group_sum(outcome.double().nan_to_num(0.0), group) / num_judged.clamp(min=1)
+    # Negative where bounds are exclusive: a mean of 4 in 5 that is rounded to just below 0.8 must
+    # stay outside.
     slack = TOLERANCE if inclusive else -TOLERANCE
     inside = (accuracy >= accuracy_lower_bound - slack) & (accuracy <= accuracy_upper_bound + slack)
     return judged & (num_judged >= 2) & inside
@@ -44,4 +48,5 @@ def truncation_filter(
 
     keep_i = no response j of i's group is truncated
     """
+    # The whole group, as in verl's PRIME recipe.
     return group_sum(truncated, group) == 0

@@ -34,8 +34,12 @@ def gae(
     gae_lambda 1: the discounted return minus V(s_t); 0: delta_t alone.
     """
     state_values = only(values, mask)
+    # A response ends where its mask does, not at the end of the row: values are zeroed beyond it
+    # first, or the last token would bootstrap from padding. docs/decisions.md#one-return
     next_values = pad(state_values[:, 1:], (0, 1))
     differences = only(rewards, mask) + gamma * next_values - state_values
+    # The sum of GAE is a discounted return with another discount; padding adds nothing to it, since
+    # rewards and values are 0 there.
     return only(discounted_returns(differences, gamma * gae_lambda), mask)
 
 
@@ -83,10 +87,14 @@ def gae_advantages(
     """
     check_choices(outcome, combine)
     process = None if implicit_reward is None else implicit_reward.double()
+    # In the additive form process rewards are added after GAE; in both places they would count
+    # twice.
     summed = process if combine == "returns" else None
     rewards = token_rewards(outcome.double(), summed, mask, outcome_coef, process_coef)
     states = only(values.double(), mask)
     advantages = gae(rewards, states, mask, gamma, gae_lambda)
+    # Before whitening and before the token's own reward is added: the value model learns returns in
+    # units of the reward.
     returns = advantages + states
     if process is not None and combine == "advantages":
         advantages = advantages + process_coef * only(process, mask)
@@ -108,6 +116,7 @@ def prefix_values(
     Raises ValueError for another `prm_value`. docs/decisions.md#prm-log-odds
     """
     rewards = only(implicit_reward.double(), mask)
+    # Exclusive of the token itself: a baseline that depends on the action biases the gradient.
     before = rewards.cumsum(1) - rewards
     if prm_value == "log_odds":
         return only(before, mask).float()

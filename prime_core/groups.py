@@ -13,6 +13,7 @@ from prime_core.masked import at_least_float32
 
 def group_sum(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     """Sum over the responses of each response's group, itself included."""
+    # Groups may be any integers, and index_add needs indices from 0 on.
     names, index = group.unique(return_inverse=True)
     values = at_least_float32(values)
     return values.new_zeros(len(names)).index_add(0, index, values)[index]
@@ -34,6 +35,7 @@ def group_std(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Te
 
     Raises ValueError for a group of one.
     """
+    # Deviations first: mean square less squared mean cancels where a group's spread is small.
     deviation = at_least_float32(values) - group_mean(values, group)
     return torch.sqrt(group_sum(deviation.square(), group) / (sizes_of_two(group) - 1))
 
@@ -63,4 +65,5 @@ def pairs_within(group: Int[Tensor, " B"]) -> tuple[Int[Tensor, " P"], Int[Tenso
     left = torch.arange(len(group), device=group.device).repeat_interleave(size)
     before = (size.cumsum(0) - size).repeat_interleave(size)
     right = first[left] + torch.arange(len(left), device=group.device) - before
+    # Pairs were found in the sorted order; callers index the original one.
     return order[left], order[right]

@@ -24,7 +24,10 @@ def implicit_reward(
 
     Differentiable with respect to both log-probabilities.
     """
+    # Widened first: beta times the ratio, rounded to bfloat16's 8 bits at every token, would add up
+    # over a response.
     log_ratio = at_least_float32(prm_logprobs) - at_least_float32(reference_logprobs)
+    # Some code gives the advantage the bare ratio instead. docs/decisions.md#rewards-carry-beta
     return only(beta * log_ratio, mask)
 
 
@@ -56,7 +59,11 @@ def per_step(
 
     `step_ends` marks last tokens of steps; a response's last token always ends its last step.
     """
+    # Whatever the splitter marked, nothing of a response may lie after its last step: its reward
+    # would be lost, and the log-odds would change.
     ends = (step_ends & mask) | last_token(mask)
+    # Exclusive, so that a step's last token belongs to it. Always below T, since each end before a
+    # position takes one position: scatter_add needs no further column.
     step = ends.cumsum(1) - ends.long()
     rewards = only(implicit_reward, mask)
     step_rewards = torch.zeros_like(rewards).scatter_add(1, step, rewards)
@@ -77,6 +84,7 @@ def at_granularity(
     if granularity == "token":
         return only(implicit_reward, mask)
     if granularity == "whole":
+        # A response without marks is one step, since its last token always ends one.
         return per_step(implicit_reward, mask, torch.zeros_like(mask))
     if granularity != "step":
         raise ValueError(f"granularity must be 'token', 'step' or 'whole', got {granularity!r}")
@@ -96,7 +104,10 @@ def batch_norm(
     docs/decisions.md#batch-norm
     """
     rewards = only(implicit_reward, mask)
+    # Undiscounted whatever gamma_process is, as in the published code.
     largest = only(discounted_returns(rewards, gamma=1.0), mask).abs().max()
+    # A PRM that starts from its reference gives rewards of 0 everywhere at first, which must not
+    # become 0 / 0.
     return rewards / (largest + 1e-6)
 
 

@@ -29,13 +29,18 @@ class _Predictions(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         wide = at_least_float32(logits)
         logprobs = (wide if temperature == 1 else wide / temperature).log_softmax(-1)
+        # In place: the product would be one more [N, V] tensor at the peak of the forward pass.
         entropy = -logprobs.exp().mul_(logprobs).sum(-1) if with_entropy else None
+        # Not the logits: the backward pass needs probabilities, which are one exp away from these.
         ctx.save_for_backward(logprobs, tokens, entropy)
         ctx.temperature, ctx.dtype = temperature, logits.dtype
+        # An entropy that no loss uses must arrive as None, not as zeros, or its part of the
+        # gradient would be computed for nothing.
         ctx.set_materialize_grads(False)
         return logprobs.gather(-1, tokens[..., None]).squeeze(-1), entropy
 
     @staticmethod
+    # In-place operations are invisible to autograd: a second derivative would be silently wrong.
     @once_differentiable
     def backward(
         ctx: Any, of_logprobs: Tensor | None, of_entropy: Tensor | None
@@ -43,12 +48,14 @@ class _Predictions(torch.autograd.Function):
         logprobs, tokens, entropy = ctx.saved_tensors
         if of_logprobs is None:
             of_logprobs = torch.zeros_like(logprobs[..., 0])
+        # -p_v is a factor of both gradients (see `predictions`): one [N, V] buffer serves for both.
         gradient = logprobs.exp().neg_()
         if of_entropy is None:
             gradient.mul_(of_logprobs[..., None])
         else:
             shares = (logprobs + entropy[..., None]).mul_(of_entropy[..., None])
             gradient.mul_(shares.add_(of_logprobs[..., None]))
+        # 1[v = y] has one entry per row; as a one-hot matrix it would be another [N, V] tensor.
         gradient.scatter_add_(-1, tokens[..., None], of_logprobs[..., None])
         return gradient.div_(ctx.temperature).to(ctx.dtype), None, None, None
 
@@ -86,8 +93,10 @@ def head_predictions(
     def of_chunk(hidden: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
         return predictions(head(hidden), tokens, temperature, with_entropy)
 
+    # A checkpoint around everything would compute the logits twice and lower no peak.
     if len(tokens) <= chunk_tokens:
         return of_chunk(hidden, tokens)
+    # The generator's state is not kept, since a head and a softmax draw no random numbers.
     parts = [
         # A reentrant checkpoint would deliver each weight's gradient in pieces, which DeepSpeed
         # refuses.

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 def at_least_float32(values: Tensor) -> Tensor:
     """The values in float32 (bf16, half, integers, bools), or unchanged (float32, float64)."""
+    # Not .float(): advantages are computed in float64 and must stay so.
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -29,6 +30,7 @@ def only(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tenso
 
 def last_token(mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
     """True at each row's last True token; nowhere in a row that has none."""
+    # Not the number of True tokens less one: masks may have holes.
     num_tokens_left = mask.flip(1).cumsum(1).flip(1)
     return mask & (num_tokens_left == 1)
 
@@ -53,6 +55,7 @@ def token_mean(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float
 
 def sequence_mean(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
     """Mean over the True tokens of each row; 0 for a row that has none."""
+    # A row without tokens has the sum 0, so any divisor gives 0; without the clamp it is NaN.
     return sequence_sum(values, mask) / mask.sum(1).clamp(min=1)
 
 
@@ -66,6 +69,7 @@ def masked_var(
     Raises ValueError with fewer than two True tokens (fewer than one without `bessel`).
     """
     num_tokens = _num_tokens(mask, at_least=2 if bessel else 1)
+    # Two passes: mean square less squared mean cancels where the mean is large beside the spread.
     deviation = at_least_float32(values) - token_mean(values, mask)
     return masked_sum(deviation.square(), mask) / (num_tokens - int(bessel))
 
@@ -83,6 +87,7 @@ def masked_whiten(
     Raises ValueError with fewer than two True tokens.
     """
     mean = token_mean(values, mask)
+    # eps is inside the root and the variance has N - 1, as in PRIME's published code and verl.
     whitened = (at_least_float32(values) - mean) * torch.rsqrt(masked_var(values, mask) + eps)
     return only(whitened if shift_mean else whitened + mean, mask)
 
@@ -101,6 +106,8 @@ def discounted_returns(rewards: Float[Tensor, "B T"], gamma: float) -> Float[Ten
 
     Sums over windows of 1, 2, 4, ... tokens: log2(T) steps instead of T, and less rounding.
     """
+    # Invariant: returns[t] is the discounted sum of the `window` rewards from t on. The window that
+    # begins where this one ends doubles its length; beyond the row there are zeros.
     returns = at_least_float32(rewards)
     window = 1
     while window < rewards.shape[1]:

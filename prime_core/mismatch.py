@@ -60,6 +60,8 @@ def correction(
 
     Raises AllRejected where nothing is left.
     """
+    # Detached: they weigh samples, and a gradient through a weight would belong to another loss.
+    # docs/decisions.md#sampler-logprobs
     ratios = log_ratio(only(old_logprobs.detach(), mask), only(sampler_logprobs.detach(), mask))
     accepted = accepted_tokens(ratios, mask, rejection_level, rejection_low, rejection_high)
     if not bool(accepted.any()):
@@ -87,6 +89,7 @@ def truncated_weights(
     Off-Policy RL Training (2025), Eq. of TIS; sequence level as in verl's rollout correction.
     """
     if tis_clip == 0:
+        # 0 is off; as a bound it would set every weight to 0.
         return only(torch.ones_like(ratios), mask), torch.zeros_like(mask)
     weights = at_level(ratios, mask, tis_level).exp()
     return only(weights.clamp(max=tis_clip), mask), (weights > tis_clip) & mask
@@ -130,4 +133,5 @@ def at_level(
         of_response = sequence_mean(ratios, mask)
     else:
         raise ValueError(f"level must be 'token', 'sequence' or 'geometric', got {level!r}")
+    # Clamped again: a sum of clamped ratios over a long response still overflows exp.
     return of_response.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)[:, None].expand_as(ratios)

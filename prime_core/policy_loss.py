@@ -22,6 +22,7 @@ from torch import Tensor
 
 from prime_core.masked import at_least_float32, masked_sum, only, sequence_mean
 
+# verl's bound. exp(20) is 5e8, far beyond any clip; float32 overflows above exp(88).
 MAX_LOG_RATIO = 20.0
 
 Aggregation = Callable[..., Tensor]
@@ -53,15 +54,24 @@ def clipped_surrogate(
     eps_clip_high above eps_clip is clip-higher (DAPO, arXiv 2503.14476); the last line is dual clip
     (arXiv 1912.09729). Raises ValueError for clip_ratio_c in (0, 1].
     """
+    # At the ratio 1, where every update begins, a bound of 1 or less would already be reached: no
+    # token with a negative advantage would have a gradient.
     if clip_ratio_c != 0 and clip_ratio_c <= 1:
         raise ValueError(f"clip_ratio_c must be 0 (off) or above 1, got {clip_ratio_c}")
+    # Masked here and not only in the sum of losses: there the gradient of padding is 0, and 0 times
+    # a NaN of the padding is NaN.
     advantages = only(advantages, mask)
     ratio = log_ratio(only(logprobs, mask), only(old_logprobs, mask)).exp()
     unclipped = -advantages * ratio
+    # The larger loss: outside the clip a ratio loses its gradient only where moving on would gain;
+    # one that went the wrong way is still pulled back.
     losses = torch.maximum(unclipped, -advantages * ratio.clamp(1 - eps_clip, 1 + eps_clip_high))
     if clip_ratio_c > 0:
+        # With a negative advantage the loss grows with the ratio without bound: one token could
+        # outweigh its minibatch.
         bounded = torch.minimum(losses, -advantages * clip_ratio_c)
         losses = torch.where(advantages < 0, bounded, losses)
+    # An exact comparison is safe: maximum, minimum and where return an argument as it is.
     return losses, losses != unclipped
 
 
@@ -76,6 +86,8 @@ def token_mean_loss(
 
     sum_it loss_it / num_tokens
     """
+    # num_tokens is the whole minibatch's, not this pass's: a mean here would weigh passes equally,
+    # whatever they hold, and the micro batch size would change the gradient.
     return masked_sum(losses, mask) / num_tokens
 
 
@@ -101,6 +113,8 @@ def sequence_mean_token_mean_loss(
 
     sum_i (1/|y_i| sum_t loss_it) / num_sequences
     """
+    # A masked mean in passes of one response, as in PRIME's published script on its GPUs, weighs
+    # responses in this way.
     return sequence_mean(losses, mask).sum() / num_sequences
 
 
@@ -145,5 +159,6 @@ def kl_estimate(
     if kind == "k2":
         return difference.square() / 2
     if kind == "k3":
+        # exp(-d) - 1 loses the digits of a small d, and k3 could come out negative.
         return torch.expm1(-difference) + difference
     raise ValueError(f"kl kind must be 'k1', 'k2' or 'k3', got {kind!r}")

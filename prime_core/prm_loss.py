@@ -24,6 +24,7 @@ def prm_cross_entropy(
     Computed from z itself, so its gradient sigmoid(z) - r never vanishes where the PRM is
     confidently wrong. Raises ValueError for an outcome outside [0, 1], NaN included.
     """
+    # Asks for what must hold, since NaN fails every comparison: "any outside" would let it pass.
     if not bool(((outcome >= 0) & (outcome <= 1)).all()):
         raise ValueError(f"outcomes must lie in [0, 1], got {outcome.tolist()}")
     logits = at_least_float32(summed_reward)
@@ -42,10 +43,13 @@ def opponent_reward(
     """
     left, right = pairs_within(group)
     z, won = at_least_float32(summed_reward.detach()), outcome > 0
+    # Outcomes may be fractions: above 0 counts as won, as in verl's recipe, and opponents are then
+    # those that did worse.
     opposed = torch.where(
         won[left], outcome[right] < outcome[left], outcome[right] > outcome[left]
     ).to(z.dtype)
     total = torch.zeros_like(z).index_add(0, left, opposed * z[right])
+    # Without opponents both sums are 0, and z is compared with even odds.
     return total / torch.zeros_like(z).index_add(0, left, opposed).clamp(min=1)
 
 
@@ -62,6 +66,7 @@ def prm_dpo(
     batch. z carries beta, and so must `opponent_reward`.
     """
     lead = at_least_float32(summed_reward) - opponent_reward
+    # log(sigmoid) would be -inf, without a usable gradient, where the PRM is surely wrong.
     return -logsigmoid(torch.where(outcome > 0, lead, -lead))
 
 
@@ -75,6 +80,7 @@ def best_of_n_weight(value: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Fl
     """
     left, right = pairs_within(group)
     size = group_size(group)
+    # Ties and the response itself count, so that the best weighs K and equals weigh the same.
     not_above = (value[right] <= value[left]).float()
     share = torch.zeros(len(value), device=value.device).index_add(0, left, not_above) / size
     return size * share ** (size - 1)
@@ -134,6 +140,7 @@ def prm_ranking_accuracy(
     Where outcomes are fractions a pair counts r_i - r_j, as in PRIME's published code.
     """
     better, worse = pairs_within(group)
+    # Each unordered pair occurs in both orders; the clamp keeps the one that its names describe.
     margin = (outcome[better] - outcome[worse]).clamp(min=0).double()
     lead = summed_reward.detach()[better] - summed_reward.detach()[worse]
     return float((margin * (lead.sign() + 1) / 2).sum()), float(margin.sum())

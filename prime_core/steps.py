@@ -18,12 +18,15 @@ def step_ends(pieces: Sequence[str]) -> list[bool]:
     A token that holds the end of one step and the beginning of the next ends the former. Blank
     lines before the first step or after the last do not count as one.
     """
+    # The whole text is searched, since a blank line may be split over tokens or be part of one.
     text = "".join(pieces)
     piece_ends = list(accumulate(map(len, pieces)))
     ends = [False] * len(pieces)
     beginning = 0
+    # Trailing blank lines would otherwise begin a step that has no text.
     for match in BOUNDARY.finditer(text.rstrip()):
         if text[beginning : match.end()].strip():
+            # The separator's last character, so that blank lines belong to the step that they end.
             ends[_piece_at(match.end() - 1, piece_ends)] = True
             beginning = match.end()
     if ends:
@@ -33,4 +36,5 @@ def step_ends(pieces: Sequence[str]) -> list[bool]:
 
 def _piece_at(position: int, piece_ends: Sequence[int]) -> int:
     """Index of the token that holds the character at this position of the text."""
+    # bisect_right passes over tokens without text, whose end equals that of the token before.
     return bisect_right(piece_ends, position)

@@ -29,6 +29,8 @@ def clipped_value_loss(
     it has moved away from its return.
     """
     values, old_values, returns = (only(numbers, mask) for numbers in (values, old_values, returns))
+    # Around the values that the advantages were computed from, for the same reason as the policy's
+    # clip: several steps use the same batch.
     bounded = values.clamp(old_values - cliprange_value, old_values + cliprange_value)
     plain, clipped = (values - returns).square(), (bounded - returns).square()
     return torch.maximum(plain, clipped) / 2, clipped > plain
@@ -43,6 +45,8 @@ def explained_variance(
 
     Negative where the values are worse than a constant; None where all returns are equal.
     """
+    # A float64 sum of equal float32 numbers is exact, so equal returns have a spread of exactly 0
+    # and may be compared with it.
     spread = float(masked_var(returns.double(), mask, bessel=False))
     if spread == 0:
         return None

@@ -59,6 +59,7 @@ def draw_curves(canvas: Canvas, results: Results) -> bool:
         return False
     shown = results.rows
     num_rows, num_columns = grid_of(len(shown))
+    # Shared axes, or a reader would compare heights that mean different accuracies.
     grid = canvas.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
@@ -68,6 +69,8 @@ def draw_curves(canvas: Canvas, results: Results) -> bool:
             axes.set_ylabel("held-out accuracy")
         if index + num_columns >= len(shown):
             axes.set_xlabel("iteration")
+            # sharex labels the bottom row alone, which may be too short to have a panel below this
+            # one.
             axes.tick_params(axis="x", labelbottom=True)
     return True
 
@@ -102,6 +105,7 @@ def _draw_pair(axes: Axes, row: Row, results: Results) -> None:
 
 def curve_band(curves: pd.DataFrame, variant: str) -> pd.DataFrame:
     """Mean and standard error over seeds by iteration; no error where there is one seed."""
+    # Rows without accuracy are iterations that have rollouts but no evaluation.
     rows = curves[curves["variant"] == variant].dropna(subset="accuracy")
     of_seeds = rows.groupby("iteration")["accuracy"]
     return pd.DataFrame({"mean": of_seeds.mean(), "error": of_seeds.sem().fillna(0.0)})
@@ -118,7 +122,9 @@ def draw_differences(canvas: Canvas, results: Results) -> bool:
     margin = results.ablations.margin
     axes.axvspan(-margin, margin, color=GRID, alpha=0.6, linewidth=0)
     axes.axvline(0, color=MUTED, linewidth=1)
+    # matplotlib counts upwards: the first comparison is to be on top, as in the table.
     for index, row in enumerate(reversed(shown)):
+        # Apart in height, or the two intervals would hide each other.
         _interval(axes, row.differences[READ], index + 0.12, filled=True)
         _interval(axes, row.differences["last"], index - 0.16, filled=False)
     axes.set_yticks(range(len(shown)), [_label(row, results) for row in reversed(shown)])
@@ -134,6 +140,7 @@ def draw_differences(canvas: Canvas, results: Results) -> bool:
 
 def _interval(axes: Axes, difference: Estimate, height: float, *, filled: bool) -> None:
     colour = SERIES[0] if filled else MUTED
+    # One seed has a mean and no interval: its ends are NaN.
     if difference.num_seeds > 1:
         ends = [100 * difference.low, 100 * difference.high]
         axes.plot(ends, [height, height], color=colour, linewidth=2.0 if filled else 1.0)

@@ -45,6 +45,8 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
     mean = float(x.mean())
     if x.size == 1:
         return Estimate(1, mean, math.nan, math.nan)
+    # Not a bootstrap: of three seeds it has 27 resamples and is too narrow
+    # (docs/decisions.md#mean-over-evaluations).
     half = float(stats.t.ppf(0.975, x.size - 1) * x.std(ddof=1) / math.sqrt(x.size))
     return Estimate(int(x.size), mean, mean - half, mean + half)
 
@@ -70,12 +72,15 @@ def read(finding: Finding, difference: Estimate, margin: float) -> Reading:
     """
     if difference.num_seeds == 0:
         return "not run"
+    # Comparisons with its NaN would all be false, but that should not be what decides.
     if difference.num_seeds == 1:
         return "not distinguishable"
     low, high = difference.low, difference.high
     if finding == "close":
         if -margin < low and high < margin:
             return "yes"
+        # Not where zero is outside: with many seeds a difference may be certain and still too small
+        # to matter (docs/ablations.md).
         return "no" if low > margin or high < -margin else "not distinguishable"
     words: tuple[Reading, Reading] = (
         ("yes", "no") if finding == "first" else ("first higher", "second higher")

@@ -47,6 +47,7 @@ READINGS: dict[Reading, str] = {
 
 def render_page(results: Results, svgs: dict[str, str]) -> str:
     """HTML text. svgs: name of a figure -> SVG file's text."""
+    # The second package has what this page shares with a run's report (docs/decisions.md#rooms).
     environment = page_environment("prime_core.ablations", "prime_core.report")
     environment.filters |= {"duration": duration_or_dash, "shown": shown}
     return environment.get_template("ablations.html.j2").render(
@@ -71,6 +72,7 @@ def render_page(results: Results, svgs: dict[str, str]) -> str:
 
 def summary(results: Results) -> str:
     """How many of the paper's findings are reproduced, in one sentence."""
+    # Where the paper says nothing there is nothing to reproduce.
     readings = [row.reading for row in results.rows if row.comparison.finding != "none"]
     if not readings:
         return "The paper has no finding about any of these pairs."
@@ -112,6 +114,7 @@ def _variants(results: Results) -> Iterator[dict[str, Any]]:
         settings = flatten(variant.settings)
         if variant.labelled:
             source = variant.labelled
+            # Its path differs from seed to seed, and says less.
             settings["prm.offline.file"] = (
                 f"responses of {source.variant}, iterations {source.first} to {source.last}"
             )

@@ -93,6 +93,7 @@ class Ablations(Section):
     def _names_exist(self) -> Ablations:
         if BASE in self.variants:
             raise ValueError(f"variants: '{BASE}' is the run that the others branch off from")
+        # A seed that counts twice would narrow intervals without any new run.
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)}: each may occur only once")
         for name, comparison in self.comparisons.items():
@@ -103,6 +104,7 @@ class Ablations(Section):
             source = variant.labelled
             if source and (source.variant not in self.variants or source.variant == name):
                 raise ValueError(f"variants.{name}.labelled: no other variant '{source.variant}'")
+            # One level only, so that no two runs can wait for each other.
             if source and self.variants[source.variant].labelled:
                 raise ValueError(
                     f"variants.{name}.labelled: '{source.variant}' needs labelled responses itself"
@@ -126,6 +128,7 @@ class Run:
     @cached_property
     def digest(self) -> str:
         """Short digest of the settings, different where any of them is."""
+        # Of the checked settings: how they are written does not count, a changed default does.
         return digest(self.settings.model_dump(mode="json"))
 
     @property
@@ -177,6 +180,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """Digest of everything that the report shows besides results."""
+        # How many runs go at once changes no result, so it must not renew the report.
         return digest(self.ablations.model_dump(mode="json", exclude={"at_once"}))
 
     def needed(self, name: str) -> list[str]:
@@ -197,6 +201,8 @@ class Plan:
             yield self._run(name, seed, {"iterations": 0}, None)
             for variant_name, variant in self.ablations.variants.items():
                 own = expand_dotted(variant.settings)
+                # All variants of a seed start from the same data and weights, so that what differs
+                # is the variant alone.
                 own["init_from"] = f"{name}@0"
                 if variant.labelled:
                     file = {"file": self.labelled(variant.labelled, seed)}
@@ -205,6 +211,7 @@ class Plan:
 
     def _run(self, name: str, seed: int, own: dict[str, Any], labelled: Labelled | None) -> Run:
         identity = {"run": name, "results": self.ablations.results, "seed": seed}
+        # Last, so that no variant's settings can lead into the folder of another run.
         values = merged(merged(self.common, own), identity)
         return Run(name, seed, values, parse_settings(values, f"ablations, {name}"), labelled)
 
@@ -231,5 +238,7 @@ def dump_ablations(ablations: Ablations) -> str:
 
 def digest(values: dict[str, Any]) -> str:
     """A short digest of plain values."""
+    # Sorted: the order of keys in a file is no setting.
     text = json.dumps(values, sort_keys=True)
+    # Twelve digits are also what workflow/rules/ablations.smk expects in a file's name.
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -35,6 +35,9 @@ def run(root: Path, settings_copy: Path | None) -> None:
                 write_text(page.with_name(f"{name}.svg"), svgs[name])
                 bar.update()
         if settings_copy is not None:
+            # Its name holds a digest of the settings, so that Snakemake, which compares times
+            # alone, renews the report when they change (docs/decisions.md#finished-by-digest); one
+            # copy stays.
             for older in settings_copy.parent.glob("ablations-*.yaml"):
                 older.unlink()
             write_text(settings_copy, dump_ablations(results.ablations))

@@ -71,6 +71,7 @@ class Results:
         for key, rows in self.curves.groupby(["variant", "seed"], sort=False):
             variant, seed = cast(tuple[str, int], key)
             held_out = _curve(rows, "accuracy")
+            # Its mean would be over the early iterations alone, and compared with a whole run's.
             if self.planned.get(variant) not in held_out:
                 continue
             figures = {"area": area(held_out), "last": held_out[self.planned[variant]]}
@@ -97,6 +98,7 @@ class Results:
             measure: paired_difference(of.get(pair.first, {}), of.get(pair.second, {}))
             for measure, of in self.measures.items()
         }
+        # Settings have points, as tables do; figures are shares.
         margin = self.ablations.margin / 100
         readings = {key: read(pair.finding, value, margin) for key, value in differences.items()}
         return Row(name, pair, differences, readings)

@@ -48,6 +48,8 @@ def run(settings_file: Path, out: Path, options: Sequence[str]) -> None:
         what = "was stopped" if stopped else f"ended with status {status}"
         raise RunFailed(f"{settings.run} {what}; `snakemake ablations` resumes it")
     seconds = time.time() - begun
+    # A run has one set of settings at a time: an older marker would say, once they are changed
+    # back, that it has finished with those. Killed before the next line, it is merely resumed.
     for older in out.parent.glob("ablation-*.json"):
         older.unlink()
     write_json(out, {"run": settings.run, "seconds": round(seconds, 1), "finished": time.time()})
@@ -76,6 +78,7 @@ def follow(command: Sequence[str]) -> tuple[bool, int]:
     with handled(lambda number, _: came.add(number), signal.SIGINT, signal.SIGTERM):
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
         forwarded = False
+        # Not wait(), which goes on once a handler has returned: nothing would forward the signal.
         while child.poll() is None:
             if signal.SIGTERM in came and not forwarded:
                 os.kill(child.pid, signal.SIGTERM)
@@ -99,6 +102,7 @@ def left(root: Path) -> str:
     total = len(list((root / "settings").glob("*.yaml")))
     finished = [path.stat().st_mtime for path in root.glob("*/ablation-*.json")]
     text = f"{len(finished)} of {total} runs finished"
+    # Workflow.begin writes it at every launch; runs that earlier ones finished say nothing of pace.
     begun = (root / "ablations.yaml").stat().st_mtime
     lately = sum(when > begun for when in finished)
     if lately == 0 or len(finished) >= total:

@@ -32,6 +32,7 @@ class Workflow:
         Raises SettingsError where other targets were given as well.
         """
         self.plan, self._snakefile = plan, snakefile
+        # Parsed by Snakemake itself: profiles count, and an option's value is no target.
         self._given = as_snakemake_reads(arguments)
         others = sorted(set(self._given.targets) - {ABLATIONS})
         if others:
@@ -48,12 +49,15 @@ class Workflow:
     @property
     def cores(self) -> int:
         """Cores of each run; as many runs take place at once as there are such shares."""
+        # Not cpu_count: in a batch job only some of the machine's cores are this process's.
         here = len(os.sched_getaffinity(0))
+        # On a cluster --cores is not about this machine; there its own ones only bear controllers.
         asked = self._given.local_cores if self.on_cluster else self._given.cores
         all_cores = asked if isinstance(asked, int) else here
         at_once = self.plan.ablations.at_once
         if at_once is None:
             at_once = CONTROLLERS_AT_ONCE if self.on_cluster else all_cores
+        # Rounded up: rather fewer runs at once than more than were asked for.
         return max(1, -(-all_cores // at_once))
 
     @property
@@ -61,6 +65,7 @@ class Workflow:
         """Snakemake's options of each run, as a shell reads them."""
         words = ["--snakefile", str(self._snakefile)]
         for profile in self._given.profile or []:
+            # Snakemake looks in the current folder, where the repository's profiles need not be.
             beside = self._snakefile.parent / profile
             words += ["--profile", str(beside) if beside.is_dir() else profile]
         return shlex.join(words if self.on_cluster else [*words, "--cores", str(self.cores)])
@@ -85,10 +90,12 @@ class Workflow:
 
         Raises RunBusy when another workflow holds them.
         """
+        # First: two launches would write each other's settings, and start runs twice.
         self._lock.take()
         write_text(self.plan.resolved, dump_ablations(self.plan.ablations))
         for name, run in self.plan.runs.items():
             write_text(self.plan.settings_file(name), run.text)
+        # Those of variants or seeds that were taken out: `left` counts these files as runs to do.
         folder = self.plan.settings_file("x").parent
         for path in folder.glob("*.yaml"):
             if path.stem not in self.plan.runs:

@@ -98,6 +98,7 @@ def cancel(run_dir: Path | None, configfile: Path, yes: bool) -> None:
         click.echo(f"{run}: nothing is running")
         return
     click.echo(f"{run}: {found}")
+    # A script that calls this means it, and has nobody to ask.
     if not yes and sys.stdin.isatty():
         click.confirm("Cancel all of it?", abort=True)
     module.cancel(run)

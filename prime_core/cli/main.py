@@ -35,6 +35,7 @@ class Stages(click.Group):
             end_for_now(f"{ctx.invoked_subcommand}: {stop}")
             ctx.exit(interruption.EXIT_STATUS)
         except Exception as error:
+            # ValueError and OSError are for what a user can mend; any other is a fault of ours.
             if ctx.params["debug"] or not isinstance(error, ValueError | OSError):
                 traceback.print_exc()
             say(f"prime {ctx.invoked_subcommand}: error: {sentence(error)}", error=True)
@@ -86,6 +87,7 @@ def schema() -> None:
 
 def end_for_now(line: str) -> None:
     """Say where a stage stopped and requeue its Slurm job; once for all ranks."""
+    # Slurm signals a job that is requeued: its exit status must stay 75 all the same.
     interruption.ignore_signals()
     if is_first_rank():
         told = import_module("prime_core.launch.slurm.this_job").put_back()

@@ -45,6 +45,7 @@ def labelled(run_dir: Path, iterations: str, out: Path) -> None:
 @click.option(
     "--beta",
     type=click.FloatRange(min=0, min_open=True),
+    # the paper's, and that of the setting prm.beta
     default=0.05,
     show_default=True,
     help="Scale of the rewards: what the PRM was trained with.",

@@ -15,6 +15,7 @@ from prime_core.runtime import interruption
 def stage(name: str) -> ModuleType:
     """The module of a stage, in a process that knows its rank and listens for signals to stop."""
     _prepare_process()
+    # After the ranks know their numbers: the first of them alone may defer the stage.
     if "PRIME_DEADLINE" in os.environ:
         _begin_in_time(name)
     return import_module(f"prime_core.stages.{name}")
@@ -27,6 +28,7 @@ def tool(name: str) -> ModuleType:
 
 
 def _prepare_process() -> None:
+    # First: importing a stage takes seconds, and a warning meanwhile must not make it fail.
     interruption.listen(import_module("prime_core.launch.slurm.this_job").is_only_warned)
     import_module("prime_core.launch.slurm.ranks").set_up_rank()
 

@@ -125,6 +125,7 @@ def verify(
     out: Path | None,
 ) -> None:
     """Judge a shard of responses, a single answer, or a file of rows; needs no GPU."""
+    # Not by truth: the first shard is 0.
     if run_dir is not None and iteration is not None and shard is not None:
         stage("verify").run(run_dir, iteration, shard)
     elif text is not None and gold:
@@ -198,6 +199,7 @@ def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
 @RUN
 def report(run_dir: Path) -> None:
     """Write the report: HTML page, CSV tables, TensorBoard events, RO-Crate."""
+    # Here, since no stage may import `launch` (docs/decisions.md#rooms).
     import_module("prime_core.launch.accounting.accounts").refresh(run_dir)
     stage("report").run(run_dir)
 

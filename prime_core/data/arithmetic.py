@@ -80,13 +80,17 @@ def problems(
             f"num_validation = {num_validation}: only {total} distinct sums exist with {ranges}, "
             "none would be left to train on"
         )
+    # A text as seed: the same numbers on every machine, and others than the demonstrations'.
     rng = random.Random(f"arithmetic problems {seed}")
 
     def rows(ranks: Sequence[int]) -> list[Row]:
         return [problem_row(shuffled(nth_sum(rank, **ranges), rng)) for rank in ranks]
 
+    # First, or validation would depend on num_train. Ranks instead of sums: there may be more sums
+    # than memory holds.
     held_out = rng.sample(range(total), num_validation)
     validation = rows(held_out)
+    # As many more as are held out: no more than these can drop out again.
     drawn = rng.sample(range(total), min(total, num_train + num_validation))
     unseen = set(held_out)
     train = rows([rank for rank in drawn if rank not in unseen][:num_train])

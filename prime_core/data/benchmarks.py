@@ -65,6 +65,7 @@ def _stream_form(chosen: Benchmark, data: Data) -> Iterator[Problem | Dropped]:
     form, paths = FORMS[chosen.form], find_tables(chosen.file, SPLIT)
     own = chosen.columns or {}  # data.columns describes files of the plain form
     required = {own.get(name, name): f"columns.{name}" for name in form.required}
+    # A form gives its values under our names; mapping them again would look up the file's.
     plain = data.model_copy(update={"columns": {}, "ground_truth_after": ""})
     ability = chosen.ability or form.ability
     known: set[str] = set()
@@ -86,6 +87,7 @@ def _stream_form(chosen: Benchmark, data: Data) -> Iterator[Problem | Dropped]:
         if isinstance(found, str):
             yield Dropped(chosen.file, number, "malformed", found, quotation(row))
             continue
+        # Not merely left out: seeds and figures go by prompt_id, so two problems would become one.
         if found["prompt_id"] in known:
             raise DataError(f"{chosen.file}: prompt_id {found['prompt_id']!r} occurs twice")
         known.add(found["prompt_id"])

@@ -30,6 +30,8 @@ def _texts(settings: Settings) -> Iterator[Text]:
     for name, benchmark in settings.evaluation.benchmarks.items():
         if benchmark.file != "validation":
             yield from _of_problems(name, stream_benchmark(benchmark, data))
+        # Those held out by num_validation are no table of their own: HeldOut keeps equal texts
+        # together.
         elif data.validation is not None:
             yield from _of_problems(name, stream_problems(data.validation, "validation", data))
     for location in data.contamination.files:
@@ -45,6 +47,7 @@ def _of_problems(name: str, found: Iterator[Problem | Dropped]) -> Iterator[Text
             yield name, one.row["prompt_id"], one.text
         else:
             first = first or one
+    # Otherwise a benchmark that cannot be read would match nothing, and nobody would know.
     if not num_texts and first:
         raise DataError(
             f"evaluation.benchmarks.{name} ({first.source}): holds no problem to compare training "

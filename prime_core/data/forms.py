@@ -54,6 +54,8 @@ def humaneval(row: Fields) -> Row:
         "prompt_id": row.text("task_id"),
         "prompt": f"Complete this Python function.\n```python\n{prompt.strip()}\n```",
         "ground_truth": {
+            # As published: a response may be a completion, which only runs behind exactly this
+            # text.
             "prompt": prompt,
             "test": row.text("test"),
             "entry_point": row.text("entry_point"),
@@ -68,6 +70,7 @@ def mbpp(row: Fields) -> Row:
         raise MalformedRow("no list of assertions in test_list")
     return {
         "prompt_id": _numbered("mbpp", row("task_id")),
+        # The sanitized MBPP has the task in `prompt`, the full one in `text`.
         "prompt": f"{row.text('prompt', 'text').strip()}\nIt should pass: {tests[0].strip()}",
         "ground_truth": {
             "test_list": tests,
@@ -84,6 +87,7 @@ def evalplus(row: Fields) -> Row:
         raise MalformedRow("no lists of inputs in base_input and plus_input")
     return {
         "prompt_id": row.text("task_id"),
+        # MBPP+ publishes a task as a docstring, quotes included.
         "prompt": row.text("prompt").strip().strip('"').strip(),
         "ground_truth": {
             "prompt": row.text("prompt"),
@@ -112,6 +116,7 @@ def leetcode(row: Fields) -> Row:
 def livecodebench(row: Fields) -> Row:
     """A problem of a contest, judged by its public and its private tests; these stay packed."""
     starter = row("starter_code", "")
+    # Both wordings follow LiveCodeBench's own prompts.
     if starter.strip():
         how = (
             "You will use the following starter code to write the solution to the problem and "
@@ -124,6 +129,7 @@ def livecodebench(row: Fields) -> Row:
             "```python\n# YOUR CODE HERE\n```"
         )
     metadata = row("metadata", {})
+    # Published as JSON text.
     metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
     return {
         "prompt_id": row.text("question_id"),

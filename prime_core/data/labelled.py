@@ -40,6 +40,7 @@ def read_responses(
     samples: Counter[str] = Counter()
     paths = find_tables(str(location), "train")
     for path in paths:
+        # stream_rows would blame the settings under `data`, which do not name this file.
         if not path.is_file():
             raise DataError(f"{path}: no such file; expected responses, parquet or JSON lines")
     for number, values in enumerate(stream_rows(paths, required, theirs.values()), start=1):
@@ -50,6 +51,7 @@ def read_responses(
         rows.append(row | {"sample": samples[row["prompt_id"]]})
         samples[row["prompt_id"]] += 1
     if not rows:
+        # Both exist: stream_rows refuses a file without rows.
         raise DataError(f"{location}: none of its {number} rows is usable; {malformed[0]}")
     return rows, malformed
 
@@ -68,6 +70,7 @@ def _row(values: Row | BadLine, theirs: dict[str, str], with_outcomes: bool) -> 
         "prompt": messages,
         "response": row["response"],
         "outcome": None if outcome is None else float(outcome),
+        # Only an explicit false: most files have no such column, and whole responses.
         "finished": row["finished"] is not False,
     }
 
@@ -81,6 +84,7 @@ def _what_is_wrong(row: Row, with_outcomes: bool) -> str:
     outcome = row["outcome"]
     if outcome is None and not with_outcomes:
         return ""
+    # true and false pass as well: to Python they are 1 and 0.
     if not isinstance(outcome, int | float) or not 0 <= outcome <= 1:
         return f"outcome is not a number from 0 to 1: {_quoted(outcome)}"
     return ""

@@ -36,6 +36,8 @@ def solution_tests(script: str) -> dict[str, Any]:
                 helpers.append(ast.unparse(statement))
         else:
             raise ValueError(f"expected assignments and assertions, got {ast.unparse(statement)!r}")
+    # One adapter serves all calls. A script without any call has no shape, and is refused here,
+    # too.
     shapes = {(call.method, call.wrappers, call.result) for call, _ in calls}
     if len(shapes) != 1:
         raise ValueError(f"expected calls of one method in one way, got {len(shapes)} ways")

@@ -115,6 +115,8 @@ def stream_problems(
         num_repeated += found["prompt_id"] in known
         known.add(found["prompt_id"])
         yield Problem(found, problem_text(found["prompt"], data, found["ability"]), source, number)
+    # Only at the end, to say how many; whoever writes the rows meanwhile throws them away
+    # (table_writer).
     if num_repeated:
         raise DataError(f"{location}: {num_repeated} values of prompt_id occur more than once")
 
@@ -150,6 +152,7 @@ def problem_of(
     answer = _after(data.ground_truth_after, whole)
     if messages is None:
         return "no prompt, neither text nor messages"
+    # As text: the number 0 is a ground truth.
     if whole is None or not str(whole).strip():
         return "no ground truth"
     if answer is None or not str(answer).strip():
@@ -172,6 +175,7 @@ def _demonstration(row: Row, data: Data) -> Row | str:
         said = conversation(response)
         if not said or said[-1]["role"] != "assistant":
             return "no response at the end of its conversation"
+        # Both columns name the conversation: its last message would be asked as well as answered.
         prompt = said[:-1] if prompt == response else prompt
         response = said[-1]["content"]
     ability = ability_of(_value(row, "ability", data), "math")
@@ -201,6 +205,7 @@ def _after(mark: str, answer: Any) -> Any:
     """The text after the last mark, None where there is none; without a mark the value itself."""
     if not mark:
         return answer
+    # The last one: solutions box results on the way.
     _, found, text = answer.rpartition(mark) if isinstance(answer, str) else ("", "", "")
     if not found:
         return None
@@ -219,4 +224,5 @@ def _in_braces(text: str) -> str | None:
 
 def quotation(row: Row) -> str:
     """How a row begins, for people who look for it in its file."""
+    # default: parquet holds dates and bytes, which JSON does not.
     return json.dumps(row, ensure_ascii=False, default=str)[:_QUOTED]

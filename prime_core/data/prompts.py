@@ -9,6 +9,7 @@ from prime_core.settings.data import Data
 
 Messages = list[dict[str, str]]
 # How published data sets write the same thing.
+# Roles as in ShareGPT's conversations.
 _ROLES = {"human": "user", "gpt": "assistant"}
 _ABILITIES = {"coding": "code"}
 

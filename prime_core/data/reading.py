@@ -22,6 +22,8 @@ from prime_core.storage.table_files import SUFFIXES
 
 Row = dict[str, Any]
 _ROWS_A_BATCH = 1024
+# JSON rows may omit a column where they have no value; but a misspelt name should not cost reading
+# a huge file to its end.
 _ROWS_LOOKED_AT = 1000  # for columns that no row has
 
 
@@ -94,17 +96,20 @@ def _refuse(path: Path, missing: set[str], required: Mapping[str, str], found: s
 
 
 def _has(row: Row, column: str) -> bool:
+    # What lies inside a column may be missing in this row and be there in the next.
     return column in row or (column.partition(".")[0] in row and "." in column)
 
 
 def value_of(row: Row, column: str) -> Any:
     """A row's value; a column may lie inside another: reward_model.ground_truth. None: absent."""
+    # First as it is: a column's own name may hold a dot.
     if column in row:
         value = row[column]
     else:
         value = row
         for part in column.split("."):
             value = value.get(part) if isinstance(value, dict) else None
+    # NaN: pandas writes it where a value is missing.
     return None if isinstance(value, float) and value != value else value
 
 
@@ -120,6 +125,7 @@ def _rows_of(
             yield from _json_rows(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; named in the settings under data") from None
+    # A truncated .gz raises EOFError or zlib.error, and neither is an OSError.
     except (pa.ArrowException, EOFError, OSError, zlib.error, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not readable as a table: {reason}") from None
@@ -131,9 +137,11 @@ def _parquet_rows(
     with pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
         missing = {column for column in required if not _has(dict.fromkeys(names), column)}
+        # An empty file is refused as such, whatever its columns (_required_there).
         if missing and file.metadata.num_rows:
             _refuse(path, missing, required, set(names))
         tops = None if wanted is None else {column.partition(".")[0] for column in wanted}
+        # wanted itself as well: a name with a dot may be a column's own.
         chosen = [name for name in names if tops is None or name in tops or name in (wanted or ())]
         for batch in file.iter_batches(_ROWS_A_BATCH, columns=chosen):
             yield from batch.to_pylist()
@@ -149,6 +157,8 @@ def _json_rows(path: Path) -> Iterator[Row | BadLine]:
             if not line.strip():
                 continue
             row = _parsed(line)
+            # A whole last line may lack its line break. One that lacks it and is no JSON was cut,
+            # and rows behind it are missing: not one malformed row, but a damaged file.
             if isinstance(row, BadLine) and not line.endswith("\n"):  # cut in the middle
                 raise DataError(f"{path}: line {number} {row.reason}: the file ends there")
             yield row
@@ -165,6 +175,7 @@ def _begins_a_list(lines: IO[str]) -> bool:
 
 def _listed_rows(lines: IO[str], path: Path) -> Iterator[Row | BadLine]:
     try:
+        # At once, unlike the other formats: a list has no rows line by line.
         rows = json.load(lines)
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path}: begins like a JSON list, but is not one: {error}") from None
@@ -175,6 +186,8 @@ def _listed_rows(lines: IO[str], path: Path) -> Iterator[Row | BadLine]:
 def _parsed(line: str) -> Row | BadLine:
     try:
         row = json.loads(line)
+    # Deep nesting overflows the parser's stack: that is the line's fault, and must not end the
+    # stage.
     except (json.JSONDecodeError, RecursionError) as error:
         return BadLine(f"is not JSON ({error})", line)
     return row if isinstance(row, dict) else BadLine("is not an object", line)

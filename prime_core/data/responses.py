@@ -31,6 +31,7 @@ def read_responses_to(problems: pd.DataFrame, path: Path, columns: dict[str, str
     order = {prompt_id: index for index, prompt_id in enumerate(problems["prompt_id"])}
     texts: dict[str, str] = {}
     for prompt_id, text in zip(problems["prompt_id"], problems["text"], strict=True):
+        # A text that the benchmark holds twice means its first problem.
         texts.setdefault(_normal(text), prompt_id)
     found: list[Row] = []
     samples: Counter[str] = Counter()
@@ -43,6 +44,7 @@ def read_responses_to(problems: pd.DataFrame, path: Path, columns: dict[str, str
             one |= {"finish_reason": None, "response_length": None}
             found.append(one | ({} if score is None else {"score": score}))
             samples[prompt_id] += 1
+    # Best-of-n over some of a problem's responses would be a figure of another n.
     num_scored = sum("score" in row for row in found)
     if num_scored not in (0, len(found)):
         raise DataError(

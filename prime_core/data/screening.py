@@ -20,6 +20,7 @@ class Screen:
         name, answer = problem.row["prompt_id"], problem.row["ground_truth"]
         if self.deduplicate:
             first, known_answer = self._first.setdefault(key, (name, answer))
+            # prompt_ids are unique (stream_problems), so another id is another row.
             if first != name:
                 other = "" if answer == known_answer else ", with another ground truth"
                 return key, problem.dropped("duplicate", f"{first}{other}")

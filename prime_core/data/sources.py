@@ -70,6 +70,7 @@ def demonstrations(settings: Settings) -> Iterator[Row | Dropped]:
             yield from _with_progress(stream_demonstrations(data.sft, data), data.sft, "sft")
         return
     rows = arithmetic.demonstrations(
+        # Of training sums alone: a demonstrated sum would no longer be held out.
         _sums(settings)["train"],
         num_demonstrations=task.num_demonstrations,
         guess_share=task.guess_share,

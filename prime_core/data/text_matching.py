@@ -21,7 +21,9 @@ from typing import Generic, TypeVar
 # "write Python code to solve the problem, present the code in ...".
 MAX_PROBLEMS_SHARING = 3
 
+# Without $, which only marks where formulas begin and end.
 _PIECES = re.compile(r"\w+|[^\w\s$]")
+# Without "_", which joins what LaTeX subscripts (a_1) keep apart.
 _WORDS = re.compile(r"[^\W_]+")
 R = TypeVar("R")
 
@@ -38,12 +40,16 @@ def words(text: str) -> list[str]:
 
 def text_key(text: str) -> int:
     """A 64-bit hash of the normalised text: equal texts, equal keys, in whatever file."""
+    # Not hash(), which Python salts in each process: these keys decide what is held out. "replace":
+    # JSON can escape lone surrogates, which UTF-8 cannot hold. At 64 bits a million texts collide
+    # with a chance of 3e-8.
     digest = hashlib.blake2b(normalised(text).encode("utf-8", "replace"), digest_size=8)
     return int.from_bytes(digest.digest(), "big")
 
 
 def ngrams(sequence: list[str], size: int) -> Iterator[tuple[str, ...]]:
     """All runs of `size` words, one after another; none where there are fewer words."""
+    # Shifted lists side by side: millions of tuples at C speed. docs/decisions.md#exact-ngrams
     return zip(*(sequence[start:] for start in range(size)), strict=False)
 
 
@@ -79,11 +85,13 @@ class BenchmarkTexts:
                 self.benchmarks.append(benchmark)
             seen.add((benchmark, key))
             self._whole.setdefault(key, (benchmark, prompt_id))
+            # A set: a phrase that one problem repeats is not thereby shared by several.
             for ngram in set(ngrams(words(text), size)):
                 self._ngrams.setdefault(ngram, (benchmark, prompt_id))
                 sharing[benchmark, ngram] += 1
         for (_, ngram), count in sharing.items():
             if count > MAX_PROBLEMS_SHARING:
+                # None: another benchmark's count may have removed it already.
                 self._ngrams.pop(ngram, None)
 
     def find(self, text: str, key: int) -> Match | None:
@@ -92,6 +100,7 @@ class BenchmarkTexts:
         if same is not None:
             return Match(*same, "the whole text")
         found = words(text)
+        # Nearly all texts end here, without a loop in Python.
         if self._ngrams.keys().isdisjoint(ngrams(found, self.size)):
             return None
         first = next(ngram for ngram in ngrams(found, self.size) if ngram in self._ngrams)
@@ -122,6 +131,8 @@ class HeldOut(Generic[R]):
             heapq.heappush(self._largest, -key)
             self._rows[key] = [row]
             return []
+        # The largest key held only ever falls, so a key that was refused or pushed out stays out,
+        # and later rows of the same text with it.
         if key > -self._largest[0]:
             return [row]
         pushed_out = -heapq.heapreplace(self._largest, -key)

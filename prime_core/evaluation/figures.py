@@ -27,6 +27,7 @@ def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: 
     """
     table = pd.DataFrame(rows)
     judged = table[table["outcome"].notna()].astype({"outcome": "float64"})
+    # groupby keeps the order within a problem: ties go to the response that was sampled first.
     problems = [part for _, part in judged.groupby("prompt_id")]
     figures: Figures = {
         "num_problems": len(problems),

@@ -24,6 +24,7 @@ def take_evaluation(settings: Settings, files: RunFiles, iteration: int, benchma
         return False
     path = files.evaluation(iteration, benchmark)
     figures = {key: value for key, value in read_json(theirs).items() if "timing_s/" not in key}
+    # Responses first, as in the stage: where figures exist, the responses do.
     with atomic_path(path.with_suffix(".parquet")) as temporary:
         shutil.copyfile(theirs.with_suffix(".parquet"), temporary)
     write_json(path, figures)

@@ -42,6 +42,7 @@ def asked_settings(arguments: Sequence[str]) -> Settings:
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments without any --config, and the KEY=VALUE texts of all of them."""
+    # All of them: Snakemake's parser keeps only the last --config, so they must become one.
     others: list[str] = []
     texts: list[str] = []
     inside = False
@@ -51,6 +52,7 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif argument.startswith("--config="):
             texts.append(argument.partition("=")[2])
             inside = True
+        # As argparse reads an option with any number of values: up to the next option.
         elif inside and not argument.startswith("-"):
             texts.append(argument)
         else:

@@ -42,6 +42,8 @@ class Controller(Checkpointable):
     to that; log_folder: where submitit writes the job's log.
     """
 
+    # Checkpointable: until __call__ installs its handlers, USR2 goes to submitit's, which requeues
+    # nothing else at the time limit.
     way: Way = "slurm"
 
     def __init__(
@@ -49,6 +51,7 @@ class Controller(Checkpointable):
     ) -> None:
         self.command, self.folder, self.run_dir = list(command), folder, run_dir
         self.log_folder = log_folder
+        # Pickled at submission: every start of the job begins with this empty set.
         self.signals: set[int] = set()
 
     @property
@@ -69,6 +72,7 @@ class Controller(Checkpointable):
             signal.signal(number, self._note)
         process = self.start()
         self.record(process)
+        # Polled: wait() would resume after a signal's handler, and return when Snakemake ends.
         while process.poll() is None and not self.must_stop():
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         if process.poll() is None:
@@ -121,6 +125,7 @@ class Controller(Checkpointable):
     def go_on_later(self) -> NoReturn:
         """Requeue this job; does not return."""
         self._wait_while(lambda: self.is_being_ended, _SECONDS_UNTIL_KILLED)
+        # Any signal from here on means that the requeue has worked: Slurm is ending this process.
         self.signals.clear()
         while True:
             try:
@@ -137,10 +142,13 @@ class Controller(Checkpointable):
         """End this job with Snakemake's exit status."""
         log(f"the workflow ended with status {status}")
         if status:
+            # Raised: to submitit a returned status is a success, and the job would be COMPLETED.
+            # Snakemake killed by signal n gives 128 + n, as in a shell.
             raise SystemExit(status if status > 0 else 128 - status)
         return status
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
+        # No more than this: the main loop may hold Popen's lock.
         self.signals.add(number)
 
     def _wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
@@ -156,5 +164,7 @@ def log(sentence: str) -> None:
 
 def _leave_signals_to_parent() -> None:
     """Ignore USR2, which would end Snakemake abruptly, and die with a parent that is killed."""
+    # Ignored, not handled: exec resets handlers only. Stages inherit it and handle USR2 again
+    # (prime_core.runtime.interruption).
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

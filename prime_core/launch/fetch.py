@@ -23,6 +23,7 @@ from prime_core.settings.run import Settings
 from prime_core.storage import hub, table_files
 from prime_core.storage.gguf_files import GgufError, is_gguf, read_header
 
+# How a large file begins where a repository was cloned without git-lfs.
 _LFS = b"version https://git-lfs"
 
 
@@ -65,6 +66,7 @@ def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
     found = []
     for need in needs(asked_settings(arguments)):
         if need.is_on_hub and not check:
+            # Before the download, which may take an hour; on stderr, apart from the table.
             click.echo(f"{need.key}: {need.path}", err=True)
         found.append(look(need, to, fetch=not check))
     if not found:
@@ -152,6 +154,7 @@ def _look_at_table(need: Need, to: Path | None, fetch: bool) -> Found:
 
 def _look_at_gguf(need: Need) -> Found:
     path = Path(need.path)
+    # `build` alone converts such files, the run's first model (docs/decisions.md#gguf-once).
     if need.key != "model.path":
         return Found(need, problem=f"{path}: a GGUF file can be model.path only; name a folder")
     try:
@@ -186,6 +189,7 @@ def _table_problem(path: Path) -> str:
         return f"{path}: {os.strerror(error.errno) if error.errno else error}"
     if head.startswith(_LFS):
         return f"{path}: only a Git LFS pointer; run `git lfs pull`"
+    # The magic bytes stand at both ends: a download that broke off lacks the second.
     whole = head.startswith(b"PAR1") and tail == b"PAR1"
     return "" if whole else f"{path}: not a complete parquet file"
 
@@ -195,8 +199,10 @@ def _first_line_problem(path: Path) -> str:
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
             first = next((line for line in lines if line.strip()), "")
+        # An array over many lines: its first line alone is not JSON.
         if first.lstrip().startswith("[") or isinstance(json.loads(first), dict):
             return ""
+    # RecursionError is json's answer to thousands of opening brackets.
     except (ValueError, EOFError, gzip.BadGzipFile, RecursionError):
         pass
     return f"{path}: not a table of JSON lines"

@@ -30,6 +30,7 @@ from prime_core.runtime.run_lock import find_holder
 from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
 
+# Long enough for a run of any length: the job requeues itself before its limit.
 CONTROLLER_MINUTES = 1440
 CONTROLLER_MEM_GB = 2
 # Stopping Snakemake takes no time, but Slurm may send the signal a minute late.
@@ -77,6 +78,7 @@ def run(options: Options, arguments: Sequence[str]) -> None:
         print("would submit:")
         print(_shown(job, command))
         return
+    # After the dry run, which may be asked for while the run is going.
     refuse_busy(files)
     job_id = submit(job, call)
     run = shlex.quote(str(settings.run_dir))
@@ -93,6 +95,7 @@ def refuse_missing(settings: Settings, arguments: Sequence[str]) -> None:
     """Raise SettingsError when a model or table is missing: jobs may lack internet to fetch it."""
     # With --directory, relative paths mean another folder than this one.
     elsewhere = any(word.startswith(("--directory", "-d")) for word in arguments)
+    # HF_HUB_OFFLINE=0 declares that jobs have internet: they fetch what is missing themselves.
     if elsewhere or os.environ.get("HF_HUB_OFFLINE") == "0":
         return
     absent = missing(settings)
@@ -109,6 +112,7 @@ def refuse_busy(files: RunFiles) -> None:
                 f"{files.root} already has a controller: job {job.job_id}, "
                 f"{job.state.lower()}{where}; end it with prime cancel"
             )
+    # A workflow that was started by hand is not in the queue; it holds the run's lock.
     holder = find_holder(files.root)
     if holder is not None:
         raise RunBusy(f"another workflow is running in {files.root} ({holder})")
@@ -125,6 +129,7 @@ def _controller(options: Options, site: Site, files: RunFiles) -> WorkflowJob:
         cpus=1,
         mem_gb=CONTROLLER_MEM_GB,
         gpus=0,
+        # Half of the time at most: a job of a minute would be signalled before it has begun.
         signal_seconds=min(CONTROLLER_SIGNAL_SECONDS, minutes * 30),
         folder=files.controller_folder,
     )
@@ -148,6 +153,7 @@ def _allocation(
         cpus=allocation.cpus_per_task,
         mem_gb=allocation.mem_gb,
         gpus=allocation.gpus_per_node,
+        # What `Supervisor.stop` has for checkpoints is the time between this signal and the end.
         signal_seconds=round(60 * allocation.reserve_minutes),
         folder=files.controller_folder,
     )

@@ -20,7 +20,9 @@ def run(arguments: Sequence[str]) -> None:
     """Replace this process by Snakemake. Raises SettingsError for a wrong or unknown override."""
     if ABLATIONS not in arguments:  # its settings are of another kind, checked by its own workflow
         check_overrides(parse_overrides(split_overrides(arguments)[1], "--config"), "--config")
+    # This environment's Snakemake, whichever one comes first on PATH.
     command = [sys.executable, "-m", "snakemake", *translated(arguments)]
+    # exec rather than a child: Ctrl-C, SIGTERM and the exit status are Snakemake's, unmediated.
     os.execv(command[0], command)
 
 
@@ -33,4 +35,5 @@ def translated(arguments: Sequence[str]) -> list[str]:
     if not texts:
         return others
     nested = expand_dotted(parse_overrides(texts, "--config"))
+    # Snakemake reads values as YAML, of which JSON is a part; quotes and colons need no other care.
     return [*others, "--config", *(f"{key}={json.dumps(value)}" for key, value in nested.items())]

@@ -61,6 +61,7 @@ class Supervisor(Controller):
         super().__init__(command, folder, run_dir, log_folder)
         self.allocation, self.fast_storage = allocation, fast_storage
         self.max_gpu_hours = max_gpu_hours
+        # Set by __call__: the object is pickled once, and the job may start many times.
         self.began = self.ends = self.budget_ends = 0.0
 
     @property
@@ -76,8 +77,10 @@ class Supervisor(Controller):
         """As the controller; copies of weights are removed with the allocation."""
         self.began, self.ends = time.time(), self._end()
         self.budget_ends = self._budget_end()
+        # Earlier starts of this job, or other launches, may have used the budget up.
         if self.budget_ends <= self.began:
             self._end_with_budget()
+        # /dev/shm survives a killed job, and nobody else would free its memory.
         self._remove_stale_copies()
         try:
             return super().__call__()
@@ -101,6 +104,7 @@ class Supervisor(Controller):
             DEADLINE: f"{self.deadline:.0f}",
             # On a node without internet, stages would wait for a missing model instead of failing.
             "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+            # The size of the verifier's pool: without cgroups a stage sees all cores of the node.
             "SLURM_CPUS_PER_TASK": str(self.allocation.cpus_per_task),
         }
         # Lets a stage say that it needs a larger allocation, which is no help against the budget.
@@ -141,6 +145,7 @@ class Supervisor(Controller):
         end = min(self.ends - _SECONDS_FOR_REQUEUE, time.time() + self._reserve)
         while process.poll() is None and time.time() < end:
             for running in running_stages(process.pid):
+                # At each turn: `prime gpus` may have got its devices meanwhile and become a stage.
                 if running.pid not in asked and running.can_stop:
                     asked.add(running.pid)
                     log(f"asking {running.stage} to stop at a checkpoint")
@@ -169,6 +174,8 @@ class Supervisor(Controller):
     def go_on_later(self) -> NoReturn:
         """As the controller, unless the budget is used up."""
         node_cache.remove(self._storage())
+        # Floats, yet equal exactly: `deadline` is the smaller of two. A pre-empted job is requeued
+        # by Slurm anyway, and looks at the budget when it starts.
         if not self.is_being_ended and self.deadline == self.budget_ends:
             self._end_with_budget()
         super().go_on_later()
@@ -187,6 +194,7 @@ class Supervisor(Controller):
         """When this allocation will have used up max_gpu_hours; infinity without a limit."""
         if self.max_gpu_hours is None or not self.allocation.gpus:
             return float("inf")
+        # An allocation is charged for all its GPUs, whether stages use them or not.
         left = self.max_gpu_hours - spent_gpu_hours(self.files)
         return time.time() + 3600 * left / self.allocation.gpus
 
@@ -209,5 +217,6 @@ class Supervisor(Controller):
                 jobs = slurm.jobs_numbered([job_id])
             except SlurmError:
                 continue
+            # Also true of an empty list: Slurm has forgotten the job, so it ended long ago.
             if all(job.ended for job in jobs):
                 node_cache.remove(storage)

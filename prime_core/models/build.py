@@ -35,6 +35,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     It is a Qwen2Tokenizer without merges: AutoTokenizer picks the class by the model beside it and
     would rebuild any other kind of tokenizer as this one.
     """
+    # Sorted: alphabet() has another order in each process, and ids must be the same in all.
     tokens = [PAD, EOS, UNKNOWN, *ROLES, *sorted(ByteLevel.alphabet())]
     tokenizer = Qwen2Tokenizer(
         vocab={token: index for index, token in enumerate(tokens)},
@@ -47,6 +48,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+    # Not a special token, which decoding for the verifier would leave out.
     tokenizer.add_tokens([AddedToken(BOXED, normalized=False)])
     return tokenizer
 

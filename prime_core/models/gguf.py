@@ -88,6 +88,7 @@ def _tokenizer(path: Path, header: GgufHeader) -> PreTrainedTokenizerBase:
         pad_token=loaded.pad_token,
         chat_template=loaded.chat_template,
         padding_side="left",
+        # Decoding must return the text as it was: the clean-up removes spaces before punctuation.
         clean_up_tokenization_spaces=False,
     )
 

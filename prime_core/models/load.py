@@ -54,6 +54,7 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
         model, loading = loaded
         if loading["missing_keys"]:  # transformers would continue with random ones
             raise ValueError(f"weights {sorted(loading['missing_keys'])[:3]} are missing")
+    # Between them: an absent file, an unknown kind, weights of other sizes, a truncated file.
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(_reason(path, "causal language model", error)) from None
     return model.to(device()).eval()
@@ -66,6 +67,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     never end.
     """
     try:
+        # Generation continues a row at its right end, where padding would come between.
         tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
     except (OSError, ValueError) as error:
         raise ModelError(_reason(path, "tokenizer", error)) from None
@@ -87,6 +89,7 @@ def check_same_tokens(path: str | Path, other: str | Path) -> None:
     ours, theirs = (load_tokenizer(folder).get_vocab() for folder in (path, other))
     if ours == theirs:
         return
+    # min, since sets have no order, and an error should read the same each time.
     different = min(token for token, _ in ours.items() ^ theirs.items())
     raise ModelError(
         f"{path}: its tokenizer is not that of {other}: token {different!r} is "
@@ -171,6 +174,7 @@ def saved_eos_token_ids(path: str | Path, tokenizer: PreTrainedTokenizerBase) ->
         if (Path(path) / "generation_config.json").exists():
             config = GenerationConfig.from_pretrained(path)
         else:
+            # What transformers itself falls back on when it loads such a model.
             config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(path))
     except (OSError, ValueError) as error:
         raise ModelError(_reason(path, "causal language model", error)) from None
@@ -178,6 +182,8 @@ def saved_eos_token_ids(path: str | Path, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def _ends(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    # Chat models often end a turn with one token and a text with another; the tokenizer names one
+    # of them, the generation settings both.
     configured = config.eos_token_id if config else None
     ids = configured if isinstance(configured, list) else [configured]
     return sorted({token for token in (*ids, tokenizer.eos_token_id) if token is not None})

@@ -27,6 +27,7 @@ def adapter_parameters(shape: ModelShape, settings: Settings, stage: str) -> int
 def adapter_width(shape: ModelShape, settings: Settings, stage: str) -> int:
     """Ranks of one layer's adapters, summed. Raises PlanError as `adapter_parameters`."""
     key, lora = _section(settings, stage)
+    # Between its two matrices an adapter keeps `rank` numbers a token, whatever their widths.
     return lora.rank * len(_targets(shape, lora, key)) if lora else 0
 
 
@@ -39,6 +40,7 @@ def _section(settings: Settings, stage: str) -> tuple[str, Lora | None]:
         "prm": ("prm.lora", settings.prm.lora),
         "policy": ("policy.lora", settings.policy.lora),
     }
+    # The value model has no adapters, and what runs forward only trains nothing.
     return sections.get(stage, (f"{stage}.lora", None))
 
 
@@ -47,6 +49,7 @@ def _targets(shape: ModelShape, lora: Lora, key: str) -> list[str]:
     layers = _linear_layers(shape)
     if lora.target_modules == ALL_LINEAR:
         return list(layers)
+    # As in training, a longer name (self_attn.q_proj) means the layers that end with it.
     names = sorted({name.rpartition(".")[2] for name in lora.target_modules})
     for name in names:
         if name not in layers:

@@ -55,6 +55,8 @@ class Shapes:
     def of_stage(self, stage: str) -> ModelShape:
         """The model that a stage trains, or computes with; the policy's where it has no other."""
         kind = STAGES[stage]
+        # `prm_data` trains nothing: its section, prm.offline, leads to the PRM. Sampling has
+        # neither.
         shape: ModelShape = getattr(
             self, kind.trains or kind.section.partition(".")[0], self.policy
         )
@@ -95,6 +97,8 @@ class Case:
     @property
     def uses_vllm(self) -> bool:
         """Whether responses come from vLLM; `auto` takes it where the jobs have GPUs."""
+        # Plans are made where neither vLLM nor a GPU need exist, so nothing is tried here; what
+        # decides in a job is docs/decisions.md#sampler-auto.
         wanted = self.settings.rollout.sampler in ("vllm", "auto")
         return wanted and self.machines["sample"].gpus_per_node > 0
 
@@ -109,6 +113,7 @@ class Case:
 
     def disk_seconds(self, on_disk: float, of_a_rank: float) -> float:
         """Seconds of the disk for all bytes, or of one rank for its own, whichever is longer."""
+        # All ranks share the disk, while each serialises its own tensors: the slower decides.
         own = of_a_rank / (self.assumed.host_gbs * 1e9)
         return max(on_disk / (self.disk_gb_per_s * 1e9), own)
 
@@ -144,6 +149,7 @@ class StagePlan:
     @property
     def node_bytes(self) -> float:
         """Bytes of a node's own memory, which holds the models, too, where there are no GPUs."""
+        # Without GPUs `gpu` counts the memory of a rank, which is the node's as well.
         if self.machine.gpus_per_node:
             return self.host
         return self.host + self.machine.ranks_per_node * self.gpu_bytes

@@ -54,12 +54,14 @@ def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
     site = load_site(site_path) if site_path.exists() else None
     name, shape = find_shape(settings, options.model_size)
     found = plan(make_case(settings, site, shape, options), options.disk_tb)
+    # Apart from the other problems, since a Case knows one type of GPU but not the site.
     found = replace(found, problems=(*site_problems(found, site), *found.problems))
     if as_json:
         print(json.dumps({"model": name} | as_dict(found), indent=1))
     else:
         print(page(found, name, gpu_source(site, site_path, options)))
     if found.problems:
+        # On standard error: standard output is the page, or JSON that a program parses.
         note(f"{settings.run}: cannot work, see the {len(found.problems)} reasons above")
     return 1 if found.problems else 0
 
@@ -75,6 +77,8 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
         for name, needs in load_stages(Path(settings.stage_resources)).items()
     }
     assumed = assumptions(options.assume)
+    # How many GPUs a queue gives one run cannot be known: without --gpus, the fewest with which its
+    # largest job can run.
     largest = max(machine.num_gpus for machine in machines.values())
     return Case(
         shapes=all_shapes(settings, shape),
@@ -107,6 +111,7 @@ def find_shape(settings: Settings, model_size: str | None) -> tuple[str, ModelSh
     Raises PlanError naming the model where none of these knows it.
     """
     path = settings.model.path
+    # First, so that the same settings can be planned for a model of another size.
     if model_size is not None:
         return model_size, shape_of_size(model_size)
     if path is None:
@@ -152,6 +157,7 @@ def choose_gpu(site: Site | None, options: Options) -> Gpu:
 
     PROCESSORS on a site without GPUs.
     """
+    # --gpu asks what the run would need elsewhere, whatever this site has.
     if site is not None and not site.gpu.gpus_per_node and options.gpu is None:
         return PROCESSORS
     gpu = gpu_of(options.gpu or (site.gpu.gpu_model if site else None))
@@ -208,14 +214,17 @@ def _folder(path: str, key: str) -> Path | None:
         if not (Path(path) / "config.json").exists():
             raise PlanError(f"{key} {path}: no such folder, or no config.json in it")
         return Path(path)
+    # Only the cache is asked: a plan must work without a network, and before `prime fetch`.
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(path, "config.json")
+    # It may also return a marker object: the file is known not to exist in that repository.
     return Path(found).parent if isinstance(found, str) else None
 
 
 def _config(path: Path) -> Mapping[str, Any]:
     try:
+        # Not AutoConfig, which would replace sizes that the file lacks by its own defaults.
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PlanError(f"{path}: not readable: {error}") from None

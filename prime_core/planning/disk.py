@@ -60,12 +60,15 @@ def model_bytes(shape: ModelShape, dtype_bytes: int) -> float:
 
 def state_bytes(num_trained: int, dtype_bytes: int, zero_stage: int) -> float:
     """Bytes of DeepSpeed's training state; under ZeRO-3 it holds no complete weights."""
+    # Stages 1 and 2 save the complete weights, too. Stage 0 trains in float32, where the weights
+    # are the float32 copy (docs/decisions.md#offloaded-adamw).
     whole = dtype_bytes if zero_stage in (1, 2) else 0
     return float((FLOAT32 + MOMENTS + whole) * num_trained)
 
 
 def state_files(zero_stage: int, num_ranks: int) -> int:
     """Files of a training state: what the ranks write, its tag, DeepSpeed's two scripts."""
+    # Stages 1 and 2: common weights, each rank's optimizer; stage 3: each rank's part of both.
     ranks = {0: 1, 1: 1 + num_ranks, 2: 1 + num_ranks, 3: 2 * num_ranks}[zero_stage]
     return ranks + 1 + (2 if zero_stage else 0)
 
@@ -96,12 +99,16 @@ def disk_of(
     last = settings.iterations
     # The weights that the last update starts from are deleted once it is done.
     before = iteration if last - 1 in settings.own_iterations and last - 1 not in kept else 0.0
+    # Checkpoints inside a stage lie beside its output and hold no copy of the weights
+    # (docs/decisions.md#step-checkpoints).
     most = at_end + before + sum(states[stage] for stage in unfinished)
     return Disk(
         model=model,
         states=states,
         folders=folders,
-        conversion=2 * max(states.values()),  # pieces and whole tensors exist side by side
+        # DeepSpeed's universal checkpoint is built from pieces that exist beside the whole tensors
+        # (docs/decisions.md#state-any-ranks).
+        conversion=2 * max(states.values()),
         kept=kept,
         tables=tables,
         at_end=at_end,
@@ -121,6 +128,8 @@ def _start_bytes(shapes: Shapes, settings: Settings, dtype_bytes: int) -> float:
 
 def kept_iterations(settings: Settings) -> tuple[int, ...]:
     """Iterations whose weights stay: the last, and every n-th (prime_core.run.state)."""
+    # The rule of RunState.is_kept, which cannot be asked: a RunState refuses settings that differ
+    # from an existing run's, and a plan may be about any. A test compares the two.
     last, save_freq = settings.iterations, settings.checkpoints.save_freq
     return tuple(
         iteration
@@ -131,11 +140,16 @@ def kept_iterations(settings: Settings) -> tuple[int, ...]:
 
 def table_bytes(settings: Settings, work: Workload) -> float:
     """Bytes of the whole run's tables, as if nothing were compressed."""
+    # Columns as in prime_core.run.tables: int32 tokens, float32 log-probabilities; each response
+    # repeats its prompt's tokens. 200: the short columns, generously.
     prompt, response = 4 * work.prompt_tokens, work.response_tokens
     ids_logprobs_text = response * (4 + 4 + work.text_bytes)
     sampled = work.sampled_responses * (prompt + ids_logprobs_text + 200)
-    estimates = 8 + 4 * settings.has_value_model  # of a token: rewards, values
+    # Implicit reward and the reference's log-probability, float32 each; the value, if any.
+    estimates = 8 + 4 * settings.has_value_model
     learned = work.trained_responses * (prompt + ids_logprobs_text + estimates * response + 200)
+    # At most what was sampled and not trained on; groups that failed the filter do not wait
+    # (docs/decisions.md#staleness).
     surplus = max(sampled - learned, 0.0) * settings.rollout.keeps_surplus
     files = 2 * work.num_shards + 2 + settings.rollout.keeps_surplus + settings.has_value_model
     one_iteration = sampled + learned + surplus + files * TABLE_BYTES

@@ -40,8 +40,10 @@ GPUS = (
     Gpu("a6000", 47.5, 155, 768),
     Gpu("a10", 22.0, 125, 600),
     Gpu("l4", 22.0, 121, 300),
+    # GeForce tensor cores accumulate in float32 at half their rate, and torch accumulates so.
     Gpu("4090", 23.5, 165, 1008),
     Gpu("3090", 23.5, 71, 936),
+    # Without bfloat16: the figure is float16's.
     Gpu("v100", 31.5, 125, 900),
 )
 # Rough figures for the cores of one rank, where a site has no GPUs.
@@ -52,9 +54,11 @@ USUAL = "a100"  # where no type is given: the paper's machines had these
 def gpu_of(model: str | None) -> Gpu:
     """The GPU behind a gres type or a product name ("a100", "nvidia_h100_80gb_hbm3")."""
     name = (model or USUAL).lower().replace("-", "_")
+    # Product names and gres types say the memory behind the model, and an A100 may have half.
     if "a100" in name and "40g" in name:
         name = "a100_40"
     found = [gpu for gpu in GPUS if gpu.name in name]
+    # The longest: "gh200" contains "h200", "l40s" also "l40" and "l4", "a100" also "a10".
     if found:
         return max(found, key=lambda gpu: len(gpu.name))
     return next(gpu for gpu in GPUS if gpu.name == USUAL)
@@ -72,6 +76,7 @@ class Assumptions(Section):
     sft_share: float = Field(
         0.4, gt=0, le=1, description="mean demonstration, as a share of sft.max_length"
     )
+    # One in 3.2 prompts of the paper's run (docs/decisions.md#oversampling).
     pass_share: float = Field(
         0.31, gt=0, le=1, description="share of groups that pass the filter; the paper's run: 0.31"
     )
@@ -86,9 +91,11 @@ class Assumptions(Section):
     engine_s: float = Field(60.0, ge=0, description="startup of vLLM: compiling, CUDA graphs")
     verify_s: float = Field(0.5, ge=0, description="mean of one verdict, on one core")
     problems: int = Field(1000, ge=1, description="of a benchmark whose num_problems is null")
+    # Of Eurus-2-RL-Data, which has 482,019; counting a file would need it to be fetched first.
     train_problems: int = Field(
         480_000, ge=1, description="training problems that data.difficulty tries"
     )
+    # As many as the paper's offline PRM learned from (docs/paper.md).
     labelled: int = Field(500_000, ge=1, description="labelled responses of prm.offline")
     sampler_gib: float = Field(
         4.0, ge=0, description="vLLM's memory beside weights and key-value cache"
@@ -98,10 +105,12 @@ class Assumptions(Section):
     )
     host_gib: float = Field(5.0, ge=0, description="host memory of a rank beside tensors")
     host_gbs: float = Field(2.0, gt=0, description="GB/s at which a rank reads and writes tensors")
+    # Measured with torch's AdamW on one core (docs/decisions.md#offload-32b).
     offload_ns: float = Field(
         7.5, ge=0, description="an off-loaded optimizer's step, per parameter of a rank"
     )
     text_bytes: float = Field(4.5, gt=0, description="bytes of a token's text")
+    # --signal=TERM@120 in the committed profiles (docs/decisions.md#signals-in-shells).
     warning_s: float = Field(
         120.0, ge=0, description="a job is signalled this long before its limit (profile: --signal)"
     )

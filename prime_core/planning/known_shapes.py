@@ -61,10 +61,12 @@ ALIASES = {
     "1b": "llama-3.2-1b",
     "8b": "llama-3.1-8b",
     "70b": "llama-3.1-70b",
+    # The paper's models, all trained from Qwen2.5-Math-7B.
     "eurus-2-7b-sft": "qwen2.5-math-7b",
     "eurus-2-7b-prime": "qwen2.5-math-7b",
     "eurus-2-7b-prime-zero": "qwen2.5-math-7b",
 }
+# Fine-tuned variants have the widths and layers of the model that they come from.
 _VARIANT = re.compile(r"-(instruct|base|coder)(?=-|$)")
 
 

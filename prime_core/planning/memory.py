@@ -27,11 +27,13 @@ from prime_core.planning.hardware import GIB
 from prime_core.planning.shapes import ModelShape
 
 MOMENTS = 2 * FLOAT32  # AdamW's two, bytes a parameter
-# DeepSpeed's defaults, in elements: one buffer for gradients on their way to the other ranks, and
-# the weights that ZeRO-3 gathers at a time.
+# DeepSpeed's defaults, in elements: reduce_bucket_size, a buffer for gradients on their way to the
+# other ranks; stage3_max_live_parameters and stage3_prefetch_bucket_size, the weights that ZeRO-3
+# gathers at a time.
 BUCKET = 500_000_000
 GATHERED = 1_050_000_000
-# Stage 0 sums gradients over ranks in tensors of this many; no setting changes that.
+# Stage 0 sums gradients over ranks in tensors of this many (MEMORY_OPT_ALLREDUCE_SIZE in
+# DeepSpeed's engine); no setting changes that.
 SUMMED = 500_000_000
 
 # Parts in the order of tables. "loading or stepping" is what those moments need beyond a pass.
@@ -82,6 +84,8 @@ def training_memory(shape: ModelShape, how: Training) -> Memory:
         "activations": float(kept_activations(shape, one_pass)),
         "logits, or a layer": float(work_bytes(shape, one_pass)),
     }
+    # A pass and the other two moments never coincide: what they need beyond it is one more row, so
+    # that the rows of the table add up to the peak.
     passing = sum(parts.values())
     others = max(_stepping(shape, how, parts), _loading(shape, how))
     return parts | {"loading or stepping": max(0.0, others - passing)}
@@ -93,10 +97,13 @@ def resident_memory(shape: ModelShape, how: Training) -> Memory:
     share = trained / how.num_ranks
     width = how.largest.dtype_bytes
     on_gpu = 0.0 if how.offload_optimizer else share
+    # Below stage 2 every rank sums the gradients of all its passes whole until the step.
     gradients = width * (share if how.zero_stage >= 2 else trained)
     return {
         "weights": width * (whole / how.num_ranks if how.zero_stage == 3 else whole),
+        # From stage 2 on an off-loaded optimizer's gradients go to the host as they come.
         "gradients": 0.0 if how.offload_optimizer and how.zero_stage >= 2 else gradients,
+        # Stage 0 is refused in bfloat16, so its weights are float32 themselves and not copied.
         "float32 copy": FLOAT32 * on_gpu if how.zero_stage else 0.0,
         "optimizer states": MOMENTS * (on_gpu if how.zero_stage else trained),
     }
@@ -121,7 +128,8 @@ def scoring_memory(shape: ModelShape, one_pass: Pass) -> Memory:
 
 def cache_bytes(shape: ModelShape, dtype_bytes: int, tensor_parallel_size: int) -> float:
     """Bytes of the key-value cache that one token takes on one GPU."""
-    share = min(tensor_parallel_size, shape.num_kv_heads)  # a head is not split
+    # More GPUs than key-value heads hold replicas: a head is not split.
+    share = min(tensor_parallel_size, shape.num_kv_heads)
     return dtype_bytes * shape.cache_numbers_a_token / share
 
 
@@ -145,6 +153,7 @@ def transformers_memory(
     shape: ModelShape, dtype_bytes: int, batch_size: int, num_tokens: int
 ) -> Memory:
     """Bytes of transformers' `generate`: its cache holds a whole batch at full length."""
+    # `generate` has the logits of the whole batch at once: one chunk, however many rows.
     one_step = Pass(batch_size, 0, 1, dtype_bytes, chunk_tokens=batch_size)
     return {
         "weights": float(dtype_bytes * shape.num_parameters),
@@ -164,7 +173,9 @@ def training_host_memory(shape: ModelShape, how: Training, ranks_a_node: int, ow
         read = (FLOAT32 + MOMENTS) * trained
     else:
         read = (FLOAT32 + MOMENTS) * trained / how.num_ranks
+        # The complete weights in the state's common file, which each rank reads for itself.
         read += width * trained if how.zero_stage < 3 else 0.0
+    # The larger, not both: the weights have left for the GPU before the state is read.
     return ranks_a_node * (max(width * whole, read) + offloaded_memory(shape, how) + own)
 
 
@@ -192,8 +203,10 @@ def _stepping(shape: ModelShape, how: Training, parts: Memory) -> float:
     if how.zero_stage == 0:
         return stays + parts["gradients"] + parts["communication"]
     share = how.trained_of(shape) / how.num_ranks
+    # Stages 1 and 2 give the gradients' place back once they are float32; stage 3 keeps it.
     stays += parts["gradients"] if how.zero_stage == 3 else 0.0
     stays += parts["communication"]
+    # ZeRO's AdamW sees a rank's share as one flat tensor, so its temporaries are as large.
     return stays + (0.0 if how.offload_optimizer else 3 * FLOAT32 * share)
 
 

@@ -199,6 +199,7 @@ def count_text(number: int) -> str:
 
 
 def _gib(number: float) -> str:
+    # A part that exists must not look like none, however small the model.
     gib = number / GIB
     return "-" if number == 0 else f"{gib:.1f}" if gib >= 0.05 else "<0.1"
 

@@ -113,6 +113,7 @@ def _stage_dict(stage: StagePlan) -> dict[str, Any]:
 
 
 def _disk(case: Case, stages: dict[str, StagePlan]) -> Disk:
+    # A shorter stage leaves no checkpoint inside unless asked to stop; nor does any at 0 minutes.
     minutes = case.settings.training.checkpoint_minutes
     stopped = [
         name
@@ -156,6 +157,7 @@ def _setup_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
 
 
 def _gpu_seconds(case: Case, stage: StagePlan, stages: dict[str, StagePlan]) -> float:
+    # Jobs of refill rounds are shorter than the first round's, for which the stage's seconds stand.
     if stage.stage != "sample":
         return stage.machine.num_gpus * stage.total_seconds
     first = case.settings.rollout.num_shards
@@ -171,10 +173,13 @@ def _iteration_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
     """
     if "policy" not in stages:
         return 0.0
+    # With lag an iteration's rollouts need no new weights (docs/decisions.md#staleness), so the two
+    # may overlap, but only if each gets GPUs of its own.
     rollout, ways = _rollout_seconds(case, stages, case.num_gpus), _learning(case, stages)
     seconds = [rollout + learning for _, learning in ways]
     for gpus, learning in ways if case.settings.rollout.lag else ():
         left = case.num_gpus - gpus
+        # Without GPUs both would share the same cores, and side by side is no faster.
         if 0 < stages["sample"].machine.num_gpus <= left:
             seconds.append(max(_rollout_seconds(case, stages, left), learning))
     return min(seconds)
@@ -200,6 +205,9 @@ def _learning(case: Case, stages: dict[str, StagePlan]) -> list[tuple[int, float
     seconds = [stage.seconds.total for stage in updates]
     before = sum(stage.seconds.total for stage in estimates)
     ways = [(max(gpus), before + sum(seconds))]
+    # With `before` the policy waits for scoring and scoring for the PRM
+    # (docs/decisions.md#scoring-stage). Where sum and maximum are equal there is one update, or no
+    # GPUs: all share the cores.
     if case.settings.prm.prm_update != "before" and case.num_gpus >= sum(gpus) > max(gpus):
         ways.append((sum(gpus), before + max(seconds)))
     return ways
@@ -208,9 +216,12 @@ def _learning(case: Case, stages: dict[str, StagePlan]) -> list[tuple[int, float
 def _refill(case: Case, stages: dict[str, StagePlan]) -> float:
     """Seconds of one sampling job of a refill round, which is smaller, or has nothing to do."""
     sample, share = stages["sample"].seconds, _refill_share(case)
+    # Refill jobs are in the graph whether needed or not; one without work starts no engine and
+    # writes empty tables (docs/decisions.md#refill-shards).
     if share == 0:
         return case.assumed.start_s
-    return sample.start + sample.read + sample.compute * max(share, 0.3)  # its longest response
+    # However few responses: the longest takes nearly as long as it did in the first round.
+    return sample.start + sample.read + sample.compute * max(share, 0.3)
 
 
 def _refill_share(case: Case) -> float:
@@ -226,6 +237,7 @@ def _evaluation_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
     if evaluate is None:
         return 0.0
     at_once = max(case.num_gpus // max(evaluate.machine.num_gpus, 1), 1)
+    # Benchmarks differ in length: no order of their jobs is shorter than either of the two.
     return max(evaluate.seconds.total, evaluate.total_seconds / at_once)
 
 

@@ -54,6 +54,8 @@ def _impossible(case: Case, stages: Mapping[str, StagePlan]) -> Iterator[str]:
             f"{shape.num_heads} attention heads ({shape.num_kv_heads} for keys and values): set it "
             f"to one of {ways}"
         )
+    # Benchmarks are not checked: evaluations end where the positions do
+    # (docs/decisions.md#evaluation-positions).
     longest = {"rollout.max_response_length": rollout.max_response_length}
     if difficulty := case.settings.data.difficulty:
         longest["data.difficulty.max_response_length"] = difficulty.max_response_length
@@ -75,6 +77,7 @@ def _impossible(case: Case, stages: Mapping[str, StagePlan]) -> Iterator[str]:
 
 def _gpu_memory(case: Case, stage: StagePlan) -> Iterator[str]:
     limit = case.gpu.memory_gib * GIB
+    # vLLM's parts add up to exactly the GPU's memory, but for rounding.
     if not stage.machine.num_gpus or stage.gpu_bytes <= limit * (1 + 1e-9):
         return
     need = f"{stage.stage}: needs {stage.gpu_bytes / GIB:.1f} GiB per GPU, "
@@ -94,6 +97,7 @@ def _gpu_memory(case: Case, stage: StagePlan) -> Iterator[str]:
 def _training_advice(case: Case, stage: StagePlan) -> str:
     ways = []
     zero_stage = case.settings.training.zero_stage
+    # Higher stages divide over ranks: a single one would gain nothing.
     if zero_stage < 3 and stage.machine.num_ranks > 1:
         ways.append(f"raise training.zero_stage {zero_stage}")
     ways += _memory_settings(case)
@@ -115,6 +119,7 @@ def _memory_settings(case: Case) -> Iterator[str]:
     training = case.settings.training
     if not training.gradient_checkpointing:
         yield "set training.gradient_checkpointing to true"
+    # Stage 0 has nothing to off-load and is refused (docs/decisions.md#offloaded-adamw).
     if training.zero_stage and training.offload_optimizer == "none":
         yield "set training.offload_optimizer to cpu"
 
@@ -125,6 +130,7 @@ def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
         return
     parallel = case.settings.rollout.tensor_parallel_size
     longest = case.settings.data.max_prompt_length + _longest(case, stage.stage)
+    # vLLM refuses to start where its cache cannot hold one sequence of the greatest length.
     longest = min(longest, case.shape.max_position)
     needed = longest * cache_bytes(case.shape, case.dtype_bytes, parallel)
     room = stage.gpu["key-value cache"]
@@ -161,6 +167,8 @@ def _minutes(case: Case, stage: StagePlan) -> Iterator[str]:
     key = (
         f"set {stage.stage}.runtime to {_round_up(1.5 * needed, 10)} in the file of stage_resources"
     )
+    # Those that stop at a checkpoint requeue their job and go on, so a time limit below the whole
+    # time is fine as long as each start gets somewhere (docs/decisions.md#stage-requeues-itself).
     if not STAGES[stage.stage].stops:
         more = ", or split it into more shards (rollout.num_shards)"
         yield (

@@ -82,6 +82,7 @@ def verify_plan(case: Case) -> StagePlan:
     """Verdicts of one round's shards, on CPUs alone."""
     machine, rollout = case.machines["verify"], case.settings.rollout
     responses = case.work.first_responses / rollout.num_shards
+    # Each core judges a response at a time, and a model's program may use all that it is allowed.
     programs = machine.cpus_per_task * case.settings.verification.memory_mb * 1e6
     return StagePlan(
         stage="verify",
@@ -111,6 +112,7 @@ def sampler_memory(case: Case, longest: int) -> Memory:
     parts = memory.vllm_memory(
         case.shape, case.dtype_bytes, rollout.tensor_parallel_size, case.allowed, own
     )
+    # gpu_memory_utilization leaves this much free already: reserve_share would count it twice.
     return parts | {"reserve": case.gpu.memory_gib * GIB - case.allowed}
 
 
@@ -132,6 +134,7 @@ def _host(case: Case) -> float:
 def _seconds(case: Case, work: BenchmarkWork) -> Seconds:
     rollout, gpus = case.settings.rollout, _gpus(case)
     parts = sampler_memory(case, _longest(case, work))
+    # The mean: vLLM gives a sequence blocks as it grows, not room for the longest one.
     tokens = case.work.prompt_tokens + work.response_tokens
     room = parts["key-value cache"] / (
         memory.cache_bytes(case.shape, case.dtype_bytes, gpus) * tokens
@@ -143,6 +146,7 @@ def _seconds(case: Case, work: BenchmarkWork) -> Seconds:
         prompt_tokens=case.work.prompt_tokens,
         response_tokens=work.response_tokens,
         longest=min(work.longest, case.shape.max_position),
+        # At least one: a cache without room is refused elsewhere, and must not divide by zero here.
         at_once=max(1, min(rollout.sampler_batch_size, int(room))),
         num_gpus=gpus,
         continuous=case.uses_vllm,

@@ -86,6 +86,7 @@ class ModelShape:
     @property
     def num_parameters(self) -> int:
         """All parameters, tied ones once."""
+        # A value head is a layer of its own even where the language model's output was tied.
         own = 0 if self.tied and not self.scalar_head else self.output_parameters
         ends = self.vocabulary_parameters + own + self.hidden_size
         return self.num_layers * self.layer_parameters + ends
@@ -131,11 +132,15 @@ def shape_from_config(config: Mapping[str, Any], source: str) -> ModelShape:
             hidden_size=hidden,
             num_layers=int(config["num_hidden_layers"]),
             num_heads=heads,
+            # Configurations from before grouped heads lack the key; null stands for the default,
+            # too.
             num_kv_heads=int(config.get("num_key_value_heads") or heads),
             head_dim=int(config.get("head_dim") or hidden // heads),
             intermediate_size=int(config["intermediate_size"]),
             max_position=int(config["max_position_embeddings"]),
             tied=bool(config.get("tie_word_embeddings", False)),
+            # transformers' code decides, not the file: Qwen2 always has these three, Mistral never;
+            # attention_bias of Llama and Qwen3 means the output projection as well.
             qkv_bias=kind == "qwen2" or (kind != "mistral" and bias),
             output_bias=kind in ("llama", "qwen3") and bias,
             mlp_bias=kind == "llama" and bool(config.get("mlp_bias", False)),

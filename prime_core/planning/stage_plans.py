@@ -45,6 +45,8 @@ def _once(case: Case) -> list[StagePlan]:
         plans += [_build(case)]
         plans += [training_plan(case, "sft")] if settings.sft.enabled else []
         plans += [difficulty_plan(case)] if settings.data.difficulty else []
+    # A branch from iteration 0 takes data and start models but trains its own PRM; from a later one
+    # it takes the origin's.
     if settings.prm.offline and not settings.start:
         plans += [prm_data_plan(case), training_plan(case, "prm_offline")]
     return plans

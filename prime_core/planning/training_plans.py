@@ -24,6 +24,7 @@ def largest_pass(case: Case, stage: str) -> Pass:
     rows, prompt, response = _longest_rows(case, stage)
     training, trains = settings.training, not STAGES[stage].forward_only
     if training.max_token_len_per_gpu:
+        # A sequence longer than the budget is a pass of its own (training.batches.cut_into_passes).
         rows = max(training.max_token_len_per_gpu // (prompt + response), 1)
     return Pass(
         rows,
@@ -157,7 +158,9 @@ def _longest_rows(case: Case, stage: str) -> tuple[int, int, int]:
     settings = case.settings
     prompt, response = settings.data.max_prompt_length, settings.rollout.max_response_length
     section = STAGES[stage].section
-    if section == "sft":  # demonstrations: all of it may be response
+    # Nothing bounds a demonstration's prompt or response alone, so all of it may be response, which
+    # costs most (logits).
+    if section == "sft":
         return settings.sft.micro_batch_size, 0, settings.sft.max_length
     if section == "prm.offline":
         offline = _offline(case)
@@ -187,8 +190,10 @@ def _training_seconds(case: Case, stage: str, how: Training) -> Seconds:
     shape = _shape(case, stage)
     model, trained = model_bytes(shape, case.dtype_bytes), how.trained_of(shape)
     state = state_bytes(trained, case.dtype_bytes, how.zero_stage)
+    # Not divided: at stages 1 and 2 every rank handles the state's complete weights.
     whole = case.dtype_bytes * trained if how.zero_stage in (1, 2) else 0.0
     own = model + (state - whole) / how.num_ranks + whole  # what one rank handles
+    # What runs once saves weights alone: no later iteration continues its optimizer.
     saved = 0.0 if STAGES[stage].each == "run" else state
     compute = passes_seconds(
         training_flops(case, stage), max(how.num_ranks, 1), case.gpu, case.assumed

@@ -57,6 +57,7 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
         # Surplus groups enter the next batch, so on average only a batch's worth need pass.
         first = rollout.rollout_batch_size / passing
     asked, missing = float(first), max(rollout.rollout_batch_size - passing * first, 0.0)
+    # As sampling does in a later round: ask for what is missing, oversampled again.
     for _ in range(rollout.refill_rounds):
         more = missing * rollout.oversample_factor
         asked, missing = asked + more, max(missing - passing * more, 0.0)

@@ -57,6 +57,7 @@ def figure_svg(figure: Figure, run: RunTables) -> str:
     return render(figure.name, figure.height, lambda canvas: drawing(canvas, run))
 
 
+# In the order of the page, the figures of a section together: the page joins neighbours only.
 FIGURES = (
     Figure(
         "accuracy-held-out",

@@ -55,6 +55,7 @@ def render_page(
     }
     settings = setting_rows(run.settings)
     sections = figure_sections(run, svgs)
+    # Without hours of Slurm there is no figure, but the section still says why there are none.
     if not any(section["id"] == "cost" for section in sections):
         sections.append({"title": "Cost", "id": "cost", "figures": []})
     return environment.get_template("report.html.j2").render(
@@ -103,6 +104,7 @@ def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]
                     "name": figure.name,
                     "title": figure.title,
                     "caption": figure.caption,
+                    # The one part that is not escaped: drawn here, its texts escaped by matplotlib.
                     "svg": Markup(inline(svgs[figure.name], figure.name, figure.title)),
                 }
                 for figure in figures
@@ -169,6 +171,7 @@ def describe(key: str) -> str:
     description = ""
     for part in key.split("."):
         is_section = isinstance(section, type) and issubclass(section, Section)
+        # Keys below a mapping (a benchmark's name) or an optional section have no model to ask.
         field = section.model_fields.get(part) if is_section else None
         if field is None:
             return ""
@@ -214,6 +217,7 @@ def hours(value: float) -> str:
 
 def points(share: float) -> str:
     """A difference of shares in points, with its sign: '+1.2'; '0.0' for what rounds to it."""
+    # Before formatting, or -0.04 would become a zero with a minus sign.
     rounded = round(100 * share, 1)
     return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
 
@@ -222,6 +226,7 @@ def shown(value: Any) -> str:
     """A setting or figure as text: numbers without noise, nothing for none."""
     if value is None:
         return "none"
+    # As the settings file spells it. Asked before numbers: a bool is an int in Python.
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

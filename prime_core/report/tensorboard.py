@@ -32,6 +32,8 @@ def scalars(run: RunTables) -> Iterator[tuple[str, float, int]]:
                 yield str(name), float(value), int(row["iteration"])
     for row in run.evaluations.to_dict("records"):
         for name, value in row.items():
+            # The table has columns of text, and gaps where a benchmark lacks a figure that others
+            # have.
             if name not in NOT_FIGURES and isinstance(value, int | float) and pd.notna(value):
                 tag = f"evaluation/{row['benchmark']}/{name}"
                 tag = tag.replace("@", "_at_")  # tags may not contain an @

@@ -18,6 +18,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.tables import BATCH, REWARDS, read_table
 
 HEAD, TAIL = 500, 200  # tokens shown of a long response: its beginning and its end
+# UTF-8's longest. What is not a character by then never becomes one, and must not wait on.
 MAX_BYTES_A_CHARACTER = 4
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 
@@ -77,6 +78,7 @@ def load_tokenizer(files: RunFiles) -> Any:
 
     folders = (files.policy(0), files.reference, files.base_model)
     folder = next((folder for folder in folders if folder.exists()), folders[0])
+    # A compute node may have no network, and the run's own tokenizer is the right one.
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
@@ -89,6 +91,7 @@ def token_texts(tokenizer: Any, tokens: list[int]) -> list[str]:
     waiting: list[int] = []
     for token in tokens:
         waiting.append(token)
+        # Special tokens, too: the end of a response has a reward like any other.
         text = tokenizer.decode(waiting, skip_special_tokens=False)
         if text.endswith(BROKEN) and len(waiting) < MAX_BYTES_A_CHARACTER:
             texts.append("")
@@ -110,6 +113,7 @@ def _first_rated(files: RunFiles, iterations: list[int]) -> int | None:
 def _scored_batch(files: RunFiles, iteration: int) -> pd.DataFrame:
     batch = read_table(files.batch(iteration), BATCH)
     rewards = read_table(files.rewards(iteration), REWARDS)
+    # One to one, or tokens would be shown with another response's rewards.
     return batch.merge(rewards, on=["prompt_id", "sample"], validate="one_to_one")
 
 
@@ -118,6 +122,7 @@ def _pair(batch: pd.DataFrame, iteration: int, tokenizer: Any) -> Pair | None:
         correct, incorrect = group[group["outcome"] == 1], group[group["outcome"] == 0]
         if len(correct) and len(incorrect):
             rows = [correct.iloc[0], incorrect.iloc[0]]
+            # Common to both, so that equal colours mean equal rewards. A response may be empty.
             scale = float(max(np.abs(row["implicit_reward"]).max(initial=0) for row in rows))
             prompt = tokenizer.decode(list(rows[0]["prompt_tokens"]), skip_special_tokens=False)
             return Pair(

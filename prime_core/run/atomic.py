@@ -28,14 +28,18 @@ def write_text(path: Path, text: str) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A path to write aside; on success it is flushed and renamed to `path`, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since a rename between file systems is a copy. A name that no pattern of
+    # tables matches, and by which RunState.end finds what a kill left.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     temporary = Path(name)
     temporary.chmod(0o644)  # mkstemp's 0600 would hide the run from the rest of a group
     try:
         yield temporary
+        # Before the rename: after a power failure the new name could otherwise have no contents.
         _flush(temporary)
         temporary.replace(path)
+        # The rename itself is on disk only with the folder.
         _flush(path.parent)
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk names no file
@@ -49,6 +53,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """A folder to fill aside; on success it takes the place of `path`, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    # As above: mkdtemp's 0700 would hide it.
     temporary.chmod(0o755)
     try:
         yield temporary
@@ -64,6 +69,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def _replace_folder(new: Path, path: Path) -> None:
     if path.exists():  # a folder cannot be renamed over a full one
         old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+        # A kill between the two renames leaves no folder, never a mixed one: the stage then runs
+        # again.
         path.rename(old / path.name)
         new.rename(path)
         shutil.rmtree(old, ignore_errors=True)
@@ -72,6 +79,7 @@ def _replace_folder(new: Path, path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
+    # Read-only: a folder cannot be opened otherwise, and fsync asks for no more.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -28,6 +28,7 @@ from prime_core.settings.run import Settings
 # Settings of the data, the start model and the warm-up, all of which are the origin's.
 _TAKEN = ("model.", "data.", "sft.")
 # Settings that the weights of a later iteration were trained with.
+# Not their optimizers': the branch's own rates and betas are laid over the training state's.
 _TRAINED = (
     *("policy.lora", "prm.path", "prm.offline", "prm.reference_path", "prm.lora"),
     "value.path",
@@ -64,9 +65,11 @@ def taken_folders(settings: Settings, files: RunFiles) -> list[Path]:
         files.reference,
         *own_prm_folders(settings, files),
     ]
+    # A branch at 0 begins with a first PRM of its own, which own_prm_folders has added already.
     folders += [files.prm(0)] if start > 0 else []
     folders += [files.policy(iteration) for iteration in _policies(settings)]
     if start > 0:
+        # Of a frozen PRM as well: it scores as it was after that iteration.
         folders += [] if prm.prm_update == "none" else [files.prm(start)]
         folders += [files.value(start)] if settings.has_value_model else []
     return folders
@@ -87,6 +90,7 @@ def _policies(settings: Settings) -> list[int]:
 
 def origin_root(settings: Settings, root: Path) -> Path:
     """Folder of the run that init_from names; a name alone is beside the run's own folder, root."""
+    # From the right: a path may hold an @ of its own.
     name = str(settings.init_from).rpartition("@")[0]
     return Path(name) if "/" in name else root.parent / name
 
@@ -153,8 +157,10 @@ def evaluated_by_origin(
         return None
     theirs = load_settings(there.config)
     same = (
+        # Data and model need no comparing: a branch has its origin's (_TAKEN).
         theirs.evaluation.benchmarks.get(benchmark) == own
         and theirs.verification == settings.verification
+        # Samplers draw different responses from the same seeds. docs/decisions.md#vllm-seeds
         and (theirs.seed, theirs.rollout.sampler) == (settings.seed, settings.rollout.sampler)
     )
     return found if same else None
@@ -189,6 +195,7 @@ def _refuse_unfinished(settings: Settings, origin: Origin) -> None:
 
 def _is_finished(origin: Origin, iteration: int) -> bool:
     stages = origin.settings.trained
+    # By figures, not by weights: those of old iterations are deleted, and figures stay.
     return all(origin.files.metrics(iteration, stage).exists() for stage in stages)
 
 
@@ -234,6 +241,7 @@ def _absent(settings: Settings, files: RunFiles, origin: Origin) -> list[Path]:
     return [
         path
         for path in paths
+        # What the branch links by its own settings need not be in the origin.
         if path not in own
         and not path_in_origin(path, files, origin).exists()
         and not is_empty_surplus(path, files, origin)
@@ -280,8 +288,10 @@ def _is_fixed(key: str, settings: Settings) -> bool:
     """Whether what is taken over depends on this setting."""
     if key.startswith(_TAKEN):
         return True
+    # At 0 nothing that these keys shaped is taken over; dropout shapes no adapter's weights.
     if settings.start == 0 or key.endswith(".dropout"):
         return False
+    # Nobody is held to settings of a model that the branch does not have.
     unused = (
         *(["prm."] if settings.prm.prm_update == "none" else []),
         *([] if settings.has_value_model else ["value."]),

@@ -37,6 +37,8 @@ def is_changeable(key: str) -> bool:
     section: type[BaseModel] = Settings
     for part in key.split("."):
         field = section.model_fields.get(part)
+        # A name that the user chose (of a benchmark, of a source): its mapping was not declared
+        # harmless.
         if field is None:
             return False
         extra = field.json_schema_extra
@@ -57,6 +59,8 @@ def _kinds(annotation: Any) -> list[type]:
 
 def first_affected_files(key: str, files: RunFiles, old: Settings, new: Settings) -> list[Path]:
     """The first files that depend on a setting."""
+    # Its number of shards is what an iteration writes before anything else: where that exists,
+    # sampling has begun.
     first = new.start + 1
     if key.startswith("evaluation.benchmarks."):
         return _evaluations(key.removeprefix("evaluation.benchmarks."), files, old, new)
@@ -64,7 +68,9 @@ def first_affected_files(key: str, files: RunFiles, old: Settings, new: Settings
         return [files.base_model]
     if key == "seed":
         return [files.base_model, files.train, files.candidates]
+    # By what is there, not by num_shards, which may be what changes.
     tried = sorted(files.difficulty(0).parent.glob("*.parquet"))
+    # The bounds alone: the trial does not know them. docs/decisions.md#difficulty-trial
     if key.startswith("data.difficulty.accuracy_"):
         return [files.train]
     if key.startswith("data.difficulty"):
@@ -75,6 +81,7 @@ def first_affected_files(key: str, files: RunFiles, old: Settings, new: Settings
         return [files.policy(0)]
     if key == "prm.path":
         return [files.prm(0)]
+    # Labelled responses carry the reference's log-probabilities.
     if key == "prm.reference_path":
         return [files.prm_reference, files.labelled, files.shard_count(first)]
     if key.startswith("prm.offline"):

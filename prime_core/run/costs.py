@@ -56,11 +56,14 @@ class JobStart:
         """Seconds in the queue from when it might have started; None: it has not started."""
         if self.started is None:
             return None
+        # Eligible, not submitted: until then a dependency or a begin time held it back, not the
+        # queue.
         return max(0.0, self.started - (self.eligible or self.submitted))
 
     def is_lost(self) -> bool:
         """Whether it failed, timed out, was cancelled or was requeued."""
         # Exit status 75 leaves a checkpoint, so its hours count. docs/decisions.md#lost-hours
+        # Nobody knows how a forgotten job ended: its hours are not called lost on a guess.
         kept = self.state in ("COMPLETED", GONE) or self.exit_status == interruption.EXIT_STATUS
         return self.ended is not None and not kept
 
@@ -139,6 +142,8 @@ def charges(
     for job in jobs:
         works[job.job_id].append(job.work)
     ways = {start.slurm_job: start.way for start in controllers if start.slurm_job}
+    # Without this a Slurm job's own benchmark file would count as its work being done a second
+    # time.
     spans = _inside(spans, [s for s in starts if ways.get(s.job_id, "slurm") != "slurm"], now)
     last = _last_made(starts, works, spans)
     found = []
@@ -164,6 +169,8 @@ def divide(began: float, ended: float, spans: Sequence[Span]) -> dict[tuple[int,
     for span in spans:
         if span.began < ended and span.ended > began:
             edges += [(max(span.began, began), 1, span), (min(span.ended, ended), -1, span)]
+    # By time alone (spans have no order), and stably: the start of a span without length has to
+    # stay before its end, or there would be nothing to remove yet.
     edges.sort(key=lambda edge: edge[0])
     seconds: dict[tuple[int, str, bool], float] = defaultdict(float)
     running: list[Span] = []
@@ -189,6 +196,8 @@ def _inside(spans: Sequence[Span], allocations: Sequence[JobStart], now: float) 
     return [
         span
         for span in spans
+        # By its end alone: its beginning is computed (the file's time less its seconds) and may
+        # fall just before the allocation's; `divide` clips it.
         if any(began < span.ended <= ended + _ROUNDING for began, ended in times)
     ]
 
@@ -214,8 +223,10 @@ def _of_allocation(start: JobStart, spans: Sequence[Span], now: float) -> list[C
         return []
     parts = divide(start.started, start.started + start.seconds(now), spans)
     idle = parts.pop((0, IDLE, False), 0.0)
+    # With the number, the table of costs would count every stage as a job of its own.
     inside = replace(start, job_id="")
     return [
+        # The allocation waited once, so its wait is charged once, here.
         _charge(start, 0, IDLE, idle, start.waited(), lost=False),
         *(
             _charge(inside, iteration, stage, seconds, None, lost)
@@ -253,6 +264,7 @@ def _last_made(
             for work in works.get(start.job_id, ()):
                 last[work] = max(last[work], start.ended)
     for span in spans:
+        # Cut off: it made nothing.
         if span.lost:
             continue
         last[span.work] = max(last[span.work], span.ended)

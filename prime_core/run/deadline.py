@@ -42,12 +42,14 @@ def leave_if_too_late(run_dir: Path, stage: Stage, now: float | None = None) -> 
     TooLong when a fresh allocation would be too short as well.
     """
     deadline = os.environ.get(DEADLINE)
+    # One rank decides: ranks that each looked at the time could disagree.
     if deadline is None or not is_first_rank():
         return
     files, now = RunFiles(run_dir), time.time() if now is None else now
     needed, left = seconds_needed(files, stage.name), float(deadline) - now
     if needed <= left:
         return
+    # Without a known beginning the allocation counts as endless: then nothing is called too long.
     whole = float(deadline) - float(os.environ.get(BEGINNING, "-inf"))
     # An error near the beginning alone: deferred from there, the stage would be deferred forever.
     if needed > whole and left > 0.9 * whole:
@@ -65,6 +67,8 @@ def leave_if_too_late(run_dir: Path, stage: Stage, now: float | None = None) -> 
 
 def seconds_needed(files: RunFiles, stage: str) -> float:
     """How long a stage must be given, by its longest job in this run, including those cut off."""
+    # Those cut off count: else a stage too long for what is left would be started and cut off again
+    # in each allocation. docs/decisions.md#allocation-local
     ran = [*finished_seconds(files, stage), *cut_seconds(files, stage)]
     expected = FACTOR * max(ran) if ran else UNKNOWN_SECONDS
     return min(expected, SECONDS_TO_BE_WORTH_IT) if STAGES[stage].stops else expected

@@ -27,6 +27,8 @@ def input_digest(settings: Settings, inputs: Sequence[Path]) -> str:
     digest = hashlib.sha256(json.dumps(_settings_that_matter(settings), sort_keys=True).encode())
     for path in inputs:
         for file in _files(path):
+            # Name and size first: else a byte could pass from the end of one file to the next
+            # unseen.
             digest.update(f"{file.name} {file.stat().st_size}\n".encode())
             for block in _blocks(file):
                 digest.update(block)
@@ -37,6 +39,7 @@ def _settings_that_matter(settings: Settings) -> dict[str, object]:
     return {
         key: value
         for key, value in flatten(settings.model_dump(mode="json")).items()
+        # run, results: a run that was renamed or moved may still resume from its checkpoints.
         if not is_changeable(key) and not key.startswith(_APART) and key not in ("run", "results")
     }
 

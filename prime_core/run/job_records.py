@@ -87,6 +87,7 @@ def slurm_name(run_dir: Path) -> str:
     Runs of the same name in different folders differ in the last eight characters.
     docs/decisions.md#job-name
     """
+    # Resolved: a launch from another working directory, or through a link, must find the same jobs.
     folder = str(run_dir.resolve())
     return f"prime_{run_dir.resolve().name[:30]}_{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
 

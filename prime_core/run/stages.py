@@ -59,6 +59,8 @@ def _training(each: Literal["run", "iteration"], **columns: object) -> StageKind
     return StageKind(each, ranks=True, stops=True, **columns)  # type: ignore[arg-type]
 
 
+# The order matters: --help, the plan and the report's tables follow it.
+# docs/decisions.md#table-of-stages
 STAGES = {
     "build": StageKind("run"),
     "prepare": StageKind("run"),
@@ -106,6 +108,8 @@ class Stage:
     part: str
 
     def __str__(self) -> str:
+        # An evaluation of iteration 0 exists (the start model's); elsewhere 0 means before the
+        # first.
         number = [str(self.iteration)] if self.iteration or self.name == "evaluate" else []
         return " ".join([self.name, *number, *([self.part] if self.part else [])])
 
@@ -117,6 +121,7 @@ def stage_of(path: Path) -> Stage:
     sft.log -> sft.
     """
     iteration = next((int(part) for part in path.parts[:-1] if part.isdigit()), 0)
+    # Before the split at "-": a benchmark's own name may hold one (math-500).
     if path.parts[0] == "evaluations":
         return Stage(iteration, "evaluate", path.stem)
     name, _, part = path.stem.partition("-")

@@ -21,7 +21,7 @@ from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.provenance import record_start
 from prime_core.run.stages import STAGES, STOPPABLE, Stage, result_of
 from prime_core.runtime.console import note
-from prime_core.runtime.run_lock import RunBusy as RunBusy
+from prime_core.runtime.run_lock import RunBusy as RunBusy  # the workflow imports it from here
 from prime_core.runtime.run_lock import RunLock
 from prime_core.settings.reading import SettingsError, dump_settings, load_settings
 from prime_core.settings.run import Settings
@@ -48,6 +48,8 @@ class RunState:
 
     def kept_pattern(self) -> str:
         """Regular expression of the iterations whose weights stay."""
+        # The look-ahead: from 10,000 on a number has five digits, of which the first four would
+        # match.
         kept = [f"{i:04d}" for i in range(self.settings.iterations + 1) if self.is_kept(i)]
         return f"(?:{'|'.join(kept)})(?!\\d)"
 
@@ -79,6 +81,8 @@ class RunState:
 
         Raises RunBusy when another workflow holds it.
         """
+        # The workflow holds the run already (it has waited for orphans); taking it twice does
+        # nothing.
         self.hold()
         # Once more, since until now another process could have written other settings.
         self._refuse_changes()
@@ -91,19 +95,24 @@ class RunState:
 
         docs/decisions.md#kept-and-temporary
         """
+        # By how many iterations the last one that samples from these weights comes after them.
         last_user = 1 + self.settings.rollout.lag
         for iteration in self.settings.own_iterations[:-1]:  # a branch keeps what it started from
             used = self.files.metrics(iteration + last_user, "policy").exists()
             if used and not self.is_kept(iteration):
                 for folder in self.files.trained(iteration, self.settings.trained):
                     shutil.rmtree(folder, ignore_errors=True)
+        # Only now: the workflow has ended and holds the run, so no stage is still filling one of
+        # these.
         for pattern in (".*.tmp", ".*.old"):
+            # A list: removing folders during the walk would upset it.
             for leftover in list(self.files.root.rglob(pattern)):
                 if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)
                 else:
                     leftover.unlink(missing_ok=True)
         for output, metrics in self._made_in_steps():
+            # Figures are written last: without them the stage may still resume from the checkpoint.
             if metrics.exists():
                 shutil.rmtree(unfinished_folder(output), ignore_errors=True)
 
@@ -118,6 +127,7 @@ class RunState:
 
     def _can_evaluate(self, iteration: int, benchmark: str) -> bool:
         done = self.files.evaluation(iteration, benchmark).exists()
+        # Weights of an iteration that has not finished are still to come, not gone.
         finished = iteration > 0 and self.files.metrics(iteration, "policy").exists()
         needed = [self.files.policy(iteration)]
         if self.settings.evaluation.benchmarks[benchmark].scorer:
@@ -132,6 +142,8 @@ class RunState:
 
     def _refuse_origin(self) -> dict[str, Any]:
         """What to record of the run that this one continues, until it has been taken over."""
+        # Once taken over, nothing needs the origin: it may have been deleted.
+        # docs/decisions.md#branch-start
         if not self.settings.init_from or self.files.setup_metrics("branch").exists():
             return {}
         return origin_record(self.settings, self.files)

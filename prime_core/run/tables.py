@@ -137,6 +137,7 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     if missing:
         raise TableError(f"{path}: columns {missing} are missing; found {table.column_names}")
     try:
+        # A safe cast: wider integers of other people's tables are taken, too large numbers refused.
         table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
         raise TableError(f"{path}: wrong column types: {error}") from None
@@ -186,6 +187,7 @@ def _naming(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise TableError(f"{path}: no such table; run the stage that writes it") from None
     except (pa.ArrowException, OSError) as error:
+        # pyarrow's messages go on for lines; an error here is one sentence.
         reason = str(error).splitlines()[0]
         raise TableError(
             f"{path}: not a complete parquet file ({reason}); delete it and run again"

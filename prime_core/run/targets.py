@@ -109,6 +109,8 @@ class Targets:
 
     def earlier_rounds(self, iteration: int, shard: int) -> list[str]:
         """What a refill round depends on: rollouts and outcomes of the rounds before it."""
+        # All earlier rounds, since each shard derives again what they asked and kept; but none of
+        # its own round, whose shards sample at the same time.
         a_round = self.shards_a_round(iteration)
         earlier = shard // a_round * a_round
         return self.rollouts(iteration)[:earlier] + self.outcomes(iteration)[:earlier]
@@ -140,6 +142,7 @@ class Targets:
 
     def learned(self, iteration: int) -> list[str]:
         """What exists at the end of an iteration: figures of the models that it trained."""
+        # Figures, not weights: asking for weights that were deleted would train them again.
         return [str(self.files.metrics(iteration, stage)) for stage in self.settings.trained]
 
     def iteration(self, iteration: int) -> list[str]:
@@ -148,6 +151,8 @@ class Targets:
         targets += [str(self.files.batch(iteration)), *self.rewards(iteration)]
         targets += [str(self.files.values(iteration))] if self.settings.has_value_model else []
         targets += self.learned(iteration)
+        # Not every n-th that is kept, too: after a change of save_freq some would have to be
+        # trained again.
         if self.state.is_last(iteration):
             targets += [str(path) for path in self.files.trained(iteration, self.settings.trained)]
         return targets

@@ -23,6 +23,7 @@ def progress_bar(total: int, unit: str, description: str) -> tqdm:
         total=total,
         unit=unit,
         desc=description,
+        # A log keeps every refresh; at tqdm's ten a second it would hold little else.
         mininterval=0.2 if live else 10.0,
         dynamic_ncols=live,
         leave=True,

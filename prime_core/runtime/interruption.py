@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Literal
 
+# SIGUSR2 as well: srun forwards it to its ranks, where SIGTERM would make it end them at once.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 EXIT_STATUS = 75  # EX_TEMPFAIL: nothing is wrong, the same command resumes later
 # Launchers forward signals that their processes have received as well: that is not a second one.
@@ -55,6 +56,7 @@ def listen(only_warned: Callable[[], bool] = lambda: False) -> None:
     _request.only_warned = only_warned
     for number in SIGNALS:
         signal.signal(number, _take)
+    # Else a forked worker would answer like the stage: continue, or unwind its copy of it.
     os.register_at_fork(after_in_child=_forget)
     # Python restores the default handlers as it exits: a signal then would make finished work fail.
     atexit.register(ignore_signals)
@@ -116,6 +118,8 @@ def _take(number: int, _frame: FrameType | None) -> None:
         _say(f"{name}: continuing while there is time")
     else:
         _say(f"{name}: exiting")
+        # Not os._exit: `finally` blocks on the way out remove temporary files and end children. 128
+        # + number is what a shell reports for a process that a signal killed.
         raise SystemExit(128 + number)
 
 
@@ -130,6 +134,7 @@ def _answering(answer: Answer) -> Iterator[None]:
 
 def _forget() -> None:
     for number in SIGNALS:
+        # Only ours: the process may have put a handler of its own in place (`handled`).
         if signal.getsignal(number) is _take:
             signal.signal(number, signal.SIG_DFL)
 

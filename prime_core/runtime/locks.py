@@ -25,6 +25,7 @@ def only_one(output: Path, run_dir: Path) -> Iterator[None]:
     name = os.path.relpath(output, run_dir).replace(os.sep, "-") + ".lock"
     lock = run_dir / ".locks" / name
     lock.parent.mkdir(parents=True, exist_ok=True)
+    # Never removed: a process that waits for a removed file's lock would share it with nobody.
     with lock.open("w") as handle:
         if not try_lock(handle.fileno()):
             note(f"another process is writing {output}; waiting for it to finish")

@@ -40,6 +40,7 @@ LOCK_SECONDS = 0.5
 CLAIM_SECONDS = 5.0
 # find_holder does not watch: it compares the file server's clock with this host's.
 CLOCK_SKEW = 30.0
+# NFS without a lock manager; file systems that leave flock out (Lustre without `-o flock`, FUSE).
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -60,6 +61,7 @@ class Holder:
     pid: int
     slurm_job: str
     since: float
+    # Host, machine and pid do not identify a hold: containers may share all three.
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -94,6 +96,8 @@ class RunLock:
             return
         path = lock_file(self._run_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Not truncated: the last record says whom to watch. Closed on exec: the lock belongs to the
+        # open file, so a program that inherited it would hold the run after this process.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             me = Holder(
@@ -101,6 +105,7 @@ class RunLock:
             )
             hold = _Hold(self._run_dir, path, descriptor, me)
             hold.acquire()
+        # Ctrl-C during the half minute of watching as well.
         except BaseException:
             os.close(descriptor)
             raise
@@ -124,6 +129,7 @@ def find_holder(run_dir: Path) -> Holder | None:
             if seen.holder.machine == machine(file.fileno()):
                 # Shared: several may look at once, and reading is all that a looker may do.
                 free = _try_flock(file.fileno(), shared=True)
+                # None: no locks on this file system, so heartbeats decide even on one machine.
                 if free is not None:
                     return None if free else seen.holder
     except FileNotFoundError:
@@ -150,6 +156,7 @@ def machine(descriptor: int) -> str:
 class _Seen:
     """The lock file at one moment. touched: nanoseconds since 1970."""
 
+    # Two are compared as a whole: a heartbeat changes `touched` alone, a new holder both.
     record: bytes
     touched: int
 
@@ -173,7 +180,9 @@ class _Hold:
 
     def acquire(self) -> None:
         """Write this process into the lock file once nobody holds it. Raises RunBusy."""
+        # First: where flock is shared it decides at once, and who is refused has written nothing.
         locked = self._flock()
+        # Several may find the run free at the same moment; all but one then see a changed file.
         while not self._write_unless_changed(self._wait_until_free(locked)):
             pass
 
@@ -183,6 +192,7 @@ class _Hold:
             # A file system that hangs or is gone is no reason to stop.
             with contextlib.suppress(OSError):
                 holder = _look(self.path).holder
+                # Given back while it was being read: the blank record would pass for a takeover.
                 if self.released.is_set():
                     return
                 if holder != self.me:
@@ -193,6 +203,8 @@ class _Hold:
                     )
                     os.kill(os.getpid(), signal.SIGTERM)  # Snakemake then starts no new stages
                     return
+                # No time given: a network file system then takes its server's clock, as CLOCK_SKEW
+                # assumes.
                 os.utime(self.path)
 
     def release(self) -> None:
@@ -203,6 +215,7 @@ class _Hold:
         with contextlib.suppress(OSError):
             if _look(self.path).holder == self.me:
                 _write(self.descriptor, "")
+        # Last, since it frees the flock: whoever gets that then finds the record blank.
         os.close(self.descriptor)
 
     def _flock(self) -> bool:
@@ -219,11 +232,14 @@ class _Hold:
         while True:
             seen = _look(self.path)
             holder = seen.holder
+            # With the lock in hand, a holder of this machine is dead: alive, it would have the
+            # lock. One of another machine may be alive, since its flock is not visible here.
             if holder is None or (locked and holder.machine == self.me.machine):
                 return seen
             now = self._watch(seen)
             if now == seen:
                 return seen
+            # Blank now: it was given back, and has to be looked at again, since others may be quicker.
             if now.holder is not None:
                 raise self._busy(now)
 
@@ -244,6 +260,7 @@ class _Hold:
         claim = self.path.with_name(f"{self.path.name}.claim")
         _create(claim)
         try:
+            # Who waited for the claim finds here what the one before it has written.
             if _look(self.path) != seen:
                 return False
             _write(self.descriptor, json.dumps(asdict(self.me)))
@@ -270,6 +287,7 @@ def _create(claim: Path) -> None:
             with contextlib.suppress(FileNotFoundError):
                 created = claim.stat().st_mtime_ns
                 if created != found:  # another newcomer's
+                    # Its age is measured by this process alone: clocks of hosts and servers differ.
                     found, end = created, time.monotonic() + CLAIM_SECONDS
                 elif time.monotonic() > end:
                     claim.unlink()
@@ -302,6 +320,8 @@ def _read(descriptor: int) -> _Seen:
 def _write(descriptor: int, record: str) -> None:
     os.pwrite(descriptor, record.ljust(RECORD_BYTES - 1).encode() + b"\n", 0)
     os.ftruncate(descriptor, RECORD_BYTES)
+    # To the server before the run counts as held: NFS clients may keep writes for seconds, and a
+    # kill must not leave an empty record (docs/decisions.md#not-filelock).
     os.fsync(descriptor)
 
 

@@ -13,6 +13,7 @@ def duration(seconds: float) -> str:
     seconds = max(seconds, 0.0)
     if seconds < 9.95:
         return f"{round(seconds, 1):g} s"
+    # Compared as rounded, here and below: 99.6 s would else be "100 s", and 100 s "1 min 40 s".
     if round(seconds) < 100:
         return f"{seconds:.0f} s"
     if round(seconds) < 600:
@@ -48,5 +49,5 @@ def table(rows: Sequence[Sequence[str]], sides: str, indent: str = "  ") -> Iter
     sides += sides[-1] * len(rows[0])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = zip(row, sides, widths, strict=False)
+        cells = zip(row, sides, widths, strict=False)  # `sides` is longer
         yield (indent + "  ".join(f"{cell:{side}{width}}" for cell, side, width in cells)).rstrip()

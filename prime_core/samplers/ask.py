@@ -63,6 +63,7 @@ def ask(
             "prompt_tokens": tokens[index],
             "response_tokens": response.tokens,
             "sampler_logprobs": response.logprobs,
+            # For verifiers and people: training reads the tokens, which a text may not give back.
             "text": tokenizer.decode(response.tokens, skip_special_tokens=True),
             "finish_reason": response.finish_reason,
         }

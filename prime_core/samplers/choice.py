@@ -47,6 +47,8 @@ def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bo
     Raises SamplerError where the iteration's sampler cannot run here: shards do not mix samplers.
     """
     recorded = read_json(record)["sampler"] if record.exists() else None
+    # `auto` follows a record that has no rollouts yet: shards on unlike machines would else choose
+    # each for itself.
     if recorded is None or (not begun and setting not in ("auto", recorded)):
         chosen = choose_sampler(setting, model_path)
         write_json(record, {"sampler": chosen})
@@ -74,5 +76,6 @@ def refuse_mixture(sampler: str, record: Path) -> None:
 def _why_not(sampler: str, model_path: Path) -> str | None:
     if sampler not in SAMPLERS:  # the record may be another version's
         return f"it is not among this version's samplers ({', '.join(SAMPLERS)})"
+    # Asking loads vLLM, which prints; a stage's standard output is its one line.
     with stdout_to_stderr():
         return SAMPLERS[sampler].why_not(model_path)

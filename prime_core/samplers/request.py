@@ -60,6 +60,7 @@ def room_for_response(
 
     Raises SamplerError where the prompt alone fills the positions.
     """
+    # Training refuses such lengths instead: docs/decisions.md#evaluation-positions
     if not params.ends_with_positions or positions is None:
         return params.max_response_length
     if prompt_length >= positions:

@@ -79,9 +79,12 @@ class DrawToken(LogitsProcessor):
         scores: Float[Tensor, "B V"],
     ) -> Float[Tensor, "B V"]:
         """Scores that are -inf except for the drawn token, whose score is 0."""
+        # float32: bfloat16 would leave log-probabilities with two or three digits.
         logprobs = scores.float().log_softmax(1)
         tokens = self._choose(logprobs)[:, None]
         self.logprobs.append(logprobs.gather(1, tokens)[:, 0].cpu())
+        # Greedy search then takes the drawn token: generate's own sampling would use the global
+        # stream.
         return torch.full_like(scores, -torch.inf).scatter(1, tokens, 0.0)
 
     def _choose(self, logprobs: Float[Tensor, "B V"]) -> Int[Tensor, " B"]:
@@ -89,8 +92,10 @@ class DrawToken(LogitsProcessor):
             return logprobs.argmax(1)
         # float64: in float32 the sum over a large vocabulary rounds rare tokens away
         cumulative = logprobs.double().exp().cumsum(1)
+        # Times the total, which rounding leaves near 1 and not at it.
         point = self.uniforms[:, len(self.logprobs), None] * cumulative[:, -1:]
         # Rounded up, a number close to 1 would fall beyond the last token.
+        # right=True: a uniform of exactly 0 must not draw a token of probability 0.
         return torch.searchsorted(cumulative, point, right=True)[:, 0].clamp(
             max=logprobs.shape[1] - 1
         )
@@ -112,6 +117,7 @@ def _generate(
     ids = torch.full((len(batch), width), pad)
     mask = torch.zeros_like(ids)
     for row, request in enumerate(batch):
+        # Padded on the left: generate appends on the right, to all rows at once.
         ids[row, width - len(request.prompt_tokens) :] = torch.tensor(request.prompt_tokens)
         mask[row, width - len(request.prompt_tokens) :] = 1
     uniforms = _uniforms(batch, params)
@@ -120,6 +126,7 @@ def _generate(
         output = model.generate(  # type: ignore[operator]
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
+            # `draw` last: it draws from, and reports, what the others leave.
             logits_processor=LogitsProcessorList([*_warpers(params), draw]),
             do_sample=False,  # `draw` leaves one token possible
             max_new_tokens=max(rooms),
@@ -129,6 +136,7 @@ def _generate(
     tokens = output[:, width:].tolist()
     logprobs = torch.stack(draw.logprobs, 1).tolist()
     rows = zip(tokens, logprobs, rooms, strict=True)
+    # A row with less room than its neighbours was generated beyond it, with them.
     return [_until_eos(t[:room], p[:room], set(eos)) for t, p, room in rows]
 
 
@@ -148,7 +156,8 @@ def _warpers(params: SamplingParams) -> list[LogitsProcessor]:
     if params.temperature == 0:
         return warpers
     if params.temperature != 1:
-        warpers.append(TemperatureLogitsWarper(float(params.temperature)))
+        warpers.append(TemperatureLogitsWarper(float(params.temperature)))  # it refuses an int
+    # top_p after top_k, as vLLM has it: its share is of what top_k leaves.
     if params.top_k > 0:
         warpers.append(TopKLogitsWarper(params.top_k))
     if params.top_p < 1:
@@ -157,6 +166,7 @@ def _warpers(params: SamplingParams) -> list[LogitsProcessor]:
 
 
 def _until_eos(tokens: list[int], logprobs: list[float], eos: set[int]) -> Sampled:
+    # Rows that ended before their batch were padded, perhaps with an EOS: the first one counts.
     end = next((index + 1 for index, token in enumerate(tokens) if token in eos), None)
     length = len(tokens) if end is None else end
     return Sampled(tokens[:length], logprobs[:length], "length" if end is None else "stop")

@@ -37,10 +37,13 @@ if TYPE_CHECKING:
     from vllm import LLM
 
 TEMPERATURES = (0.01, 2.0)  # vLLM raises lower ones to the first, and refuses higher ones
+# Parts of vLLM's messages: it raises ValueError and RuntimeError for everything, without classes of
+# its own that would tell lack of memory from the rest.
 NO_ROOM = re.compile(
     r"out of memory|can't allocate memory|No available memory|KV cache is needed|"
     r"Available memory on node|less than desired|engine's budget"
 )
+# With several workers the cause stays in the log of a worker's process; this alone is raised here.
 NO_WORKERS = re.compile(r"(WorkerProc|Engine core) initialization failed")
 
 
@@ -59,6 +62,7 @@ def sample(
     if not requests:
         return []
     with stdout_to_stderr():
+        # Asked here too, since it sets the environment that vLLM reads on import.
         if reason := why_vllm_cannot_run(model_path):
             raise SamplerError(f"rollout.sampler 'vllm' cannot sample here: {reason}")
         _refuse_temperature(params.temperature)
@@ -88,7 +92,7 @@ def engine_arguments(
         "skip_tokenizer_init": True,  # tokens go in, tokens come out
         "generation_config": "vllm",  # not the model's advice for chatting
         "logprobs_mode": "processed_logprobs",  # of the distribution that was drawn from
-        "enable_prefix_caching": True,
+        "enable_prefix_caching": True,  # responses to one prompt are separate requests
         "max_model_len": max_model_len,
         "max_num_seqs": engine.batch_size,
         "tensor_parallel_size": engine.tensor_parallel_size,
@@ -101,8 +105,10 @@ def engine_arguments(
         # A response's generator cannot be rewound there when a prompt is computed in parts.
         whole = {
             "enable_chunked_prefill": False,
+            # Unchunked, vLLM wants room for a whole sequence in each step.
             "max_num_batched_tokens": max(max_model_len, 4096),
         }
+        # Compiling would take most of the startup: docs/decisions.md#sampler-auto
         return arguments | whole | {"enforce_eager": True}
     _refuse_gpus(engine.tensor_parallel_size, current_platform.device_count())
     return arguments
@@ -118,8 +124,9 @@ def _max_model_len(
     if usual <= positions:
         return usual
     if params.ends_with_positions:
-        room_for_response(positions, longest, params, model_path)
+        room_for_response(positions, longest, params, model_path)  # refuses a prompt without room
         return positions
+    # What this shard needs may fit although the usual length does not; else vLLM refuses it.
     return longest + params.max_response_length
 
 
@@ -202,8 +209,8 @@ def _vllm_params(params: SamplingParams, seed: int, eos: list[int]) -> Any:
         stop_token_ids=eos,
         ignore_eos=True,  # `eos` holds all ends
         logprobs=0,  # of the drawn token alone
-        flat_logprobs=True,
-        detokenize=False,
+        flat_logprobs=True,  # else an object a token, which the garbage collector walks
+        detokenize=False,  # there is no tokenizer
     )
 
 

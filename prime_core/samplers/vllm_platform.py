@@ -17,7 +17,7 @@ INSTALL = "pip install 'prime-on-slurm[gpu]'"
 ENVIRONMENT = {
     # One process: requests then reach the scheduler together, so that a repetition is exact.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # default: standard output
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
 }
@@ -64,6 +64,7 @@ def head_width(model_path: Path) -> int | None:
 def stdout_to_stderr() -> Iterator[None]:
     """Send what an engine and its processes print to standard error: a stage prints one line."""
     sys.stdout.flush()
+    # The descriptor, not sys.stdout: C code and child processes write to 1 past Python.
     kept = os.dup(1)
     try:
         os.dup2(2, 1)

@@ -73,6 +73,7 @@ class Difficulty(Section):
     """The start model tries the training problems; those within a band of accuracy are kept."""
 
     n_samples_per_prompt: int = Field(8, ge=1, description="Responses to each problem.")
+    # One and seven right responses of eight: a group needs both kinds to learn from.
     accuracy_lower_bound: float = Field(
         0.125, ge=0, le=1, description="Share of right responses, inclusive; below: too hard."
     )
@@ -107,6 +108,8 @@ class Data(Section):
     validation: str | None = Field(
         None, description="Held-out problems, specified like train; null with num_validation."
     )
+    # Not a seeded share: that would be another one when a row is added.
+    # docs/decisions.md#split-by-hash
     num_validation: int = Field(
         0,
         ge=0,
@@ -153,6 +156,8 @@ class Data(Section):
     max_prompt_length: int = Field(
         1024, ge=1, description="Tokens; longer prompts are dropped and counted. Paper: 1024."
     )
+    # On by default, though the published run took its data unchanged.
+    # docs/decisions.md#dropped-rows
     deduplicate: bool = Field(
         True,
         description="Keep only the first of training problems with the same text, ignoring case "

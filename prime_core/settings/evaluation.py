@@ -61,6 +61,8 @@ class Benchmark(Section):
     top_p: float = Field(
         1.0, gt=0, le=1, description="Share of the probability sampled from. LiveCodeBench: 0.95."
     )
+    # Not held against the model's context length: responses end there, as in the paper's
+    # evaluations. docs/decisions.md#evaluation-positions
     max_response_length: int = Field(
         3072, ge=1, description="Tokens. Paper: 4096; MATH-500 and LeetCode: 8192."
     )

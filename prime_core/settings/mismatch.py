@@ -33,6 +33,7 @@ class MismatchCorrection(Section):
 
     @model_validator(mode="after")
     def _weights_up_to_one_stay(self) -> MismatchCorrection:
+        # A cap below 1 would also shrink tokens on which sampler and trainer agree.
         if 0 < self.tis_clip < 1:
             raise ValueError(f"tis_clip must be 0 (off) or at least 1, got {self.tis_clip}")
         return self

@@ -52,6 +52,7 @@ class Policy(MismatchCorrection):
     kl_coef: float = Field(0.0, ge=0, description="Weight of KL to the start model. Paper: 0.")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3")
     ppo_mini_batch_size: int = Field(256, ge=1, description="Responses per step. Paper: 256.")
+    # Changeable: a loss is a mean over its minibatch, however that is cut into passes.
     micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
     ppo_epochs: int = Field(1, ge=1, description="Passes over the batch. Paper: 1.")
     optimizer: PolicyOptimizer = Field(default_factory=PolicyOptimizer)

@@ -111,6 +111,8 @@ class Prm(PrmLoss):
         description="Reward every token, each step's last token, or the last token alone. Paper: "
         "token.",
     )
+    # batch_norm is behind the published numbers, though the paper does not mention it.
+    # docs/decisions.md#batch-norm
     prime_norm: Literal["none", "batch_norm"] = Field("none")
     eos_reward: bool = Field(True, description="false: the last token's reward is 0.")
     mini_batch_size: int = Field(256, ge=1, description="Responses per optimizer step. Paper: 256.")

@@ -90,6 +90,7 @@ def check_overrides(values: dict[str, Any], option: str) -> None:
 def load_yaml(path: Path) -> dict[str, Any]:
     """A mapping from a YAML file. Raises SettingsError naming the file."""
     try:
+        # YAML 1.1 reads 1e-5 as a text; pydantic makes it the number that was meant.
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file; expected a run's settings (YAML)") from None
@@ -130,6 +131,7 @@ def expand_dotted(raw: dict[str, Any]) -> dict[str, Any]:
         target = nested
         for parent in parents:
             inner = target.get(parent)
+            # A copy: the caller's own mappings stay as they were.
             target[parent] = target = dict(inner) if isinstance(inner, dict) else {}
         target[last] = value
     return nested
@@ -144,6 +146,7 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in nested.items():
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             value = {str(number): item for number, item in enumerate(value, start=1)}
+        # An empty mapping is a value: flattened, its key would vanish.
         if isinstance(value, dict) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
@@ -178,6 +181,7 @@ def _explain_one(problem: Mapping[str, Any]) -> str:
         return f"unknown key '{key}'{_suggestion(problem['loc'])}"
     if problem["type"] == "model_type":
         return f"{key}: expected a mapping of settings, got {problem['input']!r}"
+    # pydantic puts these words before what a validator of ours says.
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message

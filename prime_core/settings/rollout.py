@@ -19,6 +19,7 @@ class Rollout(Section):
         json_schema_extra=CHANGEABLE,
     )
     rollout_batch_size: int = Field(256, ge=1, description="Prompts per iteration. Paper: 256.")
+    # Two at least: a response's baseline is made of the others to its prompt.
     n_samples_per_prompt: int = Field(4, ge=2, description="Responses per prompt, K. Paper: 4.")
     temperature: float = Field(1.0, gt=0, description="Paper: 1.0.")
     top_p: float = Field(1.0, gt=0, le=1, description="Paper: 1.0.")
@@ -30,6 +31,8 @@ class Rollout(Section):
     refill_rounds: int = Field(
         0, ge=0, description="Further rounds of fresh prompts while the filtered batch is short."
     )
+    # Not changeable: which policy an iteration samples from would change with it.
+    # docs/decisions.md#staleness
     max_staleness: int = Field(
         0,
         ge=0,

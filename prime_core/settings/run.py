@@ -166,6 +166,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _combinations(self) -> Settings:
         prm = self.prm
+        # A branch at a later iteration has its origin's PRM, which open_origin judges.
         untrained = prm.path is None and prm.offline is None and self.start == 0
         if prm.prm_update == "frozen" and untrained:
             raise ValueError(
@@ -197,6 +198,7 @@ class Settings(Section):
                 "sft.enabled with data.arithmetic.num_demonstrations 0 has nothing to train on"
             )
         longest = self.data.max_prompt_length + self.rollout.max_response_length
+        # Another model's context length is not in the settings: the samplers check it.
         if self.model.path is None and longest > self.model.build.max_position:
             raise ValueError(
                 f"data.max_prompt_length {self.data.max_prompt_length} and "

@@ -12,6 +12,9 @@ from prime_core.settings.section import CHANGEABLE, Section
 class Training(Section):
     """How DeepSpeed trains SFT, PRM and policy alike."""
 
+    # A number with bounds, not a Literal: Snakemake passes values of nested overrides on as text,
+    # which pydantic converts for an int alone. Changeable since a training state is converted to
+    # the stage that reads it. docs/decisions.md#state-any-ranks
     zero_stage: int = Field(
         0,
         ge=0,
@@ -32,6 +35,8 @@ class Training(Section):
         "less memory, about a third more time.",
         json_schema_extra=CHANGEABLE,
     )
+    # Changeable, like the size of passes: results differ by rounding.
+    # docs/decisions.md#packed-passes
     packing: bool = Field(
         True,
         description="Concatenate the sequences of a pass instead of padding them to one length. "
@@ -61,6 +66,7 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _something_to_off_load(self) -> Training:
+        # docs/decisions.md#offloaded-adamw
         if self.offload_optimizer != "none" and self.zero_stage == 0:
             raise ValueError(
                 f"training.offload_optimizer '{self.offload_optimizer}' needs training.zero_stage "

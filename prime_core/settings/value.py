@@ -40,6 +40,7 @@ class Value(Section):
         description="Folder or hub id of the first value model, with or without a scalar head; "
         "null: SFT model. A new head starts at zero.",
     )
+    # The paper gives no settings of its critic. docs/decisions.md#value-stages
     cliprange_value: float = Field(
         0.5,
         gt=0,
@@ -62,6 +63,7 @@ class Value(Section):
             and policy.combine == "returns"
             and policy.gamma_process != policy.gamma_outcome
         ):
+            # One value model learns the sum of all rewards. docs/decisions.md#one-return
             raise ValueError(
                 "policy.adv_estimator 'gae' has one discount for the sum of all rewards, but "
                 f"policy.gamma_outcome is {policy.gamma_outcome} and policy.gamma_process "
@@ -73,6 +75,8 @@ class Value(Section):
             raise ValueError("value.source 'prm' needs a PRM, but prm.prm_update is 'none'")
         if policy.outcome_coef == 0:
             raise ValueError("value.source 'prm' with policy.outcome_coef 0 leaves no reward")
+        # Rewards that were moved or rescaled no longer add up to the log-odds of a prefix.
+        # docs/decisions.md#prm-log-odds
         if prm.prime_granularity != "token" or prm.prime_norm != "none":
             raise ValueError(
                 "value.source 'prm' adds up each token's own reward: prm.prime_granularity must be "

@@ -46,6 +46,7 @@ def run(run_dir: Path) -> None:
         }
         counts = Counter(dict.fromkeys(("kept", "too_easy", "too_hard", "no_verdict"), 0))
         with (
+            # Closed in reverse order: what the next stages wait for is renamed into place last.
             table_writer(files.train, PROMPTS) as keep,
             table_writer(files.too_easy_or_hard, DROPPED) as drop,
         ):
@@ -63,6 +64,7 @@ def run(run_dir: Path) -> None:
                     ]
                 )
                 num_read += len(rows)
+            # Still inside the writers: raised here, neither table comes into being.
             _refuse_none(counts, asked, files)
         _finish(files, counts, tables, asked)
 

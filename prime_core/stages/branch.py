@@ -102,6 +102,8 @@ def _take_folder(source: Path, folder: Path, root: Path, origin: Path) -> tuple[
             continue
         target, real = folder / file.relative_to(source), file.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
+        # The branch has these models itself; a link into the origin would break when that is
+        # deleted.
         if file.is_symlink() and real.is_relative_to(models):
             target.symlink_to(root.resolve() / "models" / real.relative_to(models))
         elif file.is_symlink() and not real.is_relative_to(origin.resolve()):
@@ -138,6 +140,7 @@ def link_or_copy(source: Path, target: Path, link: Callable[[Path, Path], None] 
     """
     try:
         link(source, target)
+    # The source is gone, and a copy would fail as well; `run` says what removed it.
     except FileNotFoundError:
         raise
     except OSError:

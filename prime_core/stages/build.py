@@ -38,6 +38,8 @@ def run(run_dir: Path) -> None:
             path = settings.model.path
             if path is None:
                 _build(settings, folder)
+            # Converted here, so that all later stages load an ordinary folder.
+            # docs/decisions.md#gguf-once
             elif is_gguf(path):
                 save_model(*load_gguf(Path(path), settings.model.dtype), folder)
             else:

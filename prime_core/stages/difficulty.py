@@ -40,6 +40,7 @@ def run(run_dir: Path, shard: int) -> None:
         problems = candidates.iloc[rows]
         responses: list[dict[str, Any]] = []
         with watch.part("generate"):
+            # There may be more shards than problems, and a sampler is slow to start.
             if len(problems):
                 responses = _sample(problems, asked, settings, files)
         with watch.part("verify"):

@@ -36,6 +36,8 @@ def run(run_dir: Path, iteration: int) -> None:
         batch = read_batch(files, iteration)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
+        # Of responses that the correction rejects as well: they still say how hard their prompt
+        # was. docs/decisions.md#sampler-logprobs
         advantages = batch_advantages(settings, batch, rewards, values)
         reference = _reference_logprobs(settings, files, iteration, batch)
         with trained_update(
@@ -48,6 +50,8 @@ def run(run_dir: Path, iteration: int) -> None:
             settings,
             watch,
             name="policy",
+            # Kept with the checkpoint: a resumed update has moved on, and its ratio is still to the
+            # policy that it began with.
             before={"old_logprobs": PolicyUpdate.old_logprobs},
         ) as update:
             with watch.part("save"):
@@ -66,6 +70,8 @@ def run(run_dir: Path, iteration: int) -> None:
 def _plan(settings: Settings, update: PolicyUpdate, iteration: int) -> list[list[int]]:
     """All epochs' minibatches, of the responses that have a token to train on."""
     size, epochs = settings.policy.ppo_mini_batch_size, settings.policy.ppo_epochs
+    # A minibatch of rejected responses alone would have nothing in the loss's denominator.
+    # docs/decisions.md#sampler-logprobs
     rows = update.correction.rows
     return minibatch_plan(rows, size, epochs, settings.seed, "policy", iteration)
 

@@ -87,6 +87,7 @@ class Preparation:
             table_writer(target, PROMPTS) as write,  # the last to be renamed into place
             table_writer(files.validation, PROMPTS) as hold_out,
         ):
+            # No screen: nobody trains on held-out problems, and they may well be a benchmark's.
             for some in chunks(self._usable("validation", held_out_problems(settings), None)):
                 self._count("validation", [one.row for _, one in some], hold_out)
             found = self._usable("train", training_problems(settings), self._screen())
@@ -94,6 +95,7 @@ class Preparation:
                 rows = [row for key, one in some for row in apart.offer(key, one.row)]
                 self._count("train", rows, write)
             self._count("validation", apart.rows(), hold_out)
+            # Still inside the writers: raised here, neither table of problems comes into being.
             self._refuse_empty()
 
     def _usable(

@@ -46,6 +46,8 @@ def run(run_dir: Path, iteration: int) -> None:
             settings,
             watch,
             name="prm",
+            # Kept with the checkpoint, so that a resumed update has the same opponents.
+            # docs/decisions.md#detached-dpo
             before={"pairs": PrmUpdate.first_pairs} if prm.loss_type == "dpo" else {},
         ) as update:
             with watch.part("save"):

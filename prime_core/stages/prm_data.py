@@ -75,6 +75,8 @@ def _fitting(rows: list[dict[str, Any]], folder: Path, offline: Offline) -> list
     fitting = [
         row
         for row in tokenise(rows, folder)
+        # Empty where a response was cut before its first token. Too long ones are left out, not
+        # cut: an outcome is the whole response's.
         if row["response_tokens"]
         and len(row["prompt_tokens"]) + len(row["response_tokens"]) <= offline.max_length
     ]

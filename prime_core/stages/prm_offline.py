@@ -71,6 +71,8 @@ def _plan(table: pd.DataFrame, offline: Offline, seed: int) -> list[list[int]]:
     group = pd.factorize(table["prompt_id"])[0].tolist()
     steps: list[list[int]] = []
     for epoch in range(offline.epochs):
+        # From the epoch's own seed: training that resumes draws the same plan, and finds its place
+        # in it by the number of steps.
         order = generator(seed, "prm_offline", epoch)
         if offline.loss_type == "dpo":
             steps += group_minibatches(group, offline.mini_batch_size, order)

@@ -73,6 +73,8 @@ def rows_asked(
     carried = read_carried(files, iteration, rollout)
     room, known = rollout.rollout_batch_size - num_groups(carried), prompt_rows(carried, prompts)
     wanted = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
+    # Drawn in full and cut afterwards: an iteration's place in the epoch must not depend on how
+    # much was left over before it.
     drawn = first_round(num_prompts, wanted, iteration, settings.seed)
     fresh = [row for row in drawn if row not in known]
     rows = fresh[: num_first_round(max(room, 0), rollout.oversample_factor)]

@@ -60,6 +60,8 @@ def run(run_dir: Path, iteration: int) -> None:
                     "prompt_id": prompt_id,
                     "sample": sample,
                     "implicit_reward": shaped[index, : len(reference[index])].tolist(),
+                    # Kept for the PRM's update and the policy's KL, which would otherwise run the
+                    # reference again.
                     "reference_logprobs": reference[index],
                 }
                 for index, (prompt_id, sample) in enumerate(

@@ -52,6 +52,7 @@ def run(run_dir: Path, iteration: int) -> None:
         batch = first_groups(kept, rollout.rollout_batch_size)
         if rollout.keeps_surplus:
             left = groups_after(kept, rollout.rollout_batch_size)
+            # By the age that they will have when the next iteration could train on them.
             surplus = fresh_enough(left, iteration + 1, rollout.max_staleness)
             write_table(files.surplus(iteration), surplus, BATCH)
         # Last: where the batch exists, the surplus does as well.

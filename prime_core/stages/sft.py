@@ -49,6 +49,7 @@ def run(run_dir: Path) -> None:
 
 def _finish(settings: Settings, files: RunFiles, metrics: Metrics, line: str) -> None:
     """The other models that reinforcement learning starts from, and the figures."""
+    # One rank alone: all of them would replace the same folders.
     if rank() == 0:
         with atomic_folder(files.reference) as folder:
             link_model(files.policy(0), folder)
@@ -107,6 +108,8 @@ class SftUpdate:
 
     def step(self, rows: list[int]) -> None:
         """One optimizer step on these demonstrations."""
+        # Of the whole step: divided by a pass's own tokens, the loss would depend on how a step is
+        # cut into passes and ranks.
         num_tokens = sum(len(self.sequences.responses[row]) for row in rows)
         total = 0.0
 
@@ -117,6 +120,7 @@ class SftUpdate:
                 self.trainer.engine, batch, chunk_tokens=self.passes.chunk_tokens
             )
             loss = -masked_sum(logprobs, batch.mask) / num_tokens
+            # Rows computed only to keep this rank in step with the others are in no figure.
             total += float(loss.detach()) * counted
             return loss
 
@@ -130,6 +134,7 @@ def _draws(num_rows: int, batch_size: int, num_steps: int, seed: int) -> list[li
     num_epochs = math.ceil(num_steps / per_epoch)
     batches: list[list[int]] = []
     for epoch in range(num_epochs):
+        # From the epoch's own seed: a warm-up that resumes draws the same steps.
         order = generator(seed, "sft", epoch).permutation(num_rows).tolist()
         batches += [order[k * batch_size : (k + 1) * batch_size] for k in range(per_epoch)]
     return batches[:num_steps]

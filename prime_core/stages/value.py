@@ -36,6 +36,7 @@ def run(run_dir: Path, iteration: int) -> None:
         values = batch_values(settings, files, iteration, batch, rewards)
         assert values is not None, "the workflow has this stage for a value model alone"
         returns = batch_advantages(settings, batch, rewards, values).returns
+        # All rows: the correction is for the policy's ratio, and values have none.
         rows, size = range(len(batch.sequences)), value.mini_batch_size
         plan = minibatch_plan(rows, size, value.epochs, settings.seed, "value", iteration)
         with trained_update(

@@ -61,6 +61,7 @@ def read_header(path: Path) -> GgufHeader:
         raise GgufError(f"{path}: not a GGUF file")
     try:
         reader = GGUFReader(path)
+    # The package has no exceptions of its own: this is what its reader runs into in a torn file.
     except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError):
         raise GgufError(f"{path}: cut short or damaged") from None
     fields = reader.fields
@@ -79,6 +80,7 @@ def read_header(path: Path) -> GgufHeader:
     config = {
         "model_type": architecture,
         "vocab_size": len(vocabulary.data) if vocabulary else None,
+        # llama.cpp's converter writes no output layer where the embedding serves as one.
         "tie_word_embeddings": all(tensor.name != "output.weight" for tensor in reader.tensors),
         **sizes,
     }

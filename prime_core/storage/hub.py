@@ -140,8 +140,10 @@ def _snapshot(repo_id: str, cache: Path | None, local_only: bool) -> Path:
 
 def _remove_leftovers(folder: Path) -> None:
     """Parts of files left by killed downloads, which the hub's library does not reuse."""
+    # The hub's cache: blobs/ and snapshots/<commit>/ side by side in a repository's folder.
     for path in (folder.parent.parent / "blobs").glob("*.incomplete"):
         with contextlib.suppress(OSError):  # another's, in a shared cache
+            # Another process's download, still running, has been written to more recently.
             if time.time() - path.stat().st_mtime > _ABANDONED:
                 path.unlink()
 
@@ -152,6 +154,7 @@ def _reason(repo_id: str, error: Exception, offline: bool, kind: str = "model") 
     if isinstance(error, errors.HFValidationError):
         return f"no such folder, and not a name that a {kind} on the hub could have"
     page = constants.ENDPOINT + ("" if kind == "model" else "/datasets")
+    # Subclasses first: to the library a gated repository is one that is not found, too.
     if isinstance(error, errors.GatedRepoError):
         return (
             f"the hub provides it only to those who accept its terms: do so at "
@@ -165,6 +168,7 @@ def _reason(repo_id: str, error: Exception, offline: bool, kind: str = "model") 
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         if not offline:
             return "the hub cannot be reached: check the network, then run again"
+        # By its name: not every version that may be installed has IncompleteSnapshotError.
         part = "fetched in part only" if "ncomplete" in type(error).__name__ else "not fetched"
         return f"{part}, and nothing may be fetched here (offline): {FETCH}"
     if isinstance(error, errors.HfHubHTTPError):
@@ -201,6 +205,7 @@ def _incomplete_file(path: Path) -> str:
         with path.open("rb") as file:
             # Length of the header, header, numbers: where they end is known without reading them.
             length = int.from_bytes(file.read(8), "little")
+            # Before it is read: eight damaged bytes may claim any length.
             if length > size:
                 return f"{path.name} is cut short"
             header = json.loads(file.read(length))

@@ -38,7 +38,8 @@ def store_copy(folder: Path) -> bool:
     if storage is None:
         return False
     try:
-        storage.mkdir(parents=True, exist_ok=True, mode=0o700)
+        storage.mkdir(parents=True, exist_ok=True, mode=0o700)  # /dev/shm is open to all
+        # One copy at a time: two that count the room at once would both find enough.
         with _locked(storage / "lock", fcntl.LOCK_EX):
             before = _listing(folder)  # a folder that changes while it is copied gives no copy
             if not _make_room(storage, sum(int(size) for _, size, _ in before), folder):
@@ -88,10 +89,12 @@ def _entry(storage: Path, folder: Path) -> Path:
 def _listing(folder: Path) -> Listing:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != _SNAKEMAKES)
     stats = [(path, path.stat()) for path in files]
+    # Not their content: to hash weights would be to read what the copy saves reading.
     return [[str(path.relative_to(folder)), s.st_size, s.st_mtime_ns] for path, s in stats]
 
 
 def _copy(folder: Path, listing: Listing, entry: Path) -> bool:
+    # Renamed once complete: a kill leaves a .tmp, which nobody reads and `_make_room` removes.
     aside = entry.with_suffix(".tmp")
     try:
         shutil.copytree(folder, aside / "files")
@@ -101,6 +104,7 @@ def _copy(folder: Path, listing: Listing, entry: Path) -> bool:
         (aside / "source.json").write_text(json.dumps(source), encoding="utf-8")
         (aside / "lock").touch()
         _remove(entry)
+        # Where somebody reads the old copy it is still there, and this fails: no copy, then.
         aside.rename(entry)
         return True
     finally:
@@ -124,6 +128,7 @@ def _make_room(storage: Path, size: int, coming: Path) -> bool:
     copies = sorted(storage.glob("*/source.json"), key=lambda path: path.stat().st_mtime_ns)
     for source in copies:
         path = Path(json.loads(source.read_text(encoding="utf-8"))["path"])
+        # Most of the useless ones: Snakemake deletes weights once their last reader has ended.
         if path == coming or not path.is_dir() or not _is_current(source.parent, path):
             _remove(source.parent)
     for source in copies:
@@ -150,6 +155,8 @@ def _remove(entry: Path) -> None:
 @contextmanager
 def _locked(path: Path, how: int) -> Iterator[None]:
     """Hold a lock file; only the storage's own is created."""
+    # A copy's lock comes with the copy: created while the copy is being removed, it would be
+    # another lock than the remover's.
     create = os.O_CREAT if path.parent == _storage() else 0
     descriptor = os.open(path, os.O_RDWR | create, 0o600)
     try:

@@ -22,11 +22,13 @@ _SPLITS = {
     "train": ("train",),
     "sft": ("train", "sft"),
     "validation": ("validation", "valid", "val", "dev", "test"),
+    # Many benchmarks on the hub have a single split, and call it train.
     "benchmark": ("test", "validation", "valid", "val", "dev", "train"),
 }
 _KNOWN = {"train", "sft", "validation", "valid", "val", "dev", "test"}
 _HUB = "hf://datasets/"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+# How the library `datasets` names a split's shards.
 _PART = re.compile(r"-\d{5}-of-(\d{5})\b")
 
 
@@ -51,6 +53,7 @@ def find_tables(
         chosen = partial(choose_tables, pattern=pattern, split=split, location=location)
         return dataset_files(repo_id, chosen, revision, cache, local_only)
     if "*" in location:
+        # pathlib's glob refuses absolute patterns.
         root = Path(PurePath(location).anchor)
         found = sorted(root.glob(str(PurePath(location).relative_to(root))))
         tables = [path for path in found if path.name.endswith(SUFFIXES)]
@@ -82,6 +85,7 @@ def choose_tables(names: Sequence[str], pattern: str, split: str, location: str)
     # The same rows may be there in several formats, and would be read once for each.
     suffix = next(s for s in SUFFIXES if any(name.endswith(s) for name in found))
     found = [name for name in found if name.endswith(suffix)]
+    # Folders are a data set's configurations, often of the same problems (GSM8K: main, socratic).
     folders = sorted({str(PurePosixPath(name).parent) for name in found})
     if len(folders) > 1:
         raise TableFilesError(
@@ -93,6 +97,7 @@ def choose_tables(names: Sequence[str], pattern: str, split: str, location: str)
 
 
 def _of_split(tables: list[str], split: str) -> list[str]:
+    # Whole words: retrained.parquet is not of the split train.
     words = {name: _words(name) for name in tables}
     for word in _SPLITS[split]:
         found = [name for name in tables if word in words[name]]
@@ -107,6 +112,7 @@ def _of_split(tables: list[str], split: str) -> list[str]:
 def _words(name: str) -> set[str]:
     """Words of a file's name and of its folder's: "data/train-00000-of-00002.parquet"."""
     path = PurePosixPath(name)
+    # The folder's as well: the hub's own conversions are called default/train/0000.parquet.
     return set(re.split(r"[^a-z]+", f"{path.parent.name} {path.name}".lower()))
 
 

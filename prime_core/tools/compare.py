@@ -54,6 +54,7 @@ def table_of(text: str, benchmark: str | None) -> Path:
         return Path(text)
     if benchmark is None:
         raise DataError(f"{text}: expected a .parquet table, or a run's folder with --benchmark")
+    # A folder's own name may hold an @, too.
     folder, at, number = text.rpartition("@")
     run_dir = Path(folder) if at and number.isdigit() else Path(text)
     if at and number.isdigit():

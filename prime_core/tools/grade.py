@@ -51,6 +51,7 @@ def run(
     counts: dict[str, int] = {}
     for row in given:
         counts[row["prompt_id"]] = counts.get(row["prompt_id"], 0) + 1
+    # Figures such as pass@n and maj@n have one n for all problems.
     if len(set(counts.values())) > 1:
         raise DataError(
             f"{responses}: {min(counts.values())} to {max(counts.values())} responses to a problem;"

@@ -52,6 +52,7 @@ def judge_rows(source: Path, output: Path, rules: Verification | None = None) ->
     data = {
         name: _column([values.get(name) for values in table])
         for name in names
+        # A file that was judged before has these columns already.
         if name not in _JUDGED
     }
     data |= {
@@ -110,6 +111,7 @@ def _column(values: list[Any]) -> pa.Array:
     if len(kinds) <= 1 and kinds <= {str, int, float, bool}:
         try:
             return pa.array(values)
+        # Integers beyond 64 bits, or lone surrogates: as JSON text in ASCII both can be stored.
         except (pa.ArrowException, UnicodeEncodeError, OverflowError):
             pass
     return pa.array([None if v is None else json.dumps(v, ensure_ascii=True) for v in values])

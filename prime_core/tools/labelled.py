@@ -46,6 +46,7 @@ def run(run_dir: Path, iterations: range, out: Path) -> None:
         raise TableError(
             f"{files.train}: not the problems of these rollouts: {unknown[0]!r} is missing"
         )
+    # A prompt is asked again in later epochs, where samples are numbered from 0 again.
     rows["sample"] = rows.groupby("prompt_id").cumcount()
     rows["prompt"] = rows["prompt_id"].map(prompts)
     rows = rows.rename(columns={"text": "response"})

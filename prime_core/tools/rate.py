@@ -55,6 +55,7 @@ def run(
             "model.dtype": dtype,
             "prm.beta": beta,
             "prm.micro_batch_size": micro_batch_size,
+            # The settings refuse bfloat16 with stage 0.
             "training.zero_stage": 1 if dtype == "bfloat16" else 0,  # nothing is trained here
         },
         "options",
@@ -64,6 +65,7 @@ def run(
         raise DataError(f"{responses}: {len(empty)} responses are cut before their first token")
     rewards = token_rewards(model, reference, sequences_of(rows), settings)
     for row, values in zip(rows, rewards, strict=True):
+        # In float64, like the sums of steps below: every granularity adds up to the same.
         row |= {"log_odds": float(torch.tensor(values, dtype=torch.float64).sum())}
         row |= {"token_rewards": values}
     _add_pieces(rows, model)
@@ -75,9 +77,11 @@ def _add_pieces(rows: list[Row], folder: Path) -> None:
     """Texts of tokens and of steps, and the steps' summed rewards."""
     tokenizer = load_tokenizer(folder)
     for row in rows:
+        # A token each: decoded together, texts and rewards would no longer correspond.
         row["tokens"] = tokenizer.batch_decode([[token] for token in row["response_tokens"]])
         ends = [index + 1 for index, end in enumerate(step_ends(row["tokens"])) if end]
         steps = list(zip([0, *ends], ends, strict=False))
+        # A step at once: a character may be spread over several tokens.
         row["steps"] = [tokenizer.decode(row["response_tokens"][a:b]) for a, b in steps]
         row["step_rewards"] = [sum(row["token_rewards"][a:b]) for a, b in steps]
 

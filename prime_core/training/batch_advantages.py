@@ -53,8 +53,12 @@ def batch_values(
     if settings.policy.adv_estimator != "gae":
         return None
     if settings.value.source == "model":
+        # From the table, not from the model: the policy and the value update must learn from the
+        # same numbers, and may run side by side. docs/decisions.md#value-stages
         return read_values(files, iteration, batch)
     assert rewards is not None, "value.source 'prm' without a PRM is refused by the settings"
+    # No model runs for this: a table that is there already is cumulated.
+    # docs/decisions.md#prm-log-odds
     return prefix_values(rewards, batch.mask, settings.value.prm_value)
 
 
@@ -89,6 +93,8 @@ def batch_advantages(
         implicit_reward=rewards if settings.value.source == "model" else None,
         values=values,
         mask=batch.mask,
+        # There is one return here, so the settings refuse a gamma_process that differs.
+        # docs/decisions.md#one-return
         gamma=policy.gamma_outcome,
         gae_lambda=policy.gae_lambda,
         outcome_coef=policy.outcome_coef,

@@ -57,6 +57,7 @@ class Padded:
     def predictor_index(self) -> Int[Tensor, " M"]:
         """Position, in the flattened rows, of the token before each response token."""
         width, first = self.input_ids.shape[1], self.input_ids.shape[1] - self.mask.shape[1]
+        # nonzero goes row by row, as `targets` does: entry m of both is the same token.
         rows, columns = self.mask.nonzero(as_tuple=True)
         return rows * width + first + columns - 1
 
@@ -72,6 +73,8 @@ class Padded:
 
 def pad(sequences: Sequences, pad_token_id: int, device: torch.device) -> Padded:
     """Padded tensors of the given sequences."""
+    # Widths are those of this pass alone: with the whole batch's, every pass would be as slow as
+    # the one with the longest sequence.
     num_prompt = max(len(prompt) for prompt in sequences.prompts)
     num_response = max(len(response) for response in sequences.responses)
     ids = np.full((len(sequences), num_prompt + num_response), pad_token_id, dtype=np.int64)
@@ -90,6 +93,8 @@ def pad(sequences: Sequences, pad_token_id: int, device: torch.device) -> Padded
         # From each row's own first token on, as when it stands alone; padding is masked anyway.
         position_ids=(attention_mask.cumsum(1) - 1).clamp(min=0),
         response_ids=input_ids[:, num_prompt:],
+        # From lengths, never from ids: padding may have the id of EOS, which is a token like others
+        # in a response.
         mask=attention_mask[:, num_prompt:].bool(),
     )
 
@@ -114,6 +119,7 @@ def minibatches(num_rows: int, size: int, order: np.random.Generator) -> list[li
     Equal parts, since a small rest would weigh as much as a full minibatch in its own step.
     docs/decisions.md#equal-minibatches
     """
+    # Rounded up: no part is larger than `size`, and no row is dropped.
     parts = np.array_split(order.permutation(num_rows), math.ceil(num_rows / size))
     return [[int(row) for row in part] for part in parts]
 
@@ -132,8 +138,11 @@ def group_minibatches(
     parts: list[list[int]] = [[] for _ in range(num_parts)]
     num_before = 0
     for number in order.permutation(len(members)):
+        # A group goes where its first row would lie if rows were cut evenly, so parts stay nearly
+        # equal although groups differ in size.
         parts[num_before * num_parts // len(group)] += members[int(number)]
         num_before += len(members[int(number)])
+    # A group longer than a part spans the next one, which may then be empty.
     return [part for part in parts if part]
 
 
@@ -148,6 +157,8 @@ def share_among_ranks(
     """
     parts: list[list[int]] = [[] for _ in range(num_parts)]
     tokens = [0] * num_parts
+    # Ties are broken by number, here and below: each rank computes the split by itself, and all of
+    # them must find the same one.
     order = sorted(rows, key=lambda row: (-lengths[row], row))
     for start in range(0, len(order), num_parts):
         turns = sorted(range(num_parts), key=lambda part: (tokens[part], part))
@@ -167,6 +178,7 @@ def cut_into_passes(
     """
     passes: list[list[int]] = []
     tokens = 0
+    # Sorted, since a padded pass costs its number of rows times its longest one.
     for row in sorted(rows, key=lambda row: (-lengths[row], row)):
         tokens += lengths[row]
         too_long = tokens > most_tokens if most_tokens else passes and len(passes[-1]) == most_rows
@@ -190,6 +202,8 @@ def micro_batches(
     Every rank gets the same number of passes, so that collective operations match; a rank with no
     rows left gets empty ones.
     """
+    # Every rank's passes, though only one's are used: so the largest number of them is known
+    # without communication.
     ranks = [
         cut_into_passes(part, lengths, most_rows, most_tokens)
         for part in share_among_ranks(rows, lengths, world_size)

@@ -23,6 +23,8 @@ def start_ranks() -> None:
     """Join the process group of this stage and let DeepSpeed use it."""
     if dist.is_initialized():
         return
+    # Otherwise DeepSpeed looks for an accelerator as it is imported, and warns on stdout of a
+    # machine that has none.
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if "RANK" in os.environ:
@@ -33,11 +35,14 @@ def start_ranks() -> None:
         os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
+    # Not at the top: it takes seconds, and reads what is set above.
     import deepspeed
     import deepspeed.ops
 
     # Only inference uses this operator; compiling it takes a minute at first use.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Discovery would need mpi4py: DeepSpeed begins it where MASTER_ADDR is missing, even with a
+    # process group in place.
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
 
 
@@ -51,6 +56,8 @@ def gather(values: Any) -> list[Any]:
     if world_size() == 1:
         return [values]
     gathered: list[Any] = [None] * world_size()
+    # Values travel as pickles: figures are dicts and lists of different lengths, and tensors would
+    # have to be padded.
     dist.all_gather_object(gathered, values)
     return gathered
 

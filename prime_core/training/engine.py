@@ -54,6 +54,8 @@ class Trainer:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         # Whether it takes packed sequences.
         self.packs = give_values(model) if gives_values(model) else give_logprobs(model)
+        # torch's, since DeepSpeed's own optimizers compile for minutes at first use.
+        # docs/decisions.md#offloaded-adamw
         adamw = torch.optim.AdamW(
             [weight for weight in model.parameters() if weight.requires_grad],  # adapters alone
             lr=optimizer.learning_rate,
@@ -66,6 +68,8 @@ class Trainer:
             lr_scheduler=LambdaLR(adamw, rate_at),
             config=_deepspeed_config(optimizer.grad_clip, training, model.dtype),
         )
+        # Models are loaded in evaluation mode, where transformers recomputes no layers and adapters
+        # have no dropout.
         self.engine.train()
         self._zero_stage = training.zero_stage
         self._adamw, self._settings = adamw, optimizer
@@ -84,6 +88,9 @@ class Trainer:
         """One optimizer step over the passes (micro batches); returns the gradient norm."""
         world_size = distributed.world_size()
         for index, one_pass in enumerate(passes):
+            # Before the backward pass, which already reduces gradients at stages 2 and 3.
+            # DeepSpeed's own count is of fixed length, and the number of passes differs from step
+            # to step.
             self.engine.set_gradient_accumulation_boundary(index == len(passes) - 1)
             # DeepSpeed averages gradients over ranks, but ours are parts of a sum.
             self.engine.backward(loss_of(one_pass) * world_size)
@@ -99,6 +106,8 @@ class Trainer:
 
         Raises OSError naming the path when it cannot be written.
         """
+        # One folder and one rename for both, so that weights never lie beside the optimizer state
+        # of another step.
         with naming_a_full_disk(path), distributed.shared_folder(path) as folder:
             self.save_weights(folder, tokenizer)
             self.save_state(folder)
@@ -116,15 +125,18 @@ class Trainer:
             if lora.has_adapter(model):
                 whole = whole or model.state_dict()
                 lora.save_adapter(model, whole, folder / lora.ADAPTER)
+                # Readers of the folder, the samplers among them, know nothing of adapters.
                 whole = lora.merged_weights(model, whole)
             save_model(model, tokenizer, folder, whole)
 
     def save_state(self, folder: Path) -> None:
         """Write what `load_state` reads: weights, optimizer, schedule, step, random state."""
+        # DeepSpeed saves no random state, and dropout draws from it.
         state = {"torch_rng_state": torch.get_rng_state()}
         with lora.without_frozen(self.engine.module):
             self.engine.save_checkpoint(
                 str(folder / TRAINING_STATE),
+                # By default the tag has the step's number: a reader would have to look for it.
                 tag=CHECKPOINT_TAG,
                 client_state=state,
                 exclude_frozen_parameters=True,
@@ -156,9 +168,13 @@ class Trainer:
 
     def _take_settings(self) -> None:
         """Apply the current settings: a state brings those of its own run (init_from)."""
+        # A branch may have another rate than its origin. LambdaLR keeps it in several fields, each
+        # read at another moment: the next step, the step after it, a report.
+        # docs/decisions.md#branch-start
         rate = self._settings.learning_rate
         self.schedule.base_lrs = [rate for _ in self.schedule.base_lrs]
         factors = [rate_at(self.schedule.last_epoch) for rate_at in self.schedule.lr_lambdas]
+        # ZeRO's optimizers share these groups with torch's, so this holds at every stage.
         for group, factor in zip(self._adamw.param_groups, factors, strict=True):
             group["initial_lr"], group["lr"] = rate, rate * factor
             group["betas"] = tuple(self._settings.betas)
@@ -166,6 +182,7 @@ class Trainer:
         self.schedule._last_lr = [group["lr"] for group in self._adamw.param_groups]
 
     def _gradient_norm(self) -> float:
+        # Stage 0 leaves whole gradients on every rank, already reduced over all of them.
         gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients))
 
@@ -197,6 +214,7 @@ def begin_training(
     all weights are.
     """
     model = load_model(start, dtype)
+    # Before the engine is built, which takes the weights that are there by then.
     if adapter:
         lora.add_adapter(model, adapter)
     trainer = Trainer(model, optimizer, rate_at, training)
@@ -225,6 +243,8 @@ def continue_training(
     trainer = Trainer(model, optimizer, lambda _step: 1.0, training)
     # The folder's weights have the adapter merged and rounded; its own numbers are in the state.
     goes_on = adapter is not None and folder != adapter.start
+    # With an adapter a missing state is an error (load_state raises it): a fresh adapter beside the
+    # start weights would silently undo the iterations before.
     if state is not None or goes_on or (folder / TRAINING_STATE).exists():
         trainer.load_state(state or folder)
     return trainer, load_tokenizer(folder)
@@ -236,6 +256,7 @@ def _deepspeed_config(grad_clip: float, training: Training, dtype: torch.dtype) 
         "stage3_gather_16bit_weights_on_model_save": True,
     }
     if training.offload_optimizer == "cpu":
+        # Pinned memory speeds up copies to a GPU, and cannot be had without one.
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
         # Passes are counted by Trainer.step; DeepSpeed must neither divide nor count.
@@ -246,6 +267,7 @@ def _deepspeed_config(grad_clip: float, training: Training, dtype: torch.dtype) 
         "zero_allow_untested_optimizer": True,
         # DeepSpeed's own CPU optimizer is compiled at first use. docs/decisions.md#offloaded-adamw
         "zero_force_ds_cpu_optimizer": False,
+        # Brings AdamW's float32 copy: a single step of a bfloat16 weight is rounded away.
         "bf16": {"enabled": dtype == torch.bfloat16},
         "steps_per_print": 2**31,
     }

@@ -51,6 +51,7 @@ def token_rewards(
     """Implicit reward of every token of the responses: r_t = beta (log pi_phi - log pi_ref)."""
     # One after the other: two large models need not fit in memory at once.
     rows = zip(
+        # At temperature 1 whatever the sampler's: the PRM is trained on unscaled log-probabilities.
         logprobs_of(prm, sequences, settings),
         logprobs_of(reference, sequences, settings),
         strict=True,
@@ -67,6 +68,7 @@ def whole_rewards(
 
 
 def _rewards_of_one(logprobs: list[float], reference: list[float], beta: float) -> list[float]:
+    # A batch of one, so that the equation has one home, prime_core.implicit_reward.
     ours, theirs = torch.tensor([logprobs]), torch.tensor([reference])
     mask = torch.ones_like(ours, dtype=torch.bool)
     return implicit_reward(ours, theirs, mask, beta)[0].tolist()

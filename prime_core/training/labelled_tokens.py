@@ -21,6 +21,8 @@ def tokenise(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     tokenised = []
     with progress_bar(len(rows), "response", "tokenising") as bar:
         for row in rows:
+            # Without special tokens and apart from the prompt: a sampled response also begins with
+            # a token of its own, and a BOS in the middle is nothing that a model has seen.
             answer = tokenizer(row["response"], add_special_tokens=False)["input_ids"]
             end = [tokenizer.eos_token_id] if row["finished"] else []
             tokens = {

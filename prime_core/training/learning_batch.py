@@ -56,6 +56,7 @@ def batch_of(rows: pd.DataFrame) -> LearningBatch:
             [tokens.tolist() for tokens in rows["response_tokens"]],
         ),
         outcome=torch.tensor(rows["outcome"].to_numpy(), dtype=torch.float32),
+        # Estimators compare numbers, and ids of prompts may be any text.
         group=torch.from_numpy(pd.factorize(rows["prompt_id"])[0]),
         mask=torch.arange(int(lengths.max()))[None, :] < lengths[:, None],
     )

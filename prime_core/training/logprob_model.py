@@ -38,6 +38,7 @@ class _PredictingHead:
         """Logits; with tokens, their log-probabilities and entropies."""
         if tokens is None:
             return super().forward(hidden)  # type: ignore[misc]
+        # super(), not the layer itself: that would enter ZeRO-3's hooks once for each chunk.
         return head_predictions(super().forward, hidden, tokens, **how)  # type: ignore[misc]
 
 
@@ -52,6 +53,8 @@ class _GivesLogprobs:
         """
         if batch is None:
             return super().forward(*arguments, **named)  # type: ignore[misc]
+        # The backbone alone: the model's own forward pass would compute the logits of all tokens.
+        # Without a cache of keys and values, since nothing is generated.
         states = self.base_model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
@@ -84,11 +87,13 @@ def add_to_class(part: type, module: Any) -> None:
     As torch's fully_shard does: no wrapper, so names of weights and saved folders stay.
     """
     kind = type(module)
+    # With the old name, which transformers writes into config.json as the architecture to load.
     module.__class__ = type(kind.__name__, (part, kind), {"__module__": kind.__module__})
 
 
 def attention_for(device: torch.device, dtype: torch.dtype) -> str:
     """Name of the attention: flash attention where it is installed and usable."""
+    # flash attention has no kernels for float32.
     halves = dtype in (torch.bfloat16, torch.float16)
     if device.type == "cuda" and halves and is_flash_attn_2_available():
         return "flash_attention_2"
@@ -97,4 +102,5 @@ def attention_for(device: torch.device, dtype: torch.dtype) -> str:
 
 def matrix(values: Tensor, batch: Batch) -> Tensor:
     """Numbers [M] of the response tokens as [B, T], 0 after a response's end."""
+    # masked_scatter fills row by row, the order of `targets`, and passes gradients on.
     return values.new_zeros(batch.mask.shape).masked_scatter(batch.mask, values)

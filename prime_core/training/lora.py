@@ -85,6 +85,7 @@ def target_modules(model: PreTrainedModel, lora: Lora, key: str) -> list[str]:
     linear = {
         name
         for name, module in model.named_modules()
+        # As in peft's "all-linear": a tied output layer cannot be merged into alone.
         if isinstance(module, nn.Linear) and module is not output
     }
     known = sorted({name.rpartition(".")[2] for name in linear})
@@ -93,6 +94,7 @@ def target_modules(model: PreTrainedModel, lora: Lora, key: str) -> list[str]:
     wrong = [
         target
         for target in lora.target_modules
+        # As peft does, by whole parts of a path: "proj" does not name "q_proj".
         if not any(f".{name}".endswith(f".{target}") for name in linear)
     ]
     if wrong:
@@ -145,9 +147,13 @@ def save_adapter(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> 
     from peft import get_peft_model_state_dict
 
     folder.mkdir()
+    # peft's default asks the hub for the start model's configuration, to see whether the vocabulary
+    # has grown.
     own = get_peft_model_state_dict(model, weights, _NAME, save_embedding_layers=False)
+    # Names as in a PeftModel, which wraps the model twice; here adapters are inserted in place.
     named = {f"base_model.model.{name}": weight.contiguous() for name, weight in own.items()}
     save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    # A copy: inference_mode is for readers, and this model may go on training.
     config = copy.copy(_config(model))
     config.inference_mode = True
     config.target_modules = sorted(config.target_modules)  # a set, whose order differs each time
@@ -170,6 +176,7 @@ def without_frozen(model: nn.Module) -> Iterator[None]:
         for name in frozen:
             state.pop(prefix + name, None)
 
+    # A hook, since DeepSpeed calls state_dict itself and takes no list of names.
     handle = model.register_state_dict_post_hook(drop)
     try:
         yield

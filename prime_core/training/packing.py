@@ -48,6 +48,7 @@ class Group:
     def rows_of(self, pack: Float[Tensor, "N heads D"]) -> Float[Tensor, "rows heads longest D"]:
         """The group's tokens, one row per sequence."""
         if self.spread is None:
+            # A view: rows of one length need no copy.
             tokens = pack[self.start : self.stop]
         else:
             tokens = pack.index_select(0, self.spread)
@@ -85,6 +86,7 @@ class Packed:
             # transformers passes on a mask of four dimensions unchanged, and builds none itself
             no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.input_ids.device)
             return {"attention_mask": no_mask, "groups": self.groups}
+        # flash attention reads offsets as int32.
         ends = torch.tensor([0, *self.lengths], device=self.input_ids.device).cumsum(0)
         bounds, longest = ends.to(torch.int32), max(self.lengths)
         return {
@@ -103,6 +105,7 @@ def pack(sequences: Sequences, device: torch.device) -> Packed:
     for prompt, response in zip(sequences.prompts, sequences.responses, strict=True):
         first = len(tokens) + len(prompt)
         tokens += [*prompt, *response]
+        # Restarted, so that each sequence has the rotary positions that it has alone.
         positions += range(len(prompt) + len(response))
         predictor_index += range(first - 1, first + len(response) - 1)
         targets += response
@@ -138,18 +141,23 @@ def packed_attention(
     sliding_window: how many tokens a token sees, itself included.
     """
     how: Any = {"dropout": dropout, "scaling": scaling}
+    # The model is called in the usual way, without a batch: by generate, for instance.
     if groups is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **how, **others)
     packs = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
     attended = []
     for group in groups:
         q, k, v = (group.rows_of(pack) for pack in packs)
+        # Without a mask transformers makes the call causal, and torch can use its fused kernels.
         mask = _window(q.shape[2], sliding_window, query.device)
         attended.append(group.pack_of(sdpa_attention_forward(module, q, k, v, mask, **how)[0]))
+    # Groups are neighbours in the order of the pack, so joining them restores it.
     return (attended[0] if len(attended) == 1 else torch.cat(attended))[None], None
 
 
 AttentionInterface.register(PACKED, packed_attention)
+# For the usual calls: to an attention that is not registered here transformers gives no mask at
+# all, and padding would be attended to.
 AttentionMaskInterface.register(PACKED, sdpa_mask)
 
 
@@ -161,6 +169,7 @@ def _window(
         return None
     positions = torch.arange(length, device=device)
     behind = positions[:, None] - positions
+    # Causal as well: given a mask, transformers no longer asks torch for a causal call.
     return ((behind >= 0) & (behind < sliding_window))[None, None]
 
 

@@ -62,6 +62,7 @@ class PolicyUpdate:
         """[B, T] under the policy before its first step, as the trainer computes them."""
         # Not the sampler's: they are rounded differently, and the first step's ratio must be 1.
         # docs/decisions.md#sampler-logprobs
+        # Without dropout, as in sampling.
         self.trainer.engine.eval()
         rows = ragged_logprobs(
             self.trainer.engine,
@@ -148,6 +149,7 @@ class PolicyUpdate:
         logprobs, entropy = logprobs_and_entropy(
             self.trainer.engine,
             batch,
+            # At the temperature of sampling: that distribution is the policy that took the actions.
             self.settings.rollout.temperature,
             self.passes.chunk_tokens,
         )
@@ -168,6 +170,7 @@ class PolicyUpdate:
             "pg_loss": losses,
             "entropy": entropy,
             "clip_fraction": clipped.float(),
+            # In this order, since the tokens are samples of the old policy: KL(old || new).
             "ppo_kl": kl_estimate(old_logprobs, logprobs, "k1"),
         }
         if self.reference_logprobs is not None:
@@ -187,10 +190,12 @@ class PolicyUpdate:
         )
 
     def _in_pass(self, values: Tensor, rows: list[int], mask: Tensor) -> Tensor:
+        # A pass is as wide as its own longest response, not as the batch's.
         return values[rows, : mask.shape[1]].to(mask.device)
 
     def _add_to_sums(self, figures: dict[str, Tensor], mask: Tensor) -> None:
         sums = self.figures["sums"]
         for name, values in figures.items():
+            # Sums, not means: ranks and passes hold different numbers of tokens.
             sums[name] = sums.get(name, 0.0) + float(masked_sum(values.detach(), mask))
         sums["num_tokens"] = sums.get("num_tokens", 0.0) + int(mask.sum())

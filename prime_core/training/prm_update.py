@@ -54,6 +54,7 @@ class PrmSteps:
 
         docs/decisions.md#detached-dpo
         """
+        # Without dropout: opponents and weights are constants of the loss, not samples.
         self.trainer.engine.eval()
         rows = ragged_logprobs(self.trainer.engine, batch.sequences, self.passes)
         self.trainer.engine.train()
@@ -93,9 +94,11 @@ class PrmSteps:
 
     def _log_odds(self, batch: LearningBatch, reference: Tensor, rows: list[int]) -> Tensor:
         one = self.passes.batch(batch.sequences.take(rows))
+        # No temperature: rewards are defined on unscaled log-probabilities.
         logprobs = response_logprobs(
             self.trainer.engine, one, chunk_tokens=self.passes.chunk_tokens
         )
+        # A pass is as wide as its own longest response, not as the batch's.
         theirs = reference[rows, : logprobs.shape[1]].to(logprobs.device)
         return log_odds(implicit_reward(logprobs, theirs, one.mask, self.beta), one.mask)
 

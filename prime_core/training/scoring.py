@@ -67,6 +67,7 @@ def ragged_rows(
             for index, row in enumerate(rows):
                 found[row] = numbers[index, : len(sequences.responses[row])].tolist()
             progress(len(rows))
+    # By number of row: how rows were shared among ranks and passes leaves no trace.
     everything = {row: values for part in gather(found) for row, values in part.items()}
     return [everything[row] for row in range(len(sequences))]
 
@@ -83,6 +84,7 @@ def _predictions(
         return [matrix(values, batch) for values in model(batch=batch, **how)]
     assert isinstance(batch, Padded), "a model of this family cannot be given packed sequences"
     logits = _response_logits(model, batch).flatten(0, 1)
+    # The logits are there already, hence no head; chunks still bound their float32 copies.
     found = head_predictions(lambda part: part, logits, batch.response_ids.flatten(), **how)
     rows = [values.view(batch.mask.shape) for values in found]
     return [values.masked_fill(~batch.mask, 0.0) for values in rows]
@@ -95,6 +97,7 @@ def _response_logits(model: Callable, batch: Padded) -> Float[Tensor, "B T V"]:
         attention_mask=batch.attention_mask,
         position_ids=batch.position_ids,
         use_cache=False,
+        # One more than the response: its first token is predicted by the prompt's last.
         logits_to_keep=batch.response_ids.shape[1] + 1,
     ).logits
     return logits[:, :-1]  # a token is predicted by the one before it; the last predicts nothing

@@ -68,6 +68,7 @@ class StepCheckpoint:
         start_ranks()
         self.folder, self.num_done = unfinished_folder(output), 0
         self._digest = input_digest(settings, inputs)
+        # 0 means none by the clock, not one after every step.
         self._save_seconds = 60 * settings.training.checkpoint_minutes or float("inf")
         self._saved_at, self._watch = time.monotonic(), watch
 
@@ -82,11 +83,13 @@ class StepCheckpoint:
         if there and not why_not:
             try:
                 update = make(self.folder)
+                # Inside the try: figures can be damaged as well as weights.
                 update.figures |= self._kept_figures()
             except NoRoom:
                 raise  # the checkpoint is intact, and worth making room for
             except Exception as error:  # torch and DeepSpeed raise all kinds here
                 why_not = f"it does not load ({type(error).__name__}: {error})"
+            # One rank's failure is everybody's: ranks at different steps would wait for each other.
             why_not = next(filter(None, gather(why_not)), "")
         if why_not:
             update = make(None)
@@ -107,6 +110,7 @@ class StepCheckpoint:
         with stopping_at_checkpoints():
             self._saved_at = time.monotonic()  # a kill before now costs no more than the loading
             yield
+            # Not in a finally: after an error or a stop the next start needs the checkpoint.
             if rank() == 0:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -135,6 +139,8 @@ class StepCheckpoint:
 
     def _save(self, update: Update) -> None:
         with naming_a_full_disk(self.folder), shared_folder(self.folder) as folder:
+            # The state alone: its weights are exact, and a Hugging Face copy would double the bytes
+            # to write in the grace time of a signal. docs/decisions.md#step-checkpoints
             update.trainer.save_state(folder)
             torch.save(update.figures, _figures(folder, rank()))
             barrier()
@@ -147,6 +153,8 @@ class StepCheckpoint:
                     "sizes": _sizes(folder),
                 }
                 (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        # From the end of the saving, or a disk slower than the interval would be written to after
+        # every step.
         self._saved_at = time.monotonic()
 
     def _why_unusable(self) -> str:
@@ -158,6 +166,7 @@ class StepCheckpoint:
                 return "it is damaged"
             if about["digest"] != self._digest:
                 return "it is of other settings or inputs"
+        # Also where there is no checkpoint at all: `resume` then says nothing.
         except (OSError, ValueError, KeyError):
             return "it is damaged"
         return ""
@@ -169,6 +178,7 @@ class StepCheckpoint:
 
     def _kept_figures(self) -> dict[str, Any]:
         about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
+        # Each rank its own part, so that sums add up in the same order as without an interruption.
         if about["num_ranks"] == world_size():
             return dict(torch.load(_figures(self.folder, rank()), weights_only=True))
         files = [_figures(self.folder, number) for number in range(about["num_ranks"])]
@@ -192,5 +202,6 @@ def _figures(folder: Path, number: int) -> Path:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
+    # about.json holds this list, so it cannot be in it.
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _ABOUT)
     return {str(path.relative_to(folder)): path.stat().st_size for path in files}

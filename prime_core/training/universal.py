@@ -55,6 +55,8 @@ class StateLayout:
 
 def saved_layout(state: Path) -> StateLayout:
     """The layout of a saved state, from the names of its files."""
+    # From names, since opening the files would read gigabytes. Stage 0 has no such files; stages 1
+    # and 2 have one file of weights, stage 3 one for each rank.
     parts = list(state.glob("*zero_pp_rank_*_optim_states.pt"))
     if not parts:
         return StateLayout("nothing", 1)
@@ -80,6 +82,7 @@ def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> 
         # Frozen weights are not in a state, so with an adapter some must be missing.
         whole = all(weight.requires_grad for weight in engine.module.parameters())
         return dict(engine.load_checkpoint(str(folder), tag=tag, load_module_strict=whole)[1])
+    # Sizes are read at stage 0 alone: the weights of ZeRO-3 are empty until they are gathered.
     shapes = {name: p.shape for name, p in engine.module.named_parameters() if p.requires_grad}
 
     def convert(scratch: Path) -> None:
@@ -103,6 +106,8 @@ def _universal(engine: Any) -> Iterator[None]:
     log = logging.getLogger("DeepSpeed")
     level = log.level
     log.setLevel(logging.ERROR)
+    # For this call alone: DeepSpeed reads the flag whenever it loads, and would take an ordinary
+    # state for a universal one.
     engine._config.load_universal_checkpoint = True
     try:
         yield
@@ -154,18 +159,24 @@ def _deepspeeds_own(saved: Path, target: Path) -> None:
     arguments = argparse.Namespace(
         input_folder=str(saved),
         output_folder=str(target),
+        # One worker stays in this process; more would be forks of one that holds a process group,
+        # which can hang.
         num_extract_workers=1,
         num_merge_workers=1,
         keep_temp_folder=False,
         strict=True,
+        # The converter insists on a description of model parallelism, which states without any do
+        # not have.
         inject_missing_state=True,
     )
+    # The converter prints its steps, which would stand between the stage's own lines.
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         ds_to_universal.main(arguments)
 
 
 def _is_full(error: Exception) -> bool:
     """Whether it is an error of a full disk: torch's own do not mention the disk."""
+    # EDQUOT is a user's quota, EFBIG a limit on the size of files.
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return full or "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error)
 
@@ -189,6 +200,7 @@ def _shared_scratch(beside: Path, fill: Callable[[Path], None]) -> Iterator[str]
     own, error = None, None
     if rank() == 0:
         try:
+            # Beside the state and not in /tmp: ranks on other nodes read it as well.
             own = tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}.", suffix=".tmp")
             fill(Path(own))
         except Exception as caught:  # raised on all ranks, which would else wait forever
@@ -196,6 +208,7 @@ def _shared_scratch(beside: Path, fill: Callable[[Path], None]) -> Iterator[str]
     try:
         yield _told_by_the_first(own, error)
     finally:
+        # Other ranks may still be reading.
         barrier()
         if own is not None:
             shutil.rmtree(own, ignore_errors=True)
@@ -205,6 +218,8 @@ def _told_by_the_first(scratch: str | None, error: Exception | None) -> str:
     """The scratch folder; raises the first rank's error on every rank."""
     if world_size() > 1:
         patient = dist.new_group(backend="gloo", timeout=LONGEST)  # NCCL gives up in ten minutes
+        # As text, since exceptions of other libraries need not survive pickling. The kind matters:
+        # NoRoom keeps the checkpoint, any other error discards it.
         text = (isinstance(error, NoRoom), str(error)) if error else None
         told: list[Any] = [(scratch, text)]
         dist.broadcast_object_list(told, group=patient)

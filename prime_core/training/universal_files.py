@@ -35,6 +35,7 @@ def complete_for_all_stages(folder: Path) -> None:
         for weight in (folder / "zero").iterdir():
             if weight.is_dir():
                 for file in weight.iterdir():
+                    # Stages 1 and 2 look for this key; stage 3 takes both forms.
                     torch.save({"param": _load(file)}, file)
                 torch.save(step, weight / "step.pt")
         (folder / WHOLE_MODEL).symlink_to(CUT_MODEL)
@@ -55,6 +56,7 @@ def split_by_weight(saved: Path, folder: Path, shapes: Shapes) -> None:
         step = moments["step"]
         torch.save(step, weight / "step.pt")
         for key, tensor in {
+            # Float32 already: bfloat16 is refused at stage 0, which keeps no such copy.
             "fp32": module[name],
             **{key: moments[key] for key in _MOMENTS},
         }.items():
@@ -79,6 +81,7 @@ def join_weights(folder: Path, shapes: Shapes) -> None:
     group = _load(folder / "zero" / _SHARED)["param_groups"][0]
     optimizer = {"state": states, "param_groups": [group | {"params": list(states)}]}
     state = _load(folder / WHOLE_MODEL) | {"module": module, "optimizer": optimizer}
+    # It may be a link to CUT_MODEL, through which torch.save would write.
     (folder / WHOLE_MODEL).unlink()
     torch.save(state, folder / WHOLE_MODEL)
 
@@ -95,4 +98,5 @@ def _save_shared(folder: Path, shared: dict[str, Any], groups: Any, step: torch.
 
 
 def _load(path: Path) -> Any:
+    # DeepSpeed pickles objects of its own with the tensors, such as the loss scaler.
     return torch.load(path, map_location="cpu", weights_only=False)

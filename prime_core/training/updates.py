@@ -57,6 +57,8 @@ def trained_update(
     # figures still has the checkpoint to resume from.
     with checkpoint.until_output():
         for figure, compute in before.items():
+            # A resumed update brings them: computed again, they would come from weights that have
+            # moved.
             if figure not in update.figures:
                 with watch.part(figure):
                     update.figures[figure] = compute(update)
@@ -94,6 +96,7 @@ def take_step(
 
     def weighed(indices: list[int]) -> Tensor:
         counted = bool(indices)
+        # Times 0, not skipped: the backward pass has collective operations as well.
         return loss_of(indices or rows[:1], counted) * counted
 
     return trainer.step(passes.of_rank(rows, sequences), weighed)
@@ -158,6 +161,7 @@ def warmup_cosine(step: int, num_steps: int, warmup_ratio: float) -> float:
     """Factor on the peak rate: linear warm-up, then a half cosine down to 0."""
     num_warmup = round(num_steps * warmup_ratio)
     if step < num_warmup:
+        # + 1, or the first step would have the rate 0 and be wasted.
         return (step + 1) / num_warmup
     progress = (step - num_warmup) / max(num_steps - num_warmup, 1)
     return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))

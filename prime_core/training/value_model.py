@@ -79,6 +79,8 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
             )
         model, loading = loaded
         head = _head(model)
+        # A head may be missing, since any causal LM can be a start; for other weights transformers
+        # would continue with random ones.
         missing = {name for name in loading["missing_keys"] if name.split(".")[0] not in _HEADS}
         if missing:
             raise ValueError(f"weights {sorted(missing)[:3]} are missing")
@@ -100,6 +102,8 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
 def give_values(model: PreTrainedModel) -> bool:
     """Make the model, in place, return values of batches; whether these may be packed."""
     packs = model.config.model_type in FAMILIES
+    # Trainer calls this for a model that load_value_model has changed already: it wants the answer
+    # alone.
     if not gives_values(model):
         if packs:
             model.set_attn_implementation(attention_for(model.device, model.dtype))

@@ -100,6 +100,7 @@ class ValueUpdate:
         )
         sums = self.figures["sums"]
         for name, number in {"clipped": clipped, "num_tokens": batch.mask}.items():
+            # Times counted, not under an if: so every rank has the keys that `metrics` adds up.
             sums[name] = sums.get(name, 0.0) + float(masked_sum(number, batch.mask)) * counted
         return token_mean_loss(
             losses,

@@ -138,11 +138,12 @@ def math_gold(ground_truth: str) -> dict[str, Any]:
     A plain string is the gold answer. A JSON list of strings holds several, each right by itself.
     A JSON object {"answer": ..., "answer_type": ..., "tolerance": ...} states how to compare too.
     """
+    # Others may be JSON as well (0.5, true, "x"), but are meant as the answer's text.
     if ground_truth.lstrip()[:1] not in ("[", "{"):
         return {"ground_truth": ground_truth}
     try:
         value = json.loads(ground_truth)
-    except (json.JSONDecodeError, RecursionError):
+    except (json.JSONDecodeError, RecursionError):  # an interval: [0, 1)
         return {"ground_truth": ground_truth}
     if isinstance(value, dict) and isinstance(value.get("answer"), str | list):
         return {
@@ -150,6 +151,7 @@ def math_gold(ground_truth: str) -> dict[str, Any]:
             "answer_type": value.get("answer_type"),
             "tolerance": value.get("tolerance"),
         }
+    # A list with numbers in it is one answer; several answers are texts.
     if value and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return {"ground_truth": value}
     return {"ground_truth": ground_truth}

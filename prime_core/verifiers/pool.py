@@ -26,6 +26,7 @@ from prime_core.verifiers.verdict import Judgement, Verdict
 
 # One death may be an accident of the machine (memory ran out); the second is the row's.
 _TRIES = 2
+# In which an idle worker ends its warm sandboxes; then it is killed.
 _FAREWELL_SECONDS = 2.0
 
 
@@ -70,6 +71,7 @@ def judge_rows(
             verifier.prepare(rules)
     # One limit for all rows: it is there for those that hang, whatever the others need.
     grace = max(verifier.grace_seconds for verifier in verifiers)
+    # Twice: a program whose sandbox died has all of its time again (judge_twice).
     pool = _Pool(rows, rules, limit_seconds or 2 * rules.timeout_seconds + grace)
     wanted = sum(1 / VERIFIERS[row.ability].rows_worth_a_worker for row in rows)
     try:
@@ -102,6 +104,7 @@ class _Worker:
         self.process.join()
 
 
+# Why not a library's pool: docs/decisions.md#judging-pool
 class _Pool:
     """Hands out rows, collects judgements, replaces workers."""
 
@@ -120,8 +123,10 @@ class _Pool:
 
     def close(self) -> None:
         """End all workers: those between rows by themselves, with their helpers."""
+        # All pipes are closed before one worker is waited for: they then end at the same time.
         for worker in self.workers:
             if worker.waiting:
+                # It would see its pipe closed only after its row.
                 worker.process.kill()
             worker.pipe.close()
         for worker in self.workers:
@@ -186,6 +191,7 @@ class _Pool:
         """Kill the workers whose row is past its limit."""
         now = time.monotonic()
         # An answer that waits in the pipe was in time, however late it is read.
+        # A list: `_replace` changes self.workers.
         for worker in [w for w in self.workers if w.deadline <= now and not w.pipe.poll()]:
             yield from self._replace(worker, f"was killed after {self.limit:g} s")
 
@@ -198,6 +204,7 @@ class _Pool:
         if not lost:
             return
         failed, untouched = lost[0], lost[1:]
+        # In front and in their order: their turn had come.
         self.queue.extendleft(reversed(untouched))
         self.failures[failed] += 1
         if self.failures[failed] < _TRIES:

@@ -27,6 +27,7 @@ from prime_core.verifiers import pool
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import Judgement, Verdict
 
+# Not each row: a sync to a shared disk takes longer than most judgements of mathematics.
 _FLUSH_ROWS = 256
 _FLUSH_SECONDS = 1.0
 
@@ -46,6 +47,7 @@ class VerifiedRows:
         path.parent.mkdir(parents=True, exist_ok=True)
         earlier = self._read(path)
         self.judgements = earlier or {}
+        # ASCII: JSON escapes the rest, also lone surrogates in a model's text, which UTF-8 refuses.
         self._file = path.open("w" if earlier is None else "a", encoding="ascii")
         if earlier is None:
             self._file.write(json.dumps({"fingerprint": self.fingerprint}))
@@ -97,6 +99,7 @@ class VerifiedRows:
             values = _parsed(line)
             if isinstance(values, list):
                 index, verdict, *rest = values
+                # Of a row judged twice, the later one: the first gave no verdict.
                 found[index] = Judgement(Verdict(verdict), *rest)
         # The verifier may have been broken then, and work now.
         return {i: j for i, j in found.items() if j.verdict is not Verdict.no_verdict}
@@ -118,6 +121,7 @@ def judge_all(
     Raises Interrupted when a signal ends it after some rows that the partial file keeps.
     """
     with (
+        # The signal has hit the sandboxes, too: docs/decisions.md#stage-requeues-itself
         ending_at_once(),
         VerifiedRows(partial, rows, rules) as done,
         progress_bar(len(rows), "response", description) as bar,
@@ -131,6 +135,7 @@ def judge_all(
                 bar.update()
         except SystemExit:
             num_done = len(done.judgements)
+            # Without a new row there is no progress, and to requeue the job might go on for ever.
             if partial is None or num_done == num_found:
                 raise
             raise Interrupted(

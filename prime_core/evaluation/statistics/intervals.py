@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+# The normal distribution's 0.975 quantile.
 Z_95 = 1.959964
 
 
@@ -25,6 +26,7 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
     """
     if not (1 <= k <= num_samples and 0 <= num_correct <= num_samples):
         raise ValueError(f"pass@{k} of {num_samples} samples with {num_correct} right ones")
+    # Exact integers: as floats, large binomials overflow.
     subsets = math.comb(num_samples, k)
     return (subsets - math.comb(num_samples - num_correct, k)) / subsets
 
@@ -51,10 +53,12 @@ def mean_interval(problem_means: ArrayLike) -> tuple[float, float, float]:
     mean = float(means.mean())
     spread = float(means.var())
     variance = mean * (1 - mean)
+    # 1e-12: rounding leaves equal means a variance, but one far below that of means that differ.
     count = means.size * variance / spread if spread > 1e-12 else float(means.size)
     half_width = Z_95 * math.sqrt(variance / count + Z_95**2 / (4 * count**2))
     shrink = 1 + Z_95**2 / count
     centre = mean + Z_95**2 / (2 * count)
     low = (centre - half_width) / shrink
     high = (centre + half_width) / shrink
+    # Of means of 0 and 1 rounding could put a bound on the wrong side of the mean.
     return mean, max(0.0, min(low, mean)), min(1.0, max(high, mean))

@@ -52,6 +52,7 @@ def compare_paired(first: ArrayLike, second: ArrayLike) -> Paired:
     if ours.ndim != 1 or ours.shape != theirs.shape or ours.size == 0 or not within:
         raise ValueError("expected the means of both models, between 0 and 1, for each problem")
     differences = ours - theirs
+    # 1e-12: the same mean of several samples may differ by rounding.
     better, worse = int((differences > 1e-12).sum()), int((differences < -1e-12).sum())
     binary = bool(np.all(np.isin(ours, (0, 1)) & np.isin(theirs, (0, 1))))
     if binary:
@@ -110,6 +111,7 @@ def _score_variance(difference: float, better: int, worse: int, total: int) -> f
     """N (2 q(D) + D (1 - D)); q(D) is the larger root of 2 N q^2 + B q - c D (1 - D) = 0."""
     linear = (2 * total - better + worse) * difference - better - worse
     constant = -worse * difference * (1 - difference)
+    # A double root's discriminant can be rounded below zero.
     root = math.sqrt(max(0.0, linear**2 - 8 * total * constant))
     share = (root - linear) / (4 * total)
     return max(0.0, total * (2 * share + difference * (1 - difference)))
@@ -119,6 +121,7 @@ def _crossing(excess: Callable[[float], float], inside: float, outside: float) -
     """Where `excess` turns positive on the way from `inside` to `outside`, by bisection."""
     if excess(outside) <= 0:
         return outside
+    # More halvings than a double has bits: the ends meet.
     for _ in range(100):
         middle = (inside + outside) / 2
         if excess(middle) <= 0:

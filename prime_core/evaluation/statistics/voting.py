@@ -24,6 +24,8 @@ def group_answers(
         if answer is None:
             groups.append(None)
             continue
+        # Equal texts spare the verifier. The result is the same: this text began a group of its own
+        # because it equalled none before it.
         known = (n for n, first in enumerate(firsts) if first == answer)
         number = next(known, None)
         if number is None:
@@ -63,4 +65,5 @@ def vote_weight(score: float) -> float:
 
     w = sigmoid(z), for the log-odds z of the whole response.
     """
+    # sigmoid by tanh, since exp(-z) overflows where z is far below zero.
     return 0.5 * (1.0 + math.tanh(0.5 * score))

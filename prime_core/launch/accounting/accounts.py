@@ -48,6 +48,7 @@ def update(
         return known
     if not slurm.is_available():
         return replace(known, problem="this machine has no Slurm")
+    # Also when both queries fail: a Slurm that is down is not asked at every submission.
     found = replace(known, looked=now)
     if not (known.problem and 0 <= now - known.tried < patience):
         found = _ask_accounting(found, recorded, now, timeout)
@@ -63,6 +64,7 @@ def update(
 def _will_do(looked: float, recorded: Mapping[str, float], now: float, max_age: float) -> bool:
     """Whether the last query will do; a job submitted since may already have ended."""
     allowed = min(max_age, _BURST) if max(recorded.values()) > looked else max_age
+    # Negative where the clock was set back: the last query must not do until it catches up.
     return 0 <= now - looked < allowed
 
 
@@ -88,6 +90,7 @@ def recorded_jobs(files: RunFiles) -> dict[str, float]:
     times += [(c.slurm_job, c.started) for c in controller_starts(files) if c.slurm_job]
     first: dict[str, float] = {}
     for job_id, recorded in times:
+        # A controller's job is recorded at each of its starts.
         first[job_id] = min(recorded, first.get(job_id, recorded))
     return first
 
@@ -128,6 +131,7 @@ def _open(starts: Sequence[JobStart], recorded: Mapping[str, float], now: float)
 
 def _is_settled(starts: Sequence[JobStart], now: float) -> bool:
     return bool(starts) and all(
+        # squeue's figures are provisional: the database is asked until it has its own.
         start.source == "sacct" and start.ended is not None and now - start.ended > SETTLED
         for start in starts
     )
@@ -173,6 +177,7 @@ def _joined(known: Sequence[JobStart], queued: Sequence[JobStart]) -> tuple[JobS
         seen = _find(start, told[start.job_id])
         if seen is not None and start.source == "squeue":
             start = seen
+        # The database lags behind squeue, and a job taken for gone may show up again.
         elif seen is not None and (start.ended is None or start.state == GONE):
             start = replace(start, state=seen.state, exit_status=seen.exit_status, ended=seen.ended)
         starts.append(start)
@@ -191,9 +196,12 @@ def _without_gone(
     for start in starts:
         running = start.started is not None and start.ended is None
         if running and _find(start, listed[start.job_id]) is None:
+            # Once more by id: the list is by name, which changes when the run's folder moves, and
+            # shows only the latest start of a job that was requeued.
             running = any(not job.ended for job in slurm.jobs_numbered([start.job_id]))
             if not running:
                 limit = float("inf") if start.limit is None else start.limit
+                # Taken to run on, a job that the database never closed would use up the budget.
                 end = min(now, (start.started or 0.0) + limit)
                 start = replace(start, state=GONE, ended=end)
         found.append(start)

@@ -17,6 +17,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.runtime.console import note
 from prime_core.settings.run import Settings
 
+# At some sites the database hangs instead of refusing (docs/decisions.md#hours).
 MAX_AGE = 30.0  # seconds between queries
 TIMEOUT = 10.0  # seconds for a command: the caller is about to submit
 PATIENCE = 300.0  # seconds to leave sacct alone after it did not answer
@@ -64,6 +65,7 @@ def _doubt(accounts: Accounts, files: RunFiles, limit: float) -> str:
             "GPU-hours are estimated from squeue"
         )
     begun = {start.job_id for start in accounts.starts if start.started is not None}
+    # Iterations begin with sampling, on GPUs; the stages before them may need none.
     learning = any(job.iteration > 0 and job.job_id in begun for job in submitted_jobs(files))
     if learning and not any(start.gpus for start in accounts.starts):
         return (

@@ -27,6 +27,7 @@ _SACCT = (
     "AllocTRES",
     "JobName",  # last: it may hold the separator
 )
+# Only --Format has exit_code and tres-alloc; it pads columns where -o separates them.
 _SQUEUE = {  # column -> its width
     "JobID": 20,
     "State": 20,
@@ -54,6 +55,7 @@ ENDED = {
     "REQUEUED",
     "REVOKED",
 }
+# Local times otherwise, of which an hour comes twice when clocks are set back.
 _EPOCH = {"SLURM_TIME_FORMAT": "%s"}
 
 
@@ -68,6 +70,7 @@ def accounted(job_ids: Sequence[str], since: float, timeout: float = TIMEOUT) ->
     for first in range(0, len(job_ids), _NUM_ASKED):
         some = job_ids[first : first + _NUM_ASKED]
         out = slurm.call(
+            # Without --duplicates only the latest start of a requeued job is listed.
             *("sacct", "--allocations", "--duplicates", "--parsable2", "--noheader"),
             *(f"--starttime={day}", f"--jobs={','.join(some)}", f"--format={','.join(_SACCT)}"),
             timeout=timeout,
@@ -128,6 +131,7 @@ def parse_squeue(out: str) -> list[JobStart]:
     for line in out.splitlines():
         row, begin = {}, 0
         for column, width in _SQUEUE.items():
+            # Cut by width: empty columns are blanks, so that words cannot be counted.
             row[column], begin = line[begin : begin + width].strip(), begin + width
         state, started, ended = row["State"], _time(row["StartTime"]), _time(row["EndTime"])
         if state not in ("COMPLETING", *ENDED):
@@ -165,6 +169,7 @@ def tres_count(text: str, name: str) -> int:
     pairs = [pair.partition("=") for pair in text.split(",") if "=" in pair]
     numbers = {key: int(value) for key, _, value in pairs if value.isdigit()}
     kinds = sum(value for key, value in numbers.items() if key.startswith(f"{name}:"))
+    # Not the sum of both: where Slurm counts the total as well, each GPU is in it and in its type.
     return numbers.get(name, kinds)
 
 
@@ -178,6 +183,7 @@ def _gpus_of_one(part: str) -> int:
     words = words[1:] if words[0] == "gres" else words
     if words[0] != "gpu":
         return 0
+    # A request that names no number is for one.
     return int(words[-1]) if words[-1].isdigit() else 1
 
 

@@ -74,6 +74,7 @@ def load_allocation(path: Path, given: dict[str, Any], site: Site) -> Allocation
 def _placed(wanted: Wanted, site: Site) -> Allocation:
     gpus = site.gpu.gpus_per_node if wanted.gpus_per_node is None else wanted.gpus_per_node
     pool = site.gpu if gpus else site.cpu
+    # Whoever has the node's other GPUs needs cores and memory, too.
     share = min(gpus / pool.gpus_per_node, 1) if gpus and pool.gpus_per_node else 1
     cpus = max(int(share * pool.max_cpus), 1) if pool.max_cpus else _CPUS
     mem_gb = share * pool.max_mem_mb / 1024 if pool.max_mem_mb else _MEM_GB
@@ -94,6 +95,7 @@ def _placed(wanted: Wanted, site: Site) -> Allocation:
 def _check(allocation: Allocation, path: Path) -> None:
     pool = allocation.pool
     limits = {
+        # 0 may mean that nobody has said how many there are: sbatch decides.
         "gpus_per_node": (allocation.gpus_per_node, pool.gpus_per_node or None),
         "cpus_per_task": (allocation.cpus_per_task, pool.max_cpus),
         "mem_gb": (allocation.mem_gb, pool.max_mem_mb and pool.max_mem_mb / 1024),
@@ -110,6 +112,7 @@ def _check(allocation: Allocation, path: Path) -> None:
             f"{path}: reserve_minutes {allocation.reserve_minutes:g} leaves nothing of "
             f"{allocation.minutes} minutes"
         )
+    # What lies in /dev/shm counts towards the job's memory (docs/decisions.md#node-cache).
     if allocation.fast_storage_gb >= allocation.mem_gb:
         raise SettingsError(
             f"{path}: fast_storage_gb {allocation.fast_storage_gb:g} leaves nothing of mem_gb "

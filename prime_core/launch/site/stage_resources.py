@@ -45,6 +45,7 @@ def load_stages(path: Path) -> dict[str, StageNeeds]:
 def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]:
     """Resources of a stage's rule. Raises SettingsError for more GPUs than a node has."""
     pool = site.pool(needs.pool)
+    # Without GPUs, or before `prime site`, all stages run on CPUs (docs/decisions.md#no-gpus).
     gpus = needs.gpus_per_node if pool.gpus_per_node else 0
     if gpus > pool.gpus_per_node:
         raise SettingsError(
@@ -57,8 +58,10 @@ def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]
         "cpus_per_task": min(needs.cpus_per_task, pool.max_cpus or needs.cpus_per_task),
     }
     if not gpus:
+        # For a model without a number the plugin asks for one GPU.
         resources.pop("gpu_model", None)
     else:
+        # The plugin's --gpus counts those of the whole job.
         resources["gpu"] = gpus * needs.nodes
     if STAGES[stage].ranks:
         resources |= _ranks(needs, gpus, pool)
@@ -68,6 +71,7 @@ def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]
 def growing(first: int) -> Callable[..., int]:
     """A resource that grows with each attempt of a failed job; the executor caps it per site."""
 
+    # Snakemake calls it with these names, `wildcards` among them.
     def value(wildcards: Any, attempt: int) -> int:  # noqa: ARG001
         return first * attempt
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 # What a step inherits from its job; a command about another job must not see it.
 _INHERITED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
+# Not the job's: it says where a site keeps its configuration.
 _KEPT = ("SLURM_CONF",)
 
 
@@ -93,10 +94,13 @@ def call(*command: str, timeout: float = 60.0, **variables: str) -> str:
         )
     except FileNotFoundError:
         raise SlurmError(f"{command[0]}: no such command; is Slurm installed here?") from None
+    # Not every failure is an exit status: sacct waits forever where there is no accounting.
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{command[0]}: Slurm did not answer within {timeout:.0f} s") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+        # Client packages without a slurm.conf: runs are local on such a machine, and Slurm is not
+        # down, which callers would wait out.
         if "Could not establish a configuration source" in said:
             raise NoCluster(f"{command[0]}: this machine belongs to no Slurm cluster")
         raise SlurmError(f"{' '.join(command[:2])}: {said}")
@@ -118,6 +122,7 @@ def jobs_numbered(job_ids: Sequence[str]) -> list[QueuedJob]:
         try:
             found += _queued("--jobs", job_id)
         except SlurmError as error:
+            # squeue takes a forgotten id for an error; here it is the answer.
             if "Invalid job id" not in str(error):
                 raise
     return found
@@ -135,7 +140,9 @@ def requeue(job_id: str) -> None:
 
 
 def _queued(*selection: str) -> list[QueuedJob]:
+    # The comment comes last, since it is the one field that may hold the separator.
     fields = "%i|%j|%T|%r|%P|%N|%M|%L|%S|%k"
+    # All states: squeue otherwise hides ended jobs, which Slurm remembers for MinJobAge.
     out = call("squeue", "--noheader", "--states=all", f"--format={fields}", *selection)
     jobs = []
     for line in out.splitlines():

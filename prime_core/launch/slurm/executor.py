@@ -36,6 +36,7 @@ from prime_core.run.job_records import ControllerStart, record_controller, recor
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.text import duration
 
+# The plugin's own interval grows to three minutes (docs/decisions.md#asking-slurm).
 SECONDS_BETWEEN_QUESTIONS = 10.0
 # A job that has written its outputs ends within moments.
 SECONDS_BETWEEN_EARLY_QUESTIONS = 2.0
@@ -76,6 +77,7 @@ class PatientExecutor(Executor):
         self._files, self._site, self._refuse = self.run.files, self.run.site, self.run.refuse
         self._refusal: str | None = None
         self._own_job = os.environ.get("SLURM_JOB_ID", "")
+        # Before the plugin's constructor, which would drop SLURM_CONF with the other variables.
         self._leave_own_job()
         self._recorded_start = False
         self._verdicts = Verdicts()
@@ -84,7 +86,9 @@ class PatientExecutor(Executor):
         self._silent_since: float | None = None
         self._held = HeldJobs()
         self._closing = threading.Event()
+        # The plugin submits in two threads; each retries its own job.
         self._submission = threading.local()
+        # Last, since it starts the polling thread, which uses all of the above.
         super().__init__(workflow, logger)
 
     def __post_init__(self, test_mode: bool = False) -> None:
@@ -100,6 +104,7 @@ class PatientExecutor(Executor):
 
     def run_jobs(self, jobs: Sequence[Any]) -> None:
         """Submit ready jobs, unless `refuse` objects."""
+        # Not in the constructor, which runs before onstart: until then the run may be another's.
         self._record_start()
         if self._is_refused():
             self._stop_in_good_order(jobs)
@@ -124,11 +129,14 @@ class PatientExecutor(Executor):
                 super()._report_job_error_threadsafe(SubmittedJobInfo(job), failure)
                 return
         # sbatch failed, yet Slurm has accepted the job.
+        # Where the plugin had told sbatch to write, with the id in place of %j.
         log = self.slurm_logdir / f"rule_{job.name}" / get_job_wildcards(job) / f"{accepted}.log"
         info = SubmittedJobInfo(job, accepted, {"slurm_logfile": log})
         self._report_job_submission_threadsafe(info)
 
     def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
+        # The plugin reports a failed sbatch here and returns. Within run_job that must not reach
+        # Snakemake, which would count an attempt of the job as failed.
         if getattr(self._submission, "failure", None) is None:
             super()._report_job_error_threadsafe(job_info, msg)
         else:
@@ -165,6 +173,7 @@ class PatientExecutor(Executor):
         scheduler = self.workflow.scheduler
         with scheduler._lock:
             # Not reported as failed: Snakemake would delete their outputs and retry them.
+            # Still listed as running, they would be waited for forever.
             scheduler.running.difference_update(jobs)
         scheduler.exit_gracefully()
 
@@ -186,6 +195,7 @@ class PatientExecutor(Executor):
             self._say_answers()
         states = {job.job_id: job for job in found or ()}
         for info in active_jobs:
+            # No answer is no news (docs/decisions.md#slurm-away).
             if found is None or not self._settle(info, states.get(info.external_jobid)):
                 yield info
         self._being_asked = []
@@ -193,6 +203,7 @@ class PatientExecutor(Executor):
     async def sleep(self) -> None:
         """Wait for the next poll: ten seconds, or until a job has written its outputs."""
         begin = time.monotonic()
+        # In short naps: shutdown() clears `wait` and then joins this thread.
         while self.wait and time.monotonic() - begin < SECONDS_BETWEEN_QUESTIONS:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
             waited = time.monotonic() - begin
@@ -202,11 +213,13 @@ class PatientExecutor(Executor):
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel all jobs, also those of a poll under way, which `active_jobs` lacks meanwhile."""
         super().cancel_jobs(
+            # By identity: SubmittedJobInfo is a mutable dataclass, which has no hash.
             list({id(job): job for job in (*active_jobs, *self._being_asked)}.values())
         )
 
     def shutdown(self) -> None:
         """End both threads, abandoning submissions that wait for Slurm."""
+        # First: the plugin joins its submitting threads, which may be retrying for ten minutes.
         self._closing.set()
         super().shutdown()
 
@@ -239,6 +252,8 @@ class PatientExecutor(Executor):
     def _some_job_seems_to_end(self) -> bool:
         with self.lock:
             active = [self._watches.get(info.job) for info in self.active_jobs]
+        # Outside the lock, which submissions need: a shared disk may be slow to answer. And all of
+        # them, where any() would stop at the first: the poll that follows is a look at each.
         asking = [watch for watch in active if watch and watch.asks_for_a_look()]
         return bool(asking)
 
@@ -287,4 +302,5 @@ class PatientExecutor(Executor):
 def _comment(job: Any) -> str:
     """The comment that the plugin submits a job with, unique to it."""
     wildcards = get_job_wildcards(job)
+    # Spelled as in the plugin's run_job: a job that sbatch did not admit to is found by it.
     return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"

@@ -31,12 +31,15 @@ def visible_devices(environment: Mapping[str, str]) -> list[str]:
 def taker(resources: Mapping[str, Any], environment: Mapping[str, str]) -> str:
     """Prefix of a stage's command where it asked for fewer GPUs than it would see, else ""."""
     count = int(resources.get("gpu") or 0)
+    # In its own Slurm job a stage sees what it asked for; only where stages share a node is there
+    # something to claim (docs/decisions.md#gpu-locks).
     return f"prime gpus {count} " if 0 < count < len(visible_devices(environment)) else ""
 
 
 def become(count: int, command: Sequence[str]) -> None:
     """Claim devices and become the command. Raises ValueError when fewer are visible."""
     devices = visible_devices(os.environ)
+    # take() would wait for them forever.
     if count > len(devices):
         raise ValueError(
             f"asked for {count} GPUs, found {VISIBLE}={','.join(devices) or 'nothing'}"
@@ -60,16 +63,20 @@ def take(count: int, devices: Sequence[str]) -> list[str]:
         if not said and time.monotonic() - begun > _SECONDS_BEFORE_SAYING_SO:
             note(f"waiting for {count} of the GPUs {','.join(devices)}")
             said = True
+        # Tried again, not a blocking flock: any devices will do, whichever come free first.
         time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 def _try(device: str) -> int | None:
     """A locked descriptor that survives exec; None while another process holds the device."""
+    # Names of MIG devices may hold slashes. The file is never deleted: one stage could hold the
+    # deleted file's lock, another its successor's.
     path = _folder() / f"{device.replace(os.sep, '_')}.lock"
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if not try_lock(lock):
         os.close(lock)
         return None
+    # Python closes its descriptors at exec unless told otherwise, and the lock would go with it.
     os.set_inheritable(lock, True)
     return lock
 

@@ -17,6 +17,7 @@ from prime_core.launch.slurm.commands import QueuedJob, SlurmError
 MAX_RELEASES = 3
 # Reasons to be pending that only a person can clear.
 _HELD = re.compile(r"held|BadConstraints|DependencyNeverSatisfied|PartitionTimeLimit", re.I)
+# Spelled with spaces or underscores, depending on Slurm's version.
 _LAUNCH_FAILED = re.compile(r"launch.failed", re.I)
 
 
@@ -31,6 +32,7 @@ class HeldJobs:
         """A message about a job; None where there is nothing new to say."""
         if job.state != "PENDING" or not _HELD.search(job.reason):
             return None
+        # Bounded: on a node with a full disk each release may end in the same hold.
         if _LAUNCH_FAILED.search(job.reason) and self._releases[job.job_id] < MAX_RELEASES:
             return self._release(job)
         if (job.job_id, job.reason) in self._named:

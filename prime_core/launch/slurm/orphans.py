@@ -41,6 +41,7 @@ def wait_for_orphans(files: RunFiles) -> bool:
 
     Raises StoppedWaiting at Ctrl-C or SIGTERM.
     """
+    # A run that never used Slurm must not wait for one that is down.
     if not files.submitted_jobs.exists() or not slurm.is_available():
         return False
     # Snakemake's own handler would only note a SIGTERM.
@@ -50,11 +51,14 @@ def wait_for_orphans(files: RunFiles) -> bool:
 
 def restart() -> NoReturn:
     """Replace this process by the same command, in the folder where it was first typed."""
+    # exec discards what Python has buffered.
     sys.stdout.flush()
     sys.stderr.flush()
     os.chdir(_first_folder())
     if _OWN_JOB:
+        # Removed by the executor; the next start's lock and records name the job again.
         os.environ["SLURM_JOB_ID"] = _OWN_JOB
+    # sys.argv lacks Python's own arguments, `-m snakemake` among them.
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
@@ -65,6 +69,7 @@ def _wait(files: RunFiles) -> bool:
         try:
             left = _at_work(name)
             message = describe(left, submitted_jobs(files), name)
+        # Silence is no permission: the jobs may be running, and writing.
         except slurm.SlurmError as error:
             left, message = (
                 [],
@@ -92,6 +97,7 @@ def describe(left: Sequence[slurm.QueuedJob], submitted: Sequence[SubmittedJob],
         return ""
     stages = {line.job_id: _stage(line) for line in submitted}
     lines = [
+        # A full disk may have kept a job from being recorded; its comment names the rule.
         f"  {stages.get(job.job_id) or job.comment}: Slurm job {job.job_id} {_state(job)}"
         for job in left
     ]

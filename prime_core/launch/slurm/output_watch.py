@@ -18,6 +18,7 @@ class OutputWatch:
 
     def __init__(self, outputs: Iterable[Path]) -> None:
         """Must be created before the job can begin: what exists now was not written by it."""
+        # Where work is redone, the outputs of the earlier time may still be there.
         self._before = {path: _identity(path) for path in outputs}
         self._early_looks = 0
 
@@ -40,4 +41,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
         status = path.stat()
     except OSError:
         return None
+    # Outputs are renamed into place: a new inode even where a disk keeps times in whole seconds.
     return status.st_ino, status.st_mtime_ns

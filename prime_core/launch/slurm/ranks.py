@@ -26,17 +26,23 @@ def launcher(resources: Mapping[str, Any], environment: Mapping[str, str]) -> st
     ranks = int(resources.get("tasks") or nodes * int(resources.get("tasks_per_node") or 1))
     if ranks % nodes:
         raise ValueError(f"resources: tasks {ranks} do not divide over nodes {nodes}")
+    # A stage on several nodes has the allocation to itself.
     taking = taker(resources, environment) if nodes == 1 else ""
     if ranks == 1:
         return taking
     # srun would show the ranks all GPUs of the job, whichever were claimed.
     if nodes == 1 and (taking or "SLURM_JOB_ID" not in environment):
+        # --standalone picks a free port: stages may train side by side. --no-python, since torchrun
+        # expects a Python file and `prime` is a command.
         return f"{taking}torchrun --standalone --nproc-per-node={ranks} --no-python -- "
     cpus = max(int(resources.get("cpus_per_task") or 1), 1)
     return (
         # outside a job srun would allocate nodes itself
         f"{LAUNCHER}=srun srun --jobid=${{SLURM_JOB_ID:?several nodes need a Slurm job}} "
+        # All numbers are spelled out: the plugin strips SLURM_* from the step, and a bare srun
+        # there starts one rank.
         f"--nodes={nodes} --ntasks={ranks} --ntasks-per-node={ranks // nodes} "
+        # without the latter, ranks wait in a collective for the one that died
         f"--cpus-per-task={cpus} --kill-on-bad-exit=1 "
         "--overlap "  # an allocation's own step holds everything
     )
@@ -55,6 +61,7 @@ def set_up_rank() -> None:
     os.environ["SUBMITIT_EXECUTOR"] = "slurm"
     os.environ.setdefault("SLURM_JOB_NUM_NODES", os.environ["SLURM_NNODES"])
     # Two stages may train side by side in one allocation: one port per step, not per job.
+    # Computed, not drawn: ranks have to agree on it before they can talk to each other.
     job, step = int(os.environ["SLURM_JOB_ID"]), int(os.environ["SLURM_STEP_ID"])
     os.environ["MASTER_PORT"] = str(20000 + (101 * job + 7919 * step) % 40000)
     # Each rank picks its device by LOCAL_RANK, so all may see all devices of their node.

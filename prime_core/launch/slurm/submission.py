@@ -48,8 +48,11 @@ class Patience:
             said = failure.splitlines()[0]
             trying = f"retrying for {duration(PATIENCE_SECONDS)}"
             self._logger.warning(f"Slurm accepts no jobs; {trying}. {said}")
+        # An event, not a sleep: the end of the workflow must not wait ten minutes.
         while time.monotonic() < self._end and not self._closing.wait(SECONDS_BETWEEN_TRIES):
             try:
+                # Before each new try: sbatch may time out on a job that was accepted, whose twin
+                # would write the same files (docs/decisions.md#slurm-away).
                 return find()
             except slurm.SlurmError:
                 continue
@@ -61,6 +64,7 @@ def accepted(files: RunFiles, name: str, comment: str) -> str:
 
     name, comment: as the plugin submits it; the comment is unique to a job. Raises SlurmError.
     """
+    # A retry has the comment of the attempt before it, which squeue still remembers.
     known = {job.job_id for job in submitted_jobs(files)}
     for job in slurm.jobs_named(name):
         if job.comment == comment and job.job_id not in known:
@@ -83,6 +87,7 @@ def job_record(job: Any, job_id: str) -> SubmittedJob:
     gpus = job.resources.get("gpu", 0)
     return SubmittedJob(
         job_id=job_id,
+        # One stage may be two rules (docs/decisions.md#kept-and-temporary).
         stage=job.name.removeprefix("kept_"),
         iteration=int(wildcards.get("iteration", 0)),
         part=str(wildcards.get("shard", wildcards.get("benchmark", ""))),
@@ -122,5 +127,7 @@ def _end_of(log: Path) -> list[str]:
 
 def _pool(job: Any, site: Site) -> Pool:
     partition = job.resources.get("slurm_partition")
+    # Both kinds may share a partition with different limits: then GPUs decide. A partition from the
+    # command line has limits that nobody stated, so nothing is capped.
     likely = (site.gpu, site.cpu) if job.resources.get("gpu") else (site.cpu, site.gpu)
     return next((pool for pool in likely if pool.partition == partition), Pool())

@@ -49,4 +49,5 @@ def _runs_as_batch_job() -> bool:
     except SlurmError:
         return False
     fields = dict(re.findall(r"(?:^| )(\w+)=(\S*)", shown))
+    # Slurm requeues batch jobs only, not those of salloc or srun.
     return fields.get("JobState") == "RUNNING" and fields.get("BatchFlag") == "1"

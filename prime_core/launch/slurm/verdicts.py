@@ -64,6 +64,7 @@ class Verdicts:
         if state is None:
             verdict = self._missing(job_id, history, has_written)
         else:
+            # The job must be missing from answers in a row: any with it shows that Slurm knows it.
             history.missing, history.num_missing = None, 0
             verdict = self._known(job_id, _plain(state), history, has_written)
         if verdict != WAIT:
@@ -95,6 +96,8 @@ class Verdicts:
         history.num_missing += 1
         if history.missing is None:
             history.missing = self._clock()
+        # Seconds as well as answers: early polls follow each other quickly, and two answers may lie
+        # an outage apart.
         too_short = self._clock() - history.missing < FORGOTTEN_SECONDS
         if too_short or history.num_missing < FORGOTTEN_ANSWERS:
             return WAIT

@@ -57,6 +57,7 @@ class WorkflowJob:
             "signal": f"USR2@{self.signal_seconds}",
             # Slurm requeues the job of a node that dies.
             "requeue": True,
+            # Each start would otherwise truncate the log of those before it.
             "open-mode": "append",
         }
         return {key: value for key, value in named.items() if value is not None}
@@ -64,6 +65,7 @@ class WorkflowJob:
 
 def log_of(folder: Path, job_id: str) -> Path:
     """Log of a controller's job, across its requeues."""
+    # submitit's name for the log of task 0, the only one.
     return folder / f"{job_id}_0_log.out"
 
 
@@ -89,7 +91,9 @@ def submit(job: WorkflowJob, call: Callable[[], Any]) -> str:
             stderr_to_stdout=True,
             slurm_signal_delay_s=job.signal_seconds,
             # The steps that the job starts itself share its resources with this one.
+            # And only the first node runs the workflow, of however many the job has.
             slurm_srun_args=["--nodes=1", "--ntasks=1", "--overlap", "--open-mode=append"],
+            # submitit derives --signal from slurm_signal_delay_s.
             slurm_additional_parameters={k: v for k, v in options.items() if k != "signal"},
         )
         try:

@@ -77,6 +77,7 @@ def cancel(run_dir: Path, say: Say = print) -> None:
     ended: set[str] = set()
     end = time.monotonic() + _SECONDS_TO_END
     while True:
+        # At each turn: until the controller is dead, it may submit more.
         stages = _alive(slurm_name(files.root))
         fresh = [job.job_id for job in stages if job.job_id not in ended]
         slurm.cancel(fresh)
@@ -104,6 +105,7 @@ def _alive(name: str) -> list[QueuedJob]:
         return []
     try:
         return [job for job in slurm.jobs_named(name) if not job.ended]
+    # A machine of no cluster has no Slurm jobs. Any other silence is an error: they may run on.
     except NoCluster:
         return []
 
@@ -118,6 +120,7 @@ def _end_process(holder: Holder, say: Say) -> None:
     processes = [psutil.Process(holder.pid), *below(holder.pid)]
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
+            # Not SIGTERM, on which Snakemake lets its running stages finish.
             process.send_signal(signal.SIGINT)
     end = time.monotonic() + _SECONDS_TO_END / 4
     while any(map(_is_running, processes)) and time.monotonic() < end:

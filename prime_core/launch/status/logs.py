@@ -31,6 +31,7 @@ class NoLog(ValueError):
 def show(run_dir: Path, words: Sequence[str], part: str | None, follow: bool) -> None:
     """Print a log, its name first. Raises NoLog naming those that exist."""
     path, others = find_log(RunFiles(run_dir), words, part)
+    # On stderr: standard output is the log alone, for a pipe.
     note(f"==> {path} <=={others}")
     if follow:
         _follow(path)
@@ -50,6 +51,7 @@ def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[P
         for stage in there_are
         if (iteration is None or stage.iteration == iteration)
         and (name is None or stage.name == name)
+        # Names of files have shards in two digits, people say `--part 3`.
         and (part is None or stage.part == part or stage.part == part.zfill(2))
     }
     if not found:
@@ -90,6 +92,7 @@ def _controller_log(files: RunFiles) -> Path:
             f"{files.root}: no controller was launched for this run; Snakemake's log is in "
             ".snakemake/log, where it was started; a stage's: prime logs 12 policy"
         )
+    # The job's own log holds Snakemake's lines as well, and what stopped it.
     jobs = [path for path in written if path.parent == files.controller_folder]
     return max(jobs or written, key=lambda path: path.stat().st_mtime_ns)
 
@@ -105,8 +108,10 @@ def _slurm_log(files: RunFiles, jobs: Sequence[SubmittedJob], stage: Stage) -> P
 
 
 def _places(files: RunFiles, job_id: str) -> Iterable[Path]:
+    # Snakemake writes them where it was started: some folder above the run's.
     for folder in (Path(), *files.root.absolute().parents):
         yield from (folder / ".snakemake" / "slurm_logs").rglob(f"{job_id}.log")
+    # Last, since Slurm tells the path only as long as it remembers the job.
     if slurm.is_available():
         try:
             words = slurm.call("scontrol", "show", "job", job_id).split()

@@ -32,6 +32,7 @@ def show(run_dir: Path, json: bool, watch: bool, interval: float) -> None:
     """Print the status; with `watch` repeatedly until the run has finished."""
     while True:
         status = read_status(run_dir)
+        # In a file, pages follow one another instead.
         if watch and sys.stdout.isatty():
             print("\033[2J\033[H", end="")
         print(as_json(status) if json else page(status), flush=True)

@@ -62,8 +62,10 @@ def read_progress(files: RunFiles) -> Progress:
     ends = []
     for iteration in settings.own_iterations:
         results = _results(files, settings, iteration)
+        # Deleted metrics make Snakemake redo that iteration, and with it all later ones.
         if not all(path.exists() for path in results):
             break
+        # Policy and PRM are updated side by side: the later of them ends the iteration.
         ends.append(max(path.stat().st_mtime for path in results))
     done = settings.start + len(ends)
     return Progress(
@@ -88,6 +90,7 @@ def estimate(progress: Progress, now: float) -> Estimate | None:
     if left == 0 or not durations:
         return None
     low, middle, high = quartiles(durations)
+    # At most one iteration's worth, or an iteration that hangs would make the end come nearer.
     begun = min(now - ends[-1], middle)  # of the current iteration
     return Estimate(
         seconds=left * middle - begun,

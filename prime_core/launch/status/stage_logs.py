@@ -54,4 +54,5 @@ def _lines(log: Path) -> list[str]:
 def _tail(path: Path, size: int = 20_000) -> str:
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - size, 0))
+        # Progress bars overwrite their line with \r: each state would be part of one long line.
         return file.read().decode(errors="replace").replace("\r", "\n")

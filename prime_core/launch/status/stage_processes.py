@@ -42,11 +42,15 @@ def running_stages(pid: int) -> Iterator[StageProcess]:
     for process in below(pid):
         try:
             words = [Path(word).name if i < 2 else word for i, word in enumerate(process.cmdline())]
+            # srun forks a copy of itself, which would look like a second stage.
             through_srun = words[:1] == ["srun"] and not _is_sruns_child(process)
         except psutil.Error:
             continue
         # python .../prime policy ..., or srun --nodes=2 ... prime policy ...
+        # torchrun matches neither, and must not be signalled: half a minute later it kills its
+        # ranks (docs/decisions.md#starting-ranks).
         starts_here = "prime" in words[:2] or (through_srun and "prime" in words)
+        # `prime gpus` still waits for devices; it has no checkpoint to stop at.
         if starts_here and words[-1] != "prime" and words[words.index("prime") + 1] != "gpus":
             with contextlib.suppress(psutil.Error):
                 yield StageProcess(process, words)
@@ -57,6 +61,7 @@ def kill_all(pid: int) -> None:
     for process in below(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    # Last: children of a dead process are no longer found below it.
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 

@@ -106,6 +106,7 @@ def read_status(run_dir: Path) -> RunStatus:
     stage_jobs, controller_jobs, problem = _ask(files)
     controller = _controller(files, controller_jobs)
     progress = read_progress(files) if files.config.exists() else None
+    # A run whose first job still waits in the queue has no config, but this folder.
     if progress is None and controller.state == "none" and not files.controller_folder.exists():
         raise NoRun(f"{run_dir}: no run was started there (snakemake, or prime launch)")
     logs = _of_interest(logs_of_stages(files), progress.done if progress else 0)
@@ -134,6 +135,7 @@ def _of_interest(logs: dict[Stage, Path], done: int) -> dict[Stage, Path]:
     return {
         stage: log
         for stage, log in logs.items()
+        # Evaluations may still run, or fail, when their iteration counts as done.
         if stage.iteration == 0 or stage.iteration > done or stage.name == "evaluate"
     }
 
@@ -174,6 +176,7 @@ def _controller(files: RunFiles, jobs: list[QueuedJob]) -> ControllerState:
     if holder is None:
         way = last.way if last else ""
         return ControllerState("none", way, "", "", "", 0, None, None, "", _last_log(files))
+    # A local workflow records no start: the last record may be an earlier launch's.
     same = last is not None and last.pid == holder.pid and last.host == holder.host
     return ControllerState(
         state="running",
@@ -202,6 +205,7 @@ def _in_slurm(files: RunFiles, jobs: list[QueuedJob], logs: dict[Stage, Path]) -
         if job.ended:
             continue
         submitted = known.get(job.job_id)
+        # A full disk may have kept a job from being recorded.
         stage = submitted.work if submitted else Stage(0, "unknown", "")
         found.append(
             StageAtWork(
@@ -233,6 +237,7 @@ def _beside(
     else:
         begun = controller.since or 0.0
         seconds = {
+            # Processes of another host are out of sight: logs written since its start must do.
             stage: -1.0
             for stage in unfinished(files, logs)
             if logs[stage].stat().st_mtime >= begun and not last_error(logs[stage])
@@ -261,6 +266,7 @@ def _failed(
     """Unfinished stages that neither run nor wait: how Slurm says they ended, the last line."""
     accounts = accounting.update(files, _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE)
     states = {start.job_id: start.state for start in accounts.starts}
+    # squeue is newer; the accounts remember longer.
     states |= {job.job_id: job.state for job in jobs}
     last = {job.work: job for job in submitted_jobs(files)}
     found = []

@@ -72,6 +72,7 @@ class _Chooser:
 
     def _check_account(self) -> None:
         account, known = self.wanted.account, self.cluster.accounts
+        # Without accounting no accounts are known, and sbatch is left to judge.
         if account and known and account not in known:
             raise SettingsError(
                 f"--account {account}: not yours on this cluster; you have {', '.join(known)}"
@@ -107,6 +108,7 @@ class _Chooser:
             return cpu, "same as cpu: a day is enough, it requeues itself"
         usable = [p for p in self.cluster.partitions if not self._closed(p)]
         best = max(
+            # first, since max() keeps the first of equals
             [cpu, *usable],
             key=lambda p: (not p.num_gpus, not p.preemptible, p.minutes or _ENDLESS),
         )
@@ -124,6 +126,7 @@ class _Chooser:
         return [(name, needs) for name, needs in self.stages.items() if needs.pool == kind]
 
     def _fits(self, kind: str, partition: Partition) -> bool:
+        # Of first attempts: retries ask for more, but are capped (submission.limit).
         longest = max((needs.runtime for _, needs in self._needs(kind)), default=0)
         return (partition.minutes or _ENDLESS) >= longest
 
@@ -162,6 +165,7 @@ class _Chooser:
             qos=qos,
             # A single type needs no name.
             gpu_model=model if model and len(gpus) > 1 else None,
+            # The usual node, not the largest: jobs that fit only a few nodes wait for those.
             gpus_per_node=counts.most_common(1)[0][0] if gpus else 0,
             max_minutes=minutes,
             max_mem_mb=_most([n.mem_mb for n in nodes], partition.max_mem_mb),
@@ -186,6 +190,7 @@ class _Chooser:
         if association is None:
             return None, None
         default = association.default_qos or next(iter(association.qos), "")
+        # Slurm takes the default by itself; its limit on times holds all the same.
         if partition.qos is None or default in partition.qos:
             return None, self.cluster.qos_minutes.get(default)
         for name in association.qos:

@@ -136,12 +136,14 @@ def ask() -> Cluster:
             fields = "account,partition,qos,defaultqos,maxwall"
             associations = _ask_accounts("assoc", fields, *where)
             qos = _ask_accounts("qos", "name,maxwall")
+        # Partitions can be chosen without the database; what it would have said becomes a warning.
         except slurm.SlurmError as error:
             accounting = str(error)
     return Cluster(
         name=name,
         version=config.get("SLURM_VERSION", "?"),
         user=user,
+        # shown as "300 sec"
         min_job_age=int(config.get("MinJobAge", "300").split()[0]),
         enforced=bool({"associations", "limits", "qos", "safe", "all"} & _enforced(config)),
         accounting=accounting,
@@ -162,11 +164,15 @@ def parse_nodes(text: str) -> list[Node]:
     """`scontrol --oneliner show node`."""
     nodes = []
     for fields in _lines(text, "NodeName"):
+        # 1 MB is Slurm's default: nobody configured it. What is reserved for the system cannot be
+        # asked for (docs/decisions.md#site-from-nodes).
         mem_mb = int(fields.get("RealMemory", "1")) - int(fields.get("MemSpecLimit", "0"))
+        # Flags are appended, as in IDLE+DRAIN, or DOWN* for a node that does not answer.
         states = set(re.split(r"[+*]", fields.get("State", "UNKNOWN")))
         nodes.append(
             Node(
                 name=fields["NodeName"],
+                # without the cores reserved for the system; older versions do not show it
                 cpus=int(fields.get("CPUEfctv") or fields.get("CPUTot", "1")),
                 mem_mb=mem_mb if mem_mb > 1 else 0,
                 gpus=parse_gres(fields.get("Gres", "")),
@@ -275,6 +281,7 @@ def _lines(text: str, first: str) -> Iterator[dict[str, str]]:
     for line in text.splitlines():
         fields: dict[str, str] = {}
         for key, value in _FIELD.findall(line):
+            # Free text comes last: a comment `State=DOWN until noon` must not decide.
             fields.setdefault(key, value)
         if first in fields:
             yield fields

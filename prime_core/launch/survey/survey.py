@@ -91,6 +91,7 @@ def _keys(pool: BaseModel) -> Iterator[str]:
 
 
 def _scalar(value: Any) -> str:
+    # YAML ends a bare scalar with a line "..."; and one key has to stay on one line.
     return yaml.safe_dump(value, width=1000).splitlines()[0]
 
 

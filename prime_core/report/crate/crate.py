@@ -25,6 +25,7 @@ from prime_core.run.provenance import code_commit
 from prime_core.run.tables import read_json
 from prime_core.runtime.repository import REPOSITORY
 
+# A Workflow Run Crate is a crate of the other two kinds as well, and must name all three.
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
@@ -59,6 +60,7 @@ def write_crate(run: RunTables, files: RunFiles, missing: list[str]) -> None:
 
 def make_crate(run: RunTables, files: RunFiles, missing: list[str]) -> ROCrate:
     """The crate in memory; `write_crate` writes it."""
+    # The version that the profiles build on; the library's default is a later one.
     crate = ROCrate(version="1.1")
     packed, left_out = sort_files(files.root)
     absent = [path for path in OUTPUTS.values() if not (files.root / path).exists()]
@@ -106,6 +108,7 @@ def _starts(files: RunFiles) -> list[dict[str, Any]]:
 
 def _mapping(value: Any) -> dict[str, Any]:
     """A value from a user's file that should be a mapping; empty where it is not."""
+    # Provenance of another version is no reason to have no record of the run.
     return value if isinstance(value, dict) else {}
 
 
@@ -115,6 +118,7 @@ def _add_workflow(crate: ROCrate, starts: list[dict[str, Any]]) -> Any:
     commit = last.get("git_commit")
     changed = ", with uncommitted changes" if last.get("git_dirty") else ""
     made_by = f"Last started from commit {commit}{changed}." if commit else ""
+    # The checkout's files as they are now, which may be of a later commit: the README compares.
     main = REPOSITORY / "Snakefile"
     workflow = crate.add_workflow(
         main,
@@ -148,6 +152,7 @@ def _add_workflow(crate: ROCrate, starts: list[dict[str, Any]]) -> Any:
 
 
 def _software(crate: ROCrate, name: str, version: str) -> ContextEntity:
+    # The address is the entity's id, which must be a valid URL; names come from provenance.json.
     url = f"https://pypi.org/project/{re.sub(r'[^A-Za-z0-9._-]', '-', name)}/"
     facts = {"@type": "SoftwareApplication", "name": name, "softwareVersion": version, "url": url}
     return _context(crate, url, facts)
@@ -187,6 +192,7 @@ def _add_action(
         if run.settings.get(key) is not None
     ]
     for name, path in OUTPUTS.items():
+        # An unfinished run lacks some: a parameter must not point to a file that is not packed.
         if path in entities:
             parameter = _parameter(crate, f"#output-{name}", name, "File", entities[path])
             workflow.append_to("output", parameter)

@@ -80,6 +80,7 @@ def sort_files(run_dir: Path) -> tuple[list[Packed], pd.DataFrame]:
         else:
             key = (crate_path.parent.as_posix(), OUT[reason])
             num_files[key] += 1
+            # Of the link itself: its target may lie outside the run, or be gone.
             num_bytes[key] += path.lstat().st_size
     rows = [(*key, num_files[key], num_bytes[key]) for key in sorted(num_files)]
     return packed, pd.DataFrame(rows, columns=list(LEFT_OUT_COLUMNS))
@@ -89,7 +90,10 @@ def _files(run_dir: Path) -> Iterator[Path]:
     """Files and links below a folder, without processes' hidden files and an earlier crate."""
     for folder, below, names in os.walk(run_dir):
         here = Path(folder)
+        # In place: os.walk goes where this list says. Hidden ones are locks and unfinished outputs.
         below[:] = sorted(name for name in below if not name.startswith("."))
+        # os.walk lists links to folders among folders and does not follow them: they are judged
+        # here.
         links = [name for name in below if (here / name).is_symlink()]
         for name in sorted([*names, *links]):
             if not name.startswith(".") and (here / name) != run_dir / "ro-crate.zip":
@@ -100,6 +104,7 @@ def _judge(path: Path, crate_path: Path) -> tuple[str, str]:
     """What a packed file is, or "" and why it is left out (a key of OUT)."""
     parts = crate_path.parts
     in_iteration = parts[0] == "iterations"
+    # Before links, since a hub's model is only linked here and weights is the better reason.
     if parts[0] == "models" or (in_iteration and len(parts) > 2 and parts[2] in WEIGHTS):
         return "", "weights"
     if path.is_symlink():

@@ -14,6 +14,7 @@ def add_people(crate: ROCrate, settings: dict[str, Any], action: Any) -> None:
 
     settings: by dotted keys; `reproduction.authors.1.name` is the first author's name.
     """
+    # Flattened lists are numbered from one and say nowhere how long they are.
     keys = (f"reproduction.authors.{number}" for number in count(1))
     named = takewhile(lambda key: settings.get(f"{key}.name"), keys)
     people = [_person(crate, key, settings) for key in named]

@@ -27,6 +27,7 @@ def draw_evaluations(canvas: Canvas, run: RunTables) -> bool:
         return False
     axes = canvas.subplots()
     for number, (benchmark, rows) in enumerate(table.groupby("benchmark")):
+        # matplotlib refuses negative lengths, which rounding makes of zero; a gap has no bar.
         low = (rows["accuracy"] - rows["accuracy_low"]).astype(float).fillna(0).clip(lower=0)
         high = (rows["accuracy_high"] - rows["accuracy"]).astype(float).fillna(0).clip(lower=0)
         axes.errorbar(
@@ -51,6 +52,7 @@ def draw_seconds(canvas: Canvas, run: RunTables) -> bool:
     wide = table.pivot(index="iteration", columns="stage", values="seconds")
     if wide.empty:
         return False
+    # _stack puts row n at iteration n + 1, so those without figures need a row, too.
     wide = wide.reindex(range(1, wide.index.max() + 1)).fillna(0)
     columns = _coloured(wide)
     if not columns:
@@ -82,6 +84,7 @@ def draw_shares(canvas: Canvas, run: RunTables) -> bool:
         axes.annotate(
             label, (share, row), (4, 0), textcoords="offset points", va="center", fontsize=8.5
         )
+    # Room for the label beside the longest bar: an axis counts the data alone.
     axes.set_xlim(0, 1.12 * totals["seconds"].max() / all_seconds)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     axes.set_xlabel("share of all jobs' seconds")
@@ -97,6 +100,7 @@ def draw_cost(canvas: Canvas, run: RunTables) -> bool:
     columns = _hours(table)
     if not columns:
         return False
+    # min_count: where no wait is known the sum shall be missing, not zero.
     waits = table.groupby("iteration")["longest_wait_seconds"].sum(min_count=1)
     num_panels = 2 if waits.notna().any() else 1
     axes = canvas.subplots(
@@ -122,6 +126,7 @@ def _hours(table: pd.DataFrame) -> dict[str, tuple[pd.Series, str]]:
         return {}
     kind = "gpu" if table["gpu_hours"].any() else "cpu"
     iterations = range(1, int(table["iteration"].max()) + 1)
+    # Lost hours get a colour of their own, so they must not be in a stage's as well.
     kept = table.assign(kept=table[f"{kind}_hours"] - table[f"lost_{kind}_hours"])
     wide = kept.pivot(index="iteration", columns="stage", values="kept")
     lost = table.groupby("iteration")[f"lost_{kind}_hours"].sum().reindex(iterations).fillna(0)
@@ -157,4 +162,5 @@ def _stack(axes: Axes, columns: Mapping[str, tuple[pd.Series, str]]) -> None:
 
 def stage_colours() -> dict[str, str]:
     """Colour of each stage of an iteration, and of evaluations."""
+    # From the table of stages, so that a stage has one colour in all figures, however many run.
     return {name: SERIES[kind.colour] for name, kind in STAGES.items() if kind.colour is not None}

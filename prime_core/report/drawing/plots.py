@@ -94,7 +94,8 @@ def _draw_panel(axes: Axes, panel: Panel, table: pd.DataFrame) -> None:
     for colour, (name, column) in zip(SERIES, panel.series.items(), strict=False):
         if not has(table, column):
             continue
-        dashed = name in panel.dashed  # gaps show the line below where two coincide
+        # Gaps show the line below where two coincide.
+        dashed = name in panel.dashed
         axes.plot(
             table["iteration"],
             table[column],
@@ -126,14 +127,17 @@ def value_axis(
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_ylabel(label)
+    # Stacked panels are low: more labels would touch.
     num_ticks = 5 if len(axes.figure.axes) == 1 else 3
     axes.yaxis.set_major_locator(MaxNLocator(num_ticks, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value, percent)))
     low, high = bounds
-    if low is not None and high is not None:  # room for the line at either end
+    # Else a line at either end would be cut in half by the frame.
+    if low is not None and high is not None:
         margin = 0.03 * (high - low)
         low, high = low - margin, high + margin
     elif low is not None:
+        # `or None`: where all values are 0 the ends would be equal, so matplotlib chooses.
         high = low + 1.06 * (axes.dataLim.y1 - low) or None
     axes.set_ylim(bottom=low, top=high)
 
@@ -155,6 +159,7 @@ def iteration_axis(axes: Axes) -> None:
 def legend_above(axes: Axes) -> None:
     """A legend in rows of at most four, above the axes where it hides nothing."""
     labels = axes.get_legend_handles_labels()[1]
+    # matplotlib does not break a legend's lines: long names in four columns would be cut off.
     columns = 4 if max(map(len, labels)) <= 12 else 2
     axes.legend(
         loc="lower left",
@@ -174,8 +179,10 @@ def render(name: str, height: float, draw: Callable[[Canvas], bool], width: floa
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
+    # Ids are random without a salt; a fixed one keeps unchanged figures byte for byte equal.
     with rc_context({**STYLE, "svg.hashsalt": name}):
         canvas = Canvas(figsize=(width, height))
+        # Not pyplot: it keeps every figure in a global list and picks a backend by the display.
         FigureCanvasSVG(canvas)
         if not draw(canvas):
             canvas.set_size_inches(width, 0.5)
@@ -187,12 +194,17 @@ def render(name: str, height: float, draw: Callable[[Canvas], bool], width: floa
 
 def inline(svg: str, name: str, title: str) -> str:
     """The <svg> element for a page: colours by name, its column's width, ids unique in the page."""
+    # XML's declaration and doctype have no place in HTML; metadata and namespaces are addresses of
+    # the network, and HTML's parser needs neither.
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)
+    # Without its namespace the prefix means nothing; SVG 2 has the plain name.
     element = element.replace("xlink:href", "href")
+    # matplotlib gives the groups of each figure the same ids (axes_1, ...).
     element = re.sub(r'(?<= )id="', f'id="{name}-', element)
     element = element.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    # matplotlib writes colours as COLOURS does: lowercase, six digits.
     for colour, (light, _) in COLOURS.items():
         element = element.replace(light, f"var(--{colour})")
     return re.sub(

@@ -121,7 +121,8 @@ def compare(run: RunTables) -> Reproduction:
         for benchmark, table in run.evaluations.dropna(subset="accuracy").groupby("benchmark")
         if (comparison := _comparison(str(benchmark), table, row, known, run.settings))
     ]
-    order = list(known.benchmarks)  # that of the paper's tables
+    # That of the paper's tables.
+    order = list(known.benchmarks)
     comparisons.sort(key=lambda one: (order.index(one.twin), one.averaged, one.benchmark))
     means = _means(comparisons, row)
     notes += _row_notes(row, comparisons)
@@ -159,6 +160,7 @@ def _comparison(
     twin = known.benchmark_of(benchmark)
     table = table.sort_values("iteration")
     at = table[table["iteration"] == row.iteration]
+    # At the published iteration where there is such an evaluation, else the latest; a note says so.
     chosen = (at if len(at) else table).iloc[-1]
     samples = int(_or(chosen.get("n_samples_per_prompt"), 1))
     figure = known.figure(row, twin, samples) if twin else None
@@ -175,6 +177,7 @@ def _comparison(
         published_num_problems=known.benchmarks[twin].num_problems,
         own=Estimate(*(float(chosen[f"accuracy{end}"]) for end in ("", "_low", "_high"))),
         published=figure.estimate,
+        # A branch's first evaluation is of a later iteration: not what the run began with.
         start=float(first["accuracy"]) if first["iteration"] == 0 else None,
         published_start=before.estimate.mean if before else None,
         averaged=figure.averaged,
@@ -217,6 +220,7 @@ def _means(comparisons: list[Comparison], row: Row) -> Means | None:
     """Over benchmarks that both have, each once; None below two."""
     chosen: dict[str, Comparison] = {}
     for comparison in comparisons:
+        # The row's mean is over its greedy figures; a benchmark measured twice counts once.
         if not comparison.averaged:
             chosen.setdefault(comparison.twin, comparison)
     if len(chosen) < 2:
@@ -232,6 +236,7 @@ def _means(comparisons: list[Comparison], row: Row) -> Means | None:
 def _row_notes(row: Row, comparisons: list[Comparison]) -> list[str]:
     own = sum(row.figures.values()) / len(row.figures)
     notes = []
+    # All are printed to a tenth of a point: rounding explains no more than this.
     if comparisons and row.mean is not None and abs(own - row.mean) > 0.1:
         notes.append(
             f"The paper prints {row.mean:g} as the row's mean; the mean of its printed figures, "
@@ -244,6 +249,7 @@ def _row_notes(row: Row, comparisons: list[Comparison]) -> list[str]:
 
 def _mean_sentence(means: Means) -> str:
     apart = means.difference
+    # Half of the interval, in percentage points.
     half_width = 50 * (apart.high - apart.low)
     which = "all" if means.num_benchmarks == means.of else f"{means.num_benchmarks} of {means.of}"
     words = {

@@ -63,6 +63,7 @@ def draw_published(canvas: Canvas, run: RunTables) -> bool:
         return False
     columns = min(2, len(found.comparisons))
     rows = -(-len(found.comparisons) // columns)
+    # FIGURES has one height, but how many panels there are depends on the published row.
     canvas.set_size_inches(WIDTH, 0.5 + PANEL_HEIGHT * rows)
     grid = canvas.subplots(rows, columns, squeeze=False)
     known = {name: curve for name, curve in curves(run) if name != SAMPLED}
@@ -95,6 +96,7 @@ def published_points(one: Comparison, found: Reproduction, last: float) -> dict[
     known = published()
     points = {}
     for row in known.siblings(found.row):
+        # Any number above one selects the average over samples.
         figure = known.figure(row, one.twin, samples=2 if one.averaged else 1)
         if figure and figure.averaged == one.averaged and (row.iteration or 0) <= last:
             points[row.iteration or 0] = figure.estimate.mean

@@ -77,6 +77,7 @@ class Published(Section):
         """The published benchmark that a run's own name means; None: there is no twin."""
         plain = re.sub(r"[^a-z0-9]", "", name.lower())
         for key, benchmark in self.benchmarks.items():
+            # The whole name: "math5000" is not MATH-500, "aime24_avg16" is AIME 2024.
             if any(re.fullmatch(rf"{known}(avg\d+|greedy)?", plain) for known in benchmark.names):
                 return key
         return None
@@ -118,4 +119,6 @@ def published() -> Published:
 
 
 def _wilson(percent: float, num_problems: int) -> Estimate:
+    # Equal means have no spread, where mean_interval takes Wilson's interval of so many answers
+    # (docs/decisions.md#published-intervals).
     return Estimate(*mean_interval(np.full(num_problems, percent / 100)))

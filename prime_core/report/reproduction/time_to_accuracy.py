@@ -66,6 +66,7 @@ def hours_of(run: RunTables) -> Hours:
     """Hours of each iteration and stage, in the best unit that covers all finished iterations."""
     finished = set(run.iterations[run.iterations["finished"].astype(bool)]["iteration"])
     cost = run.cost.table[_is_own(run.cost.table)]
+    # Hours of a part of the iterations cannot be compared with anything: then clocks count.
     if finished and finished <= set(cost["iteration"]):
         for unit, column in (("GPU-hours", "gpu_hours"), ("processor-hours", "cpu_hours")):
             if cost[column].sum() > 0:
@@ -108,6 +109,7 @@ def curves(run: RunTables) -> list[tuple[str, pd.DataFrame]]:
 def usual_targets(accuracies: pd.Series) -> list[float]:
     """Every tenth above the first accuracy, up to the best one."""
     first, best = float(accuracies.iloc[0]), float(accuracies.max())
+    # Divided, not multiplied: 3 * 0.1 is not 0.3, which an accuracy may be exactly.
     return [tenth / 10 for tenth in range(1, 11) if first < tenth / 10 <= best]
 
 
@@ -115,6 +117,7 @@ def _reached(
     name: str, curve: pd.DataFrame, target: float, published: bool, hours: Hours
 ) -> Reached:
     at, earliest, certain = (
+        # A printed figure of 57.8 may have been 57.75; own targets allow for float rounding alone.
         _first(curve, column, target - (ROUNDING if published else 1e-9))
         for column in ("accuracy", "accuracy_high", "accuracy_low")
     )

@@ -102,6 +102,7 @@ def collect(run_dir: Path) -> RunTables:
     provenance = read_json(files.provenance) if files.provenance.exists() else {}
     evaluations = evaluation_table(files)
     return RunTables(
+        # Resolved, since `.` has no name.
         name=run_dir.resolve().name,
         iterations=iteration_table(files),
         evaluations=evaluations,
@@ -137,6 +138,7 @@ def iteration_table(files: RunFiles) -> pd.DataFrame:
 
 def stage_files(folder: Path, stage: str) -> list[Path]:
     """Figures of one stage: <stage>.json, or one file a shard, <stage>-00.json."""
+    # Not glob("<stage>*"): "value" is also how "values" begins.
     return sorted(path for path in folder.glob("*.json") if path.stem.split("-")[0] == stage)
 
 
@@ -154,6 +156,7 @@ def combine_shards(stage: str, shards: list[dict[str, float]]) -> dict[str, floa
         if len(values) == 1:
             combined[name] = values[0]
         elif _is_average(key):
+            # numpy refuses weights that sum to zero, as where no response of any shard was judged.
             weights = [_num_responses(shard) for shard in having]
             combined[name] = float(np.average(values, weights=weights if any(weights) else None))
         else:
@@ -162,11 +165,13 @@ def combine_shards(stage: str, shards: list[dict[str, float]]) -> dict[str, floa
 
 
 def _is_average(key: str) -> bool:
+    # By the naming of metrics: everything else is a count or seconds.
     return key.endswith(("mean", "accuracy", "ratio", "share"))
 
 
 def _num_responses(shard: dict[str, float]) -> float:
     count = next((shard[key] for key in shard if key.endswith("/num_responses")), 0)
+    # Responses without a verdict are in no mean (a broken verifier labels nothing).
     return count - shard.get("verify/no_verdict", 0)
 
 
@@ -177,6 +182,7 @@ def _training_interval(files: RunFiles, iteration: int, row: dict[str, float]) -
     judged = pd.concat([read_table(path, OUTCOMES) for path in tables]).dropna(subset="outcome")
     if judged.empty:
         return {}
+    # By prompt: responses to one prompt are not independent.
     _, low, high = mean_interval(judged.groupby("prompt_id")["outcome"].mean().to_numpy())
     return {"rollout/accuracy_low": low, "rollout/accuracy_high": high}
 
@@ -206,5 +212,6 @@ def _numbers(values: dict[str, Any]) -> dict[str, float]:
     return {
         key: value
         for key, value in values.items()
+        # Without infinities and NaN, which would spoil a mean over shards.
         if isinstance(value, int | float) and math.isfinite(value)
     }

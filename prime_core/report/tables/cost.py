@@ -49,6 +49,7 @@ def read_cost(files: RunFiles) -> Cost:
     numbers = {job.job_id for job in jobs} | {c.slurm_job for c in controllers if c.slurm_job}
     accounts = read_accounts(files)
     in_allocations = any(start.slurm_job and start.way != "slurm" for start in controllers)
+    # Only an allocation's hours are divided by them; a stage's own job has its own account.
     times = spans(files) if in_allocations else []
     rows = charges(accounts.starts, jobs, controllers, times, accounts.looked)
     return Cost(cost_table([asdict(row) for row in rows]), tuple(_notes(accounts, numbers)))
@@ -84,6 +85,7 @@ def spans(files: RunFiles) -> list[Span]:
     root = files.root / "benchmarks"
     found = []
     for path in sorted(root.rglob("*.tsv")):
+        # Snakemake writes the file when the job has ended, and no time of day into it.
         ended = path.stat().st_mtime
         seconds = read_benchmark(path)[0]
         found.append(Span(stage_of(path.relative_to(root)), ended - seconds, ended))

@@ -78,5 +78,6 @@ def _row(what: str, figures: Mapping[str, float], key: str) -> dict[str, Any]:
     parts = [(name, n) for name, n in figures.items() if name.startswith(f"{key}/")]
     whole = figures.get(key, 0)
     detail = ", ".join(f"{name.rpartition('/')[2]} {n:,.0f}" for name, n in parts)
+    # A single part repeats the whole; parts that do not add up to it would mislead.
     shown = len(parts) > 1 and sum(n for _, n in parts) == whole
     return {"what": what, "number": whole, "detail": detail if shown else ""}

@@ -37,6 +37,7 @@ def paired_changes(files: RunFiles, evaluations: pd.DataFrame) -> dict[str, Pair
         if first == last or not (first.exists() and last.exists()):
             continue
         before, after = (problem_means(read_table(path, EVALUATION)) for path in (first, last))
+        # num_problems may have changed in between: only pairs can be compared.
         common = after.index.intersection(before.index)
         if len(common):
             changes[str(benchmark)] = compare_paired(after[common], before[common])
@@ -85,5 +86,6 @@ def _interval(evaluation: pd.Series, name: str) -> dict[str, Any]:
 
 def problem_means(rows: pd.DataFrame) -> pd.Series:
     """Mean outcome of each problem that has a verdict, by prompt_id."""
+    # Without a verdict a response is neither right nor wrong.
     judged = rows[rows["outcome"].notna()].astype({"outcome": "float64"})
     return judged.groupby("prompt_id")["outcome"].mean()

@@ -44,6 +44,7 @@ def stage_seconds(run_dir: Path) -> pd.DataFrame:
     table = groups.agg(
         num_jobs=("job", "size"),
         seconds=("seconds", "sum"),
+        # Plain "sum" would make 0 of what is not known.
         startup_seconds=("startup", lambda values: values.sum(min_count=1)),
         longest_seconds=("seconds", "max"),
         max_rss_mb=("memory", "max"),
@@ -84,6 +85,7 @@ def work_seconds(run_dir: Path) -> dict[Stage, float]:
 def read_benchmark(path: Path) -> tuple[float, float | None]:
     """Seconds and largest memory (MB) of one job's process. Raises TableError naming the file."""
     try:
+        # What Snakemake writes for a job that ended before it could be measured.
         rows = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
         memory = float(rows["max_rss"].max()) if "max_rss" in rows else None
         return float(rows["s"].mean()), memory

@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+# ASCII: \d and float() also take digits of other scripts.
 DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?", re.ASCII)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 TEXT_TOLERANCE = 1e-6
@@ -52,6 +53,7 @@ def same_decimal(word: str, expected: str, tolerance: float) -> bool:
     if not DECIMAL.fullmatch(expected) or not NUMBER.fullmatch(word):
         return False
     a, b = float(word), float(expected)
+    # 1e999 reads as infinity, and would equal whatever else is too large.
     if not (math.isfinite(a) and math.isfinite(b)):
         return False
     return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
@@ -66,7 +68,7 @@ def same_value(got: Any, expected: Any, tolerance: float = VALUE_TOLERANCE) -> b
     order differ in the last ones.
     """
     if isinstance(expected, float):
-        if type(got) not in (int, float):
+        if type(got) not in (int, float):  # not isinstance: True is an int
             return False
         try:
             close = math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance)
@@ -91,4 +93,5 @@ def same_value(got: Any, expected: Any, tolerance: float = VALUE_TOLERANCE) -> b
 
 def json_key(key: Any) -> str:
     """The text that a key becomes in JSON: a whole number is written out."""
+    # A longer one takes quadratic time, or is refused by str() for its number of digits.
     return str(key) if type(key) is int and abs(key) < 1 << 63 else key

@@ -3,6 +3,8 @@
 import re
 import textwrap
 
+# As in CommonMark, no backtick may follow in the line: ```x``` is code within a text. Any
+# indentation, unlike there: blocks inside lists are indented deeply.
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.-]*)[^`\n]*$", re.MULTILINE)
 PYTHON = {"python", "py", "python3", "python2", "pypy", "pypy3"}
 

@@ -30,6 +30,7 @@ def failure_of(run: Run) -> Finding | None:
         return Verdict.no_verdict, f"the sandbox could not be set up: {report}"
     if report.startswith("ju"):
         return Verdict.unparsable, report[2:]
+    # Before the reason, which is then only that we stopped it.
     if run.overflow:
         return Verdict.wrong, f"more than {run.max_bytes[run.overflow]} bytes of {run.overflow}"
     if reply["reason"]:

@@ -94,18 +94,20 @@ def unpack(text: str) -> Any:
         pass
     try:
         unpacker = zlib.decompressobj()
+        # validate: else foreign characters are skipped, and any text is taken for a packed one.
         content = unpacker.decompress(base64.b64decode(text, validate=True), MAX_UNPACKED_BYTES)
     except (binascii.Error, zlib.error, ValueError):
         raise ValueError(f"tests are neither JSON nor packed: {text!r:.100}") from None
     if unpacker.unconsumed_tail:
         raise ValueError(f"packed tests are larger than {MAX_UNPACKED_BYTES} bytes")
-    if content[:1] in (b"[", b"{", b'"'):
+    if content[:1] in (b"[", b"{", b'"'):  # a pickle begins with 0x80
         plain: Any = json.loads(content)
     else:
         try:
             plain = PlainUnpickler(io.BytesIO(content)).load()
         except (pickle.UnpicklingError, EOFError, IndexError, KeyError, AttributeError) as error:
             raise ValueError(f"packed tests cannot be read: {error}") from None
+    # LiveCodeBench pickles the JSON's text.
     return json.loads(plain) if isinstance(plain, str | bytes) else plain
 
 
@@ -125,6 +127,7 @@ def parse_tests(tests: Any, prompt: str = "") -> Tests:
     if "private_test_cases" in tests:
         return parse_tests(from_livecodebench(tests), prompt)
     prompt = tests.get("prompt") or prompt
+    # First: these rows have an `assertion` as well, of few inputs.
     if "canonical_solution" in tests and ("base_input" in tests or "plus_input" in tests):
         return from_evalplus(tests)
     if "inputs" in tests and "outputs" in tests:
@@ -178,6 +181,8 @@ def from_pairs(tests: dict[str, Any]) -> Tests:
     wrapped = not any(isinstance(value, str) for value in inputs) and all(
         isinstance(value, list) and len(value) == 1 for value in values
     )
+    # APPS wraps returned values in a list, other sets do not, and nothing says which: as in its own
+    # harness, both readings are right.
     accepted = [[value, value[0]] if wrapped else [value] for value in values]
     tolerance = float(tests.get("tolerance", VALUE_TOLERANCE))
     return CallTests(name, arguments, accepted, tolerance, tests.get("adapter") or "")

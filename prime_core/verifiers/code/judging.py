@@ -24,6 +24,7 @@ from .limits import Limits
 from .worker import Run, Worker, WorkerDied, collect
 
 
+# Trying one out starts a sandbox; forked workers inherit what their parent found.
 @functools.cache
 def choose_sandbox(sandbox: str) -> str:
     """The sandbox that `sandbox` (auto, bubblewrap, namespaces, none) means on this machine.
@@ -118,6 +119,7 @@ class CodeJudge:
         detail = ""
         for _ in range(2):
             try:
+                # The second attempt has it all again: the program may not have killed the sandbox.
                 self.deadline = time.monotonic() + self.limits.total_seconds
                 return judge_kind(self, program, tests)
             except WorkerDied as error:
@@ -164,6 +166,7 @@ def judge_stdin(judge: CodeJudge, program: str, tests: StdinTests) -> Finding:
     for i, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True)):
         if judge.time_is_up():
             return Verdict.timeout, f"test {i}: all tests together took too long"
+        # JSON's escapes may hold lone surrogates, which strict UTF-8 refuses.
         stdin = given.encode("utf-8", "surrogatepass")
         run = judge.start(0, task, stdin=stdin, expected_bytes=len(expected))
         collect([run])
@@ -191,6 +194,7 @@ def judge_calls(judge: CodeJudge, program: str, tests: CallTests) -> Finding:
         if failure:
             return failure[0], f"test {i}: {failure[1]}"
         try:
+            # The answer is the program's word, and may hold anything.
             value = codec.decode(run.answer()["value"])
             same = any(same_value(value, one, tests.tolerance) for one in expected)
         except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError):

@@ -31,6 +31,8 @@ LINKS = {
     "/dev/stdout": "/proc/self/fd/1",
     "/dev/stderr": "/proc/self/fd/2",
 }
+# KILL and SYS_PTRACE: to end a program that is another user, and to read its smaps_rollup; SETPCAP:
+# to empty the bounding set.
 SERVER_CAPABILITIES = (  # of the server, to build each program's walls; programs have none
     "CAP_SYS_ADMIN",
     "CAP_SETUID",
@@ -83,6 +85,7 @@ def read_only_paths() -> dict[str, str]:
         for folder in (*LIBRARY_FOLDERS, f"{prefix}/lib", f"{prefix}/lib64")
         if Path(folder).is_dir() and not Path(folder).is_symlink()
     }
+    # The cache: without it the loader looks into its default folders only.
     for file in (executable(), *shared_libraries(), "/etc/ld.so.cache"):
         seen = any(os.path.realpath(file).startswith(f"{folder}/") for folder in paths)
         if Path(file).exists() and not seen:
@@ -117,6 +120,7 @@ def folders() -> list[str]:
 
 def environment() -> dict[str, str]:
     """All of the environment that programs see."""
+    # Where a software module provides Python, its libraries may be found by this alone.
     path = os.environ.get("LD_LIBRARY_PATH")
     return ENVIRONMENT | ({"LD_LIBRARY_PATH": path} if path else {})
 
@@ -127,7 +131,7 @@ def python_command(harness: str, site: str | None, call: str) -> list[str]:
         "import sys",
         f"sys.path.insert(0, {harness!r})",
         "from inside import root, server",
-        "del sys.path[0]",
+        "del sys.path[0]",  # with `none`, `import compare` would find the judge's
         *([f"sys.path.append({site!r})"] if site else []),
         call,
     ]
@@ -157,6 +161,8 @@ def bubblewrap_command() -> list[str]:
     ]
     for capability in SERVER_CAPABILITIES:
         command += ["--cap-add", capability]
+    # Root needs no user namespace to build the walls, and inside one with a single user its
+    # programs could not become another one (jail.enter).
     if os.geteuid() != 0:
         command += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
     for folder in folders():  # bwrap would make them for its own user only
@@ -167,6 +173,7 @@ def bubblewrap_command() -> list[str]:
         command += ["--dev-bind", device, device]
     for path, target in links().items():
         command += ["--symlink", target, path]
+    # bwrap's root folder is a tmpfs: writable, it would be memory that no limit counts.
     command += ["--proc", "/proc", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/"]
     site = PACKAGES_FOLDER if packages() else None
     return [*command, "--", *python_command(HARNESS_FOLDER, site, server_call(isolated=True))]

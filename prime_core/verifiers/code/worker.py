@@ -34,6 +34,7 @@ class Worker:
         command = sandbox.COMMANDS[kind]()
         # SEQPACKET keeps messages whole, as a stream does not, and tells when the other end dies.
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # A file: nobody reads while the server runs, and a full pipe would stop it.
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self.process = subprocess.Popen(
@@ -47,6 +48,7 @@ class Worker:
         except OSError as error:
             raise sandbox.SandboxUnavailable(f"{kind}: {error}") from None
         finally:
+            # With our copy open, the end of the server would never show.
             theirs.close()
         self.socket.settimeout(START_SECONDS)
         try:
@@ -118,6 +120,7 @@ class Run:
         writers = [writer for _, writer in ends.values()]
         for descriptor in writers:
             os.fchmod(descriptor, 0o666)  # so that /dev/stdout opens for another user
+        # Files, not pipes: nobody need feed them while output is being read.
         files = [sealed_file(stdin), sealed_file(json.dumps(task).encode())]
         job = {
             "cpu": limits.seconds,
@@ -126,6 +129,7 @@ class Run:
             "scratch": limits.scratch_mb << 20,
             "processes": limits.max_processes,
         }
+        # In this order they become 0, 1, 2, ...; run.py expects the task as the last.
         handed = [files[0], *writers, *pipes, files[1]]
         try:
             socket.send_fds(worker.socket, [json.dumps(job).encode()], handed)
@@ -133,6 +137,7 @@ class Run:
             self.close()
             raise WorkerDied(f"the sandbox exited: {worker.last_words()}") from None
         finally:
+            # Our writing ends as well: else the pipes would never come to their end.
             for descriptor in (*files, *writers):
                 os.close(descriptor)
 
@@ -150,7 +155,7 @@ class Run:
         else:
             self.content[name] += chunk
         if name == "stderr":
-            del self.content[name][:-KEPT_ERROR_BYTES]
+            del self.content[name][:-KEPT_ERROR_BYTES]  # the exception is at the end
 
     def stop(self) -> None:
         """Ask the server to end the program."""

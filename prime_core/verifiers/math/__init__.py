@@ -52,16 +52,19 @@ def _verdict(
 ) -> tuple[Verdict, str]:
     if extraction.answer is None:
         return Verdict.no_answer, extraction.how
+    # Such an answer was cut for display: what is left of it must not be compared.
     if "longer than" in extraction.how:
         return Verdict.unparsable, extraction.how
     undecided: list[tuple[str, Comparison]] = []
     results: list[Comparison] = []
     for gold in golds:
         if len(gold) > MAX_ANSWER_CHARS:
+            # Bounds the work, whatever the data hold.
             gold = gold[:MAX_ANSWER_CHARS]
         result = compare(extraction.answer, gold, answer_type, tolerance)
         if result.same:
             return Verdict.correct, f"{extraction.how}: {result.how}"
+        # Where the gold is one answer, several boxes would be several guesses.
         if extraction.together and is_list(gold):
             parts = compare(extraction.together, gold, answer_type, tolerance)
             if parts.same:
@@ -77,6 +80,7 @@ def _verdict(
         results.append(Comparison(False, detail))
     if not results:
         return Verdict.wrong, "no gold answer"
+    # Reached only where no gold matched: the last comparison speaks for all.
     last = results[-1]
     verdict = Verdict.wrong if last.readable else Verdict.unparsable
     return verdict, f"{extraction.how}: {last.how}"
@@ -84,12 +88,15 @@ def _verdict(
 
 def _fallback(answer: str, gold: str, result: Comparison, seconds: float) -> tuple[Verdict, str]:
     """What math-verify says of a pair that our parser leaves open."""
+    # Imported on first use: verifiers/__init__.py asks sys.modules whether there is one to end.
     from prime_core.verifiers.math import fallback
 
+    # unparsable, not wrong: nobody has read it. Either is worth 0 (docs/verification.md).
     if not (fallback.may_read(answer) and fallback.may_read(gold)):
         return Verdict.unparsable, f"{result.how}, and is not passed to math-verify"
     try:
         same, how = fallback.math_verify(answer, gold, seconds)
+    # The verifier's fault, not the answer's: a row without a verdict is dropped, never labelled 0.
     except fallback.FallbackError as error:
         return Verdict.no_verdict, str(error)
     if same is None:

@@ -38,11 +38,14 @@ def _constant(node: Node | None) -> Fraction | float | None:
         return None
     node = right_side(node)
     value = constant(node[1] if node[0] in ("qty", "pct") else node)
+    # float() of a longer fraction overflows.
     return value if value is not None and -1e300 < value < 1e300 else None
 
 
 def rounds_to(answer: Node, gold: Node, answer_text: str, gold_text: str) -> bool:
     """Whether the gold is a rounded decimal and the answer rounds to it."""
+    # Only the gold may be rounded: a policy that may round is paid for guessing. So this is no
+    # equivalence relation (docs/decisions.md#votes).
     match = _DECIMAL.match(gold_text)
     if match is None or (match.end() < len(gold_text) and gold[0] != "qty"):
         return False
@@ -50,6 +53,7 @@ def rounds_to(answer: Node, gold: Node, answer_text: str, gold_text: str) -> boo
         return False
     digits = len((match["whole"] + match["decimals"]).lstrip("0"))
     stated = bool(match["about"] or match["dots"] or (match["times"] and digits >= 3))
+    # One decimal would accept every expression within 0.05.
     if not stated and (len(match["decimals"]) < 2 or not _is_exact_form(answer, answer_text)):
         return False
     try:
@@ -59,14 +63,17 @@ def rounds_to(answer: Node, gold: Node, answer_text: str, gold_text: str) -> boo
     if value is None or target is None:
         return False
     power = int(match["power"] or match["digit"] or 0) if match["times"] else 0
+    # 10 ** power is computed exactly below; a double has no such exponent anyway.
     if abs(power) > 300:
         return False
     half_unit = Fraction(10) ** (power - len(match["decimals"])) / 2
+    # <=, not <: a half may have been rounded up or to even. Exact, since 0.005 is no double.
     return abs(Fraction(value) - Fraction(target)) <= half_unit
 
 
 def _is_exact_form(answer: Node, text: str) -> bool:
     """An expression, not a decimal, whose decimals do not end early: 22/7, pi, sqrt(2)."""
+    # 0.333 and 5 say all they mean; only a form with more digits than it shows can be rounded.
     if plain_number(text) is not None and "/" not in text and "frac" not in text:
         return False
     if re.search(r"\d\.\d", text):
@@ -74,6 +81,7 @@ def _is_exact_form(answer: Node, text: str) -> bool:
     value = _constant(answer)
     if isinstance(value, Fraction):
         below = value.denominator
+        # A fraction's decimals end exactly where its denominator has no prime but those of ten.
         for prime in (2, 5):
             while below % prime == 0:
                 below //= prime

@@ -36,11 +36,14 @@ def starts_factor(p: Reader) -> bool:
     if token.kind == "macro":
         return token.value in _FACTOR_MACROS
     if token.kind == "number":
+        # Not behind a letter or a number: 3x4 may be meant as 3 times 4, and 5 5 is no 25.
         before = p.peek(-1)
         return before.value in (")", "}") or (before.kind == "macro" and not token.spaced)
     if token.kind == "text":
+        # One letter in \text is a name, unless it may be the unit behind a number: 5 \text{m}.
         return len(token.value) == 1 and not (token.value in SINGLE_LETTERS and _at_item_end(p))
     if token.value == "|":
+        # Where a bar is open the next one closes it: |a|b|c| is |a| times b times |c|.
         return not p.bars and not p.sets
     return token.value in ("(", "{")
 
@@ -57,6 +60,7 @@ def postfix(p: Reader) -> Node:
 
 def after_postfix(p: Reader, node: Node) -> Node:
     """The signs that follow a complete atom or power."""
+    # Each sign nests the tree deeper without passing through item(), which counts.
     for _ in range(8):
         name = p.name()
         if name == "!":
@@ -121,6 +125,7 @@ def _letter(p: Reader) -> Node:
         opening = p.name(1) if p.name() == "{" else p.name()  # f(x), f{(x)}
         if opening == "(" and not p.peek().spaced:
             return ("call", name, _group(p))
+    # Plain text writes x_2 as x2.
     following = p.peek()
     if following.kind == "number" and not following.spaced and following.value.isdigit():
         p.position += 1
@@ -149,7 +154,9 @@ def braced(p: Reader) -> Node:
 def _group(p: Reader) -> Node:
     opening = p.take().value
     saved = p.brackets, p.bars, p.sets
+    # Inside brackets a bar opens again, as in |(|x| + 1)|.
     p.bars, p.sets = 0, int(opening == "\\{")
+    # A brace only groups: 1,234 in it may still be one number.
     if opening != "{":
         p.brackets += 1
     if opening == "\\{" and p.name() == "\\}":
@@ -169,6 +176,7 @@ def _group(p: Reader) -> Node:
 def _closed(opening: str, closing: str, node: Node) -> Node:
     items = node[1:] if node[0] == "list" else (node,)
     if opening == "{" and closing == "}":
+        # Braces that print nothing make no sense around several items: \{ has lost its backslash.
         return ("set", *items) if len(items) > 1 else node
     if opening == "\\{" and closing == "\\}":
         return node if node[0] == "builder" else ("set", *items)
@@ -239,6 +247,7 @@ def _function(p: Reader) -> Node:
     r"""\sin^2 2x, \log_2 8, \min(a, b)."""
     name = p.take().value
     base = power = None
+    # TeX takes _ and ^ in either order.
     for _ in range(2):
         if p.name() == "_":
             p.position += 1
@@ -249,9 +258,12 @@ def _function(p: Reader) -> Node:
     if p.name() == "(":
         argument = _group(p)
     else:
+        # As printed mathematics is read: \sin 2x \cos x is (\sin 2x)(\cos x), and \sin x(y) is
+        # (\sin x)(y).
         argument = p.signed()
         while starts_factor(p) and p.peek().kind != "function" and p.name() != "(":
             argument = ("mul", argument, p.power())
+    # By convention \sin^{-1} is the inverse function, though \sin^2 is a square.
     if power == ("num", -1) and name in ("sin", "cos", "tan", "cot", "sec", "csc"):
         return ("fun", "arc" + name, argument)
     if base is not None and name != "log":
@@ -268,11 +280,13 @@ def _series(p: Reader, name: str) -> Node:
     stop = p.script()
     if start[0] != "rel" or start[2] != ("=",) or start[1][0][0] != "sym":
         raise ParseError(f"\\{name} without an index")
+    # product(), not sum(): \sum k + 1 is (\sum k) + 1.
     return (name, start[1][0][1], start[1][1], stop, p.product())
 
 
 def _environment(p: Reader) -> Node:
     name = raw_group(p)
+    # The columns' alignment, {cc|c}, which only array has.
     if name == "array" and p.name() == "{":
         raw_group(p)
     if name not in _MATRICES | _ROWS:
@@ -295,7 +309,9 @@ def _environment(p: Reader) -> Node:
     raw_group(p)
     p.brackets -= 1
     rows.append(tuple(row))
+    # Many write a \\ behind the last row as well.
     rows = [r for r in rows if r]
+    # The lines of cases or aligned are several answers, or several steps; not a matrix.
     if name in _ROWS:
         return ("list", *(item for r in rows for item in r))
     if not rows or len({len(r) for r in rows}) != 1:

@@ -21,6 +21,7 @@ from prime_core.verifiers.math.values import CannotTell
 
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _RULES = (
+    # Before algebra, which would read 10:30 as a ratio and the choice C as a variable.
     (exact.same_based, "numerals"),
     (exact.same_clock, "times of the day"),
     (exact.same_choice, "choices"),
@@ -42,14 +43,17 @@ def compare(
     answer: str, gold: str, answer_type: str | None = None, tolerance: float | None = None
 ) -> Comparison:
     """Compare two answers. answer_type and tolerance come from the data row, where it has them."""
+    # A counter of the class: a process judges one row at a time.
     Work.left = Work.ALLOWED
     try:
         return _compare(answer, gold, answer_type or "", tolerance)
     except (TooLarge, TooMuchWork) as error:
+        # False, not None: math-verify would hang on what we refuse to evaluate.
         return Comparison(False, f"too large to evaluate: {error}", readable=False)
 
 
 def _compare(answer: str, gold: str, answer_type: str, tolerance: float | None) -> Comparison:
+    # First, on the raw text: most golds are plain numbers, and need no normalising.
     number = exact.same_number(answer, gold)
     # 1/3 is not 0.33, but may be what 0.33 was rounded from: _trees decides.
     rounded = "." in gold and ("/" in answer or "frac" in answer)
@@ -60,6 +64,7 @@ def _compare(answer: str, gold: str, answer_type: str, tolerance: float | None) 
         return Comparison(False, "the gold answer is empty" if not gold else "an empty answer")
     if exact.same_text(answer, gold):
         return Comparison(True, "the same text")
+    # Before algebra, which compares exactly and would call 3.142 for 3.14159 wrong.
     if tolerance:
         close = within(parse(answer), parse(gold), tolerance)
         if close is not None:
@@ -68,6 +73,7 @@ def _compare(answer: str, gold: str, answer_type: str, tolerance: float | None) 
         decided = rule(answer, gold)
         if decided is not None:
             return Comparison(decided, f"{name} compared")
+    # As algebra, words are products of letters, and ab equals ba.
     if exact.is_wordy(gold) or answer_type.lower() in _TEXT_TYPES:
         return Comparison(exact.words(answer) == exact.words(gold), "words compared")
     return _algebra(answer, gold, answer_type.lower() in _ORDERED_TYPES)
@@ -99,6 +105,7 @@ def _trees(
         if rounds_to(one, other, answer, gold):
             return Comparison(True, "the gold is a decimal approximation of the answer")
     except (CannotTell, NotANumber) as error:
+        # Nothing is gained by asking math-verify: may_read() refuses prose.
         if _has_words(one) and not _has_words(other):
             return Comparison(False, "words, but the gold is mathematics")
         return Comparison(None, f"undecided: {error}")

@@ -15,6 +15,7 @@ from prime_core.verifiers.math.rationals import Inexact, TooLarge, Undefined
 
 _INVERSE = {"cot": "tan", "ctg": "tan", "sec": "cos", "csc": "sin", "cosec": "sin", "coth": "tanh"}
 _ARC_INVERSE = {"arcsec": "arccos", "arccsc": "arcsin"}
+# The names that cmath and mpmath share: one class serves both.
 _LIBRARY = {
     "sin": "sin", "cos": "cos", "tan": "tan", "tg": "tan", "sinh": "sinh", "cosh": "cosh",
     "tanh": "tanh", "exp": "exp", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
@@ -47,6 +48,7 @@ class Double:
 
     def checked(self, value: Any) -> Any:
         """The value, if it is finite and not huge."""
+        # Not >=: nan fails every comparison, and has to be refused too.
         if not abs(value) < self.largest:
             raise TooLarge("a value")
         return value
@@ -64,14 +66,17 @@ class Double:
                 raise Undefined("zero to a power that is not positive")
             return base
         size = abs(self.library.log(base)) * abs(exponent)
+        # e^600 is 4e260. Beyond e^709 a double overflows, and mpmath would go on for any size.
         if not size < 600:
             raise TooLarge("a power")
         result = self._power(base, exponent)
+        # values.py trusts such points less: principal branches differ between equal expressions.
         self.left_reals |= base.imag == 0 == exponent.imag and result.imag != 0
         return result
 
     def _power(self, base: Any, exponent: Any) -> Any:
         if base.imag == 0 and base.real < 0 and exponent.imag == 0:
+            # 1/3 arrives as a double: no other fraction of so small a denominator is that near.
             fraction = Fraction(float(exponent.real)).limit_denominator(15)
             if abs(float(exponent.real) - fraction) < 1e-13:
                 return self._real_power(base, exponent, fraction)
@@ -81,6 +86,7 @@ class Double:
         """A negative number to a fraction: real where the denominator is odd."""
         if fraction.denominator % 2 == 0:
             return self.checked(base**exponent)
+        # School mathematics wants -2 for the cube root of -8; the principal value is 1 + 1.73i.
         sign = -1 if fraction.numerator % 2 else 1
         return self.checked(sign * (-base) ** exponent)
 
@@ -111,6 +117,7 @@ class Double:
             return self._gamma(value + 1 if name == "factorial" else value)
         if name in ("abs", "floor", "ceil", "sgn", "sign", "Re", "Im"):
             return self._real_function(name, value)
+        # Near 1e8 doubles are 1.5e-8 apart, more than the tolerance: a sine there means nothing.
         if abs(value) > 1e8:
             raise TooLarge(f"{name} of a large number")
         if name in _INVERSE:
@@ -119,6 +126,7 @@ class Double:
             return self.constant("\\pi") / 2 - self.function("arctan", value)
         if name in _ARC_INVERSE:
             return self.function(_ARC_INVERSE[name], self.divide(self.number(1), value))
+        # As in power(): before the work, and below a double's overflow at 709.
         if name in ("exp", "sinh", "cosh") and abs(value) > 600:
             raise TooLarge(name)
         if name == "cis":
@@ -136,6 +144,7 @@ class Double:
         if name == "Re" or name == "Im":
             return self.number(1) * (value.real if name == "Re" else value.imag)
         if value.imag != 0 or abs(value) > 1e12:
+            # Complex numbers have no order; beyond 1e12 doubles cannot show the 1e-9 used below.
             raise Inexact(name)
         real = value.real
         if name in ("sgn", "sign"):
@@ -147,6 +156,7 @@ class Double:
     def _gamma(self, value: Any) -> Any:
         if value.imag != 0:
             raise Inexact("a factorial of a complex number")
+        # gamma(171.7) overflows a double.
         if abs(value.real) > 170:
             raise TooLarge("a factorial")
         try:
@@ -180,12 +190,14 @@ class Precise(Double):
         import mpmath
 
         super().__init__(log_base)
+        # Own digits: mpmath.mp belongs to whoever else in this process uses mpmath.
         self.library = mpmath.mp.clone()
         self.library.dps = 50
         self.pi = self.library.pi
 
     def number(self, value: Fraction | int) -> Any:
         """A constant of the text."""
+        # Divided here, not before: 1/3 as a double would have 16 of the 50 digits.
         whole = self.library.mpc(value.numerator)
         return whole / value.denominator
 

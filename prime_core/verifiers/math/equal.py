@@ -35,8 +35,10 @@ def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
 
 def same(answer: Node, gold: Node) -> bool:
     """Compare two items."""
+    # Before any evaluation: what has no value (1/0, a derivative) still equals itself.
     if answer == gold:
         return True
+    # Charged as well as evaluation: comparing a large collection of words evaluates nothing.
     Work.charge(10)
     for node in (answer, gold):
         if node[0] == "toolong":
@@ -46,6 +48,7 @@ def same(answer: Node, gold: Node) -> bool:
     if units.contradict(answer_unit, gold_unit):
         return False
     if answer[0] == "pct" or gold[0] == "pct":
+        # 5% is 5 or 0.05 where the other side is bare, but not 5 dollars.
         other = gold_unit if answer[0] == "pct" else answer_unit
         if answer[0] != gold[0] and units.contradict("percent", other):
             return False
@@ -54,6 +57,7 @@ def same(answer: Node, gold: Node) -> bool:
         return answer[0] == gold[0] and words(answer[1]) == words(gold[1])
     if answer[0] == "rel" or gold[0] == "rel":
         return relations.same_relation(answer, gold, same)
+    # Two plain pairs are left to _sequences: (1, 2) may be a point as well as an interval.
     if is_region(answer) and is_region(gold) and (_is_set(answer) or _is_set(gold)):
         return as_region(answer) == as_region(gold)
     if answer[0] == "matrix" or gold[0] == "matrix":
@@ -62,6 +66,7 @@ def same(answer: Node, gold: Node) -> bool:
         return answer[0] == gold[0] and unordered(answer[1:], gold[1:])
     if answer[0] == "seq" or gold[0] == "seq":
         return _sequences(answer, gold)
+    # a:b alone is the number a/b, so that 3:4 equals 3/4 and 6:8.
     if answer[0] == "ratio" and gold[0] == "ratio" and len(answer) + len(gold) > 6:
         return _ratios(answer[1:], gold[1:])
     return _values(answer, gold)
@@ -70,11 +75,13 @@ def same(answer: Node, gold: Node) -> bool:
 def unordered(answer: tuple[Node, ...], gold: tuple[Node, ...]) -> bool:
     """Whether two collections hold the same elements, repetitions aside."""
     one, other = _distinct(answer), _distinct(gold)
+    # Large sets of plain numbers are compared by hash, which needs no limit on pairs.
     if all(isinstance(key, Fraction) for key in [*one, *other]):
         return set(one) == set(other)
     if len(one) * len(other) > _MAX_PAIRS:
         raise TooLarge("two collections of many elements")
     left, right = list(one.values()), list(other.values())
+    # Both ways: one way alone, {1, 2} would be covered by {1, 2, 3}.
     return _covers(left, right) and _covers(right, left)
 
 
@@ -82,6 +89,7 @@ def _distinct(items: tuple[Node, ...]) -> dict[Any, Node]:
     """Elements by value where they are fractions, else by their trees."""
     found: dict[Any, Node] = {}
     for item in items:
+        # By value alone, 5 cm and 5 m, or 101 in two bases, would be one element.
         value = constant(item) if item[0] not in ("qty", "pct", "deg", "based") else None
         found.setdefault(value if isinstance(value, Fraction) else item, item)
     return found
@@ -95,6 +103,7 @@ def _covers(some: list[Node], others: list[Node]) -> bool:
 def _same_or_not(one: Node, other: Node) -> bool:
     try:
         return same(one, other)
+    # Not the end of it: another element may still be the equal one.
     except (CannotTell, NotANumber):
         return False
 
@@ -104,6 +113,7 @@ def _lists(answer: Node, gold: Node, ordered: bool) -> bool:
     one = answer[1:] if answer[0] in ("list", "set") else (answer,)
     other = gold[1:] if gold[0] in ("list", "set") else (gold,)
     if answer[0] == "list" and gold[0] == "list":
+        # By name first: as bare lists, a = 2, b = 1 and a = 1, b = 2 have the same elements.
         assigned = relations.same_assignments(one, other, same)
         if assigned is not None:
             return assigned
@@ -154,6 +164,7 @@ def _unit(node: Node) -> tuple[str, Node]:
         if node[0] == "deg":
             unit, node = f"{unit} degree", node[1]
         else:
+            # 2 million is a number, not 2 of a unit: it equals 2,000,000 without any word.
             factor = units.multiplier(node[2])
             unit = f"{unit} {node[2]}"
             node = ("mul", ("num", Fraction(factor)), node[1]) if factor != 1 else node[1]
@@ -168,6 +179,7 @@ def _percents(answer: Node, gold: Node) -> bool:
     other = gold[1] if gold[0] == "pct" else gold
     if same(one, other):
         return True
+    # Both have the sign: 1% is not 100%.
     if answer[0] == gold[0]:
         return False
     if answer[0] == "pct":
@@ -181,6 +193,7 @@ def _sequences(answer: Node, gold: Node) -> bool:
     """Tuples and intervals: brackets count where an interval may be meant."""
     if answer[0] != "seq" or gold[0] != "seq":
         return False
+    # Two numbers may be an interval, where [ and ( differ; three are a tuple in either bracket.
     if answer[1] != gold[1] and (len(gold) == 4 or "[" not in answer[1] + gold[1]):
         return False
     return _in_order(answer[2:], gold[2:])
@@ -224,11 +237,13 @@ def _ratios(one: tuple[Node, ...], other: tuple[Node, ...]) -> bool:
         return False
     pairs = list(zip(one, other, strict=True))
     a, b = pairs[0]
+    # By cross products: a quotient would fail where a member is zero.
     return all(same_value(("mul", a, d), ("mul", b, c)) for c, d in pairs[1:])
 
 
 def _values(answer: Node, gold: Node) -> bool:
     """Expressions; infinity equals itself alone."""
+    # No arithmetic here has a value for infinity: evaluated, it could only be undecided.
     signs = [_infinite(answer), _infinite(gold)]
     if any(signs):
         return signs[0] == signs[1]
@@ -237,8 +252,10 @@ def _values(answer: Node, gold: Node) -> bool:
         if _rows(answer) is not None and _rows(gold) is not None:
             return _matrices(answer, gold)
         if answer[0] in collections and gold[0] in collections:
+            # math-verify knows more of sets than we do: it is asked.
             raise CannotTell("collections of different kinds")
         return False
+    # A question about a base wants its digits: 11 in base 2 is no answer for 3 in base 10.
     if answer[0] == "based" and gold[0] == "based" and answer[2] != gold[2]:
         return False
     try:

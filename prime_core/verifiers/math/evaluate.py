@@ -28,6 +28,7 @@ class Work:
     """Steps left in the comparison under way. They are counted, not timed: verdicts repeat."""
 
     ALLOWED = 60_000  # about a third of a second
+    # Shared by every Evaluator, since one comparison makes many; compare() sets it anew.
     left = ALLOWED
 
     @classmethod
@@ -69,6 +70,7 @@ def _number(e: Evaluator, node: Node) -> Any:
 
 def _name(e: Evaluator, node: Node) -> Any:
     name = node[1]
+    # Before the constants: \sum_{i=1}^n binds i, which is no imaginary unit there.
     if name in e.point:
         return e.point[name]
     if name in ("e", "i", "\\pi"):
@@ -104,6 +106,7 @@ def _root(e: Evaluator, node: Node) -> Any:
 
 def _real(value: Any) -> float:
     real = value.real if isinstance(value, complex) else value
+    # mpmath's numbers are not complex to isinstance(), but have a .real as well.
     real = getattr(real, "real", real)
     if not -1e6 < real < 1e6:
         raise TooLarge("an index")
@@ -148,10 +151,12 @@ def _call(e: Evaluator, node: Node) -> Any:
     if node[1] == "'":
         raise NotANumber("a derivative")
     items = node[2][2:] if node[2][0] == "seq" else (node[2],)
+    # Not hash(), which differs between processes: verdicts have to repeat.
     seed = sum(ord(c) for c in node[1])
     angle = e.arithmetic.number(Fraction(seed, 97))
     for i, item in enumerate(items):
         angle = angle + e(item) * e.arithmetic.number(Fraction(3 * i + 7, 11))
+    # + 2: never zero at real points, so that 1/f(x) has a value there.
     return e.arithmetic.function("sin", angle) + e.arithmetic.number(2)
 
 
@@ -161,8 +166,10 @@ def _series(e: Evaluator, node: Node) -> Any:
     first, last = _real(e(start)), _real(e(stop))
     if first != int(first) or last != int(last):
         raise Inexact("bounds that are not whole numbers")
+    # Before the first term. Steps would stop it too, but only after they are spent.
     if last - first > MAX_TERMS:
         raise TooLarge(f"a {kind} of more than {MAX_TERMS} terms")
+    # Sums nest with one name. An error leaves the index bound: nobody asks this Evaluator again.
     outer = e.point.get(index)
     total = e.arithmetic.number(0 if kind == "sum" else 1)
     for k in range(int(first), int(last) + 1):
@@ -183,6 +190,7 @@ def _based(e: Evaluator, node: Node) -> Any:
 
 def based_value(digits: str, base_text: str) -> Fraction:
     """Exact value of digits in a base from 2 to 36. Raises Undefined."""
+    # Sliced before int(): a subscript may have thousands of digits. int() knows bases to 36.
     if not base_text.isdigit() or not 2 <= int(base_text[:4]) <= 36 or len(digits) > 400:
         raise Undefined(f"base {base_text}")
     base = int(base_text)

@@ -9,6 +9,8 @@ from fractions import Fraction
 from prime_core.verifiers.math.evaluate import based_value
 from prime_core.verifiers.math.rationals import Undefined
 
+# At most 300 digits: int() is quadratic, and refuses 4,300. ASCII only: other scripts' digits are
+# normalise()'s, and \d without the flag would take them here.
 _PLAIN = re.compile(
     r"\s*\$?\s*([+-]?)\s*(?:\\[dt]?frac\s*\{\s*(\d{1,300})\s*\}\s*\{\s*(\d{1,300})\s*\}"
     r"|(\d{1,300})\s*/\s*(\d{1,300})|(\d{0,300})(?:\.(\d{1,300}))?)\s*\$?\s*",
@@ -37,6 +39,7 @@ def plain_number(text: str) -> Fraction | None:
     sign, above, below, over, under, whole, decimals = match.groups()
     above, below = above or over, below or under
     if above is not None:
+        # 1/0 has no value, but still equals its own text further on.
         if not int(below):
             return None
         value = Fraction(int(above), int(below))
@@ -59,6 +62,7 @@ def same_number(answer: str, gold: str) -> bool | None:
 def based(text: str) -> tuple[Fraction, int] | None:
     """Value and base of 152A_{11}; None for any other text."""
     match = _BASED.fullmatch(_bare(text))
+    # a_1 and S_10 are names with an index; FF_{16} and 2A_{16} are digits.
     if match is None or not re.match(r"\d|[A-Z]+\d|[A-F]+$", match.group(1)):
         return None
     try:
@@ -74,6 +78,7 @@ def same_based(answer: str, gold: str) -> bool | None:
         return None
     if one is not None and other is not None:
         return one == other
+    # The base stands in the question, so a bare answer means its digits.
     bare, numeral = (answer, gold) if one is None else (gold, answer)
     digits = _BASED.fullmatch(_bare(numeral))
     if digits is None:
@@ -96,6 +101,7 @@ def same_clock(answer: str, gold: str) -> bool | None:
         return False
     if int(one["seconds"] or 0) != int(other["seconds"] or 0):
         return False
+    # One side may leave it out, as it may leave out a unit.
     halves = {m["half"][0].lower() for m in (one, other) if m["half"]}
     return len(halves) < 2
 
@@ -109,6 +115,7 @@ def choice(text: str) -> str | None:
 def named_choice(text: str) -> str | None:
     """The letter of an option written out: (C) 12, C) 12."""
     match = _NAMED_CHOICE.fullmatch(_without_text(text).strip())
+    # 'A) B) C)' names every option, and must not count as the first.
     if match is None or len(_OPTIONS.findall(text)) > 1:
         return None
     return next(filter(None, match.groups()))
@@ -129,6 +136,7 @@ def words(text: str) -> tuple[str, ...]:
     """Lower-case words of a text answer, without articles, macros for text, or punctuation."""
     plain = _without_text(text).replace("\\", " ")
     found = re.findall(r"[^\W_]+", plain.lower())
+    # Not when nothing else is left: the answer may be the letter A.
     return tuple(word for word in found if word not in _ARTICLES) or tuple(found)
 
 
@@ -137,6 +145,7 @@ def is_wordy(text: str) -> bool:
     plain = _without_text(text)
     if re.search(r"[\\^_=<>+*/{}\[\]|$%]|\d", plain):
         return False
+    # Three bare letters may be a product, abc; four hardly are.
     return bool(re.search(r"[^\W\d_]{4,}|[^\x00-\x7f]", plain)) or (
         "\\text" in text and bool(re.search(r"[A-Za-z]{2,}", plain))
     )
@@ -152,4 +161,5 @@ def _without_text(text: str) -> str:
 
 
 def _bare(text: str) -> str:
+    # A space between digits stays: 5 5 is not 55.
     return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", _TEXT_GROUP.sub(r"\1", text))

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 NoBox = Literal["no_answer", "last_line"]
 
 MAX_ANSWER_CHARS = 20_000
+# Each costs a search through the text, and a response may hold 50,000 of them.
 _MAX_EMPTY_BOXES = 20
 _MAX_TOGETHER = 12
 _CONNECTOR_CHARS = 150
@@ -19,6 +20,7 @@ _CONNECTOR = re.compile(
     r"(?:[\s$,;&{}]|\\[()\[\],;:! ]|\\(?:text|mbox|q?quad|textbf)(?![A-Za-z])|and(?![A-Za-z])"
     r"|or(?![A-Za-z]))*"
 )
+# Escapes first: \{ is no brace, and in \\} the brace is not the escaped one.
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _WINDOW = 4_000  # of a response without a box, only its end is searched
 
@@ -26,6 +28,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
 _ANSWER_CLOSE = re.compile(r"</answer\s*>", re.IGNORECASE)
 _ANSWER_OPEN = re.compile(r"<answer\s*>", re.IGNORECASE)
 _MARKER = re.compile(
+    # #### is GSM8K's marker, but a heading in Markdown: hence what has to follow.
     r"####\s*(?=[-$\\(\d])|\banswer(?:\s+is)?\s*:|\b(?:final\s+)?answer\s+is\b:?|^A:|\banswer\s*=",
     re.I | re.M,
 )
@@ -53,6 +56,7 @@ def extract(response: str, no_box: NoBox = "no_answer") -> Extraction:
     box = _last_box(response)
     tag = _last_tag(response)
     if tag is not None and (box is None or tag[0] > box[0]):
+        # Asked for both, models write <answer>\boxed{5}</answer>.
         inner = _last_box(tag[1])
         if inner is not None:
             return inner[1]
@@ -73,9 +77,11 @@ def _last_box(text: str) -> tuple[int, Extraction] | None:
         if box is None:
             return found
         found = found or (box.start, Extraction(None, "the last box is empty"))
+        # Cut off by the length limit: an earlier box was not the last word.
         if box.content is None:
             return box.start, Extraction(None, box.how)
         content = box.content.strip()
+        # Empty boxes are passed over: models end by repeating 'put the answer inside \boxed{}'.
         if content.strip("$"):
             answer = _bounded(content, box.how)
             return box.start, replace(answer, together=_together(text, box.start, content))
@@ -93,6 +99,7 @@ class _Box(NamedTuple):
 def _box_before(text: str, end: int) -> _Box | None:
     """The last box macro that starts before `end`, with its content."""
     while True:
+        # rfind from the end: a regex would read the whole response to find its last box.
         start = max(text.rfind(name, 0, end) for name in ("\\boxed", "\\fbox", "\\framebox"))
         if start < 0:
             return None
@@ -110,6 +117,7 @@ def _together(text: str, start: int, last: str) -> str | None:
         if box is None or not box.content or start - box.end > _CONNECTOR_CHARS:
             break
         between = text[box.end : start]
+        # The box that contains this one, as in \boxed{\boxed{5}}, is no neighbour.
         if box.end > start or ("\n" in between and not _CONNECTOR.fullmatch(between)):
             break
         contents.append(box.content.strip())
@@ -132,6 +140,7 @@ def _content(text: str, position: int) -> tuple[str | None, int, str]:
             ]
         return token, position + len(token), "the last box, without braces"
     depth = 0
+    # One more for the opening brace, and one by which _bounded() sees that it is too long.
     limit = min(len(text), position + MAX_ANSWER_CHARS + 2)
     for match in _BRACES.finditer(text, position, limit):
         mark = match.group()
@@ -148,8 +157,10 @@ def _content(text: str, position: int) -> tuple[str | None, int, str]:
 
 def _last_tag(text: str) -> tuple[int, str] | None:
     """Position and content of the last complete <answer>...</answer>."""
+    # An <answer> that opens before this is too long to be read anyway.
     tail_start = max(0, len(text) - MAX_ANSWER_CHARS - 2_000)
     tail = text[tail_start:]
+    # Spares most responses a search that ignores case.
     if "</" not in tail:
         return None
     closing = None
@@ -176,6 +187,7 @@ def _last_line(text: str) -> Extraction:
         answer = _sentence(line)
         if answer:
             return _bounded(answer, f"after {marker.group(0)!r}, no box")
+    # The last paragraph first: formulas above it are steps.
     paragraph = tail.rsplit("\n\n", 1)[-1]
     last = _last_formula(paragraph, _VALUE) or _last_formula(tail, _VALUE)
     if last:
@@ -185,6 +197,7 @@ def _last_line(text: str) -> Extraction:
 
 def _sentence(line: str) -> str:
     """The last formula of the line's first sentence, or that sentence."""
+    # With the space behind it: the point of 3.14 ends no sentence.
     sentence = re.split(r"[.!;](?:\s|$)", line, maxsplit=1)[0]
     return _last_formula(sentence) or sentence.strip(" *_`$")
 

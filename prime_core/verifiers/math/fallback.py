@@ -32,6 +32,7 @@ def may_read(text: str) -> bool:
     """Whether a text is worth math-verify's time: LaTeX of a bounded length, no code, no prose."""
     if len(text) > MAX_CHARS or not _MATHEMATICS.fullmatch(text) or "__" in text:
         return False
+    # One or two letters may be a product of names; three that are no function are prose or code.
     words = _WORD.findall(_MACRO.sub(" ", text))
     return all(word in FUNCTIONS for word in words)
 
@@ -49,8 +50,11 @@ class _Worker:
             [sys.executable, "-m", _WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # math-verify logs there; a pipe that nobody reads would fill up and block it.
             stderr=subprocess.DEVNULL,
+            # select() sees the pipe alone, not what a buffer of Python's would hold.
             bufsize=0,
+            # sys.path: the child finds this package where this process did, installed or not.
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         if self._line(_START_SECONDS) != "ready":
@@ -61,6 +65,7 @@ class _Worker:
         """'true', 'false' or 'unread'; None when the limit passed. Raises FallbackError."""
         assert self.process.stdin is not None
         try:
+            # JSON escapes line breaks: one line is one question.
             self.process.stdin.write((json.dumps([answer, gold]) + "\n").encode())
         except BrokenPipeError:
             raise FallbackError("math-verify's process is gone") from None
@@ -82,8 +87,10 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process; only by the process that started it."""
+        # A fork inherits the atexit entry below, and would end its parent's process.
         if self.owner == os.getpid():
             self.process.kill()
+            # Reaped at once: else every timeout would leave a zombie.
             self.process.wait()
             for pipe in (self.process.stdin, self.process.stdout):
                 if pipe:
@@ -99,6 +106,7 @@ def math_verify(answer: str, gold: str, seconds: float) -> tuple[bool | None, st
     Raises FallbackError when math-verify itself fails, also on a second try.
     """
     global _current
+    # A process that was killed since the last question (memory ran out) says nothing of this one.
     for attempt in (1, 2):
         # A fork inherits its parent's pipe, and would read the parent's answers from it.
         if _current is None or _current.owner != os.getpid():
@@ -110,6 +118,7 @@ def math_verify(answer: str, gold: str, seconds: float) -> tuple[bool | None, st
             if attempt == 2:
                 raise
             continue
+        # Never kept: its late answer would be read as that to the next question.
         if said is None:
             stop()
             return None, "timeout"

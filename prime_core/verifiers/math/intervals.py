@@ -32,6 +32,7 @@ def as_region(node: Node) -> Region | None:
     kind = node[0]
     if kind == "seq" and len(node) == 4:
         return _interval(node)
+    # A finite set is closed intervals without length, so that it joins in unions.
     if kind == "set":
         ends = [_end(item) for item in node[1:]]
         if len(ends) > _MAX_PIECES or any(end is None for end in ends):
@@ -49,6 +50,8 @@ def as_region(node: Node) -> Region | None:
         return _inequality(node)
     if kind == "list" and all(item[0] == "rel" for item in node[1:]):
         regions = [_inequality(item) for item in node[1:]]
+        # The word between them is lost by now: x != 1, x != 2 can only mean both, but x < 1, x > 2
+        # either.
         if "!=" in {r for item in node[1:] for r in item[2]}:
             return _fold("inter", regions)
         return _fold("union", regions)
@@ -75,8 +78,10 @@ def _end(node: Node) -> End | None:
 
 def _interval(node: Node) -> Region | None:
     low, high = _end(node[2]), _end(node[3])
+    # (3, 2) is a point, not an empty interval.
     if low is None or high is None or low > high:
         return None
+    # Some write [-inf, 2]: there is no infinity to be included.
     left = node[1][0] == "[" and abs(low) != math.inf
     right = node[1][1] == "]" and abs(high) != math.inf
     return _merged([(low, left, high, right)])
@@ -85,6 +90,7 @@ def _interval(node: Node) -> Region | None:
 def _inequality(node: Node) -> Region | None:
     """A chain such as 1 < x <= 3, with one bare name and constants around it."""
     members, relations = node[1], node[2]
+    # e and pi are names too, but constants: names() leaves them out.
     places = [i for i, member in enumerate(members) if member[0] == "sym" and names(member)]
     if len(places) != 1 or any(r not in _FLIPPED for r in relations):
         return None
@@ -117,12 +123,14 @@ def _half(relation: str, bound: End) -> Region:
 def _merged(pieces: list[Piece]) -> Region:
     """Sorted, with pieces joined where they touch and empty ones left out."""
     kept = sorted(p for p in pieces if p[0] < p[2] or (p[0] == p[2] and p[1] and p[3]))
+    # Of two equal lower ends the closed one first: the joined piece takes its left side from it.
     kept.sort(key=lambda p: (p[0], not p[1]))
     result: list[Piece] = []
     for low, left, high, right in kept:
         if result:
             before = result[-1]
             if low < before[2] or (low == before[2] and (left or before[3])):
+                # As tuples: at equal ends True, closed, is larger.
                 if (high, right) > (before[2], before[3]):
                     result[-1] = (before[0], before[1], high, right)
                 continue
@@ -141,6 +149,7 @@ def _combined(operation: str, one: Region | None, other: Region | None) -> Regio
 
 
 def _intersection(a: Piece, b: Piece) -> Piece:
+    # not: at equal lower ends the open one has to win, as False does among upper ends.
     low, left = max((a[0], not a[1]), (b[0], not b[1]))
     high, right = min((a[2], a[3]), (b[2], b[3]))
     return (low, not left, high, right)

@@ -19,6 +19,7 @@ _GREEK = {
     "ψ": "psi", "ω": "omega", "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda",
     "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega", "ϕ": "phi",
 }  # fmt: skip
+# A macro gets a space behind it, or it would swallow a letter that follows: ×a, \times a.
 _SIGNS = {
     "−": "-", "–": "-", "—": "-", "﹣": "-", "－": "-", "‐": "-", "‑": "-", "×": r"\times ",
     "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "≤": r"\le ",
@@ -37,6 +38,7 @@ _SUPERSCRIPT = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n",
 _SUBSCRIPT = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _SCRIPTS = re.compile(f"([{''.join(_SUPERSCRIPT)}]+)|([{''.join(_SUBSCRIPT)}]+)")
 
+# Not behind a backslash: in \\, a row ends, and a comma follows.
 _SPACES = re.compile(
     r"(?<!\\)\\[,:; >\n!]|~|\\(?:thinspace|medspace|thickspace|enspace|enskip|null|noindent"
     r"|strut|allowbreak|relax|nolimits|limits|displaystyle|textstyle|scriptstyle|left\.?"
@@ -72,6 +74,7 @@ _TEXTS = (
 _MACRO = re.compile(r"\\([A-Za-z]+)\*?(?![A-Za-z])")
 _WRAPPER = re.compile(r"\\(?:" + "|".join(_WRAPPERS) + r")(?![A-Za-z])")
 _TEXT = re.compile(r"\\(?:" + "|".join(_TEXTS) + r")\*?(?![A-Za-z])\s*(?=\{)")
+# Switches such as {\rm cm} have no argument in braces: they go, what they switch stays.
 _TEXT_BARE = re.compile(r"\\(?:rm|bf|it|sf|tt|mathrm|mathbf|mbox|textbf)(?![A-Za-z])")
 _COLOUR = re.compile(r"\\(?:text)?color\s*(?:\[[a-zA-Z]{0,10}\])?\s*\{[^{}]{0,40}\}")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2,}|[{}%$])")
@@ -85,6 +88,7 @@ _TEX_ARGUMENTS = re.compile(r"\\(frac|binom)\s*(\d)\s*(\d)")
 def normalise(text: str) -> str:
     """The answer in one spelling. Linear in the length of the text, never raises."""
     text = _characters(text)
+    # Most answers are plain numbers, and pay for none of the ten patterns.
     if any(mark in text for mark in "\\$~{"):
         text = _macros(text)
     text = _PREAMBLE.sub("", " ".join(text.split()))
@@ -93,8 +97,10 @@ def normalise(text: str) -> str:
 
 def _characters(text: str) -> str:
     """Signs, Greek letters, vulgar fractions, scripts and digits of Unicode, in ASCII."""
+    # Most answers are: no character needs a table.
     if text.isascii():
         return re.sub(r"[\x00-\x1f\x7f]", " ", text)
+    # Before single characters: a run such as x¹² is one exponent.
     text = _SCRIPTS.sub(_script, text)
     out = []
     for char in text:
@@ -124,11 +130,13 @@ def _other(char: str) -> str:
     category = unicodedata.category(char)
     if category == "Nd":
         return str(unicodedata.decimal(char))
+    # Zero-width spaces and marks of direction: unseen, they would part the digits of a number.
     if category == "Cf":
         return ""
     if category in ("Zs", "Zl", "Zp", "Cc"):
         return " "
     if "！" <= char <= "～":
+        # Full-width forms stand in Unicode as in ASCII, 0xFEE0 further on.
         return chr(ord(char) - 0xFEE0)
     return char
 
@@ -142,6 +150,7 @@ def _macros(text: str) -> str:
     text = _COLOUR.sub(" ", text)
     text = _MACRO.sub(_rename, text)
     text = _TEXT.sub(r"\\text", text)
+    # Behind _TEXT, which has taken those with an argument.
     text = _TEXT_BARE.sub(" ", text)
     text = _WRAPPER.sub(" ", text)
     return _TEX_ARGUMENTS.sub(r"\\\1{\2}{\3}", text)
@@ -157,6 +166,7 @@ def _rename(match: re.Match[str]) -> str:
 
 def _trim(text: str) -> str:
     """Without enclosing braces, and without the full stop or comma that ends a sentence."""
+    # Braces and stops enclose each other: {{5.}}.
     for _ in range(4):
         text = text.strip().rstrip(".,;:").strip()
         depth = _outer_braces(text)
@@ -171,6 +181,7 @@ def _outer_braces(text: str) -> int:
     opened = len(text) - len(text.lstrip("{"))
     if not opened or not text.endswith("}"):
         return 0
+    # One pass: {1}{2} has no outer pair, and taking pairs off singly is quadratic for {{{{...
     depth, lowest, i = 0, opened, 0
     while i < len(text):
         char = text[i]

@@ -29,6 +29,7 @@ def numeral(p: Reader) -> Node:
         p.position += 1
     value = number(digits)
     if digits.isdigit():
+        # As at school: elsewhere juxtaposition multiplies, but 3\frac{1}{2} is three and a half.
         fraction = _proper_fraction(p)
         if fraction is not None:
             return ("num", value + fraction)
@@ -37,12 +38,15 @@ def numeral(p: Reader) -> Node:
 
 def _more_thousands(p: Reader, digits: str) -> str:
     """The ',234' of 1,234 where it is one number; the ' 234' of 1 234."""
+    # 0,123 and 1234,567 are two numbers: no one groups thousands so.
     if not digits.isdigit() or len(digits) > 3 or digits[0] == "0":
         return ""
     more = ""
     while True:
+        # In brackets a comma separates, and so does one with a space behind it: 1, 234.
         comma = p.thousands and not p.brackets and p.name() == "," and not p.peek().spaced
         group = p.peek(1) if comma else p.peek()
+        # A group follows its comma directly, or a space instead of a comma.
         if group.kind != "number" or group.spaced == comma:
             return more
         whole = group.value.partition(".")[0]
@@ -68,6 +72,7 @@ def _proper_fraction(p: Reader) -> Any:
         return None
     if not (above.value.isdigit() and below.value.isdigit()) or len(below.value) > 20:
         return None
+    # Sliced: int() is quadratic, and refuses more than 4,300 digits.
     if not 0 < int(above.value[:20]) < int(below.value):
         return None  # 3\frac{5}{2} is a product
     p.position = start + width
@@ -81,6 +86,7 @@ def _repeating(p: Reader, digits: str) -> Node:
     if not period.isdigit() or len(period) > 40:
         raise ParseError("an overline over no digits")
     decimals = len(digits.partition(".")[2])
+    # A geometric series: 0.ababab... is ab/99.
     tail = number(period) / (10 ** len(period) - 1) / 10**decimals
     return ("num", number(digits) + tail)
 
@@ -89,9 +95,11 @@ def number(text: str) -> Fraction:
     """The exact value of a decimal numeral. Raises ParseError beyond 10,000 digits."""
     mantissa, _, exponent = text.lower().partition("e")
     whole, _, decimals = mantissa.partition(".")
+    # Bounded before the power: 1e9999999999 is twelve characters.
     shift = int(exponent) if exponent and len(exponent) < 8 else 0
     if len(mantissa) > 10_000 or abs(shift) > 10_000 or len(exponent) >= 8:
         raise TooLong("a number of more than 10,000 digits")
+    # Not a float: 1e400 and 2e400 would both be infinite, and 1e-400 zero.
     value = Fraction(_integer(whole + decimals))
     shift -= len(decimals)
     return value * 10**shift if shift >= 0 else value / 10**-shift

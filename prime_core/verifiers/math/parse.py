@@ -18,7 +18,7 @@ from prime_core.verifiers.math.tokens import END, ParseError, Token, TooLong, to
 from prime_core.verifiers.math.tree import Node
 
 MAX_DEPTH = 40  # about 13 Python frames a level, of 1000
-_MAX_TREE_DEPTH = 150
+_MAX_TREE_DEPTH = 150  # a walk over a tree takes two Python frames a level, of 1000
 RELATIONS = {
     "=": "=", "==": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "\\le": "<=",
     "\\ge": ">=", "\\ne": "!=", "\\in": "in", "\\approx": "~", "\\equiv": "===", "\\to": "->",
@@ -105,6 +105,7 @@ class Parser:
         found: list[Node] = []
         self._separators()
         while self.peek() is not END and self.name() not in _CLOSES:
+            # It closes |...|, or begins the condition of a set.
             if self.name() == "|" and (self.bars or self.sets):
                 break
             found.append(self.item())
@@ -126,6 +127,7 @@ class Parser:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise TooLong(f"nested more than {MAX_DEPTH} deep")
+        # A box cut out of a derivation begins with its sign: '= 5'.
         while self.name() in ("\\approx", "=", "\\therefore", "\\implies", "\\Rightarrow"):
             self.position += 1
         bare = self.name() in _COMPARISONS  # \ge 5 says it of some x
@@ -157,6 +159,7 @@ class Parser:
             )
         if self.name() == "-" and self.name(1) in ("\\$", "$"):  # -\$5
             sign = self.tokens[self.position]
+            # Swapped, so that the sign stands before the number. The list is this parse's own.
             self.tokens[self.position : self.position + 2] = [self.peek(1), sign]
             return self._currency()
         return ""
@@ -167,6 +170,8 @@ class Parser:
         while True:
             token = self.peek()
             if token.kind == "text":
+                # Unknown words behind a number are ignored; a number among them would be a second
+                # guess.
                 if re.search(r"\d", token.value) and not _UNIT_POWER.fullmatch(token.value):
                     raise ParseError("numbers among the words behind a number")
                 words.append(token.value)
@@ -189,6 +194,7 @@ class Parser:
     def ratio(self) -> Node:
         """ratio := sets (':' sets)*."""
         parts = [self.set_expression()]
+        # In \{x : x > 3\} it begins the condition.
         while self.name() == ":" and not self.sets:
             self.position += 1
             parts.append(self.set_expression())
@@ -223,6 +229,7 @@ class Parser:
                 node = ("mul", node, self.signed())
             elif name == "/":
                 self.position += 1
+                # From the left, as programming languages do: 1/2x is half of x.
                 node = ("div", node, self.signed())
             elif name == "\\bmod":
                 self.position += 1
@@ -238,6 +245,7 @@ class Parser:
         while self.name() in ("+", "-", "\\pm", "\\mp"):
             signs.append(self.name())
             self.position += 1
+            # Each of them nests the tree once more.
             if len(signs) > MAX_DEPTH:
                 raise TooLong("too many signs")
         node = self.power()
@@ -251,6 +259,7 @@ class Parser:
         if self.name() not in ("^", "**"):
             return node
         self.position += 1
+        # A tower of powers recurses past item(), which counts the other nesting.
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise TooLong(f"nested more than {MAX_DEPTH} deep")
@@ -271,6 +280,7 @@ def _signed(sign: str, node: Node) -> Node:
         return node
     if sign == "-":
         if node[0] == "num":
+            # A number, not a negation: rules that ask for a number find -5 as well.
             return ("num", -node[1])
         return ("neg", node)
     return ("pm" if sign == "\\pm" else "mp", node)

@@ -66,10 +66,12 @@ class Exact:
             return self.power(self.root(base, exponent.denominator), Fraction(exponent.numerator))
         if not base and exponent <= 0:
             raise Undefined("zero to a power that is not positive")
+        # Before the guard: these powers are small whatever the exponent.
         if base in (0, 1):
             return base
         if base == -1:
             return Fraction(-1 if exponent.numerator % 2 else 1)
+        # The length of the result, near enough, without computing it.
         if abs(exponent) * _bits(base) > MAX_BITS:
             raise TooLarge("a power")
         return base**exponent.numerator
@@ -101,6 +103,7 @@ class Exact:
         if name in ("Re",):
             return value
         if name == "factorial" and value.denominator == 1 and value >= 0:
+            # 4000! has 42,100 bits, within MAX_BITS.
             if value > 4000:
                 raise TooLarge("a factorial")
             return Fraction(math.factorial(value.numerator))
@@ -116,6 +119,7 @@ class Exact:
         """n over k, whole numbers."""
         if n.denominator != 1 or k.denominator != 1 or n < 0 or k < 0:
             raise Inexact("a binomial")
+        # The longest, 1000 over 500, has 995 bits; 10,000 over 100 has 804.
         if n > 10_000 or (n > 1_000 and 100 < k < n - 100):
             raise TooLarge("a binomial")
         return Fraction(math.comb(n.numerator, k.numerator))
@@ -134,14 +138,17 @@ class Exact:
         return self.checked(Fraction(math.gcd(*whole) if name == "gcd" else math.lcm(*whole)))
 
 
+# One expression is evaluated at many points, and its constant roots recur.
 @lru_cache(maxsize=1024)
 def _whole_root(value: int, index: int) -> int:
     """The whole root of a whole number. Raises Inexact when there is none."""
     if index == 2:
+        # Exact at any length, unlike a power of 1/2.
         root = math.isqrt(value)
     elif value.bit_length() > 900:  # beyond a double
         raise Inexact("a root of a long number")
     else:
+        # A double may miss a long root: then the check below refuses, and doubles decide.
         root = round(value ** (1 / index))
     if root**index != value:
         raise Inexact("not a perfect power")

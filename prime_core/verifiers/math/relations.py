@@ -29,6 +29,7 @@ def same_relation(answer: Node, gold: Node, same: Same) -> bool:
         return _equation_for_value(answer, gold, same)
     if gold[0] == "rel" and set(gold[2]) <= {"=", "~"}:
         stands_for = right_side(gold)
+        # Unchanged, it would come back here without end.
         return stands_for != gold and same(answer, stands_for)
     one, other = as_region(answer), as_region(gold)
     return one is not None and one == other
@@ -40,6 +41,7 @@ def right_side(node: Node) -> Node:
         return node
     if is_name(node[1][0]):
         return node[1][-1]
+    # 5 = x. In a longer chain the last member is the result.
     if is_name(node[1][-1]) and len(node[1]) == 2:
         return node[1][0]
     return node
@@ -48,6 +50,7 @@ def right_side(node: Node) -> Node:
 def is_name(node: Node) -> bool:
     """x, a_1, AB, f(x), p(x), \\sin t, (x, y), 'Area': what an answer may be called."""
     if node[0] in ("sym", "text", "call"):
+        # e, i and pi are no names for an answer: pi = 3 says nothing.
         return node[0] != "sym" or bool(names(node))
     if node[0] == "qty":
         return is_name(node[1])
@@ -74,6 +77,7 @@ def _assignments(items: tuple[Node, ...]) -> dict[str, Node] | None:
         if item[0] != "rel" or item[2] != ("=",) or item[1][0][0] != "sym":
             return None
         found[item[1][0][1]] = item[1][1]
+    # x = 1, x = 2 are two solutions, not an assignment.
     return found if len(found) == len(items) else None
 
 
@@ -93,6 +97,7 @@ def _equation_for_value(answer: Node, gold: Node, same: Same) -> bool:
     if constants and len(constants) < len(members):
         return any(same(member, gold) for member in constants)
     if constants:
+        # No name: 2 + 3 = 5 or 5 = 2 + 3. What stands between is a step.
         return any(same(member, gold) for member in (constants[-1], constants[0]))
     return is_expression_of(members, gold) and same(members[-1], gold)
 
@@ -122,6 +127,7 @@ def _both(answer: Node, gold: Node, same: Same) -> bool:
         try:
             if _two_sided(answer, gold, same):
                 return True
+        # Undecided as expressions; as sets of reals below they may still be equal.
         except (CannotTell, NotANumber):
             pass
     elif answer[2] == gold[2] and len(answer[1]) == len(gold[1]):
@@ -130,6 +136,7 @@ def _both(answer: Node, gold: Node, same: Same) -> bool:
     elif set(answer[2]) == set(gold[2]) == {"="}:
         return answer[1][0] == gold[1][0] and same(answer[1][-1], gold[1][-1])
     one, other = as_region(answer), as_region(gold)
+    # Regions forget the variable: x > 2 and y > 2 are one set, but two answers.
     return one is not None and one == other and names(answer) == names(gold)
 
 
@@ -144,6 +151,7 @@ def _two_sided(answer: Node, gold: Node, same: Same) -> bool:
             return True
         if a == c and same(b, d):
             return True
+    # They have no value, or one that is made up for comparing: no constant factor follows from it.
     if any(node[0] in ("call", "text", "seq", "set", "matrix") for node in (a, b, c, d)):
         return False
     if {relation, wanted} <= {"=", "!="} | set(_ORDER):
@@ -188,6 +196,7 @@ def _proportional(
     left = ("add", one[0], ("neg", one[1]))
     right = ("add", other[0], ("neg", other[1]))
     variables = names(left)
+    # Without a variable any two true equations, 1 = 1 and 2 = 2, would be proportional.
     if variables != names(right) or not variables:
         return False
     at = {name: ("num", value) for name, value in point(variables, 2).items()}
@@ -200,6 +209,7 @@ def _proportional(
     ):
         return _by_signs(left, right, relation, wanted)
     ratio = first / second
+    # Multiplied by a negative number an inequality turns round.
     expected = relation if ratio > 0 else _ORDER.get(relation, relation)
     return expected == wanted and same_value(left, ("mul", ("num", ratio), right))
 

@@ -18,6 +18,7 @@ def rewrite(node: Node) -> Node:
     if node[0] == "qty" and node[1][0] in ("seq", "set", "list", "text"):
         return node[1]
     if node[0] == "list":
+        # A general solution is written with or without its 'k in Z'.
         items = tuple(item for item in node[1:] if not _is_condition(item)) or node[1:]
         return ("list", *map(rewrite, items)) if len(items) > 1 else rewrite(items[0])
     if node[0] == "seq" and node[1] == "()" and len(node) == 3 and node[2][0] == "rel":
@@ -54,12 +55,14 @@ def expand(node: Node) -> Node:
 def _alternatives(node: Node) -> Node:
     """All readings of the signs in one expression: linked where minus-plus occurs as well."""
     count = _count(node, "pm")
+    # By convention \mp takes the sign opposite to \pm; without it each \pm is free.
     linked = _count(node, "mp") > 0 or count > _MAX_SIGNS
     choices = [(1,) * count, (-1,) * count] if linked else _signs(count)
     found: list[Node] = []
     for choice in choices:
         remaining = list(choice)
         tree = _with_signs(node, remaining, choice[0] if choice else 1)
+        # \pm 0 has one reading.
         if tree not in found:
             found.append(tree)
     return found[0] if len(found) == 1 else ("list", *found)

@@ -44,6 +44,7 @@ _SKIPPED = frozenset([
 ])  # fmt: skip
 _REALS = frozenset(["all real numbers", "all reals", "real numbers", "all real"])
 _WORD_NUMBERS = frozenset(["pi", "infinity", "inf", "oo", "sqrt", "infty", "theta", "alpha"])
+# Only right behind a number: without \text they may be products, as in and pm may.
 _BARE_UNITS = frozenset([
     "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "in", "hr", "lb", "oz", "mph", "min", "sec",
     "yd", "mi", "dm", "pm", "am", "PM", "AM",
@@ -54,8 +55,11 @@ _CONDITION = re.compile(r"[\s~,(]*(?:for|where|with|when|such\s+that|given)\b\s*
 _QUANTIFIED = re.compile(
     r"\\in(?![A-Za-z])|\\mathbb|\b(?:all|any|every|some|integers?|reals?|positive|constants?)\b"
 )
+# '5 for x > 0, 6 otherwise' gives two answers: cut at 'for', it would count as the first.
 _ALTERNATIVE = re.compile(r"\b(?:or|else|otherwise|and)\b|\bfor\b.*\bfor\b", re.DOTALL)
 
+# The last branch takes any character: finditer() would silently skip what no branch takes, and
+# 5@ would be 5. An exponent must not run into a letter: 2e3x is no 2000x.
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
     |\\text\s*\{(?P<text>(?:[^{}\\]|\\.|\{[^{}]{0,200}\}){0,1000})\}
@@ -107,6 +111,7 @@ def _is_condition(words: str, rest: str) -> bool:
     r"""Whether these words begin a remark such as 'for k \in \mathbb{Z}' or 'for all x'."""
     if not _CONDITION.match(words):
         return False
+    # Bounded: every 'for' of a long text asks.
     rest = words + rest[:200]
     return bool(_QUANTIFIED.search(rest)) and not _ALTERNATIVE.search(rest)
 
@@ -128,6 +133,7 @@ def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
     if not words or lowered in _SKIPPED or (not before and _PREAMBLE.fullmatch(lowered)):
         return []
     if lowered in _REALS:
+        # The name that \mathbb{R} gets in atoms.py.
         return [Token("letter", "mathbb_R", spaced)]
     # min behind a value is a minute, elsewhere a function
     after_value = bool(before) and (before[-1].kind == "number" or before[-1].value in ")}")
@@ -153,6 +159,7 @@ def _word(word: str, spaced: bool, before: list[Token], text: str, end: int) -> 
     if lowered in _SEPARATORS:
         return [Token("sep", lowered, True)]
     after_number = bool(before) and before[-1].kind == "number"
+    # min and sec are functions and units: a number decides.
     if (lowered in FUNCTIONS or word in FUNCTIONS) and not (lowered in UNITS and after_number):
         return [Token("function", lowered, spaced)]
     if lowered in _WORD_NUMBERS:
@@ -169,4 +176,5 @@ def _word(word: str, spaced: bool, before: list[Token], text: str, end: int) -> 
         return [Token("text", word, spaced)]
     if word.isupper():
         return [Token("letter", word, spaced)]
+    # As in TeX, letters without a macro are a product: ab is a times b.
     return [Token("letter", c, spaced and i == 0) for i, c in enumerate(word)]

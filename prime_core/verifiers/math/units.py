@@ -44,6 +44,7 @@ _NAMES = {
     "euro": "€ euro euros",
     "sterling": "£ gbp",
     "rupee": "₹ rupee rupees",
+    # Both currencies have the sign ¥, so that they cannot contradict.
     "yen": "¥ yen yuan",
     "newton": "n newton newtons",
     "joule": "j joule joules",
@@ -59,10 +60,12 @@ _NAMES = {
     "thousand": "thousand thousands",
     "hundred": "hundred hundreds",
     "mph": "mph",
+    # As units, so that 6 am and 6 pm contradict.
     "am": "am a.m.",
     "pm": "pm p.m.",
 }
 UNITS = {spelling: name for name, row in _NAMES.items() for spelling in row.split()}
+# Units where the other side has a unit, else names: 5m may be five metres or 5 times m.
 SINGLE_LETTERS = frozenset("mgslhLNJWVKk")
 _FACTORS = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9}
 _POWER = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
@@ -91,6 +94,7 @@ def canonical(words: str) -> tuple[tuple[str, int], ...]:
             last = UNITS[lowered]
             found[last] = found.get(last, 0) + sign * pending
             pending = 1
+    # 'million' is part of the number: multiplier() has it.
     return tuple(sorted(item for item in found.items() if item[0] not in _FACTORS))
 
 

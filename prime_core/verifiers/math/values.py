@@ -20,10 +20,13 @@ from prime_core.verifiers.math.tree import Node
 Point = dict[str, Fraction]
 
 _EXACT = Exact()
+# A coordinate has 2,700 values: unequal polynomials agree at three points with a probability of
+# at most (degree / 2700)^3, by the lemma above.
 _NUM_EXACT_POINTS = 3
 _NUM_POINTS = 14
 _INTEGER_NAMES = frozenset("nmkjlrNMK")
 _TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "floor", "ceil"])
+# Not TooLarge: where work is refused there is no verdict from the remaining points.
 _FAILURES = (Inexact, Undefined, ZeroDivisionError, OverflowError, ValueError)
 
 
@@ -44,6 +47,7 @@ def same_value(one: Node, other: Node) -> bool:
         return exact
     if _numerically(one, other, variables):
         return True
+    # The names by which people mean whole numbers; for an x this would accept sin(pi x) = 0.
     whole = bool(variables) and variables <= _INTEGER_NAMES and _mentions(one, other, _is_whole)
     return whole and _at_whole_numbers(one, other, variables)
 
@@ -72,6 +76,7 @@ def _exactly(one: Node, other: Node, variables: frozenset[str]) -> bool | None:
         except NotANumber:
             raise
         except _FAILURES as error:
+            # A pole: another point may have a value. Without variables there is no other.
             if isinstance(error, Undefined) and variables:
                 continue
             return None
@@ -96,6 +101,7 @@ def _agree(one: Node, other: Node, variables: frozenset[str], log_base: int | No
     for attempt in range(_NUM_POINTS if variables else 1):
         where = point(variables, attempt)
         try:
+            # Set by any operation on the way, also where the result is real again: sqrt(-2)^2.
             arithmetic.left_reals = False
             left, right = _both(arithmetic, where, one, other)
         except NotANumber:
@@ -121,6 +127,7 @@ def _agree(one: Node, other: Node, variables: frozenset[str], log_base: int | No
         return False  # 1/0 equals nothing but its own text
     if not defined:
         raise CannotTell("no point at which both sides have a value")
+    # Two real points, where there are two: a single one may agree by accident.
     if witness is None or not (real >= min(2, defined) or (real == 0 and weak > 0)):
         return False
     return _confirmed(one, other, witness, log_base)
@@ -151,6 +158,8 @@ def _both(arithmetic: Double, where: Point, one: Node, other: Node) -> tuple[Any
 
 
 def _close(left: Any, right: Any, tolerance: float) -> bool:
+    # Relative, but near zero absolute: the rounding errors of a difference that should be 0 are not
+    # small beside it.
     return bool(abs(left - right) <= tolerance * max(abs(left), abs(right), 1e-3))
 
 
@@ -163,6 +172,7 @@ def _coordinate(name: str, attempt: int) -> Fraction:
     """A fixed pseudo-random fraction between 0.3 and 3, of either sign at odd attempts."""
     seed = zlib.crc32(f"{name}/{attempt}".encode())  # hash() differs between processes
     size = Fraction(300 + seed % 2700, 1009)
+    # Every second point has positive coordinates alone, where roots and logarithms are real.
     return -size if attempt % 2 and seed >> 16 & 1 else size
 
 
@@ -175,6 +185,7 @@ def _at_whole_numbers(one: Node, other: Node, variables: frozenset[str]) -> bool
     """Agreement wherever both are defined on whole numbers, for n!, (-1)^n and their like."""
     agreements = 0
     for attempt in range(30):
+        # Large numbers part floors, small ones keep n^n and factorials within a double.
         below = 14 if attempt % 2 else 80
         where = {
             name: Fraction(1 + zlib.crc32(f"{name}|{attempt}".encode()) % below)
@@ -210,6 +221,7 @@ def _is_whole(node: Node) -> bool:
     if node[0] != "pow":
         return False
     base = node[1][1] if node[1][0] == "num" else None
+    # (-1)^n is complex between whole numbers, though equal to cos(n pi) on them.
     return node[1][0] == "neg" or (isinstance(base, Fraction) and base < 0)
 
 

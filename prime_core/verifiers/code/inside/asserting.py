@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from . import codec
 
-REPLIES_FD, REQUESTS_FD = 4, 5
+REPLIES_FD, REQUESTS_FD = 4, 5  # 3 is the answer to the host
 
 
 class ProgramError(Exception):
@@ -59,6 +59,7 @@ class Program:
 def raised_there(name: str, message: str) -> ProgramError:
     """An exception that `except <name>` in the tests catches if it is a built-in kind of error."""
     kind = getattr(builtins, name, None)
+    # An AssertionError of the program would pass for a test that failed.
     if isinstance(kind, type) and issubclass(kind, Exception) and kind is not AssertionError:
         try:
             return type(name, (ProgramError, kind), {})(message)
@@ -132,12 +133,14 @@ def run_assertions(task: dict[str, Any]) -> dict[str, Any]:
             return {"failed": f"assertion: {describe(error)}", "blame": "program", "how": "wrong"}
         except ProgramError as error:
             return {"failed": describe(error), "blame": "program", "how": "crashed"}
+        # The tests' own: raised in the program, these are ProgramErrors.
         except (TestsBroken, SyntaxError, NameError, ImportError) as error:
             return {"failed": describe(error), "blame": "tests", "how": ""}
         except BaseException as error:
             # such as `None < 3`: the tests cannot work with what the program gave them
             blame = "program" if program.num_calls else "tests"
             return {"failed": describe(error), "blame": blame, "how": "wrong"}
+    # Such tests would pass every program.
     if not program.num_calls:
         return {"failed": "the tests never call the program", "blame": "tests", "how": ""}
     return {"passed": True, "calls": program.num_calls}
@@ -167,6 +170,7 @@ def run_all(task: dict[str, Any], program: Program) -> None:
     if entry_point:
         names[entry_point] = Proxy(program, entry_point)
     exec(compile(source, "tests.py", "exec", dont_inherit=True), names)
+    # HumanEval's tests define check() and leave the call to the harness.
     if entry_point and entry_point != "check" and "check" in names:
         names["check"](names[entry_point])
 
@@ -177,12 +181,14 @@ def compare_with_reference(task: dict[str, Any], program: Program, names: dict[s
     entry_point, tolerance = task["entry_point"], task["tolerance"]
     for arguments in codec.decode(task["inputs"]):
         try:
+            # A solution may change its arguments in place; the program gets them next.
             expected = names[entry_point](*copy.deepcopy(arguments))
         except Exception as error:
             raise TestsBroken(f"the reference fails on {arguments!r:.200}: {error}") from None
         got = program.call(entry_point, tuple(arguments), {})
         if codec.is_iterator(expected):
             expected, got = list(expected), list(got)
+        # Both have crossed: what the reference returns loses its subclasses like the program's.
         if not close(got, codec.decode(codec.encode(expected)), tolerance):
             raise AssertionError(f"{arguments!r:.200}: {got!r:.200} is not {expected!r:.200}")
 

@@ -51,7 +51,9 @@ def encode(value: Any) -> Any:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, int):
+        # Here and below by the built-in type's own methods: a subclass may claim another value.
         number = int.__index__(value)
+        # Hexadecimal takes linear time; decimal digits take quadratic, and int() refuses many.
         return number if abs(number) < LARGEST_PLAIN_INT else {"int": hex(number)}
     if isinstance(value, float):
         decimal = float.__float__(value)
@@ -82,8 +84,10 @@ def encode_tagged(value: Any) -> Any:
         return {"decimal": str(value)}
     if isinstance(value, type) and value in vars(builtins).values():
         return {"type": value.__name__}
+    # An endless one meets its sandbox's limits.
     if isinstance(value, ITERATORS):
         return {"iterator": [encode(item) for item in value]}
+    # By name: numpy need not be installed, and to load it would cost every program.
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return encode(value.tolist())
     return {"opaque": [type(value).__name__, bool(value)]}
@@ -125,7 +129,7 @@ def decode(value: Any) -> Any:
 
 def dumps(message: dict[str, Any]) -> bytes:
     """One message as a line of ASCII JSON."""
-    return json.dumps(message).encode() + b"\n"
+    return json.dumps(message).encode() + b"\n"  # escapes line ends and lone surrogates
 
 
 def loads(line: bytes) -> dict[str, Any]:

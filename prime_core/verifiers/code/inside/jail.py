@@ -21,6 +21,7 @@ FIRST_FREE_FD = 64
 
 def place_descriptors(descriptors: list[int]) -> None:
     """Make these the descriptors 0, 1, 2, ... and close every other one."""
+    # Out of the way first: a target may be the number of one that is still to be placed.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, FIRST_FREE_FD) for fd in descriptors]
     for number, fd in enumerate(high):
         os.dup2(fd, number)
@@ -38,6 +39,7 @@ def set_limits(job: dict[str, Any], *, limit_processes: bool) -> None:
     address_space = job["memory"] + (256 << 20)  # code, stacks and arenas that stay untouched
     limits = {
         resource.RLIMIT_AS: address_space,
+        # Of one process, in whole seconds: for when the server, which takes the sum, is late.
         resource.RLIMIT_CPU: int(job["cpu"]) + 2,
         resource.RLIMIT_FSIZE: job["scratch"],
         resource.RLIMIT_CORE: 0,
@@ -50,13 +52,16 @@ def set_limits(job: dict[str, Any], *, limit_processes: bool) -> None:
         )  # the server, and one to be caught with
     for kind, value in limits.items():
         hard = resource.getrlimit(kind)[1]
+        # Only root may raise a hard limit, e.g. one that the site has set.
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        # The hard one, too: up to it the program could raise the soft one.
         resource.setrlimit(kind, (value, value))
 
 
 def enter(job: dict[str, Any], user: int) -> None:
     """Isolate this process for good. `user` is the uid to take when the server is root."""
     kernel.unshare("mount")
+    # What is mounted here must not appear in the server's namespace, however it shares mounts.
     kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
     size = f"size={job['scratch']},nr_inodes={(job['scratch'] >> 20) * ENTRIES_PER_MB}"
     flags = kernel.MS_NOSUID | kernel.MS_NODEV
@@ -66,14 +71,19 @@ def enter(job: dict[str, Any], user: int) -> None:
     # when the machine runs out of memory: this one, not the server
     Path("/proc/self/oom_score_adj").write_text("1000")
     is_root = os.getuid() == 0
+    # Older kernels count all of an ordinary user's processes, on the whole host; there the server's
+    # count is the only limit.
     set_limits(job, limit_processes=is_root or counts_processes_per_namespace())
+    # Needs CAP_SETPCAP, which goes with the user.
     kernel.drop_bounding_capabilities()
     if is_root:
+        # In this order: once the user is another, groups cannot be changed.
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # changing the uid took /proc/self away
+    # Last: the filter kills who mounts or unshares.
     seccomp.install()
 
 
@@ -89,5 +99,7 @@ def mount_proc() -> None:
 def enter_nothing(job: dict[str, Any]) -> None:
     """`sandbox: none`: a working folder and the limits, no walls."""
     os.chdir(job["folder"])
+    # Else kill(0) would reach the server: there is no namespace between them.
     os.setsid()
+    # It would count the user's other processes, ours among them.
     set_limits(job, limit_processes=False)

@@ -49,6 +49,7 @@ def enter_pid_namespace(namespace_fd: int) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
     """mount(2); the kind is ignored for binds and remounts."""
+    # The flags are an unsigned long; ctypes would pass an int.
     libc.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
     names = [os.fsencode(text) for text in (source, target, kind)]
     call("mount", *names, flags, options.encode() or None)
@@ -56,7 +57,7 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """pivot_root(2): the folder new_root becomes /, what was / appears at put_old."""
-    number = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
+    number = {"x86_64": 155, "aarch64": 41}[os.uname().machine]  # libc has no function for it
     call("syscall", number, os.fsencode(new_root), os.fsencode(put_old))
 
 
@@ -67,6 +68,7 @@ def unmount(target: str) -> None:
 
 def prctl(option: int, *arguments: int) -> None:
     """prctl(2) with its missing arguments zero."""
+    # For some options the kernel refuses anything but zeros where it expects no argument.
     padded = [ctypes.c_ulong(n) for n in (*arguments, 0, 0, 0, 0)[:4]]
     if libc.prctl(option, *padded) < 0:
         number = ctypes.get_errno()
@@ -98,5 +100,5 @@ def drop_capabilities() -> None:
     """Give up every capability that this process holds."""
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
+    nothing = (ctypes.c_uint32 * 6)()  # version 3: three sets in two halves
     call("capset", ctypes.byref(header), ctypes.byref(nothing))

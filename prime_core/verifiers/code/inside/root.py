@@ -23,31 +23,38 @@ def enter(walls: dict[str, Any]) -> None:
     kernel.die_with_parent()
     user, group = os.geteuid(), os.getegid()
     if user == 0:
+        # No user namespace: in one, programs could not become another user (jail.enter).
         kernel.unshare("mount", "pid", "net", "ipc", "uts")
     else:
         kernel.unshare("user", "mount", "pid", "net", "ipc", "uts")
+        # Without it the kernel refuses an ordinary user's gid_map.
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"1000 {user} 1")
         Path("/proc/self/gid_map").write_text(f"1000 {group} 1")
+    # The new pid namespace holds children only.
     child = os.fork()
     if child:
         os.close(0)  # the server's line to the host must end with the server
         os.waitpid(child, 0)
         os._exit(1)
+    # Again: a fork does not inherit it.
     kernel.die_with_parent()
     kernel.set_host_name("judge")
+    # No terminal, as with bwrap's --new-session.
     os.setsid()
     build_root(walls)
 
 
 def build_root(walls: dict[str, Any]) -> None:
     """Move into a folder in memory that shows the listed paths, read-only."""
+    # pivot_root refuses shared mounts, and the machine must not see ours.
     kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("root", STAGE, "tmpfs", kernel.MS_NOSUID, "mode=755")
     os.chdir(STAGE)
     Path("old").mkdir()
     Path("new").mkdir()
     kernel.mount("new", "new", "", kernel.MS_BIND)  # a folder must be a mount to become the root
+    # In two steps: the machine's files must be in reach while they are bound, and then go.
     kernel.pivot_root(".", "old")
     os.chdir("/")
     for path, source in walls["paths"].items():
@@ -78,6 +85,7 @@ def bind(source: str, target: str, flags: int) -> None:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).touch()
     kernel.mount(source, target, "", kernel.MS_BIND)
+    # A bind ignores flags; only a remount of it sets them.
     present = os.statvfs(target).f_flag
     flags |= present & KEPT_FLAGS  # an ordinary user may not take any of these away
     for seen, flag in ATIME_FLAGS.items():

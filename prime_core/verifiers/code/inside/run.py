@@ -56,14 +56,17 @@ PRELUDE_NAMES = import_prelude()
 
 def run_task(report: int) -> None:
     """Read the task, compile the program, say so, run it."""
+    # The host hands the task over last, and the server adds its report.
     with os.fdopen(report - 1, "rb") as file:
         task = json.loads(file.read())
     try:
         code = compile(task["source"], FILE_NAME, "exec", dont_inherit=True)
+    # MemoryError: CPython's parser raises it for source that is nested too deep.
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         os.write(report, UNPARSABLE + f"{type(error).__name__}: {error}".encode()[:500])
         os._exit(1)
     os.write(report, COMPILED)
+    # What the program could write there would be taken for ours.
     os.close(report)
     fresh_streams()
     random.seed(0)  # a program that draws gets the same verdict each time
@@ -95,7 +98,7 @@ def module_of(name: str) -> dict[str, Any]:
     """The namespace of a new module of this name, the one that `import` finds."""
     module = types.ModuleType(name)
     module.__dict__.update(__builtins__=builtins, __file__=FILE_NAME)
-    sys.modules[name] = module
+    sys.modules[name] = module  # where pickle looks for its classes
     sys.argv = [FILE_NAME]
     return module.__dict__
 

@@ -26,7 +26,7 @@ ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 
 # name: (number on x86_64, number on aarch64); None where the architecture has no such call
 REFUSED = {  # answered with EPERM
-    "socket": (41, 198),
+    "socket": (41, 198),  # not socketpair: event loops wake up by one
     "connect": (42, 203),
     "bind": (49, 200),
     "listen": (50, 201),
@@ -119,6 +119,7 @@ def program(machine: str) -> bytes:
         instruction(JUMP_EQUAL, audit_architecture, if_true=1),
         instruction(RETURN, KILL_PROCESS),  # 32-bit calls have other numbers
         instruction(LOAD, NUMBER_OFFSET),
+        # x86_64's second set: the same calls under numbers that the list does not name.
         instruction(JUMP_AT_LEAST, X32_CALLS, if_false=1),
         instruction(RETURN, KILL_PROCESS),
     ]
@@ -129,6 +130,7 @@ def program(machine: str) -> bytes:
                 lines.append(instruction(JUMP_EQUAL, number, if_false=1))
                 lines.append(instruction(RETURN, answer))
     lines += [
+        # Threads and forks are clones as well: only its flags show a new namespace.
         instruction(JUMP_EQUAL, CLONE[column], if_false=3),
         instruction(LOAD, FIRST_ARGUMENT_OFFSET),
         instruction(JUMP_ANY_BIT, NAMESPACE_FLAGS, if_false=1),
@@ -149,5 +151,6 @@ def install() -> None:
     lines = program(os.uname().machine)
     buffer = ctypes.create_string_buffer(lines, len(lines))
     filter_program = FilterProgram(len(lines) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    # Who has no rights may install a filter only after this.
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(filter_program))

@@ -22,6 +22,7 @@ from typing import Any
 
 from . import jail, kernel, run, seccomp, watch
 
+# A program may be over its memory limit for so long: docs/verification.md says so.
 WATCH_SECONDS = 0.02
 MAX_PACKET = 1 << 16
 MAX_DESCRIPTORS = 8
@@ -37,12 +38,14 @@ class Server:
         if isolated:
             self.pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY)
             seccomp.program(os.uname().machine)  # once, for all forks
+        # So that a program's end is noticed at once, not at the next check.
         self.wakeup, alarm = os.pipe()
         os.set_blocking(self.wakeup, False)
         os.set_blocking(alarm, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # else no child's end would wake us
         signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
         if not isolated:
+            # Orphans become our children, where end_everyone finds them.
             kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
 
     def serve(self) -> int:
@@ -60,6 +63,7 @@ class Server:
             child = self.fork(job, descriptors, report)
             if child == 0:
                 return len(descriptors)
+            # With our copies open, the host would not see the program's output end.
             for fd in (report, *descriptors):
                 os.close(fd)
             reply = self.wait(child, job, started)
@@ -108,6 +112,7 @@ class Server:
             reason, resident = self.broken_limit(child, job, started)
             peak = max(peak, resident)
         else:
+            # In its namespace it is process 1: the kernel ends all the others with it.
             os.kill(child, signal.SIGKILL)
             _, status, spent = os.wait4(child, 0)
         if not self.isolated:
@@ -152,6 +157,7 @@ def drain(descriptor: int) -> None:
 
 def end_everyone(folder: str) -> None:
     """Without a pid namespace: kill what the program left behind, then its folder."""
+    # In rounds: a process may fork while the list is being read.
     while leftover := watch.descendants(os.getpid()):
         for process in leftover:
             with contextlib.suppress(ProcessLookupError):

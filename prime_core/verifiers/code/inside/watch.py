@@ -32,7 +32,7 @@ def descendants(ancestor: int) -> list[int]:
         try:
             children = [
                 int(child)
-                for thread in os.scandir(f"/proc/{parent}/task")
+                for thread in os.scandir(f"/proc/{parent}/task")  # each lists its own forks
                 for child in Path(thread.path, "children").read_text().split()
             ]
         except OSError:
@@ -47,6 +47,8 @@ def usage(processes: list[int]) -> Usage:
     tasks, resident, ticks = 0, 0, 0
     for process in processes:
         try:
+            # After the last bracket: a program chooses its name, which may hold blanks and
+            # brackets. The first field is then the third of proc(5).
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
