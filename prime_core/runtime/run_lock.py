@@ -239,7 +239,7 @@ class _Hold:
             now = self._watch(seen)
             if now == seen:
                 return seen
-            # Blank now: it was given back, and has to be looked at again, since others may be quicker.
+            # Blank now: it was released, and is read again, since others may be quicker.
             if now.holder is not None:
                 raise self._busy(now)
 

@@ -84,6 +84,17 @@ class Worker:
         self.errors.close()
 
 
+def _order(limits: Limits, wall_seconds: float) -> dict[str, float]:
+    """What the server holds a program to: seconds, bytes, a number of processes."""
+    return {
+        "cpu": limits.seconds,
+        "wall": wall_seconds,
+        "memory": limits.memory_mb << 20,
+        "scratch": limits.scratch_mb << 20,
+        "processes": limits.max_processes,
+    }
+
+
 class Run:
     """One program on one worker: its pipes and, at the end, the server's reply."""
 
@@ -122,17 +133,11 @@ class Run:
             os.fchmod(descriptor, 0o666)  # so that /dev/stdout opens for another user
         # Files, not pipes: nobody need feed them while output is being read.
         files = [sealed_file(stdin), sealed_file(json.dumps(task).encode())]
-        job = {
-            "cpu": limits.seconds,
-            "wall": wall_seconds,
-            "memory": limits.memory_mb << 20,
-            "scratch": limits.scratch_mb << 20,
-            "processes": limits.max_processes,
-        }
         # In this order they become 0, 1, 2, ...; run.py expects the task as the last.
         handed = [files[0], *writers, *pipes, files[1]]
         try:
-            socket.send_fds(worker.socket, [json.dumps(job).encode()], handed)
+            order = json.dumps(_order(limits, wall_seconds)).encode()
+            socket.send_fds(worker.socket, [order], handed)
         except OSError:
             self.close()
             raise WorkerDied(f"the sandbox exited: {worker.last_words()}") from None
