@@ -35,7 +35,7 @@ def test_a_process_of_this_number_is_left_alone_where_the_holder_is_another_host
         holder = Holder(socket.gethostname(), "another", other.pid, "", time.time())
         path.write_text(json.dumps(asdict(holder)))
         done = cancel(tmp_path)
-        assert f"(process {other.pid}); there: kill -INT {other.pid}" in done.stderr
+        assert f"(process {other.pid}); run there: kill -INT {other.pid}" in done.stderr
         assert other.poll() is None
         other.kill()
 

@@ -77,7 +77,7 @@ def test_other_partitions_can_be_asked_for(slurm, tmp_path):
     wrong = prime_site(slurm, "--dry-run", "--gpu-partition", "gpus")
     assert wrong.stderr == (
         "prime site: error: --gpu-partition gpus: no such partition; "
-        "there are cpu, short, gpu, preempt\n"
+        "expected one of cpu, short, gpu, preempt\n"
     )
 
 
