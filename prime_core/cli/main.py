@@ -80,6 +80,27 @@ def configure(config: Path, overrides: tuple[str, ...]) -> None:
 
 
 @click.command()
+@click.argument("name")
+@click.option(
+    "--from",
+    "template",
+    default="quickstart",
+    show_default=True,
+    metavar="TEMPLATE",
+    help="quickstart, smollm2, gsm8k, paper/eurus2_7b_prime, ..., or a settings file of your own.",
+)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; default: configs/NAME.yaml.",
+)
+@click.option("--results", default="results", show_default=True, help="Folder of all runs.")
+def new(name: str, template: str, to: Path | None, results: str) -> None:
+    """Write a commented settings file for a new run, and say what to type next."""
+    tool("new").run(name, template, to, results)
+
+
+@click.command()
 def schema() -> None:
     """Print the JSON schema of the settings."""
     tool("configure").print_schema()
@@ -99,6 +120,7 @@ def end_for_now(line: str) -> None:
 for command in (
     *stages.COMMANDS,
     run,
+    new,
     configure,
     schema,
     *cluster.COMMANDS,

@@ -87,7 +87,7 @@ def _head(name: str, variant: Variant) -> list[str]:
         f"#   prime launch --profile slurm --configfile {path}",
         "",
     ]
-    return [*words, *commands]
+    return [MAIN.read_text(encoding="utf-8").partition("\n")[0], *words, *commands]
 
 
 def _body(main: str) -> list[str]:
