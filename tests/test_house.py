@@ -53,6 +53,7 @@ ROOMS = {
     "tools": "report evaluation training samplers data models run verifiers storage runtime "
     "settings mathematics",
     "ablations": "report evaluation launch run runtime settings",
+    "doctor": "training samplers launch models run verifiers storage runtime settings mathematics",
 }
 # Rooms within rooms: each may import those before it.
 FLOORS = {

@@ -1,4 +1,4 @@
-"""`prime site`, `launch`, `status`, `cancel`, `logs`, `fetch`: the commands around the workflow.
+"""`prime doctor`, `site`, `launch`, `status`, ...: the commands around the workflow.
 
 Only click is imported here; each command loads its own part when it runs.
 """
@@ -203,4 +203,25 @@ def plan(context: click.Context, json: bool, arguments: tuple[str, ...], **optio
     context.exit(module.run(module.Options(**options), arguments, json))
 
 
-COMMANDS = (site, launch, status, cancel, logs, fetch, plan, gpus)
+@click.command()
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that will hold the runs.",
+)
+@click.option("--gpu", is_flag=True, help="Also try a job's work on all GPUs of this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.pass_context
+def doctor(context: click.Context, results: Path, gpu: bool, as_json: bool) -> None:
+    """Look whether this machine has what runs need; exit status 1 where something is wrong.
+
+    One line each: ok, missing or wrong, and what to do. With --gpu, to be run in a job on a GPU
+    node, it also loads a small model, generates, reduces over all GPUs and takes a training step.
+    Changes nothing.
+    """
+    context.exit(import_module("prime_core.doctor.doctor").run(results, gpu, as_json))
+
+
+COMMANDS = (doctor, site, launch, status, cancel, logs, fetch, plan, gpus)
