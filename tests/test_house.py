@@ -52,6 +52,7 @@ ROOMS = {
     "settings mathematics",
     "tools": "report evaluation training samplers data models run verifiers storage runtime "
     "settings mathematics",
+    "export": "report evaluation models run storage runtime settings",
     "ablations": "report evaluation launch run runtime settings",
     "doctor": "training samplers launch models run verifiers storage runtime settings mathematics",
 }

@@ -224,4 +224,42 @@ def doctor(context: click.Context, results: Path, gpu: bool, as_json: bool) -> N
     context.exit(import_module("prime_core.doctor.doctor").run(results, gpu, as_json))
 
 
-COMMANDS = (doctor, site, launch, status, cancel, logs, fetch, plan, gpus)
+@click.command()
+@click.argument("run_at", metavar="RUN@ITERATION")
+@click.option(
+    "--to",
+    required=True,
+    metavar="FOLDER|hf:OWNER/NAME",
+    help="A new folder, or a new repository on the Hugging Face hub (needs `hf auth login`).",
+)
+@click.option(
+    "--model",
+    "kind",
+    type=click.Choice(["policy", "prm", "value"]),
+    default="policy",
+    show_default=True,
+    help="Which of the run's models; prm: the process reward model, value: PPO's.",
+)
+@click.option("--adapter", is_flag=True, help="The low-rank adapter alone, not merged (peft).")
+@click.option("--license", "licence", help="Licence of the weights for the card, e.g. apache-2.0.")
+@click.option("--public", is_flag=True, help="Make the hub's repository public; default: private.")
+def export(
+    run_at: str, to: str, kind: str, adapter: bool, licence: str | None, public: bool
+) -> None:
+    """Write a model of a run for others: weights, tokenizer, generation settings, model card.
+
+    RUN@ITERATION is results/quickstart@12; without @ITERATION the last whose weights are kept.
+    transformers and vLLM load the folder. The card has the run's accuracies with intervals,
+    settings, data and versions, as far as the run knows them. A run may still be running.
+    """
+    _listen()
+    module = import_module("prime_core.export.export")
+    module.run(run_at, to, kind, adapter, licence, public)
+
+
+def _listen() -> None:
+    """Exit in order on SIGTERM: what was half written is removed on the way out."""
+    import_module("prime_core.runtime.interruption").listen()
+
+
+COMMANDS = (doctor, export, site, launch, status, cancel, logs, fetch, plan, gpus)

@@ -49,8 +49,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill aside; on success it takes the place of `path`, else it is removed."""
+def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
+    """A folder to fill aside; on success it takes the place of `path`, else it is removed.
+
+    replace: whether it may take the place of a folder with files; else that is an OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     # As above: mkdtemp's 0700 would hide it.
@@ -60,7 +63,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             _flush(file)
         _flush(temporary)
-        _replace_folder(temporary, path)
+        if replace:
+            _replace_folder(temporary, path)
+        else:
+            # The system itself refuses a full folder, even one that was filled a moment ago.
+            temporary.rename(path)
         _flush(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
