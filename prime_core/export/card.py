@@ -19,11 +19,11 @@ from prime_core.storage.hub import is_hub_id
 PAPER = "https://arxiv.org/abs/2502.01456"
 CITATION = """@misc{cui2025process,
   title         = {Process Reinforcement through Implicit Rewards},
-  author        = {Ganqu Cui and Lifan Yuan and Zefan Wang and Hanbin Wang and Yuchen Zhang and
-                   Jiacheng Chen and Wendi Li and Bingxiang He and Yuchen Fan and Tianyu Yu and
-                   Qixin Xu and Weize Chen and Jiarui Yuan and Huayu Chen and Kaiyan Zhang and
-                   Xingtai Lv and Shuo Wang and Yuan Yao and Xu Han and Hao Peng and Yu Cheng and
-                   Zhiyuan Liu and Maosong Sun and Bowen Zhou and Ning Ding},
+  author        = {Ganqu Cui and Lifan Yuan and Zefan Wang and Hanbin Wang and Wendi Li and
+                   Bingxiang He and Yuchen Fan and Tianyu Yu and Qixin Xu and Weize Chen and
+                   Jiarui Yuan and Huayu Chen and Kaiyan Zhang and Xingtai Lv and Shuo Wang and
+                   Yuan Yao and Xu Han and Hao Peng and Yu Cheng and Zhiyuan Liu and Maosong Sun and
+                   Bowen Zhou and Ning Ding},
   year          = {2025},
   eprint        = {2502.01456},
   archivePrefix = {arXiv},
@@ -119,8 +119,8 @@ def _introduction(chosen: Chosen, adapter: bool) -> Iterator[str]:
         how = (
             f"[{base}](https://huggingface.co/{base})"
             if is_hub_id(base)
-            else f"the run's start model, which `prime export RUN@0 --model {chosen.kind}` writes; "
-            "put its folder into `base_model_name_or_path`"
+            else f"the run's start model: `prime export {chosen.run}@0 --model {chosen.kind} --to "
+            f"{base}` writes the folder that its configuration names"
         )
         yield f"It is added to {how}."
 

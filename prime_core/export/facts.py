@@ -172,7 +172,7 @@ def known_licence(name: str, kind: str) -> str | None:
 def _cards(name: str, kind: str) -> Iterator[Path]:
     if Path(name).is_dir():
         yield Path(name) / "README.md"
-    elif kind == "dataset" or is_hub_id(name):
+    elif is_hub_id(name) if kind == "model" else hub_dataset(name):
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(name, "README.md", repo_type=kind)

@@ -21,7 +21,7 @@ from prime_core.storage import hub
 
 ADAPTER = "adapter"  # as prime_core.training.lora names the folder beside the merged weights
 _BESIDE = 1_000_000  # bytes of what is written anew
-_OURS = ("README.md", "generation_config.json")  # written anew
+_CARD = "README.md"  # a base model's own is not about these weights
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 
@@ -47,7 +47,7 @@ def files_of(chosen: Chosen, adapter: bool) -> list[Path]:
 
 
 def _is_wanted(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and path.name not in _OURS
+    return path.is_file() and not path.name.startswith(".") and path.name != _CARD
 
 
 def refuse_little_space(files: list[Path], place: Path) -> None:
@@ -113,14 +113,15 @@ def generation_settings(chosen: Chosen) -> dict[str, Any]:
 
 
 def adapter_base(chosen: Chosen) -> str:
-    """What an adapter is added to: a hub id, or the run's start model."""
+    """What an adapter is added to: a hub id, or a folder for an export of the run's start model."""
     settings = chosen.settings
     own = settings.prm.path if chosen.kind == "prm" else None
     base = own or (None if settings.sft.enabled else settings.model.path)
     first_prm = chosen.kind == "prm" and settings.prm.offline is not None
     if base is not None and hub.is_hub_id(base) and not first_prm and not settings.init_from:
         return base
-    return f"models/{chosen.kind}-0000"
+    # With a dot: models/policy-0000, as the run has it, would be looked up on the hub.
+    return f"./{chosen.run}-{chosen.kind}-0"
 
 
 def _name_base(config: Path, chosen: Chosen) -> None:
