@@ -24,6 +24,7 @@ OLDEST_DRIVER = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580,)}
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 BFLOAT16 = (8, 0)  # the first compute capability that computes in bfloat16
 IN_A_JOB = "for a GPU node, run it there: srun --gpus=1 prime doctor --gpu"
+_SECONDS = 15.0
 INSTALL = "install torch's CUDA build (docs/gpu.md)"
 
 
@@ -45,7 +46,10 @@ def ask_driver() -> Driver:
             return Driver()
         return Driver(found[1] if found else "")
     command = ["nvidia-smi", "--query-gpu=driver_version,name", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=8)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:  # a driver that has lost a GPU often hangs
+        return Driver(problem=f"no answer within {_SECONDS:.0f} s")
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
         return Driver(problem=lines[-1] if lines else f"exit status {done.returncode}")

@@ -91,7 +91,10 @@ def hub_cache_finding() -> Finding:
             return Finding(name, "wrong", detail, "unset it, or export HF_HOME=FOLDER", True)
         return Finding(name, "ok", detail)
     if problem:
-        todo = "export HF_HOME=FOLDER, on a disk that compute nodes see"
+        todo = (
+            "export HF_HOME=FOLDER, on a disk that compute nodes see; where all is there already, "
+            "HF_HUB_OFFLINE=1"
+        )
         return Finding(name, "wrong", f"{detail} cannot be written: {problem}", todo)
     return Finding(
         name, "ok", f"{detail}, {bytes_text(shutil.disk_usage(existing(cache)).free)} free"

@@ -155,6 +155,9 @@ def test_nvidia_smis_answer_is_read(tmp_path, monkeypatch):
     assert ask_driver() == Driver(problem="Driver/library version mismatch")
     found = hardware_findings(Answer([CPU]), ask_driver())
     assert found[1].state == "wrong"
+    monkeypatch.setattr(hardware, "_SECONDS", 0.2)
+    command(tmp_path, monkeypatch, "exec sleep 20")
+    assert ask_driver() == Driver(problem="no answer within 0 s")
 
 
 def test_without_nvidia_smi_the_kernels_module_tells_the_version(tmp_path, monkeypatch):

@@ -138,6 +138,18 @@ def test_a_target_with_files_is_refused_and_stays(run_dir, tmp_path):
     assert (exported(f"{run_dir}@4", tmp_path / "empty") / "config.json").exists()
 
 
+def test_a_target_that_another_fills_meanwhile_stays(run_dir, tmp_path, monkeypatch):
+    def filled(*_: object) -> str:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "mine.txt").write_text("mine")
+        return ""
+
+    monkeypatch.setattr(export, "card_text", filled)
+    with pytest.raises(OSError, match="not empty"):
+        exported(f"{run_dir}@4", tmp_path / "out")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine.txt"]
+
+
 def test_a_disk_with_too_little_room_is_found_out_first(run_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _place: Usage(1e9, 0, 1e6))
     refused(f"{run_dir}@4", tmp_path / "a" / "b", words=r"takes .* and 1 MB are free")
