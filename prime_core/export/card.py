@@ -167,7 +167,7 @@ def _reference_note(chosen: Chosen) -> str:
     elif prm.reference_path:
         what = f"`{facts.shown(prm.reference_path)}` (prm.reference_path)"
     else:
-        what = "the run's start model, frozen (`prime export RUN@0` writes it)"
+        what = f"the run's start model, frozen (`prime export {chosen.run}@0` writes it)"
     return (
         "By itself it is a language model; its rewards are relative to a reference. The implicit "
         f"reward of token t is `beta * (log p_prm(y_t) - log p_reference(y_t))` with beta "
@@ -276,8 +276,8 @@ def _licence(chosen: Chosen, licence: str | None) -> Iterator[str]:
 def _settings(chosen: Chosen) -> Iterator[str]:
     yield "## Settings"
     yield (
-        "Those that differ from the defaults, which are the paper's. As a file they are settings "
-        "for `prime run --configfile`; of local paths only the last part is shown."
+        "Those that differ from the defaults of PRIME on Slurm. As a file they are settings for "
+        "`prime run --configfile`; of local paths only the last part is shown."
     )
     text = yaml.safe_dump(facts.own_settings(chosen.settings), sort_keys=False, width=98)
     yield f"```yaml\n{text.rstrip()}\n```"

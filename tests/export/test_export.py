@@ -95,7 +95,7 @@ def test_the_prm_is_exported_with_what_its_rewards_are_relative_to(run_dir, tmp_
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     text = (folder / "README.md").read_text()
     assert "with beta 0.05" in text
-    assert "the run's start model, frozen (`prime export RUN@0` writes it)" in text
+    assert "the run's start model, frozen (`prime export made-up@0` writes it)" in text
     assert "max_new_tokens" not in (folder / "generation_config.json").read_text()
 
 
