@@ -182,11 +182,14 @@ def test_ctrl_c_leaves_nothing(number, run_dir, tmp_path, monkeypatch):
         return ""
 
     monkeypatch.setattr(export, "card_text", interrupted)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    # A shell starts what it puts into the background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         CliRunner().invoke(main, ["export", f"{run_dir}@4", "--to", str(tmp_path / "a" / "out")])
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
     assert not list(tmp_path.iterdir())
 
 
@@ -260,8 +263,8 @@ def test_of_adapters_the_merged_weights_are_written_or_the_adapter_alone(
         apart = base(tokens).logits
         monkeypatch.chdir(tmp_path)
         found = AutoPeftModelForCausalLM.from_pretrained(alone)(tokens).logits
-    assert torch.allclose(found, wanted, atol=1e-4)
-    assert not torch.allclose(apart, wanted, atol=1e-2)
+    assert torch.allclose(found, wanted, atol=1e-3)  # rounding, through two ways
+    assert not torch.allclose(apart, wanted, atol=0.1)
 
 
 def test_an_adapter_on_a_model_of_the_hub_names_it(adapted):
