@@ -38,6 +38,7 @@ ROOMS = {
     "settings": "",
     "runtime": "",
     "storage": "",
+    "resident": "runtime",
     "verifiers": "settings runtime",
     "run": "settings runtime mathematics",  # of the mathematics filtering alone
     "models": "run settings storage",
