@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 from prime_core.resident import protocol
-from prime_core.resident.client import STAGES, peer_user
+from prime_core.resident.client import peer_user
 from prime_core.resident.import_state import import_state
 from prime_core.resident.leaving import exit_status
 
@@ -175,12 +175,11 @@ def _has_device_open() -> bool:
     return False
 
 
-def import_stages() -> None:
-    """Import what stages import."""
+def import_libraries() -> None:
+    """Import what most of a stage's start is spent on."""
     # Else torch asks the driver itself whether there are GPUs, which spoils every child.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    stages = sorted(f"prime_core.stages.{path.stem}" for path in STAGES.glob("[!_]*.py"))
-    for name in (*_MODULES, *stages):
+    for name in _MODULES:
         import_module(name)
 
 
@@ -188,7 +187,7 @@ def run(
     listening: int,
     path: Path,
     program: Callable[[], object],
-    prepare: Callable[[], object] = import_stages,
+    prepare: Callable[[], object],
 ) -> None:
     """Serve on an inherited listening socket with that path, until standard input ends.
 
