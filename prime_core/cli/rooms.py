@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -19,6 +20,12 @@ def stage(name: str) -> ModuleType:
     if "PRIME_DEADLINE" in os.environ:
         _begin_in_time(name)
     return import_module(f"prime_core.stages.{name}")
+
+
+def import_stages() -> None:
+    """Import all stages, in a process that will be forked for each."""
+    for path in sorted(Path(__file__).parent.parent.joinpath("stages").glob("[!_]*.py")):
+        import_module(f"prime_core.stages.{path.stem}")
 
 
 def tool(name: str) -> ModuleType:

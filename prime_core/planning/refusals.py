@@ -5,6 +5,7 @@ In: a Case and its stages. Out: sentences; none where the run fits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from prime_core.planning.case import Case, StagePlan
@@ -172,8 +173,8 @@ def _minutes(case: Case, stage: StagePlan) -> Iterator[str]:
     if not STAGES[stage.stage].stops:
         more = ", or split it into more shards (rollout.num_shards)"
         yield (
-            f"{stage.stage}: takes about {needed:.0f} minutes, and its job asks for {asked}: {key}"
-            f"{more if stage.stage == 'sample' else ''}"
+            f"{stage.stage}: takes about {math.ceil(needed)} minutes, and its job asks for "
+            f"{asked}: {key}{more if stage.stage == 'sample' else ''}"
         )
     elif stage.seconds.write > case.assumed.warning_s:
         yield (

@@ -98,7 +98,8 @@ def num_steps(case: Case, stage: str) -> float:
 
 
 def score_plan(case: Case) -> StagePlan:
-    """PRM and reference, one after the other, on one GPU."""
+    """PRM and reference, one after the other, split over ranks that each hold all weights."""
+    machine = case.machines["score"]
     one_pass, models = largest_pass(case, "score"), (case.shapes.prm, case.shapes.prm_reference)
     each = [memory.scoring_memory(shape, one_pass) for shape in models]
     sizes = [model_bytes(shape, case.dtype_bytes) for shape in models]
@@ -107,13 +108,13 @@ def score_plan(case: Case) -> StagePlan:
         stage="score",
         each="iteration",
         jobs=1,
-        machine=case.machines["score"],
+        machine=machine,
         gpu=case.with_reserve(max(each, key=lambda parts: sum(parts.values()))),
-        host=max(sizes) + case.assumed.host_gib * GIB,
+        host=machine.ranks_per_node * (max(sizes) + case.assumed.host_gib * GIB),
         seconds=Seconds(
             start=case.assumed.start_s,
             read=case.disk_seconds(sum(sizes), sum(sizes)),
-            compute=passes_seconds(flops, 1, case.gpu, case.assumed),
+            compute=passes_seconds(flops, machine.num_ranks, case.gpu, case.assumed),
             write=0.0,
         ),
     )
@@ -128,9 +129,9 @@ def prm_data_plan(case: Case) -> StagePlan:
 
 
 def values_plan(case: Case) -> StagePlan:
-    """The value model of the iteration before, on one GPU."""
-    shape = case.shapes.value
-    return _forward_plan(case, "values", shape, _batch_flops(case, shape), num_ranks=1)
+    """The value model of the iteration before, split over ranks that each hold all weights."""
+    shape, ranks = case.shapes.value, case.machines["values"].num_ranks
+    return _forward_plan(case, "values", shape, _batch_flops(case, shape), ranks)
 
 
 def _forward_plan(

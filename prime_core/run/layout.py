@@ -187,6 +187,11 @@ class RunFiles:
         return self.root / "slurm" / "controller"
 
     @property
+    def resident_log(self) -> Path:
+        """What the process that stages are forked from says (prime_core.resident)."""
+        return self.root / "logs" / "resident.log"
+
+    @property
     def report(self) -> Path:
         """The report's page."""
         return self.root / "report" / "report.html"

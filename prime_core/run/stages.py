@@ -75,8 +75,10 @@ STAGES = {
     "sample": StageKind("iteration", shards=True, samples=True, colour=0),
     "verify": StageKind("iteration", shards=True, colour=1),
     "select": StageKind("iteration", colour=2),
-    "score": StageKind("iteration", forward_only=True, section="prm", colour=3),
-    "values": StageKind("iteration", forward_only=True, section="value", colour=7, like="score"),
+    "score": StageKind("iteration", ranks=True, forward_only=True, section="prm", colour=3),
+    "values": StageKind(
+        "iteration", ranks=True, forward_only=True, section="value", colour=7, like="score"
+    ),
     "prm": _training("iteration", trains="prm", section="prm", colour=4),
     "value": _training("iteration", trains="value", section="value", colour=8, like="prm"),
     "policy": _training("iteration", trains="policy", section="policy", colour=5),

@@ -9,6 +9,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.runtime.console import say
 from prime_core.runtime.rank import is_first_rank
 from prime_core.runtime.stopwatch import Metrics
+from prime_core.runtime.usage import process_usage
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
 
@@ -22,7 +23,7 @@ def open_run(run_dir: Path) -> tuple[Settings, RunFiles]:
 def finish(metrics_path: Path, metrics: Metrics, line: str) -> None:
     """Write a stage's figures and print its one line; the first rank does it for all of them."""
     if is_first_rank():
-        write_json(metrics_path, metrics)
+        write_json(metrics_path, metrics | process_usage())
         say(line)
 
 

@@ -28,6 +28,7 @@ from prime_core.run.work import open_run, progress_label
 from prime_core.runtime.console import progress_bar, say
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
+from prime_core.runtime.usage import process_usage
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose_sampler
@@ -67,7 +68,8 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         table = pd.DataFrame(rows)
         figures["response_length_mean"] = float(table["response_length"].mean())
         figures["clip_ratio"] = float(table["finish_reason"].eq("length").mean())
-        write_json(output, figures | watch.seconds)  # last: figures imply that all responses exist
+        # last: figures imply that all responses exist
+        write_json(output, figures | watch.seconds | process_usage())
         say(
             f"{progress_label(iteration, settings)} evaluate {benchmark}: "
             f"accuracy {figures['accuracy']:.3f} "

@@ -22,7 +22,7 @@ from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.prm import Offline
-from prime_core.training.distributed import rank, start_ranks
+from prime_core.training.distributed import join_ranks, rank
 from prime_core.training.implicit_rewards import logprobs_of
 from prime_core.training.labelled_tokens import NUM_QUOTED, sequences_of, tokenise
 
@@ -31,7 +31,7 @@ def run(run_dir: Path) -> None:
     """Write the labelled responses of the run's first PRM."""
     settings, files = open_run(run_dir)
     offline, watch = settings.prm.offline, Stopwatch()
-    start_ranks()
+    join_ranks()
     if offline is None:
         raise ValueError(f"{files.config}: prm.offline is null; name a file of labelled responses")
     with only_one(files.labelled, run_dir):

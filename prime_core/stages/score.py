@@ -21,9 +21,11 @@ from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_fold
 from prime_core.run.tables import REWARDS, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.rank import is_first_rank
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.steps import step_ends
+from prime_core.training.distributed import join_ranks
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch
 
@@ -36,6 +38,7 @@ def run(run_dir: Path, iteration: int) -> None:
     """Score the batch of one iteration."""
     settings, files = open_run(run_dir)
     watch = Stopwatch()
+    join_ranks()
     with only_one(files.rewards(iteration), run_dir):
         batch = read_batch(files, iteration)
         with watch.part("forward"):
@@ -52,24 +55,8 @@ def run(run_dir: Path, iteration: int) -> None:
                 f"the first PRM ({_origin(settings)}) equals the reference, and prm.prm_update "
                 "'frozen' will never change it: all rewards are zero; name a PRM that was trained"
             )
-        shaped = _shaped(rewards, batch, settings, files)
-        write_table(
-            files.rewards(iteration),
-            [
-                {
-                    "prompt_id": prompt_id,
-                    "sample": sample,
-                    "implicit_reward": shaped[index, : len(reference[index])].tolist(),
-                    # Kept for the PRM's update and the policy's KL, which would otherwise run the
-                    # reference again.
-                    "reference_logprobs": reference[index],
-                }
-                for index, (prompt_id, sample) in enumerate(
-                    zip(batch.rows["prompt_id"], batch.rows["sample"], strict=True)
-                )
-            ],
-            REWARDS,
-        )
+        if is_first_rank():  # all ranks have all rows
+            _write(files.rewards(iteration), batch, rewards, reference, settings, files)
         # Of the rewards before shaping: their sum is the log-odds that the loss trains.
         metrics = _metrics(rewards, batch) | watch.seconds
         finish(
@@ -77,6 +64,30 @@ def run(run_dir: Path, iteration: int) -> None:
             metrics,
             f"{progress_label(iteration, settings)} score: {_line(metrics)}",
         )
+
+
+def _write(
+    path: Path,
+    batch: LearningBatch,
+    rewards: torch.Tensor,
+    reference: list[list[float]],
+    settings: Settings,
+    files: RunFiles,
+) -> None:
+    shaped = _shaped(rewards, batch, settings, files)
+    keys = zip(batch.rows["prompt_id"], batch.rows["sample"], strict=True)
+    rows = [
+        {
+            "prompt_id": prompt_id,
+            "sample": sample,
+            "implicit_reward": shaped[index, : len(reference[index])].tolist(),
+            # Kept for the PRM's update and the policy's KL, which would otherwise run the reference
+            # again.
+            "reference_logprobs": reference[index],
+        }
+        for index, (prompt_id, sample) in enumerate(keys)
+    ]
+    write_table(path, rows, REWARDS)
 
 
 def _origin(settings: Settings) -> str:

@@ -28,8 +28,10 @@ from prime_core.run.tables import VALUES, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.rank import is_first_rank
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
+from prime_core.training.distributed import join_ranks
 from prime_core.training.learning_batch import LearningBatch, read_batch
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import ragged_rows
@@ -40,6 +42,7 @@ def run(run_dir: Path, iteration: int) -> None:
     """Compute the values of one iteration's batch."""
     settings, files = open_run(run_dir)
     watch = Stopwatch()
+    join_ranks()
     with only_one(files.values(iteration), run_dir):
         batch = read_batch(files, iteration)
         folder = previous_value_folder(settings, files, iteration)
@@ -48,7 +51,8 @@ def run(run_dir: Path, iteration: int) -> None:
             rows = _values_under(folder, batch, settings)
         keys = zip(batch.rows["prompt_id"], batch.rows["sample"], rows, strict=True)
         table = [dict(zip(VALUES.names, row, strict=True)) for row in keys]
-        write_table(files.values(iteration), table, VALUES)
+        if is_first_rank():  # all ranks have all rows
+            write_table(files.values(iteration), table, VALUES)
         values = batch.matrix(rows)
         metrics: Metrics = {
             "critic/values_mean": float(token_mean(values, batch.mask)),

@@ -16,7 +16,13 @@ import torch
 import torch.distributed as dist
 
 from prime_core.run.atomic import atomic_folder
-from prime_core.runtime.rank import rank
+from prime_core.runtime.rank import has_other_ranks, rank
+
+
+def join_ranks() -> None:
+    """Join the process group of a stage that computes without training; alone it needs none."""
+    if has_other_ranks() and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
 def start_ranks() -> None:

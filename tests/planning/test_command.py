@@ -211,7 +211,7 @@ def test_an_older_policy_samples_beside_training_where_there_are_gpus_for_both()
     apart = planned(options=Options(gpus=16))
     learning = sum(many.stages[stage].seconds.total for stage in ("score", "prm", "policy"))
     assert few.total.iteration_seconds == planned().total.iteration_seconds
-    assert learning <= many.total.iteration_seconds < apart.total.iteration_seconds
+    assert learning <= many.total.iteration_seconds + 1e-6 < apart.total.iteration_seconds
     assert many.total.gpu_hours == apart.total.gpu_hours
     surplus = planned(rollout__max_staleness=1, rollout__stale_rollouts="surplus")
     assert surplus.disk.num_files == planned().disk.num_files + 592

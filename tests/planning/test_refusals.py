@@ -82,7 +82,7 @@ def test_a_wrong_assumption_is_refused(text, expected):
         ),
         (
             {"max_gpu_hours": 100},
-            "max_gpu_hours: the run takes about 1115 GPU-hours and would stop after 100: raise "
+            "max_gpu_hours: the run takes about 1167 GPU-hours and would stop after 100: raise "
             "it, or lower iterations 592",
         ),
     ],
@@ -96,14 +96,14 @@ def test_settings_that_cannot_work_are_refused_with_what_to_change(changes, expe
     [
         (
             "score",
-            {"runtime": 5},
-            "score: takes about 6 minutes, and its job asks for 5: set score.runtime to 10 in the "
+            {"runtime": 1},
+            "score: takes about 2 minutes, and its job asks for 1: set score.runtime to 10 in the "
             "file of stage_resources",
         ),
         (
             "sample",
             {"runtime": 2},
-            "sample: takes about 3 minutes, and its job asks for 2: set sample.runtime to 10 in "
+            "sample: takes about 4 minutes, and its job asks for 2: set sample.runtime to 10 in "
             "the file of stage_resources, or split it into more shards (rollout.num_shards)",
         ),
         (
@@ -151,7 +151,7 @@ def test_more_gpus_than_the_sites_nodes_have_are_refused():
     assert command.site_problems(planned(), site) == [
         f"{name}: 8 GPUs per node, but the site's have 4: lower {name}.gpus_per_node in the file "
         "of stage_resources"
-        for name in ("prm", "policy")
+        for name in ("score", "prm", "policy")
     ]
 
 

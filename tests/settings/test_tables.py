@@ -72,6 +72,7 @@ FUNCTIONS: dict[str, tuple[Any, set[str]]] = {
 }
 # Names that the code compares with where it branches in two.
 BRANCHES = {
+    "resident",
     "data.source",
     "evaluation.benchmarks.scorer",
     "prm.loss_type",

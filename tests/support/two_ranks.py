@@ -15,6 +15,6 @@ def run_two_ranks(module: str, *words: str) -> None:
     """Run a module of the tests on two ranks. Raises AssertionError with the end of its stderr."""
     ours = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
     environment = {key: value for key, value in os.environ.items() if key not in ours}
-    command = [*TORCHRUN, "-m", module, *words]
+    command = [*TORCHRUN, "-m", "--", module, *words]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

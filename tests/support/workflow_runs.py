@@ -1,15 +1,20 @@
 """Running the whole workflow in a folder of its own, on a model and a task as small as they get."""
 
+import atexit
 import hashlib
 import os
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from prime_core.resident.protocol import SOCKET
+from prime_core.resident.starting import Resident
 from tests.support.shared_data import ROOT
 
 TINY: dict[str, Any] = {
@@ -75,8 +80,23 @@ def command(folder: Path, *options: str, settings: dict | None = None) -> list[s
 
 
 def environment() -> dict[str, str]:
-    """The environment of a run: one thread a process."""
-    return os.environ | {"OMP_NUM_THREADS": "1"}
+    """The environment of a run: one thread a process, stages as children of one process."""
+    return os.environ | {"OMP_NUM_THREADS": "1", SOCKET: _resident()}
+
+
+@cache
+def _resident() -> str:
+    """Path of the socket of this process's server, which all its runs share."""
+    log = Path(tempfile.mkstemp(prefix="prime-resident-", suffix=".log")[1])
+    server = Resident(log)
+    path = os.environ.pop(SOCKET)  # tests that do not ask for it start stages by themselves
+
+    def end() -> None:
+        server.stop()
+        log.unlink(missing_ok=True)
+
+    atexit.register(end)
+    return path
 
 
 def run(

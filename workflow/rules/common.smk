@@ -17,6 +17,7 @@ from prime_core.launch.site.stage_resources import load_stages, stage_resources
 from prime_core.launch.slurm.executor import adapt
 from prime_core.launch.slurm.orphans import StoppedWaiting, restart, wait_for_orphans
 from prime_core.launch.slurm.ranks import launcher
+from prime_core.resident.starting import serve_stages
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
 from prime_core.run.state import RunBusy, RunState, find_own_commands, show_stages_only
@@ -140,6 +141,7 @@ def begin_run():
         RUN_STATE.begin()
     except (SettingsError, RunBusy, StoppedWaiting) as error:
         raise WorkflowError(str(error)) from None
+    serve_stages(SETTINGS.resident if workflow.local_exec else "none", FILES.resident_log)
 
 
 def end_run():

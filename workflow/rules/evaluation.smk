@@ -19,6 +19,8 @@ rule evaluate:
         f"{ROOT}/logs/evaluations/{{iteration}}/{{benchmark}}.log",
     benchmark:
         f"{ROOT}/benchmarks/evaluations/{{iteration}}/{{benchmark}}.tsv"
+    # The next iteration waits for none, and must not find them on its cores and GPUs.
+    priority: -1
     resources:
         **RESOURCES["evaluate"],
     params:

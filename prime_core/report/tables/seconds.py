@@ -7,7 +7,9 @@ reading tables, loading models.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,10 +34,11 @@ def stage_seconds(run_dir: Path) -> pd.DataFrame:
     startup_seconds: the part of it before and after the work; missing where only one clock ran.
     longest_seconds: the slowest job, which is how long the stage takes when all run side by side.
     """
-    processes, work = process_figures(run_dir), work_seconds(run_dir)
+    processes, work, held = process_figures(run_dir), work_seconds(run_dir), own_memory(run_dir)
     jobs = []
     for job in sorted(processes.keys() | work.keys()):
         seconds, memory = processes.get(job, (work.get(job), None))
+        memory = max((one for one in (memory, held.get(job)) if one is not None), default=None)
         known = job in processes and job in work
         startup = max(0.0, processes[job][0] - work[job]) if known else None
         jobs.append((job.iteration, job.name, job.part, seconds, startup, memory))
@@ -66,20 +69,38 @@ def process_figures(run_dir: Path) -> dict[Stage, tuple[float, float | None]]:
 def work_seconds(run_dir: Path) -> dict[Stage, float]:
     """Seconds of each job's own work: its timing_s/ figures but for timing_s/load."""
     seconds = {}
+    for job, figures in _own_figures(run_dir):
+        timings = [
+            value
+            for key, value in figures.items()
+            if key.startswith("timing_s/") and key != "timing_s/load"
+        ]
+        if timings:
+            seconds[job] = float(sum(timings))
+    return seconds
+
+
+def own_memory(run_dir: Path) -> dict[Stage, float]:
+    """Largest memory (MB) of each job as it measured itself.
+
+    Snakemake sees only the client of a stage that the resident process ran.
+    """
+    return {
+        job: float(figures["process/max_rss_mb"])
+        for job, figures in _own_figures(run_dir)
+        if "process/max_rss_mb" in figures
+    }
+
+
+def _own_figures(run_dir: Path) -> Iterator[tuple[Stage, dict[str, Any]]]:
+    """Each job with the figures that it wrote."""
     for folder in ("iterations", "evaluations", "metrics"):
         for path in sorted((run_dir / folder).rglob("*.json")):
             if folder == "iterations" and path.parent.name != "metrics":
                 continue  # a model's own files
             relative = path.relative_to(run_dir)
             parts = [part for part in relative.parts if part != "metrics"]
-            timings = [
-                value
-                for key, value in read_json(path).items()
-                if key.startswith("timing_s/") and key != "timing_s/load"
-            ]
-            if timings:
-                seconds[stage_of(Path(*parts))] = float(sum(timings))
-    return seconds
+            yield stage_of(Path(*parts)), read_json(path)
 
 
 def read_benchmark(path: Path) -> tuple[float, float | None]:

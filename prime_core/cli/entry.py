@@ -1,0 +1,17 @@
+"""The console script `prime`."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from prime_core.resident.client import hand_over
+from prime_core.resident.leaving import exit_status, leave
+
+
+def main() -> NoReturn:
+    """Let the resident process run a stage where there is one; run any other command here."""
+    hand_over()
+    # Not at the top: a client must not import what it exists to avoid.
+    from prime_core.cli.main import main as command
+
+    leave(exit_status(command))

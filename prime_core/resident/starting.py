@@ -1,0 +1,88 @@
+"""Starting the server beside a workflow, and ending it with it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from prime_core.resident.protocol import SOCKET
+from prime_core.runtime.console import note
+
+# Snakemake sets these to a rule's threads: 1 but where a rule says otherwise.
+_THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB")
+_LONGEST_PATH = 100  # of a Unix socket: 107 bytes
+_SECONDS_TO_END = 5.0
+
+
+def serve_stages(way: str, log: Path) -> None:
+    """Start a server for the stages of this process, until it ends.
+
+    way: "fork", or "none" for stages that start by themselves. A workflow that another one started
+    has that one's server.
+    """
+    if way == "none":
+        os.environ[SOCKET] = way
+    if os.environ.get(SOCKET):
+        return
+    try:
+        atexit.register(Resident(log).stop)
+    except OSError as error:
+        note(f"stages start by themselves: no resident process ({error})")
+
+
+class Resident:
+    """A server for the stages that this process starts; they find it in their environment."""
+
+    def __init__(self, log: Path, program: str = "prime_core.cli.serve") -> None:
+        """Start it; stages wait for it while it imports.
+
+        log: file that it writes to; program: module that serves. Raises OSError where no socket
+        can be made.
+        """
+        self.folder = _private_folder()
+        path = self.folder / "socket"
+        # -P: a file random.py in the working folder must not replace Python's own
+        command = [sys.executable, "-P", "-m", program]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, log.open("ab") as out:
+            listener.bind(str(path))
+            listener.listen(128)
+            self.process = subprocess.Popen(
+                [*command, str(listener.fileno()), str(path)],
+                stdin=subprocess.PIPE,
+                env=os.environ | {f"{library}_NUM_THREADS": "1" for library in _THREADS},
+                stdout=out,
+                stderr=out,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,  # Ctrl-C is for the stages
+            )
+        os.environ[SOCKET] = str(path)
+
+    def stop(self) -> None:
+        """End it. Stages that still run go on."""
+        os.environ.pop(SOCKET, None)
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _private_folder() -> Path:
+    """A new folder, of this user alone, whose name is short enough for a socket."""
+    folder = Path(tempfile.mkdtemp(prefix="prime-"))
+    if len(str(folder)) <= _LONGEST_PATH - len("/socket"):
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="prime-", dir="/tmp"))

@@ -1,0 +1,52 @@
+"""A program for the resident process that says what it is given, and ends as it is told.
+
+`python -m tests.support.resident_program LISTENER PATH` serves it; `prime_words` is its client.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from prime_core.resident import server
+from prime_core.resident.client import hand_over
+from prime_core.resident.leaving import exit_status, leave
+
+
+def program() -> None:
+    """argv: any stage's name, then what to do."""
+    todo, *rest = sys.argv[2:]
+    if todo == "say":
+        print(sys.argv[2:], os.environ.get("WORD"), Path.cwd(), oct(os.umask(0o22)))
+        print(sys.stdin.readline().strip(), file=sys.stderr)
+    elif todo == "exit":
+        sys.exit(int(rest[0]) if rest[0].isdigit() else rest[0])
+    elif todo == "fail":
+        raise RuntimeError("a fault")
+    elif todo == "wait":
+        _wait(rest)
+    elif todo == "ignored":
+        print(signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)
+
+
+def _wait(how: list[str]) -> None:
+    if "handled" in how:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+    print(os.getpid(), flush=True)
+    time.sleep(60 if "long" in how else 1)
+
+
+def main() -> None:
+    """As `prime`: ask, else run here."""
+    hand_over()
+    print("cold", flush=True)
+    leave(exit_status(program))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "client":
+        del sys.argv[1]
+        main()
+    else:
+        server.run(int(sys.argv[1]), Path(sys.argv[2]), program, prepare=lambda: None)
