@@ -22,8 +22,12 @@ _MAX_TREE_DEPTH = 150  # a walk over a tree takes two Python frames a level, of 
 RELATIONS = {
     "=": "=", "==": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "\\le": "<=",
     "\\ge": ">=", "\\ne": "!=", "\\in": "in", "\\approx": "~", "\\equiv": "===", "\\to": "->",
-    "\\Rightarrow": "=>", "\\implies": "=>", "\\rightarrow": "->", "\\sim": "~", "=>": "=>",
-    "->": "->", "\\cong": "~", "\\subset": "sub", "\\subseteq": "sub", "\\mapsto": "->",
+    "\\Rightarrow": "=>", "\\implies": "=>", "\\rightarrow": "->", "\\sim": "sim", "=>": "=>",
+    "->": "->", "\\cong": "cong", "\\subset": "sub", "\\subseteq": "subeq", "\\mapsto": "->",
+    "\\parallel": "parallel", "\\perp": "perp", "\\propto": "propto", "\\notin": "notin",
+    "\\supset": "sup", "\\supseteq": "supeq", "\\iff": "<=>", "\\Leftrightarrow": "<=>",
+    "\\leftrightarrow": "<->", "\\ll": "<<", "\\gg": ">>", "\\prec": "prec", "\\succ": "succ",
+    "\\asymp": "asymp", "\\longrightarrow": "->", "\\Longrightarrow": "=>",
 }  # fmt: skip
 _UNIT_POWER = re.compile(r"\D*[A-Za-z]\^?\{?[23]\}?\D*")
 _SET_OPERATORS = {"\\cup": "union", "\\cap": "inter", "\\setminus": "minus"}
