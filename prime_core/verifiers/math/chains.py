@@ -59,7 +59,7 @@ def agree(one: Node, other: Node, about: bool) -> bool:
         return _alike(one, other, about)
     if about:
         first, second = constant(one), constant(other)
-        if first is not None and second is not None and max(abs(first), abs(second)) < 1e300:
+        if first is not None and second is not None and _finite(first) and _finite(second):
             unit = max(half_unit(one), half_unit(other))
             if unit:
                 return abs(Fraction(first) - Fraction(second)) <= unit
@@ -86,6 +86,10 @@ def half_unit(node: Node) -> Fraction:
         if decimals > _MAX_DECIMALS:
             return Fraction(0)
     return Fraction(1, 2 * 10**decimals)
+
+
+def _finite(value: Fraction | float) -> bool:
+    return -1e300 < value < 1e300  # float() of a longer fraction overflows
 
 
 def _alike(one: Node, other: Node, about: bool) -> bool:
