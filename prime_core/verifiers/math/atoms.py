@@ -8,6 +8,7 @@ grammar alone.
 from __future__ import annotations
 
 from prime_core.verifiers.math.numerals import numeral, raw_group
+from prime_core.verifiers.math.piecewise import by_cases
 from prime_core.verifiers.math.tokens import END, ParseError, TooLong
 from prime_core.verifiers.math.tree import Node, Reader
 from prime_core.verifiers.math.units import SINGLE_LETTERS
@@ -311,6 +312,9 @@ def _environment(p: Reader) -> Node:
     rows.append(tuple(row))
     # Many write a \\ behind the last row as well.
     rows = [r for r in rows if r]
+    function = by_cases(rows) if name == "cases" else None
+    if function is not None:
+        return function
     # The lines of cases or aligned are several answers, or several steps; not a matrix.
     if name in _ROWS:
         return ("list", *(item for r in rows for item in r))
