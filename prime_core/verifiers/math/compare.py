@@ -20,6 +20,7 @@ from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import CannotTell
 
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
+_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)", re.ASCII)
 _RULES = (
     # Before algebra, which would read 10:30 as a ratio and the choice C as a variable.
     (exact.same_based, "numerals"),
@@ -80,15 +81,27 @@ def _compare(answer: str, gold: str, answer_type: str, tolerance: float | None) 
 
 
 def _algebra(answer: str, gold: str, ordered: bool) -> Comparison:
-    grouped = bool(_GROUPED.search(answer) or _GROUPED.search(gold))
     result = Comparison(None, "")
-    # 1,234 is one number or two: any reading under which both sides are equal will do.
-    for thousands in (True, False) if grouped else (True,):
-        one, other = parse(answer, thousands), parse(gold, thousands)
-        result = _trees(one, other, answer, gold, ordered)
-        if result.same:
-            return result
+    # Where a side may be read in two ways, any reading under which both are equal will do.
+    for one in _readings(answer):
+        for other in _readings(gold):
+            trees = parse(answer, one), parse(gold, other)
+            result = _trees(*trees, answer, gold, ordered)
+            if result.same:
+                return result
     return result
+
+
+def _readings(text: str) -> tuple[bool, ...]:
+    """How parse() may read commas between digits: as thousands (True), as separators (False).
+
+    1,234 is one number. Only beside a comma that parts items without a space, as in 1,100,-5, may
+    it be two: a list whose writer leaves out spaces.
+    """
+    if not _GROUPED.search(text):
+        return (True,)
+    others = _GROUPS.sub("", text)
+    return (True, False) if re.search(r",\S", others) else (True,)
 
 
 def _trees(
