@@ -7,6 +7,7 @@ grammar alone.
 
 from __future__ import annotations
 
+from prime_core.verifiers.math.derivatives import derivative
 from prime_core.verifiers.math.numerals import numeral, raw_group
 from prime_core.verifiers.math.piecewise import by_cases
 from prime_core.verifiers.math.tokens import END, ParseError, TooLong
@@ -19,11 +20,12 @@ _GREEK = (
     "aleph vartheta varsigma varrho varpi"
 )
 GREEK = frozenset(_GREEK.split())
-_CONSTANTS = {"infty": ("inf",), "emptyset": ("set",), "ldots": ("sym", "..."), "i": ("sym", "i")}
+_CONSTANTS = {"infty": ("inf",), "emptyset": ("set",), "ldots": ("sym", "..."), "i": ("sym", "i"),
+              "partial": ("sym", "\\partial")}  # fmt: skip
 _NAMED = frozenset(["angle", "triangle", "overline", "bar", "widetilde", "overrightarrow", "arc"])
 _FACTOR_MACROS = GREEK | _NAMED | {
     "frac", "sqrt", "binom", "infty", "lfloor", "lceil", "mathbb", "mathcal", "begin", "sum",
-    "prod", "Gamma", "langle", "text", "emptyset",
+    "prod", "Gamma", "langle", "text", "emptyset", "partial",
 }  # fmt: skip
 _MATRICES = frozenset(["pmatrix", "bmatrix", "matrix", "array", "smallmatrix", "Bmatrix"])
 _ROWS = frozenset(["cases", "aligned", "gathered", "align", "align*"])
@@ -208,7 +210,8 @@ def _macro(p: Reader) -> Node:
         return subscripted(p, "\\" + name)
     if name == "frac":
         above = braced(p)
-        return ("div", above, braced(p))
+        below = braced(p)
+        return derivative(above, below) or ("div", above, below)
     if name == "binom":
         above = braced(p)
         return ("binom", above, braced(p))

@@ -106,4 +106,4 @@ def _bare(node: Node) -> Node:
     if node[0] != "qty":
         return node
     factor = units.multiplier(node[2])
-    return ("mul", ("num", Fraction(factor)), node[1]) if factor != 1 else node[1]
+    return ("mul", ("num", factor), node[1]) if factor != 1 else node[1]

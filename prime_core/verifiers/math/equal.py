@@ -168,7 +168,7 @@ def _unit(node: Node) -> tuple[str, Node]:
             # 2 million is a number, not 2 of a unit: it equals 2,000,000 without any word.
             factor = units.multiplier(node[2])
             unit = f"{unit} {node[2]}"
-            node = ("mul", ("num", Fraction(factor)), node[1]) if factor != 1 else node[1]
+            node = ("mul", ("num", factor), node[1]) if factor != 1 else node[1]
     if node[0] == "neg" and node[1][0] == "deg":
         return f"{unit} degree", ("neg", node[1][1])
     return unit, node

@@ -13,9 +13,11 @@ from typing import Any
 
 from prime_core.verifiers.math import atoms
 from prime_core.verifiers.math.normalise import normalise
+from prime_core.verifiers.math.number_words import leave_unread
 from prime_core.verifiers.math.numerals import raw_group
 from prime_core.verifiers.math.tokens import END, ParseError, Token, TooLong, tokenise
 from prime_core.verifiers.math.tree import Node
+from prime_core.verifiers.math.units import UNITS
 
 MAX_DEPTH = 40  # about 13 Python frames a level, of 1000
 _MAX_TREE_DEPTH = 150  # a walk over a tree takes two Python frames a level, of 1000
@@ -29,6 +31,7 @@ RELATIONS = {
     "\\leftrightarrow": "<->", "\\ll": "<<", "\\gg": ">>", "\\prec": "prec", "\\succ": "succ",
     "\\asymp": "asymp", "\\longrightarrow": "->", "\\Longrightarrow": "=>",
 }  # fmt: skip
+_UNIT_WORDS = frozenset(UNITS)
 _UNIT_POWER = re.compile(r"\D*[A-Za-z]\^?\{?[23]\}?\D*")
 _SET_OPERATORS = {"\\cup": "union", "\\cap": "inter", "\\setminus": "minus"}
 _COMPARISONS = frozenset(["<", ">", "<=", ">=", "!=", "\\le", "\\ge", "\\ne"])
@@ -150,7 +153,10 @@ class Parser:
         r"""quantity := currency? ratio unit?, for example \$5, 5 cm^2, 3 km/h."""
         unit = self._currency()
         node = self.ratio()
-        unit = f"{unit} {self._unit()}".strip()
+        words = self._unit()
+        if words and leave_unread(words, _UNIT_WORDS):
+            raise ParseError("words that change the number before them")
+        unit = f"{unit} {words}".strip()
         return ("qty", node, unit) if unit else node
 
     def _currency(self) -> str:

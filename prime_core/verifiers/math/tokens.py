@@ -51,6 +51,13 @@ _BARE_UNITS = frozenset([
 ])  # fmt: skip
 
 _PREAMBLE = re.compile(r"[a-z ',]*(?:\b(?:is|are|equals)|:|=)")
+# Such a lead is no name for the value behind it: it denies the value, or takes it from another.
+_CHANGED = re.compile(
+    r"\b(?:not|no|never|cannot|false|untrue|wrong|incorrect|neither|nor|unless|except|other|than"
+    r"|twice|thrice|double|triple|(?:half|third|quarter|square|cube|negative|opposite|reciprocal"
+    r"|inverse|multiple|factor|root|logarithm)s?\s+of|plus|minus|times|if|or|between|at|most|least)\b"
+    r"|n't\b"
+)
 _CONDITION = re.compile(r"[\s~,(]*(?:for|where|with|when|such\s+that|given)\b\s*", re.IGNORECASE)
 _QUANTIFIED = re.compile(
     r"\\in(?![A-Za-z])|\\mathbb|\b(?:all|any|every|some|integers?|reals?|positive|constants?)\b"
@@ -116,6 +123,11 @@ def _is_condition(words: str, rest: str) -> bool:
     return bool(_QUANTIFIED.search(rest)) and not _ALTERNATIVE.search(rest)
 
 
+def _is_lead(words: str) -> bool:
+    """Whether words in front of an answer name it, as in 'the answer is'."""
+    return bool(_PREAMBLE.fullmatch(words)) and not _CHANGED.search(words)
+
+
 def _macro(name: str, spaced: bool) -> Token:
     if name in FUNCTIONS:
         return Token("function", name, spaced)
@@ -130,7 +142,7 @@ def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
     lowered = words.lower()
     if lowered.strip(" ,;.") in _SEPARATORS or lowered in _SEPARATORS:
         return [Token("sep", lowered, True)]
-    if not words or lowered in _SKIPPED or (not before and _PREAMBLE.fullmatch(lowered)):
+    if not words or lowered in _SKIPPED or (not before and _is_lead(lowered)):
         return []
     if lowered in _REALS:
         # The name that \mathbb{R} gets in atoms.py.
