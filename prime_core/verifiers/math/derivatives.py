@@ -1,4 +1,4 @@
-r"""Derivatives as they are printed: dy/dx is a name, and no quotient from which d could be taken."""
+r"""Derivatives as printed: dy/dx is a name, and no quotient from which d could be taken."""
 
 from __future__ import annotations
 

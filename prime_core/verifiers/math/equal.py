@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from prime_core.verifiers.math import relations, units
+from prime_core.verifiers.math import naming, relations, units
 from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.exact import words
 from prime_core.verifiers.math.intervals import as_region, is_region
@@ -26,6 +26,9 @@ _MAX_PAIRS = 3_000  # comparisons of elements of two unordered collections
 
 def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
     """Compare two whole answers. ordered: a bare list of the gold is a tuple."""
+    named = naming.by_name(answer, gold, same)
+    if named is not None:
+        return named
     answer, gold = expand(rewrite(answer)), expand(rewrite(gold))
     if answer == gold:
         return True
@@ -119,21 +122,27 @@ def _lists(answer: Node, gold: Node, ordered: bool) -> bool:
         if assigned is not None:
             return assigned
     if len(other) == 1 and _is_tuple(gold):  # 1, 2 for (1, 2)
-        return _in_order(tuple(relations.right_side(item) for item in one), gold[2:])
+        return _in_order(_values_of(one), gold[2:])
     if len(one) == 1 and _is_tuple(answer) and len(other) == len(answer) - 2:
-        return _in_order(answer[2:], tuple(relations.right_side(item) for item in other))
+        return _in_order(answer[2:], _values_of(other))
     if len(one) == 1 and answer[0] == "rel":  # x in {2, 3}, or x = 2 for two roots
         inner = relations.right_side(answer)
         if inner[0] in ("set", "seq"):
             return _lists(inner, gold, ordered)
     if ordered:
-        return _in_order(one, other)
+        return _in_order(naming.in_order(one) or one, naming.in_order(other) or other)
     if len(other) == 1 and answer[0] == "list" and _is_set(gold):  # x < 1 or x > 2
         region = as_region(answer)
         return region is not None and region == as_region(gold)
     if gold[0] == "list" and all(item[0] == "set" for item in one):
         one = tuple(element for item in one for element in item[1:])
     return unordered(one, other)
+
+
+def _values_of(items: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Items beside a tuple: in the order of their names where they have some."""
+    found = naming.in_order(items)
+    return found if found is not None else tuple(map(relations.right_side, items))
 
 
 def _in_order(one: tuple[Node, ...], other: tuple[Node, ...]) -> bool:

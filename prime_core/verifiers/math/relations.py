@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from prime_core.verifiers.math import chains
+from prime_core.verifiers.math import chains, naming
 from prime_core.verifiers.math.atoms import GREEK
 from prime_core.verifiers.math.evaluate import NotANumber, names
 from prime_core.verifiers.math.intervals import as_region
@@ -99,20 +99,10 @@ def _names_a_value(function: str, argument: Node) -> bool:
 
 def same_assignments(one: tuple[Node, ...], other: tuple[Node, ...], same: Same) -> bool | None:
     """a = 1, b = 2 against b = 2, a = 1; None where the lists are not assignments to names."""
-    first, second = _assignments(one), _assignments(other)
+    first, second = naming.assignments(one), naming.assignments(other)
     if first is None or second is None:
         return None
     return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
-
-
-def _assignments(items: tuple[Node, ...]) -> dict[str, Node] | None:
-    found: dict[str, Node] = {}
-    for item in items:
-        if item[0] != "rel" or item[2] != ("=",) or item[1][0][0] != "sym":
-            return None
-        found[item[1][0][1]] = item[1][1]
-    # x = 1, x = 2 are two solutions, not an assignment.
-    return found if len(found) == len(items) else None
 
 
 def _equation_for_value(answer: Node, gold: Node, same: Same) -> bool:
@@ -254,15 +244,16 @@ def _renamed(head: Node, body: Node, wanted: Node) -> tuple[Node, Node]:
     if head[1] != wanted[1] or head[2][0] != "sym" or wanted[2][0] != "sym":
         return head, body
     old, new = head[2][1], wanted[2][1]
-    return _substituted(head, old, new), _substituted(body, old, new)
+    return renamed(head, old, new), renamed(body, old, new)
 
 
-def _substituted(node: Any, old: str, new: str) -> Any:
+def renamed(node: Any, old: str, new: str) -> Any:
+    """A tree with another name in the place of one."""
     if not isinstance(node, tuple):
         return node
     if node == ("sym", old):
         return ("sym", new)
-    return tuple(_substituted(child, old, new) for child in node)
+    return tuple(renamed(child, old, new) for child in node)
 
 
 def _proportional(

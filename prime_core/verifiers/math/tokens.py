@@ -8,6 +8,7 @@ macros and signs. Pages of input are refused before any work is done.
 import re
 from typing import NamedTuple
 
+from prime_core.verifiers.math import conditions
 from prime_core.verifiers.math.units import UNITS
 
 MAX_TOKENS = 12_000
@@ -58,13 +59,6 @@ _CHANGED = re.compile(
     r"|inverse|multiple|factor|root|logarithm)s?\s+of|plus|minus|times|if|or|between|at|most|least)\b"
     r"|n't\b"
 )
-_CONDITION = re.compile(r"[\s~,(]*(?:for|where|with|when|such\s+that|given)\b\s*", re.IGNORECASE)
-_QUANTIFIED = re.compile(
-    r"\\in(?![A-Za-z])|\\mathbb|\b(?:all|any|every|some|integers?|reals?|positive|constants?)\b"
-)
-# '5 for x > 0, 6 otherwise' gives two answers: cut at 'for', it would count as the first.
-_ALTERNATIVE = re.compile(r"\b(?:or|else|otherwise|and)\b|\bfor\b.*\bfor\b", re.DOTALL)
-
 # The last branch takes any character: finditer() would silently skip what no branch takes, and
 # 5@ would be 5. An exponent must not run into a letter: 2e3x is no 2000x.
 _TOKEN = re.compile(
@@ -92,13 +86,13 @@ def tokenise(text: str) -> list[Token]:
             spaced = True
             continue
         if kind == "text":
-            if tokens and _is_condition(value, text[match.end() :]):
+            if tokens and conditions.begins(value, text[match.end() :]):
                 break
             tokens.extend(_text(value, spaced, tokens))
         elif kind == "clock":
             tokens.append(Token("text", value, spaced))
         elif kind == "word":
-            if tokens and _is_condition(value, text[match.end() :]):
+            if tokens and conditions.begins(value, text[match.end() :]):
                 break
             tokens.extend(_word(value, spaced, tokens, text, match.end()))
         elif kind == "macro":
@@ -112,15 +106,6 @@ def tokenise(text: str) -> list[Token]:
             raise TooLong(f"more than {MAX_TOKENS} tokens")
     tokens.append(END)
     return tokens
-
-
-def _is_condition(words: str, rest: str) -> bool:
-    r"""Whether these words begin a remark such as 'for k \in \mathbb{Z}' or 'for all x'."""
-    if not _CONDITION.match(words):
-        return False
-    # Bounded: every 'for' of a long text asks.
-    rest = words + rest[:200]
-    return bool(_QUANTIFIED.search(rest)) and not _ALTERNATIVE.search(rest)
 
 
 def _is_lead(words: str) -> bool:
