@@ -177,7 +177,9 @@ def _group(p: Reader) -> Node:
 
 
 def _closed(opening: str, closing: str, node: Node) -> Node:
-    items = node[1:] if node[0] == "list" else (node,)
+    if node[0] in ("and", "or") and opening in ("(", "[", "{"):
+        return node  # (p or q) and r
+    items = node[1:] if node[0] in ("list", "and", "or") else (node,)
     if opening == "{" and closing == "}":
         # Braces that print nothing make no sense around several items: \{ has lost its backslash.
         return ("set", *items) if len(items) > 1 else node

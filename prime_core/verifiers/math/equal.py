@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from prime_core.verifiers.math import naming, relations, units
+from prime_core.verifiers.math.connectives import as_list, is_joined, same_statement
 from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.exact import words
 from prime_core.verifiers.math.intervals import as_region, is_region
@@ -29,7 +30,13 @@ def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
     named = naming.by_name(answer, gold, same)
     if named is not None:
         return named
-    answer, gold = expand(rewrite(answer)), expand(rewrite(gold))
+    answer, gold = rewrite(answer), rewrite(gold)
+    if is_joined(answer) or is_joined(gold):
+        decided = same_statement(answer, gold, same)
+        if decided is not None:
+            return decided
+        answer, gold = rewrite(as_list(answer)), rewrite(as_list(gold))
+    answer, gold = expand(answer), expand(gold)
     if answer == gold:
         return True
     if gold[0] == "list" or answer[0] == "list":
@@ -59,6 +66,8 @@ def same(answer: Node, gold: Node) -> bool:
         return _percents(answer, gold)
     if answer[0] == "text" or gold[0] == "text":
         return answer[0] == gold[0] and words(answer[1]) == words(gold[1])
+    if answer[0] in ("and", "or") or gold[0] in ("and", "or"):
+        return same_statement(answer, gold, same) is True
     if answer[0] == "rel" or gold[0] == "rel":
         return relations.same_relation(answer, gold, same)
     # Two plain pairs are left to _sequences: (1, 2) may be a point as well as an interval.
@@ -131,9 +140,6 @@ def _lists(answer: Node, gold: Node, ordered: bool) -> bool:
             return _lists(inner, gold, ordered)
     if ordered:
         return _in_order(naming.in_order(one) or one, naming.in_order(other) or other)
-    if len(other) == 1 and answer[0] == "list" and _is_set(gold):  # x < 1 or x > 2
-        region = as_region(answer)
-        return region is not None and region == as_region(gold)
     if gold[0] == "list" and all(item[0] == "set" for item in one):
         one = tuple(element for item in one for element in item[1:])
     return unordered(one, other)

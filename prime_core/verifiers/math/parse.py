@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from prime_core.verifiers.math import atoms
+from prime_core.verifiers.math.connectives import AND_WORDS, OR_WORDS, joined
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.number_words import leave_unread
 from prime_core.verifiers.math.numerals import raw_group
@@ -110,24 +111,30 @@ class Parser:
     def items(self) -> Node:
         """items := item (separator item)*; one item stands for itself."""
         found: list[Node] = []
+        words: list[str] = []
         self._separators()
         while self.peek() is not END and self.name() not in _CLOSES:
             # It closes |...|, or begins the condition of a set.
             if self.name() == "|" and (self.bars or self.sets):
                 break
             found.append(self.item())
-            if not self._separators():
+            word = self._separators()
+            if not word:
                 break
+            words.append(word)
         if not found:
             raise ParseError("nothing there")
-        return found[0] if len(found) == 1 else ("list", *found)
+        return joined(found, words[: len(found) - 1])
 
-    def _separators(self) -> bool:
-        any_found = False
+    def _separators(self) -> str:
+        """Consume what separates items: the word among it, else a comma, else ''."""
+        found = ""
         while self.peek().kind == "sep" or self.name() in (",", ";", "\\wedge", "\\vee"):
+            word = self.name() or self.peek().value
+            if found in ("", ","):
+                found = word if word in OR_WORDS | AND_WORDS else ","
             self.position += 1
-            any_found = True
-        return any_found
+        return found
 
     def item(self) -> Node:
         """item := quantity (relation quantity)*."""

@@ -21,9 +21,11 @@ def rewrite(node: Node) -> Node:
         return node[1][1]  # (AB, CD) = (1, 2)
     if node[0] == "qty" and node[1][0] in ("seq", "set", "list", "text"):
         return node[1]
-    if node[0] == "list":
+    if node[0] in ("list", "and"):
         # A general solution is written with or without its 'k in Z'.
         items = tuple(item for item in node[1:] if not _is_condition(item)) or node[1:]
+        if node[0] == "and" and len(items) > 1:
+            return ("and", *items)
         return ("list", *map(rewrite, as_tuples(items))) if len(items) > 1 else rewrite(items[0])
     if node[0] == "seq" and node[1] == "()" and len(node) == 3 and node[2][0] == "rel":
         return rewrite(node[2])

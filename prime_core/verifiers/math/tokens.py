@@ -38,7 +38,7 @@ FUNCTIONS = frozenset([
     "log", "lg", "exp", "gcd", "lcm", "min", "max", "det", "sgn", "sign", "Re", "Im", "arg",
     "cis",
 ])  # fmt: skip
-_SEPARATORS = frozenset(["and", "or", ",", ";", "and/or", ",and", ",or", "&"])
+_SEPARATORS = frozenset(["and", "or", ",", ";", "and/or", ",and", ",or", "&", "but"])
 _SKIPPED = frozenset([
     "approximately", "approx", "about", "exactly", "either", "roughly", "only", "answer:",
     "answer", "is", "equals:", "the", "all", "if", "both", "namely",
