@@ -31,6 +31,7 @@ RELATIONS = {
     "\\supset": "sup", "\\supseteq": "supeq", "\\iff": "<=>", "\\Leftrightarrow": "<=>",
     "\\leftrightarrow": "<->", "\\ll": "<<", "\\gg": ">>", "\\prec": "prec", "\\succ": "succ",
     "\\asymp": "asymp", "\\longrightarrow": "->", "\\Longrightarrow": "=>",
+    "\\therefore": "=>",
 }  # fmt: skip
 _UNIT_WORDS = frozenset(UNITS)
 _UNIT_POWER = re.compile(r"\D*[A-Za-z]\^?\{?[23]\}?\D*")
@@ -112,7 +113,9 @@ class Parser:
         """items := item (separator item)*; one item stands for itself."""
         found: list[Node] = []
         words: list[str] = []
-        self._separators()
+        # 5 (or 6) names two values; without the word it would be a product.
+        if self._separators() not in ("", ",") and self.brackets:
+            raise ParseError("a bracket that begins with a word between items")
         while self.peek() is not END and self.name() not in _CLOSES:
             # It closes |...|, or begins the condition of a set.
             if self.name() == "|" and (self.bars or self.sets):
