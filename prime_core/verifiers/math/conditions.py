@@ -22,8 +22,12 @@ _QUANTIFIED = re.compile(
 )
 # '5 for x > 0, 6 otherwise' gives two answers: cut at 'for', it would count as the first.
 _ALTERNATIVE = re.compile(
-    r"\b(?:or|else|otherwise|and)\b|\bfor\b.*\bfor\b|;|,\s*-?[\d.]+[\s}]*$", re.DOTALL
+    r"\b(?:or|else|otherwise|and)\b|\b(?:for|if|when)\b.*\b(?:for|if|when)\b|;"
+    r"|,\s*[^,=<>]*[\d+*/^][^,=<>]*$",
+    re.DOTALL,
 )
+_ROWS = re.compile(r"&|\\\\|\\end(?![A-Za-z])")
+_LIMIT = re.compile(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])|!=")
 _MEMBER = re.compile(r",\s*\(?\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)*\s*\\in\s*\\mathbb")
 _RELATION = r"(?:\\(?:le|ge|ne|lt|gt)(?![A-Za-z])|[<>]=?|!=|=)"
 _INEQUALITY = re.compile(rf"[^\s,;{{}}]+\s*(?:{_RELATION}\s*[^\s,;{{}}]+\s*)+")
@@ -49,7 +53,11 @@ def begins(words: str, rest: str) -> bool:
         return False
     # Bounded: every 'for' of a long text asks.
     rest = words + rest[:200]
-    return bool(_QUANTIFIED.search(rest)) and not _ALTERNATIVE.search(rest)
+    # In a function by cases the condition is part of the function.
+    if _ROWS.search(rest):
+        return False
+    limited = _QUANTIFIED.search(rest) or _LIMIT.search(rest)
+    return bool(limited) and not _ALTERNATIVE.search(rest)
 
 
 def contradict(one: str, other: str, region: Region) -> bool:

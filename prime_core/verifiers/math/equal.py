@@ -267,6 +267,8 @@ def _values(answer: Node, gold: Node) -> bool:
     if answer[0] in collections or gold[0] in collections:
         if _rows(answer) is not None and _rows(gold) is not None:
             return _matrices(answer, gold)
+        if answer[0] == gold[0] and gold[0] in ("union", "inter"):
+            return unordered(_operands(answer), _operands(gold))
         if answer[0] in collections and gold[0] in collections:
             # math-verify knows more of sets than we do: it is asked.
             raise CannotTell("collections of different kinds")
@@ -281,6 +283,16 @@ def _values(answer: Node, gold: Node) -> bool:
         if answer[0] == gold[0] == "piecewise":
             return same_branches(answer, gold, same)
         raise CannotTell(f"no value: {error}") from None
+
+
+def _operands(node: Node) -> tuple[Node, ...]:
+    """The sets of A cup (B cup C), in which neither order nor brackets count."""
+    parts = node[1:]
+    return tuple(
+        operand
+        for part in parts
+        for operand in (_operands(part) if part[0] == node[0] else (part,))
+    )
 
 
 def _infinite(node: Node) -> int:

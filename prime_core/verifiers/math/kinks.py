@@ -19,7 +19,8 @@ Point = dict[str, Fraction]
 # A tree's value along one variable; None where it has none that is real.
 Along = Callable[[Node, Fraction], float | None]
 
-_SIZES = [Fraction(37 * 4**k, 2_900) for k in range(13)]  # 0.013 to 214,000, no round numbers
+# 0.013 to 3,300 and on to 2 * 10^12, none of them round.
+_SIZES = [Fraction(37 * 4**k, 2_900) for k in (*range(10), 12, 15, 19, 24)]
 _GRID = [Fraction(0), *_SIZES, *(-size for size in _SIZES)]
 _MAX_VARIABLES = 4
 _MAX_ZEROS = 24

@@ -13,7 +13,7 @@ _LARGE = {
     "dozen": 12, "hundred": 100, "thousand": 10**3, "lakh": 10**5, "million": 10**6,
     "crore": 10**7, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15,
     "quintillion": 10**18, "sextillion": 10**21, "septillion": 10**24, "octillion": 10**27,
-    "googol": 10**100,
+    "googol": 10**100, "bn": 10**9, "mn": 10**6,
 }  # fmt: skip
 # No 'quarter' and no 'second': those are coins and moments.
 _PARTS = {
@@ -33,7 +33,7 @@ _NUMERALS = (
 )
 _OPERATIONS = (
     "factorial choose over plus minus divided multiplied doubled tripled quadrupled halved mod "
-    "modulo power root permute remainder"
+    "modulo power root permute remainder inverse reciprocal conjugate negative negated"
 )
 _DENIALS = (
     "not never no wrong incorrect false untrue isn't isnt except neither nor or but least most "
@@ -75,6 +75,8 @@ def leave_unread(words: str, is_unit: frozenset[str]) -> bool:
                 return True
         # Five and a half, five and above.
         if word == "and" and (following in ("a", "up", "above", "below", "under") or _part(found)):
+            return True
+        if (word, following) in (("below", "zero"), ("basis", "points")):
             return True
     return False
 

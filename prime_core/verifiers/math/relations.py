@@ -20,6 +20,7 @@ from prime_core.verifiers.math.values import CannotTell, constant, point, same_v
 Same = Callable[[Node, Node], bool]
 
 _ORDER = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_SYMMETRIC = frozenset(["perp", "parallel", "sim", "cong", "<=>", "<->"])
 _TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "cosec", "tg", "ctg"])
 # The modulus of a complex number or a vector is asked for; |x| = 5 leaves x open.
 _WITH_MODULUS = frozenset("zwuv")
@@ -55,7 +56,10 @@ def right_side(node: Node) -> Node:
 def stands_for(node: Node) -> tuple[Node, ...]:
     """The values of a chain, its first and its last; of a named expression the expression."""
     values = [i for i, member in enumerate(node[1]) if not _variable(member)]
-    if values and not any(_is_open(member, node) for member in node[1]):
+    # AB = 2x = 10 says what AB is.
+    if values and (
+        _is_plain_name(node[1][0]) or not any(_is_open(member, node) for member in node[1])
+    ):
         ends = (node[1][values[-1]], node[1][values[0]])
         return ends if chains.agreeing(node, values) else ()
     return () if values else (right_side(node),)
@@ -211,6 +215,8 @@ def _two_sided(answer: Node, gold: Node, same: Same) -> bool:
     relation, wanted = answer[2][0], gold[2][0]
     if relation == wanted and _same_side(a, c, same) and _same_side(b, d, same):
         return True
+    if relation == wanted and relation in _SYMMETRIC:
+        return _same_side(a, d, same) and _same_side(b, c, same)
     if relation == wanted == "=":
         a, b = _renamed(a, b, c)
         if _defines(a) and _defines(c) and ("sym", "y") in (a, c) and same(b, d):
