@@ -14,7 +14,7 @@ from prime_core.verifiers.math.compare import compare
 JOINTS = st.sampled_from(
     ["=", r"\approx", r"\sim", r"\cong", r"\simeq", r"\doteq", r"\to", r"\Rightarrow", r"\ne",
      "<", r"\le", ">", r"\equiv", r"\mapsto", r"\iff", r"\propto", r"\text{ or }",
-     r"\text{ and }", ",", ";", r"\quad ", ":", r"\mid "]
+     r"\text{ and }", ",", ";", r"\quad ", r"\mid "]
 )  # fmt: skip
 SMALL = st.integers(-60, 60)
 NAMES = st.sampled_from(["", "x=", r"x\approx ", "N=", r"\text{the answer is }"])

@@ -12,6 +12,7 @@ from itertools import combinations
 
 from prime_core.verifiers.math import units
 from prime_core.verifiers.math.evaluate import NotANumber
+from prime_core.verifiers.math.rationals import Printed
 from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import CannotTell, constant, same_value
 
@@ -79,8 +80,9 @@ def half_unit(node: Node) -> Fraction:
         return half_unit(node[1]) * power if isinstance(power, Fraction) else Fraction(0)
     if node[0] != "num":
         return Fraction(0)
-    below, decimals = node[1].denominator, 0
-    # The fewest decimals that write the number: 0.50 has the value of 0.5.
+    below = node[1].denominator
+    # Else the fewest decimals that write the number.
+    decimals = node[1].places if isinstance(node[1], Printed) else 0
     while 10**decimals % below:
         decimals += 1
         if decimals > _MAX_DECIMALS:
