@@ -117,8 +117,8 @@ class Parser:
         if self._separators() not in ("", ",") and self.brackets:
             raise ParseError("a bracket that begins with a word between items")
         while self.peek() is not END and self.name() not in _CLOSES:
-            # It closes |...|, or begins the condition of a set.
-            if self.name() == "|" and (self.bars or self.sets):
+            # It closes |...|, or begins the condition of a set; before any item it opens another.
+            if found and self.name() == "|" and (self.bars or self.sets):
                 break
             found.append(self.item())
             word = self._separators()
