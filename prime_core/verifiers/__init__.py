@@ -76,7 +76,14 @@ def _judge_program(text: str, tests: str, rules: Verification, is_program: bool)
         total_seconds=rules.timeout_seconds,
         memory_mb=rules.memory_mb,
     )
-    return judge(text, tests, limits=limits, sandbox=rules.sandbox, is_program=is_program)
+    return judge(
+        text,
+        tests,
+        limits=limits,
+        sandbox=rules.sandbox,
+        is_program=is_program,
+        packages=tuple(rules.packages),
+    )
 
 
 def _prepare_math(_: Verification) -> None:
@@ -86,7 +93,7 @@ def _prepare_math(_: Verification) -> None:
 def _prepare_sandbox(rules: Verification) -> None:
     from prime_core.verifiers.code import choose_sandbox
 
-    choose_sandbox(rules.sandbox)
+    choose_sandbox(rules.sandbox, tuple(rules.packages))
 
 
 def _close_math() -> None:
@@ -99,7 +106,7 @@ def _close_math() -> None:
 def _close_sandboxes() -> None:
     judging = sys.modules.get("prime_core.verifiers.code.judging")
     if judging is not None:
-        for (owner, _), judge in list(judging.warm_judges.items()):
+        for (owner, *_), judge in list(judging.warm_judges.items()):
             judging.close_quietly(judge, owner)
 
 
