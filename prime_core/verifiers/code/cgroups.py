@@ -86,14 +86,14 @@ def make_room(group: Path) -> bool:
     if not words(group / "cgroup.controllers") >= CONTROLLERS:
         return False
     try:
-        (group / LEAF).mkdir(exist_ok=True)
         for _ in range(TRIES):
+            with contextlib.suppress(OSError):  # EBUSY: there are processes in it
+                (group / "cgroup.subtree_control").write_text("+memory +pids")
+                return True
+            (group / LEAF).mkdir(exist_ok=True)
             for process in words(group / "cgroup.procs"):
                 with contextlib.suppress(ProcessLookupError):
                     (group / LEAF / "cgroup.procs").write_text(process)
-            with contextlib.suppress(OSError):  # EBUSY: another process came
-                (group / "cgroup.subtree_control").write_text("+memory +pids")
-                return True
     except OSError:
         pass
     # As it was: the leaf has the same limits, but nobody else expects it.
