@@ -151,6 +151,14 @@ def test_an_environment_of_conda_shows_a_program_as_little(conda: Path, kind: st
     assert "Verdict.correct" in result.stdout, result
 
 
+def test_an_interpreter_below_the_programs_own_folder_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sandbox, "executable", lambda: "/tmp/env/bin/python3.11")
+    with pytest.raises(sandbox.SandboxUnavailable, match="lies below /tmp"):
+        sandbox.read_only_paths.__wrapped__(())
+
+
 def test_links_that_lead_out_are_not_hidden_twice() -> None:
     hidden = sandbox.hidden_folders(packages.DEFAULT_PACKAGES)
     assert len(hidden) == len(set(hidden))

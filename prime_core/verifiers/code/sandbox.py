@@ -74,7 +74,15 @@ def executable() -> str:
 
 @functools.cache
 def read_only_paths(packages: tuple[str, ...]) -> dict[str, str]:
-    """What is seen inside: {path inside: path on this machine}."""
+    """What is seen inside: {path inside: path on this machine}.
+
+    SandboxUnavailable for an interpreter that programs cannot see.
+    """
+    if executable().startswith("/tmp/"):
+        raise SandboxUnavailable(
+            f"the interpreter {executable()} lies below /tmp, where programs have a folder of "
+            "their own: install it elsewhere"
+        )
     prefix = Path(executable()).parent.parent
     paths = {
         folder: folder
