@@ -1,4 +1,4 @@
-"""Durations, bytes and columns as people read them, the same everywhere."""
+"""Durations, bytes, columns and foreign text as people read them, the same everywhere."""
 
 from __future__ import annotations
 
@@ -51,3 +51,21 @@ def table(rows: Sequence[Sequence[str]], sides: str, indent: str = "  ") -> Iter
     for row in rows:
         cells = zip(row, sides, widths, strict=False)  # `sides` is longer
         yield (indent + "  ".join(f"{cell:{side}{width}}" for cell, side, width in cells)).rstrip()
+
+
+def printable(text: str) -> str:
+    """Text that others wrote as one line that no terminal takes for commands.
+
+    Line ends and other white space become blanks; escape and direction characters, half surrogates
+    and whatever else has no glyph are written out (\\x1b, \\u202e).
+    """
+    if text.isprintable():
+        return text
+    return "".join(_glyph(character) for character in text)
+
+
+def _glyph(character: str) -> str:
+    """A character, a blank, or its escape."""
+    if character.isprintable():
+        return character
+    return " " if character.isspace() else character.encode("unicode_escape").decode()

@@ -35,4 +35,9 @@ class Verification(Section):
     sandbox: Literal["auto", "bubblewrap", "namespaces", "none"] = Field(
         "auto", description="Isolation of model-written programs; none runs them unprotected."
     )
+    packages: list[str] = Field(
+        ["numpy"],
+        description="Installed packages that model-written programs may import, with all that "
+        "these depend on; nothing else of what is installed is seen by a program.",
+    )
     memory_mb: int = Field(1024, ge=64, description="Memory of one program's process tree.")

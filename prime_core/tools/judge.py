@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from prime_core.run.atomic import atomic_path
 from prime_core.run.tables import TableError
+from prime_core.runtime.text import printable
 from prime_core.settings.verification import Verification
 from prime_core.verifiers.pool import Row, judge_row
 from prime_core.verifiers.resumable import columns, judge_all
@@ -33,13 +34,15 @@ def judge_text(
     judgement = judge_row(Row(ability, text, gold), rules)
     outcome = "none" if judgement.outcome is None else f"{judgement.outcome:g}"
     print(f"verdict    {judgement.verdict.value} (outcome {outcome})")
-    print(f"extracted  {judgement.extracted}")
-    print(f"gold       {gold}")
-    print(f"decided by {judgement.detail}")
+    extracted = "None" if judgement.extracted is None else printable(judgement.extracted)
+    print(f"extracted  {extracted}")
+    print(f"gold       {printable(gold)}")
+    print(f"decided by {printable(judgement.detail)}")
     print(f"seconds    {judgement.seconds:.4f}")
     if ability == "math" and judgement.verdict is Verdict.no_answer:
         boxed = judge_row(Row(ability, f"\\boxed{{{text.strip()}}}", gold), rules)
-        print(f"in a \\boxed{{}} the whole text would be {boxed.verdict.value}: {boxed.detail}")
+        decided = printable(boxed.detail)
+        print(f"in a \\boxed{{}} the whole text would be {boxed.verdict.value}: {decided}")
     return judgement
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from prime_core.verifiers.tolerance import tolerance_of
 from prime_core.verifiers.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:  # helper processes import this file: none of them shall wait for pydantic
@@ -76,7 +77,14 @@ def _judge_program(text: str, tests: str, rules: Verification, is_program: bool)
         total_seconds=rules.timeout_seconds,
         memory_mb=rules.memory_mb,
     )
-    return judge(text, tests, limits=limits, sandbox=rules.sandbox, is_program=is_program)
+    return judge(
+        text,
+        tests,
+        limits=limits,
+        sandbox=rules.sandbox,
+        is_program=is_program,
+        packages=tuple(rules.packages),
+    )
 
 
 def _prepare_math(_: Verification) -> None:
@@ -86,7 +94,7 @@ def _prepare_math(_: Verification) -> None:
 def _prepare_sandbox(rules: Verification) -> None:
     from prime_core.verifiers.code import choose_sandbox
 
-    choose_sandbox(rules.sandbox)
+    choose_sandbox(rules.sandbox, tuple(rules.packages))
 
 
 def _close_math() -> None:
@@ -99,7 +107,7 @@ def _close_math() -> None:
 def _close_sandboxes() -> None:
     judging = sys.modules.get("prime_core.verifiers.code.judging")
     if judging is not None:
-        for (owner, _), judge in list(judging.warm_judges.items()):
+        for (owner, *_), judge in list(judging.warm_judges.items()):
             judging.close_quietly(judge, owner)
 
 
@@ -137,6 +145,7 @@ def math_gold(ground_truth: str) -> dict[str, Any]:
 
     A plain string is the gold answer. A JSON list of strings holds several, each right by itself.
     A JSON object {"answer": ..., "answer_type": ..., "tolerance": ...} states how to compare too.
+    ValueError for a tolerance that is none.
     """
     # Others may be JSON as well (0.5, true, "x"), but are meant as the answer's text.
     if ground_truth.lstrip()[:1] not in ("[", "{"):
@@ -146,10 +155,11 @@ def math_gold(ground_truth: str) -> dict[str, Any]:
     except (json.JSONDecodeError, RecursionError):  # an interval: [0, 1)
         return {"ground_truth": ground_truth}
     if isinstance(value, dict) and isinstance(value.get("answer"), str | list):
+        stated = value.get("tolerance")
         return {
             "ground_truth": value["answer"],
             "answer_type": value.get("answer_type"),
-            "tolerance": value.get("tolerance"),
+            "tolerance": None if stated is None else tolerance_of(stated),
         }
     # A list with numbers in it is one answer; several answers are texts.
     if value and isinstance(value, list) and all(isinstance(item, str) for item in value):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prime_core.runtime.text import bytes_text, duration, table
+from prime_core.runtime.text import bytes_text, duration, printable, table
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -79,3 +79,20 @@ def test_columns_are_as_wide_as_their_longest_cell_each_on_its_side():
 def test_a_row_of_another_length_is_an_error():
     with pytest.raises(ValueError, match="zip"):
         list(table([("a", "b"), ("c",)], "<"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("x = 5", "x = 5"),
+        ("программа 你好 é ∑", "программа 你好 é ∑"),
+        ("two\nlines\r\n\tand\u2028more\x85", "two lines   and more "),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("\x9b31m\x7f\x00", "\\x9b31m\\x7f\\x00"),
+        ("\u202eabc\u2066\u200f", "\\u202eabc\\u2066\\u200f"),
+        ("half \ud83d", "half \\ud83d"),
+    ],
+)
+def test_foreign_text_is_one_line_that_no_terminal_obeys(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert printable(text).isprintable()

@@ -19,6 +19,11 @@ def test_one_answer_is_judged_by_hand_and_explained(capsys: pytest.CaptureFixtur
     assert "in a \\boxed{} the whole text would be correct" in printed
 
 
+def test_an_answer_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    judge.judge_text("\\boxed{\x1b]0;title\x07 5\u202e}", "\x1b[31m6")
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
+
+
 def test_any_file_of_rows_is_judged_and_keeps_its_columns(tmp_path: Path) -> None:
     rows = [
         {"id": 1, "response": "\\boxed{5}", "ground_truth": "5", "extra": {"a": [1]}},

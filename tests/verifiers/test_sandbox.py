@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from prime_core.verifiers.code import CodeJudge, Limits, choose_sandbox, judge, sandbox, worker
+from prime_core.verifiers.code import (
+    CodeJudge,
+    Limits,
+    choose_sandbox,
+    judge,
+    packages,
+    sandbox,
+    worker,
+)
 from prime_core.verifiers.code.inside import watch
 from prime_core.verifiers.verdict import Verdict
 
@@ -51,9 +59,14 @@ def judged(request: pytest.FixtureRequest) -> Iterator[CodeJudge]:
         yield one
 
 
-def printed_by(kind: str, program: str, stdin: bytes = b"") -> str:
+def printed_by(
+    kind: str,
+    program: str,
+    stdin: bytes = b"",
+    packages: tuple[str, ...] = packages.DEFAULT_PACKAGES,
+) -> str:
     """Standard output of a program in a sandbox."""
-    one = worker.Worker(kind)
+    one = worker.Worker(kind, packages)
     try:
         task = {"kind": "program", "source": program}
         run = worker.Run(one, task, Limits(), 60.0, stdin=stdin)
@@ -69,9 +82,10 @@ def test_packages_that_lie_behind_a_link_are_seen_inside(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs(kind)
-    (tmp_path / "site").symlink_to(Path(sandbox.packages()["numpy"]).parent)
-    linked = {name: str(tmp_path / "site" / name) for name in sandbox.packages()}
-    monkeypatch.setattr(sandbox, "packages", lambda: linked)
+    places = packages.installed(("numpy",))
+    (tmp_path / "site").symlink_to(Path(places["numpy"]).parent)
+    linked = {name: str(tmp_path / "site" / name) for name in places}
+    monkeypatch.setattr(sandbox, "installed", lambda _: linked)
     monkeypatch.setattr(sandbox, "read_only_paths", sandbox.read_only_paths.__wrapped__)
     assert printed_by(kind, "import numpy\nprint(numpy.arange(3).sum())") == "3\n"
 
@@ -194,7 +208,7 @@ def test_a_dead_sandbox_is_replaced(judged: CodeJudge) -> None:
 
 
 def test_without_bubblewrap_auto_takes_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    sandbox.read_only_paths()  # asks a command on the path, once
+    sandbox.read_only_paths(packages.DEFAULT_PACKAGES)  # asks a command on the path, once
     monkeypatch.setenv("PATH", "/nowhere")
     assert choose_sandbox.__wrapped__("auto") == "namespaces"
 
@@ -206,7 +220,7 @@ def test_bubblewrap_is_chosen_where_it_works() -> None:
 
 def test_without_any_sandbox_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in WALLS:
-        monkeypatch.setitem(sandbox.COMMANDS, kind, lambda: ["false"])
+        monkeypatch.setitem(sandbox.COMMANDS, kind, lambda _: ["false"])
     with pytest.raises(ValueError, match="sandbox: none"):
         choose_sandbox.__wrapped__("auto")
     monkeypatch.setattr(

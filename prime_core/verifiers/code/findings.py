@@ -1,6 +1,8 @@
 """From how a program ended to a verdict."""
 
+import reprlib
 import signal
+from typing import Any
 
 from ..verdict import Verdict
 from .worker import Run, WorkerDied
@@ -15,6 +17,24 @@ REASONS: dict[str, Finding] = {
     "processes": (Verdict.forbidden, "exceeded the limit of processes"),
     "stopped": (Verdict.crashed, "stopped"),
 }
+
+
+class Short(reprlib.Repr):
+    """The beginning of a value's text, in time and memory that do not grow with the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 6, 200, 200
+        self.maxlist = self.maxtuple = self.maxdict = 20
+
+    def repr_int(self, x: int, _level: int) -> str:
+        """Its digits unless they are many: to write them takes quadratic time."""
+        return repr(x) if x.bit_length() < 256 else f"<int of {x.bit_length()} bits>"
+
+
+def short(value: Any) -> str:
+    """The beginning of a value's text."""
+    return Short().repr(value)[:200]
 
 
 def failure_of(run: Run) -> Finding | None:
@@ -33,6 +53,9 @@ def failure_of(run: Run) -> Finding | None:
     # Before the reason, which is then only that we stopped it.
     if run.overflow:
         return Verdict.wrong, f"more than {run.max_bytes[run.overflow]} bytes of {run.overflow}"
+    if reply["reason"].startswith("unwatched"):
+        # The machine's fault or the program's: judge_twice() finds out which.
+        raise WorkerDied(f"a process could not be watched: {reply['reason']}")
     if reply["reason"]:
         return REASONS[reply["reason"]]
     return exit_failure(run, reply["exit_code"])

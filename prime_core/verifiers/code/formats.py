@@ -19,18 +19,12 @@ Assertions
 Any of them may be given as JSON text, and may carry "tolerance".
 """
 
-import base64
-import binascii
-import io
 import json
-import pickle
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from .compare import TEXT_TOLERANCE, VALUE_TOLERANCE
-
-MAX_UNPACKED_BYTES = 1 << 30  # a few packed kilobytes can unpack to more than the memory
+from .packed import check_row, read_json, unpack
 
 
 @dataclass(frozen=True)
@@ -78,39 +72,6 @@ class AssertTests:
 Tests = StdinTests | CallTests | AssertTests
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Reads numbers, strings, lists and dicts; refuses whatever would call a function."""
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        """Called for every class or function that a pickle names."""
-        raise ValueError(f"packed tests ask for {module_name}.{global_name}: refused")
-
-
-def unpack(text: str) -> Any:
-    """JSON text, or base64 of zlib of JSON or of a pickle of plain data."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:
-        unpacker = zlib.decompressobj()
-        # validate: else foreign characters are skipped, and any text is taken for a packed one.
-        content = unpacker.decompress(base64.b64decode(text, validate=True), MAX_UNPACKED_BYTES)
-    except (binascii.Error, zlib.error, ValueError):
-        raise ValueError(f"tests are neither JSON nor packed: {text!r:.100}") from None
-    if unpacker.unconsumed_tail:
-        raise ValueError(f"packed tests are larger than {MAX_UNPACKED_BYTES} bytes")
-    if content[:1] in (b"[", b"{", b'"'):  # a pickle begins with 0x80
-        plain: Any = json.loads(content)
-    else:
-        try:
-            plain = PlainUnpickler(io.BytesIO(content)).load()
-        except (pickle.UnpicklingError, EOFError, IndexError, KeyError, AttributeError) as error:
-            raise ValueError(f"packed tests cannot be read: {error}") from None
-    # LiveCodeBench pickles the JSON's text.
-    return json.loads(plain) if isinstance(plain, str | bytes) else plain
-
-
 def parse_tests(tests: Any, prompt: str = "") -> Tests:
     """Tests in any of the forms above. ValueError for any other form.
 
@@ -122,6 +83,7 @@ def parse_tests(tests: Any, prompt: str = "") -> Tests:
         tests = from_cases(tests)
     if not isinstance(tests, dict):
         raise ValueError(f"tests must be an object or a list, not {type(tests).__name__}")
+    tests = check_row(tests)
     if "input_output" in tests:
         return parse_tests(tests["input_output"], prompt)
     if "private_test_cases" in tests:
@@ -200,15 +162,15 @@ def as_text(value: Any) -> str:
 def value_of(output: Any) -> Any:
     """The value that JSON text stands for; text that is no JSON stands for itself."""
     try:
-        return json.loads(output) if isinstance(output, str) else output
-    except ValueError:
+        return read_json(output) if isinstance(output, str) else output
+    except json.JSONDecodeError:
         return output
 
 
 def arguments_of(value: Any) -> list[Any]:
     """The arguments of one call."""
     if isinstance(value, str):
-        return [json.loads(line) for line in value.split("\n") if line.strip()]
+        return [read_json(line) for line in value.split("\n") if line.strip()]
     if not isinstance(value, list):
         raise ValueError(f"the arguments of a call are a list, not {value!r:.100}")
     return value

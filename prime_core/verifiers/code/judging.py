@@ -13,30 +13,35 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from prime_core.runtime.text import printable
+
 from ..verdict import Judgement, Verdict
 from . import sandbox as sandboxes
 from .compare import same_output, same_value
 from .extract import extract_program
-from .findings import PASSED, Finding, failure_of, finding_of_assertions
+from .findings import PASSED, Finding, failure_of, finding_of_assertions, short
 from .formats import AssertTests, CallTests, StdinTests, Tests, parse_tests
 from .inside import codec
 from .limits import Limits
+from .packages import DEFAULT_PACKAGES, PackagesMissing, installed
 from .worker import Run, Worker, WorkerDied, collect
 
 
 # Trying one out starts a sandbox; forked workers inherit what their parent found.
 @functools.cache
-def choose_sandbox(sandbox: str) -> str:
+def choose_sandbox(sandbox: str, packages: tuple[str, ...] = DEFAULT_PACKAGES) -> str:
     """The sandbox that `sandbox` (auto, bubblewrap, namespaces, none) means on this machine.
 
-    It is tried out: ValueError, with what went wrong, if it does not work here.
+    It is tried out, with `packages` to import from: ValueError, with what went wrong, if it does
+    not work here.
     """
     if sandbox not in ("auto", *sandboxes.COMMANDS):
         names = ", ".join(["auto", *sandboxes.COMMANDS])
         raise ValueError(f"sandbox must be one of {names}, not {sandbox!r}")
+    installed(packages)  # first: it is the same in any sandbox
     reasons = []
     for kind in ["bubblewrap", "namespaces"] if sandbox == "auto" else [sandbox]:
-        reason = what_fails(kind)
+        reason = what_fails(kind, packages)
         if not reason:
             return kind
         reasons.append(reason)
@@ -46,13 +51,13 @@ def choose_sandbox(sandbox: str) -> str:
     )
 
 
-def what_fails(kind: str) -> str:
+def what_fails(kind: str, packages: tuple[str, ...]) -> str:
     """Why a small program that loads a module does not run in this sandbox; "" if it does."""
     # wave: a module that the server has not loaded, so that the library's folder is tried as well
     source = "import wave\na, b = map(int, input().split())\nprint(a * b)"
     limits = Limits()
     try:
-        with contextlib.closing(Worker(kind)) as worker:
+        with contextlib.closing(Worker(kind, packages)) as worker:
             task = {"kind": "program", "source": source}
             run = Run(worker, task, limits, limits.wall_seconds, stdin=b"6 7")
             collect([run])
@@ -71,10 +76,15 @@ class CodeJudge:
     """
 
     def __init__(
-        self, *, sandbox: str = "auto", limits: Limits | None = None, warm: bool = True
+        self,
+        *,
+        sandbox: str = "auto",
+        limits: Limits | None = None,
+        warm: bool = True,
+        packages: tuple[str, ...] = DEFAULT_PACKAGES,
     ) -> None:
-        self.limits, self.warm = limits or Limits(), warm
-        self.kind = choose_sandbox(sandbox)
+        self.limits, self.warm, self.packages = limits or Limits(), warm, packages
+        self.kind = choose_sandbox(sandbox, packages)
         self.workers: list[Worker] = []
         self.deadline = 0.0
 
@@ -110,8 +120,7 @@ class CodeJudge:
                 verdict, detail = Verdict.no_answer, "no python block in the response"
             else:
                 verdict, detail = self.judge_twice(program, parsed)
-        one_line = " ".join(detail.splitlines())
-        return Judgement(verdict, program, one_line, time.monotonic() - started)
+        return Judgement(verdict, program, printable(detail), time.monotonic() - started)
 
     def judge_twice(self, program: str, tests: Tests) -> Finding:
         """The finding; a second attempt on new sandboxes if the first lost its sandbox."""
@@ -122,23 +131,29 @@ class CodeJudge:
                 # The second attempt has it all again: the program may not have killed the sandbox.
                 self.deadline = time.monotonic() + self.limits.total_seconds
                 return judge_kind(self, program, tests)
-            except WorkerDied as error:
+            except (WorkerDied, sandboxes.SandboxUnavailable) as error:
                 detail = str(error)
                 self.close()
-            except sandboxes.SandboxUnavailable as error:
-                return Verdict.no_verdict, str(error)
+            except (RecursionError, MemoryError) as error:
+                # What comes from the program is caught where it is read: this is the tests'.
+                self.close()
+                return Verdict.no_verdict, f"tests: too deep or too large ({type(error).__name__})"
             except BaseException:
                 self.close()  # a program may still be running: its reply would be the next one's
                 raise
             finally:
                 if not self.warm:
                     self.close()
+        # Where another program runs well, it was this one that ended the sandbox, twice. Else a
+        # program could turn its label 0 into a missing one, and its response leave the batch.
+        if not what_fails(self.kind, self.packages):
+            return Verdict.forbidden, f"its sandbox does not survive it: {detail}"
         return Verdict.no_verdict, detail
 
     def worker(self, number: int) -> Worker:
         """The running sandbox of this number."""
         while len(self.workers) <= number:
-            self.workers.append(Worker(self.kind))
+            self.workers.append(Worker(self.kind, self.packages))
         return self.workers[number]
 
     def start(self, number: int, task: dict[str, Any], **options: Any) -> Run:
@@ -150,14 +165,6 @@ class CodeJudge:
     def time_is_up(self) -> bool:
         """Whether the tests together have taken too long."""
         return time.monotonic() > self.deadline
-
-
-def short(value: Any) -> str:
-    """The beginning of a value's text."""
-    try:
-        return f"{value!r:.200}"
-    except (ValueError, RecursionError):  # a number of too many digits, a list nested too deep
-        return f"some {type(value).__name__}"
 
 
 def judge_stdin(judge: CodeJudge, program: str, tests: StdinTests) -> Finding:
@@ -195,9 +202,9 @@ def judge_calls(judge: CodeJudge, program: str, tests: CallTests) -> Finding:
             return failure[0], f"test {i}: {failure[1]}"
         try:
             # The answer is the program's word, and may hold anything.
-            value = codec.decode(run.answer()["value"])
+            value = codec.plain(run.answer()["value"])
             same = any(same_value(value, one, tests.tolerance) for one in expected)
-        except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError):
+        except (ValueError, TypeError, KeyError, RecursionError, MemoryError):
             return Verdict.wrong, f"test {i}: {tests.fn_name} returned no plain value"
         if not same:
             return Verdict.wrong, f"test {i}: returned {short(value)}, not {short(expected[0])}"
@@ -254,7 +261,7 @@ JUDGES: dict[type, Callable[[CodeJudge, str, Any], Finding]] = {
     AssertTests: judge_assertions,
 }
 
-warm_judges: dict[tuple[int, str], CodeJudge] = {}
+warm_judges: dict[tuple[int, str, tuple[str, ...]], CodeJudge] = {}
 
 
 def judge(
@@ -265,16 +272,17 @@ def judge(
     sandbox: str = "auto",
     is_program: bool = False,
     prompt: str = "",
+    packages: tuple[str, ...] = DEFAULT_PACKAGES,
 ) -> Judgement:
     """The judgement of one response (or program) on sandboxes that stay warm in this process.
 
     no_verdict, saying why, where the sandbox does not work; choose_sandbox() tells beforehand.
     """
-    key = (os.getpid(), sandbox)  # a fork must not talk over the sockets of its parent
+    key = (os.getpid(), sandbox, packages)  # a fork must not talk over the sockets of its parent
     if key not in warm_judges:
         try:
-            warm_judges[key] = CodeJudge(sandbox=sandbox)
-        except sandboxes.SandboxUnavailable as error:
+            warm_judges[key] = CodeJudge(sandbox=sandbox, packages=packages)
+        except (sandboxes.SandboxUnavailable, PackagesMissing) as error:
             return Judgement(Verdict.no_verdict, None, str(error))
         atexit.register(close_quietly, warm_judges[key], os.getpid())
     one = warm_judges[key]

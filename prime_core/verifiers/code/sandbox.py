@@ -5,25 +5,31 @@
     none         limits on time, memory and processes only: the program sees the user's files
 
 `auto` takes the first of bubblewrap and namespaces that works here, and refuses where neither
-does. Behind the walls there is the interpreter's own installation, the system's shared libraries
-and the packages below, all read-only; no network, no environment, no other process.
+does. Behind the walls there is the interpreter's standard library, the system's shared libraries
+and the packages that programs may import (packages.py), all read-only; no network, no environment,
+no other process.
 """
 
+import atexit
 import functools
-import importlib.util
 import json
 import os
 import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-PACKAGES = ("numpy", "numpy.libs")  # beside the standard library, where installed
+from .packages import installed
+
 PACKAGES_FOLDER = "/packages"
 HARNESS_FOLDER = "/judge"
 LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
-DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+# Where interpreters keep what is installed beside their standard library.
+SITE_FOLDERS = ("*/site-packages", "*/dist-packages")
+# Not /dev/zero: mapped as shared memory, it is memory that no process shows (seccomp.py).
+DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")
 LINKS = {
     "/dev/shm": "/tmp",  # shared memory counts against the scratch folder's size
     "/dev/fd": "/proc/self/fd",
@@ -67,18 +73,16 @@ def executable() -> str:
 
 
 @functools.cache
-def packages() -> dict[str, str]:
-    """Where the packages lie on this machine: {name: folder}."""
-    found = importlib.util.find_spec(PACKAGES[0])
-    if found is None or not found.origin:
-        return {}
-    site = Path(found.origin).parent.parent
-    return {name: str(site / name) for name in PACKAGES if (site / name).is_dir()}
+def read_only_paths(packages: tuple[str, ...]) -> dict[str, str]:
+    """What is seen inside: {path inside: path on this machine}.
 
-
-@functools.cache
-def read_only_paths() -> dict[str, str]:
-    """What is seen inside: {path inside: path on this machine}."""
+    SandboxUnavailable for an interpreter that programs cannot see.
+    """
+    if executable().startswith("/tmp/"):
+        raise SandboxUnavailable(
+            f"the interpreter {executable()} lies below /tmp, where programs have a folder of "
+            "their own: install it elsewhere"
+        )
     prefix = Path(executable()).parent.parent
     paths = {
         folder: folder
@@ -90,12 +94,29 @@ def read_only_paths() -> dict[str, str]:
         seen = any(os.path.realpath(file).startswith(f"{folder}/") for folder in paths)
         if Path(file).exists() and not seen:
             paths[file] = file
-    for name, folder in packages().items():
-        paths[f"{PACKAGES_FOLDER}/{name}"] = folder
+    for name, place in installed(packages).items():
+        paths[f"{PACKAGES_FOLDER}/{name}"] = place
     paths[f"{HARNESS_FOLDER}/inside"] = str(Path(__file__).parent / "inside")
     # Without links: while root.py builds the walls, the root folder is no longer the one that an
     # absolute link speaks of.
     return {path: os.path.realpath(source) for path, source in paths.items()}
+
+
+def hidden_folders(packages: tuple[str, ...]) -> list[str]:
+    """Folders inside that must appear empty: what is installed beside the interpreter.
+
+    In conda and in containers that is the user's own environment, with whatever lies in it.
+    """
+    paths = read_only_paths(packages)
+    own = (PACKAGES_FOLDER, HARNESS_FOLDER)
+    return sorted(
+        f"{path}/{folder.relative_to(source)}"
+        for path, source in paths.items()
+        if not path.startswith(own)
+        for pattern in SITE_FOLDERS
+        for folder in Path(source).glob(pattern)
+        if folder.is_dir() and not folder.is_symlink()
+    )
 
 
 def shared_libraries() -> list[str]:
@@ -112,9 +133,9 @@ def links() -> dict[str, str]:
     return system | LINKS
 
 
-def folders() -> list[str]:
+def folders(packages: tuple[str, ...]) -> list[str]:
     """The folders inside that lead to the paths and devices, from the top down."""
-    paths = (*read_only_paths(), *DEVICES)
+    paths = (*read_only_paths(packages), *DEVICES)
     return sorted({str(folder) for path in paths for folder in Path(path).parents})[1:]
 
 
@@ -128,14 +149,16 @@ def environment() -> dict[str, str]:
 def python_command(harness: str, site: str | None, call: str) -> list[str]:
     """The interpreter, with the harness imported from its folder and `call` run."""
     lines = [
-        "import sys",
+        "import sys, site",
+        "site.setquit(); site.setcopyright(); site.sethelper()",  # exit, help, ...
         f"sys.path.insert(0, {harness!r})",
         "from inside import root, server",
         "del sys.path[0]",  # with `none`, `import compare` would find the judge's
         *([f"sys.path.append({site!r})"] if site else []),
         call,
     ]
-    return [executable(), "-c", "\n".join(lines)]
+    # -S: else folders of packages that are not the program's would be on its path.
+    return [executable(), "-S", "-c", "\n".join(lines)]
 
 
 def server_call(*, isolated: bool) -> str:
@@ -145,7 +168,7 @@ def server_call(*, isolated: bool) -> str:
     return f"server.main({user}, isolated={isolated})"
 
 
-def bubblewrap_command() -> list[str]:
+def bubblewrap_command(packages: tuple[str, ...]) -> list[str]:
     """bwrap with the walls and, behind them, the server as process 1."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -165,32 +188,49 @@ def bubblewrap_command() -> list[str]:
     # programs could not become another one (jail.enter).
     if os.geteuid() != 0:
         command += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
-    for folder in folders():  # bwrap would make them for its own user only
+    for folder in folders(packages):  # bwrap would make them for its own user only
         command += ["--dir", folder]
-    for path, source in read_only_paths().items():
+    for path, source in read_only_paths(packages).items():
         command += ["--ro-bind", source, path]
+    for folder in hidden_folders(packages):
+        command += ["--tmpfs", folder, "--remount-ro", folder]
     for device in DEVICES:
         command += ["--dev-bind", device, device]
     for path, target in links().items():
         command += ["--symlink", target, path]
     # bwrap's root folder is a tmpfs: writable, it would be memory that no limit counts.
     command += ["--proc", "/proc", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/"]
-    site = PACKAGES_FOLDER if packages() else None
+    site = PACKAGES_FOLDER if packages else None
     return [*command, "--", *python_command(HARNESS_FOLDER, site, server_call(isolated=True))]
 
 
-def namespaces_command() -> list[str]:
+def namespaces_command(packages: tuple[str, ...]) -> list[str]:
     """The interpreter, which builds the walls around itself and then serves."""
-    walls = {"paths": read_only_paths(), "devices": DEVICES, "links": links()}
+    walls = {
+        "paths": read_only_paths(packages),
+        "hidden": hidden_folders(packages),
+        "devices": DEVICES,
+        "links": links(),
+    }
     call = f"root.enter({json.dumps(walls)})\n{server_call(isolated=True)}"
-    site = PACKAGES_FOLDER if packages() else None
+    site = PACKAGES_FOLDER if packages else None
     return python_command(str(Path(__file__).parent), site, call)
 
 
-def bare_command() -> list[str]:
-    """The interpreter as it is."""
-    site = str(Path(packages()[PACKAGES[0]]).parent) if packages() else None
+def bare_command(packages: tuple[str, ...]) -> list[str]:
+    """The interpreter as it is, with links to the packages in a folder of their own."""
+    site = bare_site(packages) if packages else None
     return python_command(str(Path(__file__).parent), site, server_call(isolated=False))
+
+
+@functools.cache
+def bare_site(packages: tuple[str, ...]) -> str:
+    """A folder of links to the packages, for this process's time."""
+    folder = tempfile.TemporaryDirectory(prefix="prime-packages-")
+    atexit.register(folder.cleanup)
+    for name, place in installed(packages).items():
+        Path(folder.name, name).symlink_to(os.path.realpath(place))
+    return folder.name
 
 
 COMMANDS = {

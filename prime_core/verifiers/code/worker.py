@@ -11,14 +11,16 @@ import tempfile
 import time
 from typing import Any
 
-from . import sandbox
+from . import cgroups, sandbox
 from .inside import codec
 from .limits import Limits
+from .packages import DEFAULT_PACKAGES
 
 START_SECONDS = 60.0
 GRACE_SECONDS = 15.0  # beyond a program's limit: then it is the server that hangs
 KEPT_ERROR_BYTES = 4096
 MANY_BYTES = 1 << 40
+MANY_READS = 1000
 SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
 F_ADD_SEALS = 1033
 
@@ -30,12 +32,17 @@ class WorkerDied(Exception):
 class Worker:
     """One fork server in its sandbox; it runs one program at a time."""
 
-    def __init__(self, kind: str) -> None:
-        command = sandbox.COMMANDS[kind]()
+    def __init__(self, kind: str, packages: tuple[str, ...] = DEFAULT_PACKAGES) -> None:
+        try:
+            command = sandbox.COMMANDS[kind](packages)
+        except ValueError as error:
+            raise sandbox.SandboxUnavailable(str(error)) from None
         # SEQPACKET keeps messages whole, as a stream does not, and tells when the other end dies.
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.group: cgroups.ProgramGroup | None = None
         # A file: nobody reads while the server runs, and a full pipe would stop it.
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
+        # SEQPACKET keeps messages whole, as a stream does not, and tells when the other end dies.
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self.process = subprocess.Popen(
                 command,
@@ -53,9 +60,36 @@ class Worker:
         self.socket.settimeout(START_SECONDS)
         try:
             self.receive()
-        except (WorkerDied, TimeoutError) as error:
+            self.join_group()
+        except (WorkerDied, OSError) as error:
             self.close()
             raise sandbox.SandboxUnavailable(f"{kind}: {error}") from None
+
+    def join_group(self) -> None:
+        """Let the programs run in a control group, where one can be had and entered."""
+        self.group = cgroups.new_group()
+        if self.group is None:
+            return
+        with self.group.opened() as descriptors:
+            socket.send_fds(self.socket, [b"group"], descriptors)
+            failure = self.receive()["failure"]
+        if failure:  # older kernels ask for the rights of who writes, not of who opened
+            self.group.close()
+            self.group = None
+
+    def send(self, limits: Limits, wall_seconds: float, descriptors: list[int]) -> None:
+        """Have a program run within these limits. OSError where the server is gone."""
+        if self.group:
+            scratch_too = (limits.memory_mb + limits.scratch_mb) << 20
+            self.group.set_limits(scratch_too, limits.max_processes)
+        order = {  # seconds, bytes, a number of processes
+            "cpu": limits.seconds,
+            "wall": wall_seconds,
+            "memory": limits.memory_mb << 20,
+            "scratch": limits.scratch_mb << 20,
+            "processes": limits.max_processes,
+        }
+        socket.send_fds(self.socket, [json.dumps(order).encode()], descriptors)
 
     def receive(self) -> dict[str, Any]:
         """The next message of the server."""
@@ -82,17 +116,8 @@ class Worker:
         self.process.kill()
         self.process.wait()
         self.errors.close()
-
-
-def _order(limits: Limits, wall_seconds: float) -> dict[str, float]:
-    """What the server holds a program to: seconds, bytes, a number of processes."""
-    return {
-        "cpu": limits.seconds,
-        "wall": wall_seconds,
-        "memory": limits.memory_mb << 20,
-        "scratch": limits.scratch_mb << 20,
-        "processes": limits.max_processes,
-    }
+        if self.group:
+            self.group.close()
 
 
 class Run:
@@ -120,6 +145,7 @@ class Run:
         self.reply: dict[str, Any] = {}
         self.overflow = ""  # the pipe on which too much came
         self.content = {"stdout": bytearray(), "stderr": bytearray(), "answer": bytearray()}
+        self.num_reads = 0
         self.num_bytes = dict.fromkeys(self.content, 0)
         names = ["stdout", "stderr", *(["answer"] if answers else [])]
         self.max_bytes = dict.fromkeys(names, limits.max_output_bytes)
@@ -136,8 +162,7 @@ class Run:
         # In this order they become 0, 1, 2, ...; run.py expects the task as the last.
         handed = [files[0], *writers, *pipes, files[1]]
         try:
-            order = json.dumps(_order(limits, wall_seconds)).encode()
-            socket.send_fds(worker.socket, [order], handed)
+            worker.send(limits, wall_seconds, handed)
         except OSError:
             self.close()
             raise WorkerDied(f"the sandbox exited: {worker.last_words()}") from None
@@ -148,6 +173,9 @@ class Run:
 
     def read(self, name: str) -> None:
         """Take what is in one of the pipes; too much of it stops the program."""
+        self.num_reads += 1
+        if self.num_reads > MANY_READS:
+            time.sleep(0.001)  # of output that comes in drops, more at a time
         chunk = os.read(self.readers[name], 1 << 16)
         if not chunk:
             os.close(self.readers.pop(name))

@@ -52,7 +52,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             # math-verify logs there; a pipe that nobody reads would fill up and block it.
             stderr=subprocess.DEVNULL,
-            # select() sees the pipe alone, not what a buffer of Python's would hold.
+            # poll() sees the pipe alone, not what a buffer of Python's would hold.
             bufsize=0,
             # sys.path: the child finds this package where this process did, installed or not.
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -75,9 +75,12 @@ class _Worker:
         assert self.process.stdout is not None
         deadline = time.monotonic() + seconds
         received = b""
+        # Not select(), which refuses descriptors from 1024 on.
+        events = select.poll()
+        events.register(self.process.stdout, select.POLLIN)
         while not received.endswith(b"\n"):
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+            if left <= 0 or not events.poll(1000 * left):
                 return None
             piece = os.read(self.process.stdout.fileno(), 4096)
             if not piece:

@@ -16,7 +16,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-LARGEST_PLAIN_INT = 1 << 62
+LARGEST_PLAIN_INT = LARGEST_KEY = 1 << 62
+MAX_KEYS = 8  # of an object in a message: a tag, or an answer's few
+MAX_DIGITS = 20  # of a number in a message: a longer one is hexadecimal text
 ITERATORS: tuple[Any, ...] = (
     types.GeneratorType, map, filter, zip, enumerate, reversed, type({}.keys()),
     type({}.values()), type({}.items()), type(iter([])), type(iter(())), type(iter({})),
@@ -127,17 +129,85 @@ def decode(value: Any) -> Any:
     return value
 
 
+class Foreign:
+    """A value of a kind that JSON has no word for, known by its tag alone."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+
+    def __repr__(self) -> str:
+        return f"<{self.tag}>"
+
+
+def plain(value: Any) -> Any:
+    """An encoded value as the plain one that it may be compared as, in linear time and memory.
+
+    For the judging process itself, which has no limits of its own. Only what can equal a value
+    read from JSON is built: numbers, texts, lists, tuples and dicts. A dict comes back with the
+    keys that JSON would give it; all else (a fraction, a set, a dict with keys of another kind)
+    comes back as a Foreign, which equals nothing. ValueError for what encode() never gives.
+    """
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) != 1:
+        raise ValueError(f"an encoded value has one tag, not {len(value)}")
+    ((tag, content),) = value.items()
+    if tag == "int" and isinstance(content, str):
+        return int(content, 16)
+    if tag == "float" and content in ("inf", "-inf", "nan"):
+        return float(content)
+    if tag == "tuple" and isinstance(content, list):
+        return tuple([plain(item) for item in content])
+    if tag == "dict" and isinstance(content, list):
+        return plain_dict(content)
+    if tag not in DECODERS:
+        raise ValueError(f"unknown tag {tag!r:.50}")
+    return Foreign(tag)
+
+
+def plain_dict(pairs: list[Any]) -> Any:
+    """A dict whose keys are texts, or whole numbers written as such; Foreign for any other."""
+    found: dict[str, Any] = {}
+    for key, item in pairs:
+        # Not longer ones: of them, any number can share one hash, and be compared with each other.
+        if type(key) is int and abs(key) < LARGEST_KEY:
+            key = str(key)
+        elif type(key) is not str:
+            return Foreign("dict")
+        if key in found:  # 1 and "1": nothing in JSON
+            return Foreign("dict")
+        found[key] = plain(item)
+    return found
+
+
 def dumps(message: dict[str, Any]) -> bytes:
     """One message as a line of ASCII JSON."""
     return json.dumps(message).encode() + b"\n"  # escapes line ends and lone surrogates
 
 
 def loads(line: bytes) -> dict[str, Any]:
-    """The message of one line. ValueError unless it is a JSON object."""
-    message = json.loads(line)
+    """The message of one line. ValueError unless it is a JSON object as dumps() writes them."""
+    message = json.loads(line, object_pairs_hook=small_object, parse_int=short_int)
     if not isinstance(message, dict):
         raise ValueError("a message is a JSON object")
     return message
+
+
+def small_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. ValueError for one with many keys, or with one key twice."""
+    found = dict(pairs[:MAX_KEYS])
+    if len(found) != len(pairs):
+        raise ValueError(f"an object with {len(pairs)} keys in a message")
+    return found
+
+
+def short_int(digits: str) -> int:
+    """A whole number. ValueError for one that dumps() would have written otherwise."""
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits in a message")
+    return int(digits)
 
 
 def is_iterator(value: Any) -> bool:

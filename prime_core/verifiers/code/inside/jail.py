@@ -5,6 +5,7 @@ or any other program, and when it ends the kernel ends whatever it started. Here
 empty scratch folder and /proc, its limits, a user without rights and the system-call filter.
 """
 
+import contextlib
 import fcntl
 import os
 import platform
@@ -17,6 +18,9 @@ from . import kernel, seccomp
 SCRATCH = "/tmp"
 ENTRIES_PER_MB = 64  # files and folders in the scratch folder: bounds the kernel's memory for them
 FIRST_FREE_FD = 64
+# Files and timers of each process: bound the kernel's memory for pipes, sockets and signals.
+NUM_DESCRIPTORS = 128
+NUM_SIGNALS = 128
 
 
 def place_descriptors(descriptors: list[int]) -> None:
@@ -39,12 +43,15 @@ def set_limits(job: dict[str, Any], *, limit_processes: bool) -> None:
     address_space = job["memory"] + (256 << 20)  # code, stacks and arenas that stay untouched
     limits = {
         resource.RLIMIT_AS: address_space,
-        # Of one process, in whole seconds: for when the server, which takes the sum, is late.
-        resource.RLIMIT_CPU: int(job["cpu"]) + 2,
         resource.RLIMIT_FSIZE: job["scratch"],
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: NUM_DESCRIPTORS,
+        # Not 0: only 1 keeps the host's handler of crashes, which is fed by a pipe, away (core(5)).
+        resource.RLIMIT_CORE: 1,
+        resource.RLIMIT_SIGPENDING: NUM_SIGNALS,
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_RTPRIO: 0,
+        resource.RLIMIT_NICE: 0,
     }
     if limit_processes:
         limits[resource.RLIMIT_NPROC] = (
@@ -56,11 +63,21 @@ def set_limits(job: dict[str, Any], *, limit_processes: bool) -> None:
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         # The hard one, too: up to it the program could raise the soft one.
         resource.setrlimit(kind, (value, value))
+    # Of one process, in whole seconds: for when the server, which takes the sum, is late. Soft
+    # before hard: at the hard limit the kernel kills as it does when memory runs out.
+    seconds, hard = int(job["cpu"]) + 2, resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if hard == resource.RLIM_INFINITY or hard > seconds:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 def enter(job: dict[str, Any], user: int) -> None:
     """Isolate this process for good. `user` is the uid to take when the server is root."""
+    # A group of its own: else a signal to process group 0 would reach the server, which this user
+    # may signal and which no namespace hides from such a signal.
+    os.setsid()
     kernel.unshare("mount")
+    with contextlib.suppress(OSError):  # before Linux 4.6
+        kernel.unshare("cgroup")  # what it is in is the host's business
     # What is mounted here must not appear in the server's namespace, however it shares mounts.
     kernel.mount("none", "/", "none", kernel.MS_REC | kernel.MS_PRIVATE)
     size = f"size={job['scratch']},nr_inodes={(job['scratch'] >> 20) * ENTRIES_PER_MB}"
@@ -99,7 +116,6 @@ def mount_proc() -> None:
 def enter_nothing(job: dict[str, Any]) -> None:
     """`sandbox: none`: a working folder and the limits, no walls."""
     os.chdir(job["folder"])
-    # Else kill(0) would reach the server: there is no namespace between them.
     os.setsid()
     # It would count the user's other processes, ours among them.
     set_limits(job, limit_processes=False)

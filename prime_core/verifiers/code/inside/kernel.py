@@ -10,6 +10,7 @@ from typing import Any
 
 NEW_NAMESPACE = {  # clone(2)
     "mount": 0x00020000,
+    "cgroup": 0x02000000,
     "uts": 0x04000000,
     "ipc": 0x08000000,
     "user": 0x10000000,

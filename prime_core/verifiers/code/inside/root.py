@@ -61,6 +61,9 @@ def build_root(walls: dict[str, Any]) -> None:
         bind(f"/old{source}", f"/new{path}", kernel.MS_RDONLY | kernel.MS_NODEV)
     for device in walls["devices"]:
         bind(f"/old{device}", f"/new{device}", 0)
+    for folder in walls["hidden"]:
+        flags = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+        kernel.mount("none", f"/new{folder}", "tmpfs", flags, "size=4k,nr_inodes=2")
     for path, target in walls["links"].items():
         link = Path(f"/new{path}")
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER_OFFSET, ARCHITECTURE_OFFSET, FIRST_ARGUMENT_OFFSET = 0, 4, 16
+BYTES_OF_ARGUMENT = 8  # the half that counts comes first: both architectures are little-endian
 X32_CALLS = 0x40000000
 NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEW*: clone(2)
 
@@ -38,12 +39,21 @@ REFUSED = {  # answered with EPERM
     "memfd_create": (319, 279),  # memory that no limit of the process counts
     "memfd_secret": (447, 447),
     "name_to_handle_at": (303, 264),
+    "setsockopt": (54, 208),  # larger buffers of socket pairs
+    "vmsplice": (278, 75),  # memory kept alive by a pipe
+    "inotify_init": (253, None),  # queues in the kernel's memory
+    "inotify_init1": (294, 26),
+    "io_setup": (206, 0),  # from a number that the whole machine shares (fs.aio-max-nr)
+    "flock": (73, 32),  # of the machine's own files, which may be open for reading
 }
 UNKNOWN = {  # answered with ENOSYS
     "clone3": (435, 435),  # its flags lie in memory, out of the filter's sight: libc uses clone
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
+    "process_madvise": (440, 440),
+    "statmount": (457, 457),  # where the machine keeps what is seen inside
+    "listmount": (458, 458),
 }
 DEADLY = {  # the process is killed with SIGSYS
     "ptrace": (101, 117),
@@ -96,6 +106,23 @@ DEADLY = {  # the process is killed with SIGSYS
     "modify_ldt": (154, None),
 }
 CLONE = (56, 220)
+MMAP = (9, 222)
+MAP_SHARED, MAP_ANONYMOUS, MAP_HUGETLB = 0x01, 0x20, 0x40000
+AF_UNIX = 1
+# Calls of which one argument decides: {call: (numbers, which argument, its refused values)}
+REFUSED_VALUES: dict[str, tuple[tuple[int, int], int, tuple[int, ...]]] = {
+    # F_SETLK, F_SETLKW and the two of open files (any number of locks, in the kernel's memory, and
+    # on the machine's own files); F_SETLEASE, F_NOTIFY; F_SETPIPE_SZ: more memory in a pipe.
+    "fcntl": ((72, 25), 1, (6, 7, 37, 38, 1024, 1026, 1031)),
+    # Merging by the kernel's own thread; MADV_COLD and _PAGEOUT: into swap, which is not resident.
+    "madvise": ((28, 233), 2, (12, 20, 21)),
+    # PR_SET_DUMPABLE: its memory would no longer be readable; PR_SET_MEMORY_MERGE.
+    "prctl": ((157, 167), 0, (4, 67)),
+    # RLIMIT_CORE may not become 0: jail.set_limits.
+    "setrlimit": ((160, 164), 0, (4,)),
+    "prlimit64": ((302, 261), 1, (4,)),
+}
+SOCKETPAIR = (53, 199)
 
 
 def instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -129,7 +156,16 @@ def program(machine: str) -> bytes:
             if number is not None:
                 lines.append(instruction(JUMP_EQUAL, number, if_false=1))
                 lines.append(instruction(RETURN, answer))
+    for numbers, argument, values in REFUSED_VALUES.values():
+        lines += refuse_values(numbers[column], argument, values)
     lines += [
+        *refuse_hidden_memory(MMAP[column]),
+        # The other kinds of sockets would not be counted (watch.socket_memory).
+        instruction(JUMP_EQUAL, SOCKETPAIR[column], if_false=3),
+        instruction(LOAD, FIRST_ARGUMENT_OFFSET),
+        instruction(JUMP_EQUAL, AF_UNIX, if_true=1),
+        instruction(RETURN, ERRNO | errno.EPERM),
+        instruction(LOAD, NUMBER_OFFSET),
         # Threads and forks are clones as well: only its flags show a new namespace.
         instruction(JUMP_EQUAL, CLONE[column], if_false=3),
         instruction(LOAD, FIRST_ARGUMENT_OFFSET),
@@ -138,6 +174,41 @@ def program(machine: str) -> bytes:
         instruction(RETURN, ALLOW),
     ]
     return b"".join(lines)
+
+
+def refuse_values(number: int, argument: int, values: tuple[int, ...]) -> list[bytes]:
+    """EPERM for one call when its argument has one of these values, compared as 32 bits."""
+    checks = [
+        line
+        for value in values
+        for line in (
+            instruction(JUMP_EQUAL, value, if_false=1),
+            instruction(RETURN, ERRNO | errno.EPERM),
+        )
+    ]
+    return [
+        instruction(JUMP_EQUAL, number, if_false=len(checks) + 2),
+        instruction(LOAD, FIRST_ARGUMENT_OFFSET + BYTES_OF_ARGUMENT * argument),
+        *checks,
+        instruction(RETURN, ALLOW),
+    ]
+
+
+def refuse_hidden_memory(mmap: int) -> list[bytes]:
+    """EPERM for memory that a process may hold without showing it.
+
+    Shared anonymous memory stays when its pages are dropped from the page table (MADV_DONTNEED) or
+    unmapped in part, and huge pages of the machine's reserve are in no resident size.
+    """
+    return [
+        instruction(JUMP_EQUAL, mmap, if_false=6),
+        instruction(LOAD, FIRST_ARGUMENT_OFFSET + 3 * BYTES_OF_ARGUMENT),
+        instruction(JUMP_ANY_BIT, MAP_HUGETLB, if_true=2),
+        instruction(JUMP_ANY_BIT, MAP_ANONYMOUS, if_false=2),
+        instruction(JUMP_ANY_BIT, MAP_SHARED, if_false=1),
+        instruction(RETURN, ERRNO | errno.EPERM),
+        instruction(RETURN, ALLOW),
+    ]
 
 
 class FilterProgram(ctypes.Structure):

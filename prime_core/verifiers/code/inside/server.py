@@ -20,7 +20,7 @@ import tempfile
 import time
 from typing import Any
 
-from . import jail, kernel, run, seccomp, watch
+from . import control_group, jail, kernel, run, seccomp, watch
 
 # A program may be over its memory limit for so long: docs/verification.md says so.
 WATCH_SECONDS = 0.02
@@ -28,6 +28,11 @@ MAX_PACKET = 1 << 16
 MAX_DESCRIPTORS = 8
 NUM_DESCRIPTORS = 256
 JAILED = b"j"
+# A handler, or the default of most, would let a signal from somewhere end the server.
+IGNORED = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
+)
 
 
 class Server:
@@ -35,6 +40,7 @@ class Server:
 
     def __init__(self, host: socket.socket, user: int, *, isolated: bool) -> None:
         self.host, self.user, self.isolated = host, user, isolated
+        self.group: control_group.Group | None = None
         if isolated:
             self.pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY)
             seccomp.program(os.uname().machine)  # once, for all forks
@@ -57,6 +63,9 @@ class Server:
                 return 0
             if packet == b"stop":
                 continue  # the program ended while this was on its way
+            if packet == b"group":
+                self.take_group(descriptors)
+                continue
             job = json.loads(packet)
             started = time.monotonic()
             report_end, report = os.pipe()
@@ -71,6 +80,17 @@ class Server:
             os.close(report_end)
             self.host.send(json.dumps(reply).encode())
 
+    def take_group(self, descriptors: list[int]) -> None:
+        """Run the programs in this control group from now on, if that works; say how it went."""
+        group = control_group.Group(*descriptors)
+        failure = group.try_out()
+        if failure:
+            for fd in descriptors:
+                os.close(fd)
+        else:
+            self.group = group
+        self.host.send(json.dumps({"failure": failure}).encode())
+
     def fork(self, job: dict[str, Any], descriptors: list[int], report: int) -> int:
         """Fork; the child returns 0 behind its walls, the report after its other descriptors."""
         if self.isolated:
@@ -83,7 +103,11 @@ class Server:
             return child
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGCHLD, *IGNORED):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # as Python starts
+            if self.group:
+                self.group.enter()
             self.host.detach()
             jail.place_descriptors([*descriptors, report])
             report = len(descriptors)
@@ -102,14 +126,30 @@ class Server:
         events = select.poll()
         events.register(self.wakeup, select.POLLIN)
         events.register(self.host, select.POLLIN)
-        reason, peak = "", 0
+        watcher = watch.Watcher()
+        spent_before = self.group.cpu_seconds() if self.group else 0.0
+        reason, peak, cpu_seconds = "", 0, 0.0
         while not reason:
-            events.poll(WATCH_SECONDS * 1000)
+            ready = {fd for fd, _ in events.poll(WATCH_SECONDS * 1000)}
             drain(self.wakeup)
             ended, status, spent = os.wait4(child, os.WNOHANG)
             if ended:
                 break
-            reason, resident = self.broken_limit(child, job, started)
+            if self.host.fileno() in ready:
+                reason = "stopped"  # the host wants no more of it, or is gone
+                continue
+            if time.monotonic() - started > job["wall"]:
+                reason = "wall"
+                continue
+            try:
+                now = watcher.usage(self.processes(child))
+                cpu_seconds = now.cpu_seconds
+                if self.group:
+                    cpu_seconds = max(cpu_seconds, self.group.cpu_seconds() - spent_before)
+                reason, resident = self.broken_limit(child, job, now, cpu_seconds)
+            except Exception as error:
+                # Of whatever makes a look at a program fail, it is the program that must end.
+                reason, resident = f"unwatched: {type(error).__name__}: {error}"[:500], 0
             peak = max(peak, resident)
         else:
             # In its namespace it is process 1: the kernel ends all the others with it.
@@ -117,33 +157,42 @@ class Server:
             _, status, spent = os.wait4(child, 0)
         if not self.isolated:
             end_everyone(job["folder"])
+        exit_code = os.waitstatus_to_exitcode(status)
+        cpu_seconds = max(cpu_seconds, spent.ru_utime + spent.ru_stime)
+        if exit_code == -signal.SIGKILL and not reason and cpu_seconds > job["cpu"]:
+            reason = "cpu"  # RLIMIT_CPU: it ignored the signal that comes first
         return {
             "reason": reason,
-            "exit_code": os.waitstatus_to_exitcode(status),
+            "exit_code": exit_code,
             "seconds": time.monotonic() - started,
-            "cpu_seconds": spent.ru_utime + spent.ru_stime,
+            "cpu_seconds": cpu_seconds,
             "peak_bytes": max(peak, spent.ru_maxrss << 10),
         }
 
-    def broken_limit(self, child: int, job: dict[str, Any], started: float) -> tuple[str, int]:
+    def processes(self, child: int) -> list[int]:
+        """The program's process and all that it started."""
+        if self.isolated:
+            return watch.everyone_else()
+        return [child, *watch.descendants(os.getpid())]
+
+    def broken_limit(
+        self, child: int, job: dict[str, Any], now: watch.Usage, cpu_seconds: float
+    ) -> tuple[str, int]:
         """The limit that the program has broken by now ("" if none), and its resident memory."""
-        if select.select([self.host], [], [], 0)[0]:
-            return "stopped", 0  # the host wants no more of it, or is gone
-        if time.monotonic() - started > job["wall"]:
-            return "wall", 0
-        processes = (
-            watch.everyone_else() if self.isolated else [child, *watch.descendants(os.getpid())]
-        )
-        now = watch.usage(processes)
-        if now.cpu_seconds > job["cpu"]:
+        if cpu_seconds > job["cpu"]:
             return "cpu", now.resident
         if now.tasks > job["processes"]:
             return "processes", now.resident
-        if now.resident > job["memory"]:
+        # Outside of the walls, the sockets are everybody's.
+        hidden = watch.socket_memory() if self.isolated else 0
+        if now.resident + hidden > job["memory"]:
             # The quick sum counts a shared page once a process, so it may be too high.
-            exact = watch.proportional_memory(processes)
+            try:
+                exact = watch.proportional_memory(self.processes(child)) + hidden
+            except PermissionError:  # it has closed its memory to readers
+                return "memory", now.resident + hidden
             return ("memory" if exact > job["memory"] else ""), exact
-        return "", now.resident
+        return "", now.resident + hidden
 
 
 def drain(descriptor: int) -> None:
@@ -175,6 +224,8 @@ def main(user: int, *, isolated: bool) -> None:
     A fork comes back here to run its program on a short stack and leave as any interpreter does.
     """
     kernel.die_with_parent()
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     host = socket.socket(fileno=os.dup(0))
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
