@@ -44,7 +44,10 @@ def starts_factor(p: Reader) -> bool:
         return before.value in (")", "}") or (before.kind == "macro" and not token.spaced)
     if token.kind == "text":
         # One letter in \text is a name, unless it may be the unit behind a number: 5 \text{m}.
-        return len(token.value) == 1 and not (token.value in SINGLE_LETTERS and _at_item_end(p))
+        # A counter such as 个 is no name.
+        if len(token.value) != 1 or not token.value.isascii():
+            return False
+        return not (token.value in SINGLE_LETTERS and _at_item_end(p))
     if token.value == "|":
         # Where a bar is open the next one closes it: |a|b|c| is |a| times b times |c|.
         return not p.bars and not p.sets
@@ -109,7 +112,8 @@ def atom(p: Reader) -> Node:
         return _macro(p)
     if token.kind == "text":
         p.position += 1
-        return subscripted(p, token.value) if len(token.value) == 1 else ("text", token.value)
+        is_name = len(token.value) == 1 and token.value.isascii()
+        return subscripted(p, token.value) if is_name else ("text", token.value)
     if p.name() in ("(", "[", "\\{", "{"):
         return _group(p)
     if p.name() in ("|", "\\|"):

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from prime_core.verifiers.math import atoms
+from prime_core.verifiers.math import atoms, languages
 from prime_core.verifiers.math.connectives import AND_WORDS, OR_WORDS, joined
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.number_words import leave_unread
@@ -194,6 +194,8 @@ class Parser:
                 # guess.
                 if re.search(r"\d", token.value) and not _UNIT_POWER.fullmatch(token.value):
                     raise ParseError("numbers among the words behind a number")
+                if languages.changes_number(token.value):
+                    raise ParseError("words that change the number before them")
                 words.append(token.value)
             elif words and self.name() == "/" and self.peek(1).kind in ("text", "letter"):
                 words.append("/")
