@@ -7,10 +7,14 @@ grammar alone.
 
 from __future__ import annotations
 
+import re
+
+from prime_core.verifiers.math import number_sets
 from prime_core.verifiers.math.derivatives import derivative
 from prime_core.verifiers.math.numerals import numeral, raw_group
 from prime_core.verifiers.math.piecewise import by_cases
-from prime_core.verifiers.math.tokens import END, ParseError, TooLong
+from prime_core.verifiers.math.postfix import after_postfix
+from prime_core.verifiers.math.tokens import END, MAX_TOKENS, ParseError
 from prime_core.verifiers.math.tree import Node, Reader
 from prime_core.verifiers.math.units import SINGLE_LETTERS
 
@@ -27,8 +31,15 @@ _FACTOR_MACROS = GREEK | _NAMED | {
     "frac", "sqrt", "binom", "infty", "lfloor", "lceil", "mathbb", "mathcal", "begin", "sum",
     "prod", "Gamma", "langle", "text", "emptyset", "partial",
 }  # fmt: skip
-_MATRICES = frozenset(["pmatrix", "bmatrix", "matrix", "array", "smallmatrix", "Bmatrix"])
-_ROWS = frozenset(["cases", "aligned", "gathered", "align", "align*"])
+_MATRICES = frozenset([
+    "pmatrix", "bmatrix", "matrix", "array", "smallmatrix", "Bmatrix", "vmatrix",
+])  # fmt: skip
+# Lines of several answers. Derivations are chains by now: spellings.py.
+_ROWS = frozenset(["cases", "dcases", "rcases"])
+
+
+# x_{{1}} is x_1, as OCR and many textbooks write it.
+_INNER_BRACES, _BARE = re.compile(r"\{(\w)\}(?!\w)"), r"\1"
 
 
 def starts_factor(p: Reader) -> bool:
@@ -51,7 +62,25 @@ def starts_factor(p: Reader) -> bool:
     if token.value == "|":
         # Where a bar is open the next one closes it: |a|b|c| is |a| times b times |c|.
         return not p.bars and not p.sets
+    if token.value == "[":
+        return _groups(p)
     return token.value in ("(", "{")
+
+
+def _groups(p: Reader) -> bool:
+    """Whether the square bracket here encloses one factor: no interval, and closed as opened."""
+    depth = 0
+    for ahead in range(MAX_TOKENS):
+        token = p.peek(ahead)
+        if token.value in ("(", "[", "{", "\\{"):
+            depth += 1
+        elif token.value in (")", "]", "}", "\\}"):
+            depth -= 1
+            if depth == 0:
+                return token.value == "]"
+        elif token is END or (depth == 1 and (token.kind == "sep" or token.value in ",;")):
+            return False
+    return False
 
 
 def _at_item_end(p: Reader) -> bool:
@@ -62,41 +91,6 @@ def _at_item_end(p: Reader) -> bool:
 def postfix(p: Reader) -> Node:
     """Postfix := atom ('!' | '%' | degree | prime)*."""
     return after_postfix(p, atom(p))
-
-
-def after_postfix(p: Reader, node: Node) -> Node:
-    """The signs that follow a complete atom or power."""
-    # Each sign nests the tree deeper without passing through item(), which counts.
-    for _ in range(8):
-        name = p.name()
-        if name == "!":
-            node = ("fact", node)
-        elif name in ("\\%", "%"):
-            node = ("pct", node)
-        elif name == "'":
-            node = ("sym", f"{node[1]}'") if node[0] == "sym" else ("call", "'", node)
-        elif name == "^" and p.name(1) == "\\circ":
-            p.position += 1
-            node = _temperature(p, ("deg", node))
-        elif name == "^" and p.name(1) == "{" and p.name(2) == "\\circ" and p.name(3) == "}":
-            p.position += 3
-            node = _temperature(p, ("deg", node))
-        elif name == "^" and p.name(1) == "\\prime":
-            p.position += 1
-            node = ("call", "'", node)
-        else:
-            return node
-        p.position += 1
-    raise TooLong("too many postfix signs")
-
-
-def _temperature(p: Reader, node: Node) -> Node:
-    """The scale behind a degree sign, which then is no angle."""
-    scale = p.peek(1).value
-    if scale not in ("C", "F") or p.peek(1).kind not in ("letter", "text"):
-        return node
-    p.position += 1
-    return ("qty", node[1], {"C": "celsius", "F": "fahrenheit"}[scale])
 
 
 def atom(p: Reader) -> Node:
@@ -144,7 +138,7 @@ def subscripted(p: Reader, name: str) -> Node:
     """A name with its subscript, which is part of the name."""
     if p.name() == "_":
         p.position += 1
-        return ("sym", f"{name}_{raw_group(p)}")
+        return ("sym", f"{name}_{_INNER_BRACES.sub(_BARE, raw_group(p))}")
     return ("sym", name)
 
 
@@ -177,7 +171,11 @@ def _group(p: Reader) -> Node:
         node = ("builder", node, p.items())
     closing = p.take().value
     p.brackets, p.bars, p.sets = saved
-    return _closed(opening, closing, node)
+    closed = _closed(opening, closing, node)
+    # {x}_{1} is x_1.
+    if opening == "{" and p.name() == "_" and closed[0] == "sym" and "_" not in closed[1]:
+        return subscripted(p, closed[1])
+    return closed
 
 
 def _closed(opening: str, closing: str, node: Node) -> Node:
@@ -234,9 +232,11 @@ def _macro(p: Reader) -> Node:
         p.expect("\\rangle")
         return ("seq", "()", *(node[1:] if node[0] == "list" else (node,)))
     if name in ("mathbb", "mathcal"):
-        return ("sym", f"{name}_{raw_group(p)}")
+        letter = raw_group(p)
+        part = number_sets.part(p, letter) if name == "mathbb" else None
+        return part or subscripted(p, f"{name}_{letter}")
     if name in _NAMED:
-        return ("sym", f"{name} {raw_group(p)}")
+        return subscripted(p, f"{name} {raw_group(p)}")
     if name in ("sum", "prod"):
         return _series(p, name)
     if name == "begin":
@@ -321,12 +321,12 @@ def _environment(p: Reader) -> Node:
     rows.append(tuple(row))
     # Many write a \\ behind the last row as well.
     rows = [r for r in rows if r]
-    function = by_cases(rows) if name == "cases" else None
+    function = by_cases(rows) if name in _ROWS else None
     if function is not None:
         return function
-    # The lines of cases or aligned are several answers, or several steps; not a matrix.
     if name in _ROWS:
         return ("list", *(item for r in rows for item in r))
     if not rows or len({len(r) for r in rows}) != 1:
         raise ParseError("a matrix of unequal rows")
-    return ("matrix", *rows)
+    matrix: Node = ("matrix", *rows)
+    return ("fun", "det", matrix) if name == "vmatrix" else matrix

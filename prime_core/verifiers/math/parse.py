@@ -11,11 +11,12 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from prime_core.verifiers.math import atoms, languages
+from prime_core.verifiers.math import atoms, languages, residues
 from prime_core.verifiers.math.connectives import AND_WORDS, OR_WORDS, joined
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.number_words import leave_unread
 from prime_core.verifiers.math.numerals import raw_group
+from prime_core.verifiers.math.postfix import after_postfix
 from prime_core.verifiers.math.tokens import END, ParseError, Token, TooLong, tokenise
 from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.units import UNITS
@@ -121,6 +122,9 @@ class Parser:
             if found and self.name() == "|" and (self.bars or self.sets):
                 break
             found.append(self.item())
+            found = residues.closed(self, found, atoms.braced)
+            # Items that have become classes of one residue are no longer parted.
+            del words[len(found) - 1 :]
             word = self._separators()
             if not word:
                 break
@@ -287,7 +291,9 @@ class Parser:
             raise TooLong(f"nested more than {MAX_DEPTH} deep")
         exponent = self.script()
         self.depth -= 1
-        return atoms.after_postfix(self, ("pow", node, exponent))
+        if self.name() == "_" and node[0] == "sym":  # x^2_1
+            node = atoms.subscripted(self, node[1])
+        return after_postfix(self, ("pow", node, exponent))
 
     def script(self) -> Node:
         """What a ^ governs: a group, a signed number, or one power."""

@@ -10,7 +10,7 @@ from fractions import Fraction
 from prime_core.verifiers.math import number_words
 
 _NAMES = {
-    "centimeter": "cm centimeter centimetre centimeters centimetres cms 厘米 см zentimeter centímetros",
+    "centimeter": "cm centimeter centimetre centimeters centimetres cms 厘米 см zentimeter",
     "millimeter": "mm millimeter millimetre millimeters millimetres 毫米 мм",
     "kilometer": "km kilometer kilometre kilometers kilometres kms 千米 公里 км kilómetros",
     "decimeter": "dm decimeter decimetre decimeters decimetres",
