@@ -8,6 +8,7 @@ grammar alone.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from prime_core.verifiers.math import number_sets
 from prime_core.verifiers.math.derivatives import derivative
@@ -283,15 +284,23 @@ def _function(p: Reader) -> Node:
 
 
 def _series(p: Reader, name: str) -> Node:
-    r"""\sum_{k=1}^{n} body, with one index."""
+    r"""\sum_{k=1}^{n} body or \sum_{k \ge 1} body, with one index."""
     p.expect("_")
     start = braced(p)
-    p.expect("^")
-    stop = p.script()
-    if start[0] != "rel" or start[2] != ("=",) or start[1][0][0] != "sym":
+    if start[0] != "rel" or len(start[2]) != 1 or start[1][0][0] != "sym":
         raise ParseError(f"\\{name} without an index")
+    (index, first), relation = start[1], start[2][0]
+    if p.name() == "^":
+        p.position += 1
+        stop = p.script()
+    elif relation in (">", ">="):
+        stop = ("inf",)
+        first = ("add", first, ("num", Fraction(1))) if relation == ">" else first
+        relation = "="
+    if relation != "=":
+        raise ParseError(f"\\{name} over neither a first and a last index nor all from one on")
     # product(), not sum(): \sum k + 1 is (\sum k) + 1.
-    return (name, start[1][0][1], start[1][1], stop, p.product())
+    return (name, index[1], first, stop, p.product())
 
 
 def _environment(p: Reader) -> Node:

@@ -46,12 +46,16 @@ _BASE_BEHIND = re.compile(
     rf"(?:\}}\s*)?({_BASE_NAMES}|\d{{1,2}})\s*\)?\s*\}}?",
     re.IGNORECASE,
 )
-_RUPEES = re.compile(r"(?:\\text\s*\{\s*(?:Rs|INR)\.?\s*\}|(?<![\\A-Za-z])(?:Rs|INR)\b\.?)\s*(?=\d)")
+_RUPEES = re.compile(
+    r"(?:\\text\s*\{\s*(?:Rs|INR)\.?\s*\}|(?<![\\A-Za-z])(?:Rs|INR)\b\.?)\s*(?=\d)"
+)
 _CURRENCY_CODES = re.compile(
     r"(?:\\text\s*\{\s*(EUR|GBP|USD)\s*\}|(?<![\\A-Za-z])(EUR|GBP|USD)\b)\s*(?=\d)"
 )
 _CODES = {"EUR": "€", "GBP": "£", "USD": "\\$"}
-_TRANSPOSED = re.compile(r"\^\s*(?:\{\s*)?\\(?:top|intercal)(?:\s*\})?|\^\s*\{?\s*\\text\{T\}\s*\}?")
+_TRANSPOSED = re.compile(
+    r"\^\s*(?:\{\s*)?\\(?:top|intercal)(?:\s*\})?|\^\s*\{?\s*\\text\{T\}\s*\}?"
+)
 
 
 def respell(text: str) -> str:
