@@ -19,7 +19,7 @@ from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.parse import parse
 from prime_core.verifiers.math.rationals import TooLarge, TooMuchWork
 from prime_core.verifiers.math.relations import renamed
-from prime_core.verifiers.math.tree import Node
+from prime_core.verifiers.math.tree import Node, nodes
 from prime_core.verifiers.math.values import CannotTell
 
 _NAMED_REGIONS: dict[Region, str] = {

@@ -1,4 +1,4 @@
-r"""Named sets of numbers and their parts: \mathbb{R}^+, \mathbb{R}_{\ge 0}, \mathbb{Z}_{>0}, \mathbb{N}^*.
+r"""Parts of the named sets of numbers: \mathbb{R}^+, \mathbb{R}_{\ge 0}, \mathbb{Z}_{>0}.
 
 Read on from behind the letter. In: a Reader there. Out: an interval where the part is one, a name
 of its own where it is not; None where what follows is no such mark (\mathbb{R}^2), and then nothing

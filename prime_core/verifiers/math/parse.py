@@ -15,7 +15,7 @@ from prime_core.verifiers.math import atoms, languages, residues
 from prime_core.verifiers.math.connectives import AND_WORDS, OR_WORDS, joined
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.number_words import leave_unread
-from prime_core.verifiers.math.numerals import raw_group
+from prime_core.verifiers.math.numerals import number, raw_group
 from prime_core.verifiers.math.postfix import after_postfix
 from prime_core.verifiers.math.tokens import END, ParseError, Token, TooLong, tokenise
 from prime_core.verifiers.math.tree import Node
@@ -289,11 +289,17 @@ class Parser:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise TooLong(f"nested more than {MAX_DEPTH} deep")
-        exponent = self.script()
+        exponent = self._upper_index(node) or self.script()
         self.depth -= 1
         if self.name() == "_" and node[0] == "sym":  # x^2_1
             node = atoms.subscripted(self, node[1])
         return after_postfix(self, ("pow", node, exponent))
+
+    def _upper_index(self, node: Node) -> Node | None:
+        """The 3 of C^3_{10}, which is no numeral to the base ten."""
+        if node[0] != "sym" or self.peek().kind != "number" or self.name(1) != "_":
+            return None
+        return ("num", number(self.take().value))
 
     def script(self) -> Node:
         """What a ^ governs: a group, a signed number, or one power."""

@@ -88,7 +88,7 @@ def _must_fall(term: Term, start: int) -> None:
 
 
 def _transformed(terms: list[Any], order: int) -> Any:
-    r"""sum_j w_j S_j / sum_j w_j, where w_j = (-1)^j C(n, j) (j + 1)^{n-2} / a_j and n the order."""
+    """sum_j w_j S_j / sum_j w_j, where w_j = (-1)^j C(n, j) (j + 1)^(n - 2) / a_j, n the order."""
     library = wide().library
     above = below = partial = library.mpc(0)
     choose = 1

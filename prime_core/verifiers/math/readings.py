@@ -1,0 +1,198 @@
+r"""Readings of one side that the other side decides.
+
+C_{10}^3 counts where the gold is a number, and is a power where the gold has a C of its own;
+3i - 2j + k is a vector where the gold is one. In: the answer's tree and the gold's. Out: both, with
+such notations rewritten. Nothing here is done on one side's word alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prime_core.verifiers.math import counting, matrices, sequences
+from prime_core.verifiers.math.evaluate import names
+from prime_core.verifiers.math.rationals import TooLarge
+from prime_core.verifiers.math.tree import Node, nodes, substituted
+from prime_core.verifiers.math.values import CannotTell, constant, same_value
+
+_WHOLE_NUMBERS = frozenset(["mathbb_Z", "mathbb_N", "mathbb_Z+", "mathbb_Z0+"])
+_UNIT_LETTERS = frozenset("mgshLNJWVKl")
+_DOTS: Node = ("sym", "...")
+_UNIT_VECTORS = ("i", "j", "k")
+
+
+def adapted(answer: Node, gold: Node) -> tuple[Node, Node]:
+    """Both sides, each in the reading that the other one asks for."""
+    of_answer, of_gold = list(nodes(answer)), list(nodes(gold))
+    kinds = {node[0] for node in of_answer} | {node[0] for node in of_gold}
+    if _DOTS in of_answer and _DOTS in of_gold:
+        answer, gold = _shortened(answer), _shortened(gold)
+    if "sum" in kinds or "prod" in kinds:
+        heads = sequences.varying(answer) | sequences.varying(gold)
+        answer = sequences.with_functions(answer, heads)
+        gold = sequences.with_functions(gold, heads)
+    if "based" in kinds and "rel" in kinds:
+        answer, gold = _in_base(answer, gold), _in_base(gold, answer)
+    if "sym" in kinds or "binom" in kinds:
+        counted = _counted(answer, of_answer, of_gold)
+        gold = _counted(gold, of_gold, of_answer)
+        answer = counted
+    if "seq" in kinds or "matrix" in kinds:
+        answer, gold = _vectors(answer, gold)
+    elif "div" in kinds:
+        answer, gold = _with_units(answer, gold), _with_units(gold, answer)
+    if "list" in kinds and "rel" in kinds:
+        answer = _same_index(answer, gold)
+    return answer, gold
+
+
+def _counted(node: Node, own: list[Node], others: list[Node]) -> Node:
+    if not any(map(counting.may_count, own)) or any(map(counting.uses_letter, others)):
+        return node
+    # P(5, 2) may be a point.
+    if others[0][0] == "seq":
+        return node
+    result: Node = counting.counted(node)
+    return result
+
+
+def _in_base(node: Node, other: Node) -> Node:
+    """Of 52_8 = 42_{10} the numeral in the other side's base, where all of them are equal."""
+    if (
+        node[0] != "rel"
+        or set(node[2]) != {"="}
+        or any(m[0] not in ("based", "num") for m in node[1])
+    ):
+        return node
+    if len({constant(member) for member in node[1]}) != 1:
+        return node
+    wanted = other[2] if other[0] == "based" else None
+    same_base = (m for m in node[1] if m[0] == "based" and m[2] == wanted)
+    return next(same_base, node if wanted else node[1][0])
+
+
+def _vectors(answer: Node, gold: Node) -> tuple[Node, Node]:
+    """Matrices computed, and sums of unit vectors as tuples where the other side is one."""
+    answer, gold = matrices.computed(answer), matrices.computed(gold)
+    answer, gold = _identity(answer, gold), _identity(gold, answer)
+    return _components(answer, gold), _components(gold, answer)
+
+
+def _identity(node: Node, other: Node) -> Node:
+    """I or I_n as the matrix, where the other side is one of that size."""
+    if (
+        other[0] != "matrix"
+        or node[0] not in ("sym", "mul", "neg")
+        or len(other[1:]) != len(other[1])
+    ):
+        return node
+    size = len(other[1])
+    one = matrices.identity(size)
+    for name in ("I", f"I_{size}", "E", f"E_{size}"):
+        node = substituted(node, ("sym", name), ("matrix", *one))
+    return matrices.computed(node)
+
+
+def _components(node: Node, other: Node) -> Node:
+    """3i - 2j + k as (3, -2, 1), where the other side is a column or a tuple."""
+    size = _vector_size(other)
+    if size not in (2, 3) or node[0] not in ("add", "mul", "neg", "sym"):
+        return node
+    # i alone may be the imaginary unit.
+    if not {"j", "k"} & names(node):
+        return node
+    zero, one = ("num", 0), ("num", 1)
+    parts: list[Node] = []
+    total: Node = zero
+    for place, name in enumerate(_UNIT_VECTORS):
+        part = node
+        for letter in _UNIT_VECTORS:
+            part = substituted(part, ("sym", letter), one if letter == name else zero)
+        if place < size:
+            parts.append(part)
+        total = ("add", total, ("mul", ("sym", f"unit {name}"), part))
+    free = node
+    for name in _UNIT_VECTORS:
+        free = substituted(free, ("sym", name), ("sym", f"unit {name}"))
+    # Linear in them, and with nothing beside them.
+    try:
+        linear = same_value(free, total) and (size == 3 or "k" not in names(node))
+    except (CannotTell, TooLarge, ValueError):
+        return node
+    return ("seq", "()", *parts) if linear else node
+
+
+def _vector_size(node: Node) -> int:
+    if node[0] == "seq":
+        return len(node) - 2
+    if node[0] == "matrix":
+        return len(node) - 1 if len(node[1]) == 1 else len(node[1]) if len(node) == 2 else 0
+    return 0
+
+
+def _with_units(node: Node, other: Node) -> Node:
+    r"""\frac{3 m}{4 s} as 3/4 m/s, where the other side has no names in it."""
+    if node[0] != "div" or names(other):
+        return node
+    pieces = []
+    for part in node[1:]:
+        if part[0] != "mul" or part[2][0] != "sym" or part[2][1] not in _UNIT_LETTERS:
+            return node
+        if constant(part[1]) is None:
+            return node
+        pieces.append((part[1], part[2][1]))
+    (above, unit), (below, per) = pieces
+    return node if unit == per else ("qty", ("div", above, below), f"{unit} / {per}")
+
+
+def _same_index(answer: Node, gold: Node) -> Node:
+    r"""2n\pi, n \in Z in the gold's letter: 2k\pi, k \in Z."""
+    own, wanted = _family_index(answer), _family_index(gold)
+    if own is None or wanted is None or own == wanted:
+        return answer
+    if own in names(gold) or wanted in names(answer):
+        return answer
+    result: Node = substituted(answer, ("sym", own), ("sym", wanted))
+    return result
+
+
+def _family_index(node: Node) -> str | None:
+    """The k of an item k in Z; None where there is not exactly one."""
+    found = [
+        item[1][0][1]
+        for item in (node[1:] if node[0] == "list" else ())
+        if item[0] == "rel"
+        and item[2] == ("in",)
+        and item[1][0][0] == "sym"
+        and item[1][1][0] == "sym"
+        and item[1][1][1] in _WHOLE_NUMBERS
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _shortened(node: Any) -> Any:
+    """1, 2, 3, ..., n as 1, 2, ..., n: of an arithmetic progression two members and the last."""
+    if not isinstance(node, tuple):
+        return node
+    node = tuple(_shortened(child) for child in node)
+    if not node or node[0] not in ("list", "set", "seq") or node.count(_DOTS) != 1:
+        return node
+    start = 2 if node[0] == "seq" else 1
+    place = node.index(_DOTS)
+    before, after = list(node[start:place]), list(node[place + 1 :])
+    if len(before) < 2 or not _steps_alike(before, before[0], before[1]):
+        return node
+    if len(after) > 1 and _steps_alike([before[0], before[1]], *after[:2]):
+        after = after[-1:] if _steps_alike(after, before[0], before[1]) else after
+    return (*node[:start], *before[:2], _DOTS, *after)
+
+
+def _steps_alike(items: list[Node], first: Node, second: Node) -> bool:
+    """Whether neighbours differ as the second differs from the first."""
+    try:
+        return all(
+            same_value(("add", b, first), ("add", a, second))
+            for a, b in zip(items, items[1:], strict=False)
+        )
+    except ValueError:
+        return False
