@@ -37,7 +37,6 @@ _MATRICES = frozenset([
 ])  # fmt: skip
 # Lines of several answers. Derivations are chains by now: spellings.py.
 _ROWS = frozenset(["cases", "dcases", "rcases"])
-_CONDITION_LEADS = frozenset(["for", "when", "where", "as", "if"])
 
 
 # x_{{1}} is x_1, as OCR and many textbooks write it.
@@ -322,8 +321,6 @@ def _environment(p: Reader) -> Node:
             rows.append(tuple(row))
             row = []
         elif p.name() == "\\hline":
-            p.position += 1
-        elif p.peek().value.lower() in _CONDITION_LEADS:
             p.position += 1
         else:
             row.append(p.items())

@@ -11,7 +11,6 @@ from fractions import Fraction
 from typing import Any
 
 from prime_core.verifiers.math import matrices, naming, readings, relations, residues, units
-from prime_core.verifiers.math.cases import same_cases
 from prime_core.verifiers.math.connectives import as_list, is_joined, same_statement
 from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.exact import words
@@ -60,8 +59,6 @@ def same(answer: Node, gold: Node) -> bool:
             raise TooLarge(node[1])
     if answer[0] == "residue" or gold[0] == "residue":
         return residues.same_residue(answer, gold, same)
-    if answer[0] == gold[0] == "cases":
-        return same_cases(answer, gold, same)
     answer_unit, answer = _unit(_with_unit(answer, gold))
     gold_unit, gold = _unit(gold)
     if units.contradict(answer_unit, gold_unit):
@@ -250,9 +247,7 @@ def _values(answer: Node, gold: Node) -> bool:
     signs = [_infinite(answer), _infinite(gold)]
     if any(signs):
         return signs[0] == signs[1]
-    collections = (
-        "list", "set", "seq", "matrix", "union", "inter", "minus", "builder", "cases",
-    )  # fmt: skip
+    collections = ("list", "set", "seq", "matrix", "union", "inter", "minus", "builder")
     if answer[0] in collections or gold[0] in collections:
         if matrices.rows(answer) is not None and matrices.rows(gold) is not None:
             return _matrices(answer, gold)

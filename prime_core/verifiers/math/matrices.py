@@ -82,7 +82,7 @@ def _short(value: Any) -> Any:
 
 
 def _is_scalar(node: Node) -> bool:
-    return node[0] not in ("matrix", "seq", "list", "set", "text", "rel", "cases")
+    return node[0] not in ("matrix", "seq", "list", "set", "text", "rel")
 
 
 def _sum(node: Node) -> Node | None:

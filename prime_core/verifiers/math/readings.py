@@ -7,6 +7,7 @@ such notations rewritten. Nothing here is done on one side's word alone.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from prime_core.verifiers.math import counting, matrices, sequences
@@ -190,9 +191,6 @@ def _shortened(node: Any) -> Any:
 def _steps_alike(items: list[Node], first: Node, second: Node) -> bool:
     """Whether neighbours differ as the second differs from the first."""
     try:
-        return all(
-            same_value(("add", b, first), ("add", a, second))
-            for a, b in zip(items, items[1:], strict=False)
-        )
+        return all(same_value(("add", b, first), ("add", a, second)) for a, b in pairwise(items))
     except ValueError:
         return False
