@@ -13,7 +13,7 @@ from fractions import Fraction
 from prime_core.verifiers.math import number_sets
 from prime_core.verifiers.math.derivatives import derivative
 from prime_core.verifiers.math.numerals import numeral, raw_group
-from prime_core.verifiers.math.piecewise import by_cases
+from prime_core.verifiers.math.piecewise import LEADS, by_cases
 from prime_core.verifiers.math.postfix import after_postfix
 from prime_core.verifiers.math.tokens import END, MAX_TOKENS, ParseError
 from prime_core.verifiers.math.tree import Node, Reader
@@ -320,7 +320,7 @@ def _environment(p: Reader) -> Node:
             p.position += 1
             rows.append(tuple(row))
             row = []
-        elif p.name() == "\\hline":
+        elif p.name() == "\\hline" or p.peek().value.lower() in LEADS:
             p.position += 1
         else:
             row.append(p.items())
