@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from prime_core.verifiers.math import conditions, exact
 from prime_core.verifiers.math.approximate import rounds_to, within
+from prime_core.verifiers.math.emptiness import same_nothing
 from prime_core.verifiers.math.equal import equal, nodes
 from prime_core.verifiers.math.evaluate import NotANumber, Work, names
 from prime_core.verifiers.math.intervals import Region, as_region
@@ -36,6 +37,7 @@ _RULES = (
     (exact.same_based, "numerals"),
     (exact.same_clock, "times of the day"),
     (exact.same_choice, "choices"),
+    (same_nothing, "answers that there is none"),
 )
 _ORDERED_TYPES = frozenset(["tuple", "vector", "ordered", "interval"])
 _TEXT_TYPES = frozenset(["text", "choice", "multiple_choice", "string"])

@@ -7,17 +7,20 @@ such notations rewritten. Nothing here is done on one side's word alone.
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 from prime_core.verifiers.math import counting, matrices, sequences
 from prime_core.verifiers.math.evaluate import names
+from prime_core.verifiers.math.intervals import as_region
 from prime_core.verifiers.math.rationals import TooLarge
 from prime_core.verifiers.math.tree import Node, nodes, substituted
 from prime_core.verifiers.math.values import CannotTell, constant, same_value
 
 _WHOLE_NUMBERS = frozenset(["mathbb_Z", "mathbb_N", "mathbb_Z+", "mathbb_Z0+"])
 _UNIT_LETTERS = frozenset("mgshLNJWVKl")
+_MAX_PARTS = 20
 _DOTS: Node = ("sym", "...")
 _UNIT_VECTORS = ("i", "j", "k")
 
@@ -44,7 +47,33 @@ def adapted(answer: Node, gold: Node) -> tuple[Node, Node]:
         answer, gold = _with_units(answer, gold), _with_units(gold, answer)
     if "list" in kinds and "rel" in kinds:
         answer = _same_index(answer, gold)
+    if "union" in kinds:
+        answer, gold = _united(answer, gold), _united(gold, answer)
     return answer, gold
+
+
+def _united(node: Node, other: Node) -> Node:
+    r"""x \in (2, 3) or x \in (5, 7] as the union of both, where the other side is a union."""
+    if other[0] != "union" or node[0] not in ("list", "or", "and") or len(node) > _MAX_PARTS:
+        return node
+    unknowns = {_unknown(item) for item in node[1:]}
+    # x in the one and y in the other are two statements.
+    if len(unknowns) != 1:
+        return node
+    parts = [item[1][1] if item[0] == "rel" and item[2] == ("in",) else item for item in node[1:]]
+    regions = [as_region(part) for part in parts]
+    if not all(regions):
+        return node
+    # A loose 'and' lists the parts of a union; a strict one leaves what both have.
+    both = reduce(lambda a, b: ("inter", a, b), parts)
+    if node[0] == "and" and as_region(both):
+        return both
+    return reduce(lambda a, b: ("union", a, b), parts)
+
+
+def _unknown(item: Node) -> frozenset[str]:
+    """The name of x in S and of x > 5; of a bare interval none."""
+    return names(item) - {"mathbb_R"}
 
 
 def _counted(node: Node, own: list[Node], others: list[Node]) -> Node:

@@ -36,9 +36,9 @@ _BASES = {
     "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hex": 16, "hexadecimal": 16,
 }  # fmt: skip
 _BASE_NAMES = "|".join(_BASES)
+_BASE_NAME = rf"(?:base[\s\-]*)?({_BASE_NAMES}|\d{{1,2}})?\s*"
 _BASE = re.compile(
-    rf"_\s*\{{\s*\(?(?:\\text\s*\{{\s*)?(?:base[\s\-]*)?({_BASE_NAMES}|\d{{1,2}})?(?:\s*\}})?\s*"
-    r"(\d{1,2})?\)?\s*\}",
+    rf"_\s*\{{\s*\(?(?:\\text\s*\{{\s*{_BASE_NAME}\}}\s*(\d{{1,2}})?|{_BASE_NAME})\)?\s*\}}",
     re.IGNORECASE,
 )
 _BASE_BEHIND = re.compile(
@@ -148,10 +148,9 @@ def _infix(match: re.Match[str]) -> str:
 
 
 def _base(match: re.Match[str]) -> str:
-    number = _in_figures(match.group(1)) or match.group(2)
-    if not number or (match.group(1) and match.group(2)):
-        return match.group(0)
-    return f"_{{{number}}}"
+    # Of \text{base }2 the number stands behind the words.
+    numbers = [number for number in match.groups() if number]
+    return f"_{{{_in_figures(numbers[0])}}}" if len(numbers) == 1 else match.group(0)
 
 
 def _base_behind(match: re.Match[str]) -> str:
@@ -160,6 +159,6 @@ def _base_behind(match: re.Match[str]) -> str:
     return f"{match.group(1)}_{{{_in_figures(match.group(2))}}}"
 
 
-def _in_figures(base: str | None) -> str | None:
+def _in_figures(base: str) -> str:
     """The number of a base in words or figures."""
-    return base and str(_BASES.get(base.lower(), base))
+    return str(_BASES.get(base.lower(), base))
