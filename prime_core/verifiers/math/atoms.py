@@ -86,6 +86,8 @@ def _groups(p: Reader) -> bool:
 
 def _at_item_end(p: Reader) -> bool:
     following = p.peek(1)
+    if following.kind == "number":  # 2 m 30 cm
+        return True
     return following is END or p.name(1) in ("^", "/", ",", ";", ")") or following.kind == "sep"
 
 

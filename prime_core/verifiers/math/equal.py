@@ -10,7 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from prime_core.verifiers.math import matrices, naming, readings, relations, residues, units
+from prime_core.verifiers.math import compound, matrices, naming, readings, relations, residues, units
 from prime_core.verifiers.math.connectives import as_list, is_joined, same_statement
 from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.exact import words
@@ -59,8 +59,10 @@ def same(answer: Node, gold: Node) -> bool:
             raise TooLarge(node[1])
     if answer[0] == "residue" or gold[0] == "residue":
         return residues.same_residue(answer, gold, same)
+    answer, gold = compound.resolved(answer, gold), compound.resolved(gold, answer)
+    given = answer
     answer_unit, answer = _unit(_with_unit(answer, gold))
-    gold_unit, gold = _unit(gold)
+    gold_unit, gold = _unit(_with_unit(gold, given))
     if units.contradict(answer_unit, gold_unit):
         return False
     if answer[0] == "pct" or gold[0] == "pct":

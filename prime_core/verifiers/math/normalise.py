@@ -7,6 +7,7 @@ ASCII digits and signs, no sizing, spacing or colour. Nothing here changes what 
 import re
 import unicodedata
 
+from prime_core.verifiers.math.prose import without_sentence
 from prime_core.verifiers.math.spellings import respell
 
 _VULGAR = {
@@ -106,6 +107,8 @@ def normalise(text: str) -> str:
     if not _FIGURES.fullmatch(text):
         text = respell(" ".join(text.split()))
     text = _PREAMBLE.sub("", " ".join(text.split()))
+    if " " in text:
+        text = without_sentence(text)
     return _trim(text)
 
 

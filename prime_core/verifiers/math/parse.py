@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from prime_core.verifiers.math import atoms, languages, residues
+from prime_core.verifiers.math import atoms, compound, languages, residues
 from prime_core.verifiers.math.connectives import AND_WORDS, OR_WORDS, joined
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.number_words import leave_unread
@@ -171,7 +171,22 @@ class Parser:
         if words and leave_unread(words, _UNIT_WORDS):
             raise ParseError("words that change the number before them")
         unit = f"{unit} {words}".strip()
-        return ("qty", node, unit) if unit else node
+        if not unit:
+            return node
+        if self.peek().kind == "number":  # 3 hours 30 minutes
+            return self._compound(("qty", node, unit))
+        return ("qty", node, unit)
+
+    def _compound(self, first: Node) -> Node:
+        """Quantities side by side, which have to add up to one."""
+        parts = [first]
+        while self.peek().kind == "number":
+            number_read = atoms.postfix(self)
+            parts.append(("qty", number_read, self._unit()))
+        node = compound.joined(parts)
+        if node is None:
+            raise ParseError("quantities that do not add up")
+        return node
 
     def _currency(self) -> str:
         token = self.peek()

@@ -11,7 +11,7 @@ from functools import reduce
 from itertools import pairwise
 from typing import Any
 
-from prime_core.verifiers.math import counting, matrices, sequences
+from prime_core.verifiers.math import compound, counting, matrices, sequences
 from prime_core.verifiers.math.evaluate import names
 from prime_core.verifiers.math.intervals import as_region
 from prime_core.verifiers.math.rationals import TooLarge
@@ -21,6 +21,7 @@ from prime_core.verifiers.math.values import CannotTell, constant, same_value
 _WHOLE_NUMBERS = frozenset(["mathbb_Z", "mathbb_N", "mathbb_Z+", "mathbb_Z0+"])
 _UNIT_LETTERS = frozenset("mgshLNJWVKl")
 _MAX_PARTS = 20
+_LISTS = frozenset(["list", "and"])
 _DOTS: Node = ("sym", "...")
 _UNIT_VECTORS = ("i", "j", "k")
 
@@ -47,9 +48,31 @@ def adapted(answer: Node, gold: Node) -> tuple[Node, Node]:
         answer, gold = _with_units(answer, gold), _with_units(gold, answer)
     if "list" in kinds and "rel" in kinds:
         answer = _same_index(answer, gold)
+    if "qty" in kinds or "compound" in kinds:
+        answer, gold = _quantities(answer, gold)
     if "union" in kinds:
         answer, gold = _united(answer, gold), _united(gold, answer)
     return answer, gold
+
+
+def _quantities(answer: Node, gold: Node) -> tuple[Node, Node]:
+    """3 hours and 30 minutes as one quantity; counts of several things by what is counted."""
+    if answer[0] in _LISTS and gold[0] in _LISTS:
+        own, wanted = (
+            compound.labelled(*pair) for pair in ((answer[1:], gold[1:]), (gold[1:], answer[1:]))
+        )
+        return (
+            (answer, gold) if own is None or wanted is None else (("list", *own), ("list", *wanted))
+        )
+    return _joined(answer), _joined(gold)
+
+
+def _joined(node: Node) -> Node:
+    if node[0] not in _LISTS:
+        return node
+    # 1 hour 15 minutes and 30 seconds
+    parts = [part for item in node[1:] for part in (item[1:] if item[0] == "compound" else (item,))]
+    return compound.joined(parts) or node
 
 
 def _united(node: Node, other: Node) -> Node:

@@ -53,6 +53,10 @@ _CURRENCY_CODES = re.compile(
     r"(?:\\text\s*\{\s*(EUR|GBP|USD)\s*\}|(?<![\\A-Za-z])(EUR|GBP|USD)\b)\s*(?=\d)"
 )
 _CODES = {"EUR": "€", "GBP": "£", "USD": "\\$"}
+# A letter between two numbers, of which the second has a smaller unit of the same kind.
+_SMALLER = r"(?=\d+(?:\.\d+)?\s*(?:\\text\s*\{\s*)?(?:cm|mm|min|m|s|sec|h|hr|g|mg|ml|mL|oz)\b)"
+_LETTER_UNIT = re.compile(rf"(?<=\d)\s*([hmdlLs])\s*{_SMALLER}")
+_FEET = re.compile(r"(?<![\w^}.])(\d+)\s*'\s*(\d+(?:\.\d+)?)\s*(?:''|\")")
 _TRANSPOSED = re.compile(
     r"\^\s*(?:\{\s*)?\\(?:top|intercal)(?:\s*\})?|\^\s*\{?\s*\\text\{T\}\s*\}?"
 )
@@ -77,6 +81,10 @@ def respell(text: str) -> str:
         text = _BASE_BEHIND.sub(_base_behind, text)
     if "Rs" in text or "INR" in text:
         text = _RUPEES.sub("₹", text)
+    if "m" in text or "s" in text or "g" in text:
+        text = _LETTER_UNIT.sub(r"\\text{ \1 }", text)
+    if "'" in text and "circ" not in text:
+        text = _FEET.sub(r"\1 \\text{ ft } \2 \\text{ in}", text)
     if "EUR" in text or "GBP" in text or "USD" in text:
         text = _CURRENCY_CODES.sub(lambda match: _CODES[match.group(1) or match.group(2)], text)
     if "matrix" in text or "array" in text:

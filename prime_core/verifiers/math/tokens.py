@@ -53,7 +53,7 @@ _BARE_UNITS = frozenset([
 
 _PREAMBLE = re.compile(r"[a-z ',]*(?:\b(?:is|are|equals)|:|=)")
 # Such a lead is no name for the value behind it: it denies the value, or takes it from another.
-_CHANGED = re.compile(
+CHANGED = re.compile(
     r"\b(?:not|no|never|cannot|false|untrue|wrong|incorrect|neither|nor|unless|except|other|than"
     r"|twice|thrice|double|triple|(?:half|third|quarter|square|cube|negative|opposite|reciprocal"
     r"|inverse|multiple|factor|root|logarithm)s?\s+of|plus|minus|times|if|or|between|at|most|least)\b"
@@ -113,7 +113,7 @@ def tokenise(text: str) -> list[Token]:
 
 def _is_lead(words: str) -> bool:
     """Whether words in front of an answer name it, as in 'the answer is'."""
-    return bool(_PREAMBLE.fullmatch(words)) and not _CHANGED.search(words)
+    return bool(_PREAMBLE.fullmatch(words)) and not CHANGED.search(words)
 
 
 def _macro(name: str, spaced: bool) -> Token:
