@@ -13,20 +13,8 @@ from typing import Any
 
 from prime_core.verifiers.math.tree import Node
 
-_LETTERS = frozenset("CAP")
+LETTERS = frozenset("CAP")
 _INDEX = re.compile(r"([A-Za-z])?(?:\s*([+-])?\s*(\d+))?")
-
-
-def may_count(node: Node) -> bool:
-    """Whether a node is one of the notations, or a name that may be."""
-    if node[0] == "binom":
-        return bool(node[2][0] in ("list", "set"))
-    return node[0] == "sym" and node[1][:1] in _LETTERS and node[1][1:2] in ("", "_")
-
-
-def uses_letter(node: Node) -> bool:
-    """Whether a node is a name that C, A or P may stand for."""
-    return node[0] == "sym" and node[1][:1] in _LETTERS
 
 
 def counted(node: Any) -> Any:
@@ -45,15 +33,15 @@ def _counted(node: Node) -> Node | None:
     if node[0] == "pow" and node[1][0] == "sym":  # C_{10}^{3}
         letter, _, index = node[1][1].partition("_")
         below = _index(index)
-        return _choices(letter, below, node[2]) if letter in _LETTERS and below else None
+        return _choices(letter, below, node[2]) if letter in LETTERS and below else None
     if node[0] != "mul":
         return None
     head, tail = node[1], node[2]
     # 2C(10, 3) is read from the left: (2C)(10, 3).
-    if head[0] == "mul" and head[2] in [("sym", letter) for letter in _LETTERS]:
+    if head[0] == "mul" and head[2] in [("sym", letter) for letter in LETTERS]:
         inner = _counted(("mul", head[2], tail))
         return inner and ("mul", counted(head[1]), inner)
-    if head[0] == "sym" and head[1] in _LETTERS and tail[0] == "seq" and len(tail) == 4:
+    if head[0] == "sym" and head[1] in LETTERS and tail[0] == "seq" and len(tail) == 4:
         return _choices(head[1], tail[2], tail[3], ordered_numbers=True)
     if head[0] == "num" and tail[0] == "sym" and re.fullmatch(r"[CP]_\d+", tail[1]):  # 10C3
         return _choices(tail[1][0], head, ("num", Fraction(tail[1][2:])), ordered_numbers=True)

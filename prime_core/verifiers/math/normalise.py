@@ -6,6 +6,7 @@ ASCII digits and signs, no sizing, spacing or colour. Nothing here changes what 
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from prime_core.verifiers.math.prose import without_sentence
 from prime_core.verifiers.math.spellings import respell
@@ -94,6 +95,7 @@ _SWITCHED = re.compile(
 _TEX_ARGUMENTS = re.compile(r"\\(frac|binom)\s*(\d)\s*(\d)")
 
 
+@lru_cache(maxsize=512)  # a gold is compared with every response to its prompt
 def normalise(text: str) -> str:
     """The answer in one spelling. Linear in the length of the text, never raises."""
     text = _characters(text)

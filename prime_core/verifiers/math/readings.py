@@ -15,7 +15,7 @@ from prime_core.verifiers.math import compound, counting, matrices, sequences
 from prime_core.verifiers.math.evaluate import names
 from prime_core.verifiers.math.intervals import as_region
 from prime_core.verifiers.math.rationals import TooLarge
-from prime_core.verifiers.math.tree import Node, nodes, substituted
+from prime_core.verifiers.math.tree import Node, substituted
 from prime_core.verifiers.math.values import CannotTell, constant, same_value
 
 _WHOLE_NUMBERS = frozenset(["mathbb_Z", "mathbb_N", "mathbb_Z+", "mathbb_Z0+"])
@@ -23,28 +23,31 @@ _UNIT_LETTERS = frozenset("mgshLNJWVKl")
 _MAX_PARTS = 20
 _LISTS = frozenset(["list", "and"])
 _DOTS: Node = ("sym", "...")
+_VECTOR_SYMBOLS = frozenset(["j", "k", "T", "t"])
 _UNIT_VECTORS = ("i", "j", "k")
 
 
 def adapted(answer: Node, gold: Node) -> tuple[Node, Node]:
     """Both sides, each in the reading that the other one asks for."""
-    of_answer, of_gold = list(nodes(answer)), list(nodes(gold))
-    kinds = {node[0] for node in of_answer} | {node[0] for node in of_gold}
-    if _DOTS in of_answer and _DOTS in of_gold:
+    kinds, symbols = _contents(answer)
+    other_kinds, other_symbols = _contents(gold)
+    if "..." in symbols and "..." in other_symbols:
         answer, gold = _shortened(answer), _shortened(gold)
+    if _may_count(kinds, symbols) and not _may_count(set(), other_symbols):
+        answer = answer if gold[0] == "seq" else counting.counted(answer)
+    elif _may_count(other_kinds, other_symbols) and not _may_count(set(), symbols):
+        gold = gold if answer[0] == "seq" else counting.counted(gold)
+    kinds |= other_kinds
     if "sum" in kinds or "prod" in kinds:
         heads = sequences.varying(answer) | sequences.varying(gold)
         answer = sequences.with_functions(answer, heads)
         gold = sequences.with_functions(gold, heads)
     if "based" in kinds and "rel" in kinds:
         answer, gold = _in_base(answer, gold), _in_base(gold, answer)
-    if "sym" in kinds or "binom" in kinds:
-        counted = _counted(answer, of_answer, of_gold)
-        gold = _counted(gold, of_gold, of_answer)
-        answer = counted
-    if "seq" in kinds or "matrix" in kinds:
+    symbols |= other_symbols
+    if "matrix" in kinds or ("seq" in kinds and symbols & _VECTOR_SYMBOLS):
         answer, gold = _vectors(answer, gold)
-    elif "div" in kinds:
+    elif "div" in kinds and symbols & _UNIT_LETTERS:
         answer, gold = _with_units(answer, gold), _with_units(gold, answer)
     if "list" in kinds and "rel" in kinds:
         answer = _same_index(answer, gold)
@@ -53,6 +56,31 @@ def adapted(answer: Node, gold: Node) -> tuple[Node, Node]:
     if "union" in kinds:
         answer, gold = _united(answer, gold), _united(gold, answer)
     return answer, gold
+
+
+def _contents(node: Node) -> tuple[set[str], set[str]]:
+    """The kinds of all subtrees, and all names: in one walk, since every comparison asks."""
+    kinds: set[str] = set()
+    symbols: set[str] = set()
+    stack: list[Any] = [node]
+    while stack:
+        item = stack.pop()
+        if not isinstance(item, tuple) or not item:
+            continue
+        head = item[0]
+        if head == "sym":
+            symbols.add(item[1])
+        elif isinstance(head, str):
+            kinds.add(head)
+        stack.extend(item)
+    return kinds, symbols
+
+
+def _may_count(kinds: set[str], symbols: set[str]) -> bool:
+    """Whether C, A or P is a name here, or a binomial has several lower members."""
+    if "binom" in kinds and ("list" in kinds or "set" in kinds):
+        return True
+    return any(name[0] in counting.LETTERS for name in symbols)
 
 
 def _quantities(answer: Node, gold: Node) -> tuple[Node, Node]:
@@ -97,16 +125,6 @@ def _united(node: Node, other: Node) -> Node:
 def _unknown(item: Node) -> frozenset[str]:
     """The name of x in S and of x > 5; of a bare interval none."""
     return names(item) - {"mathbb_R"}
-
-
-def _counted(node: Node, own: list[Node], others: list[Node]) -> Node:
-    if not any(map(counting.may_count, own)) or any(map(counting.uses_letter, others)):
-        return node
-    # P(5, 2) may be a point.
-    if others[0][0] == "seq":
-        return node
-    result: Node = counting.counted(node)
-    return result
 
 
 def _in_base(node: Node, other: Node) -> Node:
