@@ -5,6 +5,7 @@ decide then.
 """
 
 import re
+from functools import lru_cache
 
 _ADJECTIVE = (
     r"(?P<of>real|integer|integral|rational|irrational|positive|negative|complex|natural|whole|prime"
@@ -44,6 +45,7 @@ def same_nothing(answer: str, gold: str) -> bool | None:
     return True if one[1] == other[1] or not (one[1] and other[1]) else None
 
 
+@lru_cache(maxsize=512)  # a gold is compared with every response to its prompt
 def _kind(text: str) -> tuple[str, str] | None:
     """Whether nothing is said to be a solution or to exist, and of what: ('solution', 'real')."""
     if len(text) > _MAX_CHARS:

@@ -42,6 +42,7 @@ _CHANGING_BEHIND = re.compile(
     r"|prozent|и более)\b",
     re.IGNORECASE,
 )
+_MAX_CHARS = 200
 _REALS = frozenset([
     "alle reellen zahlen", "tous les réels", "tous les nombres réels", "todos los reales",
     "todos los números reales", "все действительные числа", "全体实数", "任意实数", "一切实数",
@@ -68,7 +69,7 @@ def bare_joining(word: str, alone: bool) -> str | None:
 
 def trailing_joining(words: str) -> tuple[str, str] | None:
     """('dollars', 'and') of 'dollars and'; None where no such word ends them."""
-    match = _TRAILING.fullmatch(words)
+    match = _TRAILING.fullmatch(words) if len(words) <= _MAX_CHARS else None
     if match is None or not match.group(1):
         return None
     word = match.group(2) or match.group(3)
@@ -78,6 +79,8 @@ def trailing_joining(words: str) -> tuple[str, str] | None:
 
 def is_lead(words: str) -> bool:
     """Whether words before a value only announce it. English ones are tokens.py's."""
+    if len(words) > _MAX_CHARS:
+        return False
     lowered = " ".join(words.lower().split())
     if _CHANGING.search(lowered):
         return False
@@ -86,7 +89,7 @@ def is_lead(words: str) -> bool:
 
 def changes_number(words: str) -> bool:
     """Whether foreign words behind a number make another number of it."""
-    return bool(_CHANGING_BEHIND.search(words))
+    return len(words) > _MAX_CHARS or bool(_CHANGING_BEHIND.search(words))
 
 
 def means_reals(words: str) -> bool:
