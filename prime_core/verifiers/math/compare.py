@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from prime_core.verifiers.math import choices, conditions, exact
 from prime_core.verifiers.math.approximate import rounds_to, within
 from prime_core.verifiers.math.emptiness import same_nothing
-from prime_core.verifiers.math.equal import equal, nodes
+from prime_core.verifiers.math.equal import equal
 from prime_core.verifiers.math.evaluate import NotANumber, Work, names
 from prime_core.verifiers.math.intervals import Region, as_region
 from prime_core.verifiers.math.normalise import normalise

@@ -10,7 +10,15 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from prime_core.verifiers.math import compound, matrices, naming, readings, relations, residues, units
+from prime_core.verifiers.math import (
+    compound,
+    matrices,
+    naming,
+    readings,
+    relations,
+    residues,
+    units,
+)
 from prime_core.verifiers.math.connectives import as_list, is_joined, same_statement
 from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.exact import words
