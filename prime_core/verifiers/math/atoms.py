@@ -53,7 +53,7 @@ def starts_factor(p: Reader) -> bool:
     if token.kind == "number":
         # Not behind a letter or a number: 3x4 may be meant as 3 times 4, and 5 5 is no 25.
         before = p.peek(-1)
-        return before.value in (")", "}") or (before.kind == "macro" and not token.spaced)
+        return before.value in (")", "}", "!") or (before.kind == "macro" and not token.spaced)
     if token.kind == "text":
         # One letter in \text is a name, unless it may be the unit behind a number: 5 \text{m}.
         # A counter such as 个 is no name.

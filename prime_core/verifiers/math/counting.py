@@ -11,10 +11,10 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any
 
+from prime_core.verifiers.math.parse import parse
 from prime_core.verifiers.math.tree import Node
 
 LETTERS = frozenset("CAP")
-_INDEX = re.compile(r"([A-Za-z])?(?:\s*([+-])?\s*(\d+))?")
 
 
 def counted(node: Any) -> Any:
@@ -49,17 +49,9 @@ def _counted(node: Node) -> Node | None:
 
 
 def _index(text: str) -> Node | None:
-    """An index as a tree: 10, n, n+1, 2n is left alone."""
-    match = _INDEX.fullmatch(text)
-    if not text or match is None:
-        return None
-    name, sign, number = match.groups()
-    if not name or not number:
-        return ("sym", name) if name else ("num", Fraction(number))
-    # n2 without a sign is a name of its own.
-    if not sign:
-        return None
-    return ("add", ("sym", name), ("num", Fraction(sign + number)))
+    """An index as a tree: 10, n, n+1, 2n."""
+    index = parse(text) if text else None
+    return index if index is not None and index[0] in ("num", "sym", "add", "mul") else None
 
 
 def _choices(letter: str, n: Node, k: Node, ordered_numbers: bool = False) -> Node | None:

@@ -9,6 +9,7 @@ matrix's inverse) is left as it is.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import reduce
 from typing import Any
 
 from prime_core.verifiers.math.evaluate import Work
@@ -86,6 +87,10 @@ def _is_scalar(node: Node) -> bool:
 
 
 def _sum(node: Node) -> Node | None:
+    vectors = [_vector(term) for term in node[1:]]
+    if all(vector is not None and len(vector) == len(vectors[0] or ()) for vector in vectors):
+        columns = zip(*(vector for vector in vectors if vector), strict=True)
+        return ("seq", "()", *(("add", *column) for column in columns))
     terms = [_matrix(term) for term in node[1:]]
     first = terms[0]
     if first is None or any(t is None or _shape(t) != _shape(first) for t in terms):
@@ -100,6 +105,19 @@ def _sum(node: Node) -> Node | None:
     return ("matrix", *total)
 
 
+def _vector(node: Node) -> tuple[Node, ...] | None:
+    """The members of (1, 2) and of t(3, 4), as terms of a sum."""
+    if node[0] == "seq" and node[1] == "()":
+        return node[2:]
+    if node[0] == "neg":
+        inner = _vector(node[1])
+        return inner and tuple(("neg", member) for member in inner)
+    if node[0] == "mul" and node[2][0] == "seq" and _is_scalar(node[1]):
+        inner = _vector(node[2])
+        return inner and tuple(("mul", node[1], member) for member in inner)
+    return None
+
+
 def _shape(matrix: Rows) -> tuple[int, int]:
     return len(matrix), len(matrix[0])
 
@@ -110,6 +128,9 @@ def _product(node: Node) -> Node | None:
     if left is not None and right is not None:
         product = _multiplied(left, right)
         return None if product is None else ("matrix", *product)
+    # P(1, 2) is a point, 2(1, 2) a multiple.
+    if other[0] == "seq" and constant(one) is not None and _vector(node):
+        return ("seq", "()", *(_vector(node) or ()))
     if left is not None and _is_scalar(other):
         return _scaled(left, other)
     if right is not None and _is_scalar(one):
@@ -252,9 +273,15 @@ def _inverse(matrix: Rows) -> Rows | None:
 
 
 def _function(node: Node) -> Node | None:
-    r"""\det A, and |A| as printed."""
-    matrix = _matrix(node[2]) if node[1] in ("det", "abs") else None
-    return None if matrix is None else _determinant(matrix)
+    r"""\det A, |A| as printed, and the trace."""
+    matrix = _matrix(node[2]) if node[1] in ("det", "abs", "tr") else None
+    if matrix is None:
+        return None
+    if node[1] != "tr":
+        return _determinant(matrix)
+    if len(matrix) != len(matrix[0]):
+        return None
+    return reduce(_plus, (_number(row[i]) for i, row in enumerate(matrix)))
 
 
 _RULES = {

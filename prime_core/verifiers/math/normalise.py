@@ -89,6 +89,8 @@ _PREAMBLE = re.compile(
 )
 _DECIMAL_DOTS = re.compile(r"(\.\d+)\.\.\.")
 _FIGURES = re.compile(r"[\d\s.,/+\-*^%$\\]*")
+# A vector's name: as \text{k} it could be the unit behind a number.
+_BOLD_LETTER = re.compile(r"\\mathbf\s*\{\s*([A-Za-z])\s*\}")
 _SWITCHED = re.compile(
     r"\{\s*\\(?:rm|bf|it|sf|tt|mathrm)(?![A-Za-z])\s*([A-Za-z.\s/]+(?:\^\{?\d\}?)?)\s*\}"
 )
@@ -174,6 +176,7 @@ def _macros(text: str) -> str:
     text = _MATH_MARKS.sub(" ", text)
     text = _COLOUR.sub(" ", text)
     text = _MACRO.sub(_rename, text)
+    text = _BOLD_LETTER.sub(r" \1 ", text)
     text = _SWITCHED.sub(r"\\text{\1}", text)
     text = _TEXT.sub(r"\\text", text)
     # Behind _TEXT, which has taken those with an argument.

@@ -45,11 +45,11 @@ def adapted(answer: Node, gold: Node) -> tuple[Node, Node]:
     if "based" in kinds and "rel" in kinds:
         answer, gold = _in_base(answer, gold), _in_base(gold, answer)
     symbols |= other_symbols
-    if "matrix" in kinds or ("seq" in kinds and symbols & _VECTOR_SYMBOLS):
+    if "matrix" in kinds or ("seq" in kinds and (symbols & _VECTOR_SYMBOLS or "add" in kinds)):
         answer, gold = _vectors(answer, gold)
     elif "div" in kinds and symbols & _UNIT_LETTERS:
         answer, gold = _with_units(answer, gold), _with_units(gold, answer)
-    if "list" in kinds and "rel" in kinds:
+    if "rel" in kinds and not kinds.isdisjoint(("list", "builder")):
         answer = _same_index(answer, gold)
     if "qty" in kinds or "compound" in kinds:
         answer, gold = _quantities(answer, gold)
@@ -153,7 +153,7 @@ def _identity(node: Node, other: Node) -> Node:
     """I or I_n as the matrix, where the other side is one of that size."""
     if (
         other[0] != "matrix"
-        or node[0] not in ("sym", "mul", "neg")
+        or node[0] not in ("sym", "mul", "neg", "add")
         or len(other[1:]) != len(other[1])
     ):
         return node
@@ -207,6 +207,9 @@ def _with_units(node: Node, other: Node) -> Node:
         return node
     pieces = []
     for part in node[1:]:
+        if part[0] == "qty":
+            pieces.append((part[1], part[2]))
+            continue
         if part[0] != "mul" or part[2][0] != "sym" or part[2][1] not in _UNIT_LETTERS:
             return node
         if constant(part[1]) is None:
@@ -231,7 +234,7 @@ def _family_index(node: Node) -> str | None:
     """The k of an item k in Z; None where there is not exactly one."""
     found = [
         item[1][0][1]
-        for item in (node[1:] if node[0] == "list" else ())
+        for item in (node[1:] if node[0] in ("list", "builder") else ())
         if item[0] == "rel"
         and item[2] == ("in",)
         and item[1][0][0] == "sym"

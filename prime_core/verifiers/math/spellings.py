@@ -17,6 +17,8 @@ _STEPS = re.compile(
 _GOES_ON = re.compile(r"\\\\\s*(?==|\\approx|\\le|\\ge|<|>)")
 _END = r"\s*((?:[^][(),;{}]|\([^()]*\)|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})+)"
 _INTERVAL = re.compile(rf"([][(]){_END}[,;]{_END}([][)])")
+# A bracket that opens nothing: [2, 5[ in a union.
+_CLOSING = re.compile(r"\[\s*(?:\\c[ua]p(?![A-Za-z])|\\setminus|\\text|[,;)}]|$)")
 _MODULUS = r"((?:[^(){}]|\{[^{}]*\})+?)"
 _MOD_WORD = r"(?:\\bmod|\\text\s*\{\s*mod(?:ulo)?\s*\}|\bmod(?:ulo)?\b)"
 _PARENTHESISED_MOD = re.compile(rf"\(\s*{_MOD_WORD}\s*{_MODULUS}\s*\)")
@@ -27,6 +29,7 @@ _LEADING_INDEX = re.compile(
     rf"(?:\{{\s*\}}|(?<![\w)}}\]]))\s*[_^]\s*{_ARGUMENT}\s*(?:\\text\s*\{{\s*)?([CPA])(?:\s*\}})?"
     rf"\s*_\s*{_ARGUMENT}"
 )
+_CALLED = re.compile(r"(?:\\text\s*\{\s*)?(?<![A-Za-z\\])n([CP])r\s*(?:\}\s*)?\(")
 _INFIX = re.compile(
     r"\{([^{}]{0,80}(?:\{[^{}]{0,40}\}[^{}]{0,40}){0,4})\\(choose|over)(?![A-Za-z])([^{}]{0,80})\}"
 )
@@ -72,6 +75,8 @@ def respell(text: str) -> str:
         text = _PARENTHESISED_MOD.sub(r"\\pmod{\1}", text)
         text = _TEXT_MOD.sub(_text_mod, text)
         text = _WORD_MOD.sub(r"\\bmod ", text)
+    if "nCr" in text or "nPr" in text:
+        text = _CALLED.sub(r"\1(", text)
     if "_" in text:
         text = _LEADING_INDEX.sub(_counted, text)
         text = _BASE.sub(_base, text)
@@ -114,7 +119,7 @@ def _one_line(lines: str) -> str:
 
 def _standard_brackets(text: str) -> str:
     """]0, 5] as (0, 5], where the brackets make sense in no other way."""
-    if _nested(text):
+    if _nested(text) and not _CLOSING.search(text):
         return text
     changed = _INTERVAL.sub(_interval, text)
     # Left alone where that is no help: what is not understood must not be half rewritten.

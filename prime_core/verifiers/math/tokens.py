@@ -142,7 +142,8 @@ def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
         return [Token("letter", "mathbb_R", spaced)]
     # min behind a value is a minute, elsewhere a function
     after_value = bool(before) and (before[-1].kind == "number" or before[-1].value in ")}")
-    if words in FUNCTIONS and not (lowered in UNITS and after_value):
+    # As a bare word tr is t times r.
+    if (words in FUNCTIONS or words == "tr") and not (lowered in UNITS and after_value):
         return [Token("function", words, spaced)]
     if lowered in UNITS and len(words) > 1:
         return [Token("text", words, spaced)]
