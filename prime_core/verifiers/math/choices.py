@@ -20,7 +20,8 @@ _LETTERS = re.compile(
     r"\(?[A-J]\)?(?:(?:\s*[,;&]\s*(?:and\s+)?|\s+and\s+|\s+)\(?[A-J]\)?)*|[A-J]{2,6}"
 )
 _CONTENT = re.compile(
-    r"(?:\\text\s*\{\s*(?:\([A-J]\)|[A-J][).:])\s*\}\s*|(?:\([A-J]\)|[A-J]\)|[A-J][.:]\s)\s*)(?P<rest>\S.*)"
+    r"(?:\\text\s*\{\s*(?:\([A-J]\)|[A-J][).:])\s*\}\s*|(?:\([A-J]\)|[A-J]\)|[A-J][.:]\s)\s*)"
+    r"(?P<rest>\S.*)"
     r"|\\text\s*\{\s*(?:\([A-J]\)|[A-J]\)|[A-J][.:]\s)\s*(?P<inside>[^{}]+)\}",
     re.DOTALL,
 )

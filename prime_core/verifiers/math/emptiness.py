@@ -8,8 +8,8 @@ import re
 from functools import lru_cache
 
 _ADJECTIVE = (
-    r"(?P<of>real|integer|integral|rational|irrational|positive|negative|complex|natural|whole|prime"
-    r"|nonzero|non-zero|non-trivial|nontrivial)"
+    r"(?P<of>real|integer|integral|rational|irrational|positive|negative|complex|natural|whole"
+    r"|prime|nonzero|non-zero|non-trivial|nontrivial)"
 )
 _NOUN = (
     r"(?:solutions?|roots?|values?|answers?|numbers?|integers?|pairs?|triples?|zeros?|zeroes"
@@ -21,7 +21,8 @@ _NO_SOLUTION = re.compile(
     rf"{_NOUN}(?:\s+exists?)?"
     r"|none|(?:the\s+)?(?:empty|null)(?:\s+set)?|(?:(?:the\s+)?system\s+is\s+)?inconsistent"
     r"|无解|無解|空集|解なし|нет\s+решений|решений\s+нет|нет\s+корней|корней\s+нет"
-    r"|пустое\s+множество|keine\s+lösung(?:en)?|leere\s+menge|aucune\s+solution|pas\s+de\s+solutions?"
+    r"|пустое\s+множество|keine\s+lösung(?:en)?|leere\s+menge|aucune\s+solution"
+    r"|pas\s+de\s+solutions?"
     r"|(?:l')?ensemble\s+vide|sin\s+solución|no\s+hay\s+solución|no\s+tiene\s+solución"
     r"|conjunto\s+vacío|nessuna\s+soluzione|sem\s+solução"
 )

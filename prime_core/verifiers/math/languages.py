@@ -37,8 +37,8 @@ _CHANGING = re.compile(
 )
 _CHANGING_BEHIND = re.compile(
     r"[半多余餘幾几倍百千兆万萬亿億]|分之|以上|以下|以内|以外|左右|[成折]$|[平立]方$|阶乘|次方"
-    r"|\b(?:тысяч\w*|тыс|млн|млрд|миллион\w*|миллиард\w*|десят\w*|сот\w*|процент\w*|tausend|hundert|millionen"
-    r"|milliard\w*|mille|mil|millones|ciento|cien|fois|veces|раза?|hoch|quadrat|fakultät"
+    r"|\b(?:тысяч\w*|тыс|млн|млрд|миллион\w*|миллиард\w*|десят\w*|сот\w*|процент\w*"
+    r"|tausend|hundert|millionen|milliard\w*|mille|mil|millones|ciento|cien|fois|veces|раза?|hoch|quadrat|fakultät"
     r"|prozent|и более)\b",
     re.IGNORECASE,
 )
