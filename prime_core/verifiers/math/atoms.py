@@ -7,10 +7,15 @@ grammar alone.
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+
+from prime_core.verifiers.math import number_sets
 from prime_core.verifiers.math.derivatives import derivative
 from prime_core.verifiers.math.numerals import numeral, raw_group
-from prime_core.verifiers.math.piecewise import by_cases
-from prime_core.verifiers.math.tokens import END, ParseError, TooLong
+from prime_core.verifiers.math.piecewise import LEADS, by_cases
+from prime_core.verifiers.math.postfix import after_postfix
+from prime_core.verifiers.math.tokens import END, MAX_TOKENS, ParseError
 from prime_core.verifiers.math.tree import Node, Reader
 from prime_core.verifiers.math.units import SINGLE_LETTERS
 
@@ -27,8 +32,15 @@ _FACTOR_MACROS = GREEK | _NAMED | {
     "frac", "sqrt", "binom", "infty", "lfloor", "lceil", "mathbb", "mathcal", "begin", "sum",
     "prod", "Gamma", "langle", "text", "emptyset", "partial",
 }  # fmt: skip
-_MATRICES = frozenset(["pmatrix", "bmatrix", "matrix", "array", "smallmatrix", "Bmatrix"])
-_ROWS = frozenset(["cases", "aligned", "gathered", "align", "align*"])
+_MATRICES = frozenset([
+    "pmatrix", "bmatrix", "matrix", "array", "smallmatrix", "Bmatrix", "vmatrix",
+])  # fmt: skip
+# Lines of several answers. Derivations are chains by now: spellings.py.
+_ROWS = frozenset(["cases", "dcases", "rcases"])
+
+
+# x_{{1}} is x_1, as OCR and many textbooks write it.
+_INNER_BRACES, _BARE = re.compile(r"\{(\w)\}(?!\w)"), r"\1"
 
 
 def starts_factor(p: Reader) -> bool:
@@ -41,59 +53,47 @@ def starts_factor(p: Reader) -> bool:
     if token.kind == "number":
         # Not behind a letter or a number: 3x4 may be meant as 3 times 4, and 5 5 is no 25.
         before = p.peek(-1)
-        return before.value in (")", "}") or (before.kind == "macro" and not token.spaced)
+        return before.value in (")", "}", "!") or (before.kind == "macro" and not token.spaced)
     if token.kind == "text":
         # One letter in \text is a name, unless it may be the unit behind a number: 5 \text{m}.
-        return len(token.value) == 1 and not (token.value in SINGLE_LETTERS and _at_item_end(p))
+        # A counter such as 个 is no name.
+        if len(token.value) != 1 or not token.value.isascii():
+            return False
+        return not (token.value in SINGLE_LETTERS and _at_item_end(p))
     if token.value == "|":
         # Where a bar is open the next one closes it: |a|b|c| is |a| times b times |c|.
         return not p.bars and not p.sets
+    if token.value == "[":
+        return _groups(p)
     return token.value in ("(", "{")
+
+
+def _groups(p: Reader) -> bool:
+    """Whether the square bracket here encloses one factor: no interval, and closed as opened."""
+    depth = 0
+    for ahead in range(MAX_TOKENS):
+        token = p.peek(ahead)
+        if token.value in ("(", "[", "{", "\\{"):
+            depth += 1
+        elif token.value in (")", "]", "}", "\\}"):
+            depth -= 1
+            if depth == 0:
+                return token.value == "]"
+        elif token is END or (depth == 1 and (token.kind == "sep" or token.value in ",;")):
+            return False
+    return False
 
 
 def _at_item_end(p: Reader) -> bool:
     following = p.peek(1)
+    if following.kind == "number":  # 2 m 30 cm
+        return True
     return following is END or p.name(1) in ("^", "/", ",", ";", ")") or following.kind == "sep"
 
 
 def postfix(p: Reader) -> Node:
     """Postfix := atom ('!' | '%' | degree | prime)*."""
     return after_postfix(p, atom(p))
-
-
-def after_postfix(p: Reader, node: Node) -> Node:
-    """The signs that follow a complete atom or power."""
-    # Each sign nests the tree deeper without passing through item(), which counts.
-    for _ in range(8):
-        name = p.name()
-        if name == "!":
-            node = ("fact", node)
-        elif name in ("\\%", "%"):
-            node = ("pct", node)
-        elif name == "'":
-            node = ("sym", f"{node[1]}'") if node[0] == "sym" else ("call", "'", node)
-        elif name == "^" and p.name(1) == "\\circ":
-            p.position += 1
-            node = _temperature(p, ("deg", node))
-        elif name == "^" and p.name(1) == "{" and p.name(2) == "\\circ" and p.name(3) == "}":
-            p.position += 3
-            node = _temperature(p, ("deg", node))
-        elif name == "^" and p.name(1) == "\\prime":
-            p.position += 1
-            node = ("call", "'", node)
-        else:
-            return node
-        p.position += 1
-    raise TooLong("too many postfix signs")
-
-
-def _temperature(p: Reader, node: Node) -> Node:
-    """The scale behind a degree sign, which then is no angle."""
-    scale = p.peek(1).value
-    if scale not in ("C", "F") or p.peek(1).kind not in ("letter", "text"):
-        return node
-    p.position += 1
-    return ("qty", node[1], {"C": "celsius", "F": "fahrenheit"}[scale])
 
 
 def atom(p: Reader) -> Node:
@@ -109,7 +109,8 @@ def atom(p: Reader) -> Node:
         return _macro(p)
     if token.kind == "text":
         p.position += 1
-        return subscripted(p, token.value) if len(token.value) == 1 else ("text", token.value)
+        is_name = len(token.value) == 1 and token.value.isascii()
+        return subscripted(p, token.value) if is_name else ("text", token.value)
     if p.name() in ("(", "[", "\\{", "{"):
         return _group(p)
     if p.name() in ("|", "\\|"):
@@ -140,7 +141,7 @@ def subscripted(p: Reader, name: str) -> Node:
     """A name with its subscript, which is part of the name."""
     if p.name() == "_":
         p.position += 1
-        return ("sym", f"{name}_{raw_group(p)}")
+        return ("sym", f"{name}_{_INNER_BRACES.sub(_BARE, raw_group(p))}")
     return ("sym", name)
 
 
@@ -173,7 +174,11 @@ def _group(p: Reader) -> Node:
         node = ("builder", node, p.items())
     closing = p.take().value
     p.brackets, p.bars, p.sets = saved
-    return _closed(opening, closing, node)
+    closed = _closed(opening, closing, node)
+    # {x}_{1} is x_1.
+    if opening == "{" and p.name() == "_" and closed[0] == "sym" and "_" not in closed[1]:
+        return subscripted(p, closed[1])
+    return closed
 
 
 def _closed(opening: str, closing: str, node: Node) -> Node:
@@ -230,9 +235,11 @@ def _macro(p: Reader) -> Node:
         p.expect("\\rangle")
         return ("seq", "()", *(node[1:] if node[0] == "list" else (node,)))
     if name in ("mathbb", "mathcal"):
-        return ("sym", f"{name}_{raw_group(p)}")
+        letter = raw_group(p)
+        part = number_sets.part(p, letter) if name == "mathbb" else None
+        return part or subscripted(p, f"{name}_{letter}")
     if name in _NAMED:
-        return ("sym", f"{name} {raw_group(p)}")
+        return subscripted(p, f"{name} {raw_group(p)}")
     if name in ("sum", "prod"):
         return _series(p, name)
     if name == "begin":
@@ -279,15 +286,23 @@ def _function(p: Reader) -> Node:
 
 
 def _series(p: Reader, name: str) -> Node:
-    r"""\sum_{k=1}^{n} body, with one index."""
+    r"""\sum_{k=1}^{n} body or \sum_{k \ge 1} body, with one index."""
     p.expect("_")
     start = braced(p)
-    p.expect("^")
-    stop = p.script()
-    if start[0] != "rel" or start[2] != ("=",) or start[1][0][0] != "sym":
+    if start[0] != "rel" or len(start[2]) != 1 or start[1][0][0] != "sym":
         raise ParseError(f"\\{name} without an index")
+    (index, first), relation = start[1], start[2][0]
+    if p.name() == "^":
+        p.position += 1
+        stop = p.script()
+    elif relation in (">", ">="):
+        stop = ("inf",)
+        first = ("add", first, ("num", Fraction(1))) if relation == ">" else first
+        relation = "="
+    if relation != "=":
+        raise ParseError(f"\\{name} over neither a first and a last index nor all from one on")
     # product(), not sum(): \sum k + 1 is (\sum k) + 1.
-    return (name, start[1][0][1], start[1][1], stop, p.product())
+    return (name, index[1], first, stop, p.product())
 
 
 def _environment(p: Reader) -> Node:
@@ -307,7 +322,7 @@ def _environment(p: Reader) -> Node:
             p.position += 1
             rows.append(tuple(row))
             row = []
-        elif p.name() == "\\hline":
+        elif p.name() == "\\hline" or p.peek().value.lower() in LEADS:
             p.position += 1
         else:
             row.append(p.items())
@@ -317,12 +332,12 @@ def _environment(p: Reader) -> Node:
     rows.append(tuple(row))
     # Many write a \\ behind the last row as well.
     rows = [r for r in rows if r]
-    function = by_cases(rows) if name == "cases" else None
+    function = by_cases(rows) if name in _ROWS else None
     if function is not None:
         return function
-    # The lines of cases or aligned are several answers, or several steps; not a matrix.
     if name in _ROWS:
         return ("list", *(item for r in rows for item in r))
     if not rows or len({len(r) for r in rows}) != 1:
         raise ParseError("a matrix of unequal rows")
-    return ("matrix", *rows)
+    matrix: Node = ("matrix", *rows)
+    return ("fun", "det", matrix) if name == "vmatrix" else matrix

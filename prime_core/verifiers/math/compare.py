@@ -10,16 +10,17 @@ import math
 import re
 from dataclasses import dataclass
 
-from prime_core.verifiers.math import conditions, exact
+from prime_core.verifiers.math import choices, conditions, exact
 from prime_core.verifiers.math.approximate import rounds_to, within
-from prime_core.verifiers.math.equal import equal, nodes
+from prime_core.verifiers.math.emptiness import same_nothing
+from prime_core.verifiers.math.equal import equal
 from prime_core.verifiers.math.evaluate import NotANumber, Work, names
 from prime_core.verifiers.math.intervals import Region, as_region
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.parse import parse
 from prime_core.verifiers.math.rationals import TooLarge, TooMuchWork
 from prime_core.verifiers.math.relations import renamed
-from prime_core.verifiers.math.tree import Node
+from prime_core.verifiers.math.tree import Node, nodes
 from prime_core.verifiers.math.values import CannotTell
 
 _NAMED_REGIONS: dict[Region, str] = {
@@ -36,6 +37,8 @@ _RULES = (
     (exact.same_based, "numerals"),
     (exact.same_clock, "times of the day"),
     (exact.same_choice, "choices"),
+    (choices.same_choices, "choices"),
+    (same_nothing, "answers that there is none"),
 )
 _ORDERED_TYPES = frozenset(["tuple", "vector", "ordered", "interval"])
 _TEXT_TYPES = frozenset(["text", "choice", "multiple_choice", "string"])
@@ -84,6 +87,12 @@ def _compare(answer: str, gold: str, answer_type: str, tolerance: float | None) 
         decided = rule(answer, gold)
         if decided is not None:
             return Comparison(decided, f"{name} compared")
+    # 'B. 12' says what B. stands for.
+    inner = choices.content(answer, gold)
+    if inner:
+        result = _compare(inner, gold, answer_type, tolerance)
+        if result.same:
+            return result
     # As algebra, words are products of letters, and ab equals ba.
     wordy = exact.is_wordy(gold) and not conditions.has_remark(gold)
     if wordy or answer_type.lower() in _TEXT_TYPES:

@@ -28,7 +28,10 @@ class Double:
 
     library: Any = cmath
     pi: Any = math.pi
-    largest = 1e300
+    largest: Any = 1e300
+    # e^600 is 4e260; beyond e^709 a double overflows. gamma(171.7) does so too.
+    largest_exponent = 600
+    largest_factorial = 170
     cost = 1
 
     def __init__(self, log_base: int | None = None) -> None:
@@ -45,6 +48,10 @@ class Double:
     def constant(self, name: str) -> Any:
         """e, i or pi."""
         return {"e": complex(math.e), "i": 1j, "\\pi": complex(math.pi)}[name]
+
+    def converted(self, value: Any) -> Any:
+        """A number of another arithmetic in this one."""
+        return complex(value)
 
     def checked(self, value: Any) -> Any:
         """The value, if it is finite and not huge."""
@@ -66,8 +73,8 @@ class Double:
                 raise Undefined("zero to a power that is not positive")
             return base
         size = abs(self.library.log(base)) * abs(exponent)
-        # e^600 is 4e260. Beyond e^709 a double overflows, and mpmath would go on for any size.
-        if not size < 600:
+        # mpmath would go on for any size.
+        if not size < self.largest_exponent:
             raise TooLarge("a power")
         result = self._power(base, exponent)
         # values.py trusts such points less: principal branches differ between equal expressions.
@@ -126,8 +133,8 @@ class Double:
             return self.constant("\\pi") / 2 - self.function("arctan", value)
         if name in _ARC_INVERSE:
             return self.function(_ARC_INVERSE[name], self.divide(self.number(1), value))
-        # As in power(): before the work, and below a double's overflow at 709.
-        if name in ("exp", "sinh", "cosh") and abs(value) > 600:
+        # As in power(): before the work.
+        if name in ("exp", "sinh", "cosh") and abs(value) > self.largest_exponent:
             raise TooLarge(name)
         if name == "cis":
             return self.library.cos(value) + self.constant("i") * self.library.sin(value)
@@ -156,8 +163,7 @@ class Double:
     def _gamma(self, value: Any) -> Any:
         if value.imag != 0:
             raise Inexact("a factorial of a complex number")
-        # gamma(171.7) overflows a double.
-        if abs(value.real) > 170:
+        if abs(value.real) > self.largest_factorial:
             raise TooLarge("a factorial")
         try:
             return self.gamma(value.real)
@@ -200,6 +206,10 @@ class Precise(Double):
         # Divided here, not before: 1/3 as a double would have 16 of the 50 digits.
         whole = self.library.mpc(value.numerator)
         return whole / value.denominator
+
+    def converted(self, value: Any) -> Any:
+        """A number of another arithmetic in this one."""
+        return self.library.mpc(value)
 
     def constant(self, name: str) -> Any:
         """e, i or pi."""

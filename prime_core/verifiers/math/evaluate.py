@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
-from prime_core.verifiers.math import piecewise
+from prime_core.verifiers.math import piecewise, series
 from prime_core.verifiers.math.complexes import Double
 from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, TooMuchWork, Undefined
 from prime_core.verifiers.math.tree import Node
 
 MAX_TERMS = 400
+_SERIES_STEPS = 5_000
 _MAX_STEPS = 4_000
 
 
@@ -128,7 +130,15 @@ def _logarithm(e: Evaluator, node: Node) -> Any:
 
 
 def _factorial(e: Evaluator, node: Node) -> Any:
-    return e.arithmetic.function("factorial", e(node[1]))
+    if len(node) == 2:
+        return e.arithmetic.function("factorial", e(node[1]))
+    value, step = e(node[1]), node[2]  # n!!
+    whole = round(_real(value))
+    if abs(value - e.arithmetic.number(whole)) > 1e-9 or whole < 0:
+        raise Inexact("a double factorial between whole numbers")
+    if whole > MAX_TERMS * step:
+        raise TooLarge("a double factorial")
+    return e.arithmetic.number(math.prod(range(whole, 0, -step)))
 
 
 def _binomial(e: Evaluator, node: Node) -> Any:
@@ -162,8 +172,10 @@ def _call(e: Evaluator, node: Node) -> Any:
 
 
 def _series(e: Evaluator, node: Node) -> Any:
-    """A finite sum or product over whole numbers."""
+    """A sum or product over whole numbers."""
     kind, index, start, stop, body = node
+    if _endless(start) or _endless(stop):
+        return _infinite_series(e, node)
     first, last = _real(e(start)), _real(e(stop))
     if first != int(first) or last != int(last):
         raise Inexact("bounds that are not whole numbers")
@@ -182,6 +194,56 @@ def _series(e: Evaluator, node: Node) -> Any:
     else:
         e.point[index] = outer
     return total
+
+
+def _endless(bound: Node) -> bool:
+    return bound == ("inf",) or bound == ("neg", ("inf",))
+
+
+def _infinite_series(e: Evaluator, node: Node) -> Any:
+    """A convergent series of numbers, to 45 digits."""
+    if isinstance(e.arithmetic, Exact):
+        raise Inexact("an infinite series")
+    if names(node):
+        raise NotANumber("an infinite series of functions")
+    # The same for a first and a later evaluation, of which the first alone has work to do.
+    Work.charge(_SERIES_STEPS)
+    return e.arithmetic.converted(_limit(node))
+
+
+@lru_cache(maxsize=256)
+def _limit(node: Node) -> Any:
+    kind, index, start, stop, body = node
+    if start == ("neg", ("inf",)):  # from both sides of zero
+        mirrored = _at_negative(index, body)
+        one = _limit((kind, index, ("num", Fraction(0)), stop, body))
+        other = _limit((kind, index, ("num", Fraction(1)), ("inf",), mirrored))
+        return one + other if kind == "sum" else one * other
+    first = Evaluator(Exact(), {})(start)
+    if first.denominator != 1 or abs(first) > MAX_TERMS or stop != ("inf",):
+        raise Inexact("bounds that are not whole numbers")
+    evaluate = Evaluator(series.wide(), {})
+
+    def term(k: Any) -> Any:
+        evaluate.steps = 0
+        evaluate.point[index] = k
+        return evaluate(body)
+
+    limit = series.infinite_sum if kind == "sum" else series.infinite_product
+    try:
+        return limit(term, first.numerator)
+    # A term without a value, or beyond all limits: no limit is known.
+    except (Undefined, TooLarge) as error:
+        raise Inexact(str(error)) from None
+
+
+def _at_negative(index: str, body: Any) -> Any:
+    """A body with -k for k."""
+    if not isinstance(body, tuple):
+        return body
+    if body == ("sym", index):
+        return ("neg", body)
+    return tuple(_at_negative(index, child) for child in body)
 
 
 def _based(e: Evaluator, node: Node) -> Any:

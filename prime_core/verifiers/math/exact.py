@@ -103,7 +103,7 @@ def same_based(answer: str, gold: str) -> bool | None:
 
 def same_clock(answer: str, gold: str) -> bool | None:
     """Times of the day: hours and minutes, and a.m. or p.m. where both say it; else None."""
-    one, other = _CLOCK.fullmatch(_without_text(answer)), _CLOCK.fullmatch(_without_text(gold))
+    one, other = _CLOCK.fullmatch(without_text(answer)), _CLOCK.fullmatch(without_text(gold))
     if one is None or other is None:
         return None
     if not any(m["half"] or m["minutes"].startswith("0") for m in (one, other)):
@@ -119,13 +119,13 @@ def same_clock(answer: str, gold: str) -> bool | None:
 
 def choice(text: str) -> str | None:
     """The letter of a multiple-choice answer: C, (C), C."""
-    match = _CHOICE.fullmatch(_without_text(text).strip())
+    match = _CHOICE.fullmatch(without_text(text).strip())
     return match.group(1) if match else None
 
 
 def named_choice(text: str) -> str | None:
     """The letter of an option written out: (C) 12, C) 12."""
-    match = _NAMED_CHOICE.fullmatch(_without_text(text).strip())
+    match = _NAMED_CHOICE.fullmatch(without_text(text).strip())
     # 'A) B) C)' names every option, and must not count as the first.
     if match is None or len(_OPTIONS.findall(text)) > 1:
         return None
@@ -146,7 +146,7 @@ def same_choice(answer: str, gold: str) -> bool | None:
 
 def words(text: str) -> tuple[str, ...]:
     """Lower-case words of a text answer, without articles, macros for text, or punctuation."""
-    plain = _without_text(text).replace("\\", " ")
+    plain = without_text(text).replace("\\", " ")
     found = re.findall(r"[^\W_]+", plain)
     return tuple(word.lower() for i, word in enumerate(found) if not _is_article(found, i))
 
@@ -162,7 +162,7 @@ def _is_article(found: list[str], place: int) -> bool:
 
 def is_wordy(text: str) -> bool:
     """Whether a normalised answer consists of words, without any mathematics."""
-    plain = _without_text(text)
+    plain = without_text(text)
     if re.search(r"[\\^_=<>+*/{}\[\]|$%]|\d", plain):
         return False
     # Three bare letters may be a product, abc; four hardly are.
@@ -176,7 +176,8 @@ def same_text(answer: str, gold: str) -> bool:
     return _bare(answer) == _bare(gold)
 
 
-def _without_text(text: str) -> str:
+def without_text(text: str) -> str:
+    r"""The text with what stands in \text{} as plain words."""
     return _TEXT_GROUP.sub(r" \1 ", text)
 
 

@@ -6,6 +6,10 @@ ASCII digits and signs, no sizing, spacing or colour. Nothing here changes what 
 
 import re
 import unicodedata
+from functools import lru_cache
+
+from prime_core.verifiers.math.prose import without_sentence
+from prime_core.verifiers.math.spellings import respell
 
 _VULGAR = {
     "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5),
@@ -25,7 +29,7 @@ _SIGNS = {
     "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "≤": r"\le ",
     "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∞": r"\infty ", "√": r"\sqrt ",
     "∛": r"\sqrt[3]", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
-    "°": r"^\circ ", "±": r"\pm ", "∓": r"\mp ", "′": "'", "’": "'", "“": '"', "”": '"',
+    "°": r"^\circ ", "±": r"\pm ", "∓": r"\mp ", "′": "'", "″": "''", "’": "'", "“": '"', "”": '"',
     "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "［": "[", "］": "]", "｛": "{",
     "｝": "}", "％": "%", "＝": "=", "＋": "+", "＜": "<", "＞": ">", "。": ".", "、": ",",
     "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ",
@@ -38,6 +42,7 @@ _SUPERSCRIPT = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n",
 _SUBSCRIPT = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _SCRIPTS = re.compile(f"([{''.join(_SUPERSCRIPT)}]+)|([{''.join(_SUBSCRIPT)}]+)")
 
+_OVERLINED = re.compile("(?:[0-9][\u0304\u0305\u0307])+")
 # Not behind a backslash: in \\, a row ends, and a comma follows.
 _SPACES = re.compile(
     r"(?<!\\)\\[,:; >\n!]|~|\\(?:thinspace|medspace|thickspace|enspace|enskip|null|noindent"
@@ -59,7 +64,7 @@ _RENAMES = {
     "lang": "langle", "rang": "rangle", "mod": "bmod", "R": "mathbb{R}", "lnot": "neg",
     "qquad": "quad", "mathds": "mathbb", "varphi": "phi", "varepsilon": "epsilon",
     "doteq": "approx", "coloneqq": "=", "triangleq": "=", "approxeq": "approx", "simeq": "approx",
-    "lparen": "(", "rparen": ")", "plus": "+",
+    "imath": " i", "jmath": " j", "oslash": "emptyset", "lparen": "(", "rparen": ")", "plus": "+",
 }  # fmt: skip
 _WRAPPERS = (
     "mathit", "mathnormal", "mathsf", "mathtt", "boldsymbol", "bm", "underline", "mathstrut",
@@ -82,16 +87,32 @@ _THOUSANDS_MARK = re.compile(r"(?<=\d)(?:\{,\}|,\s?\\!|\\!,|\\,|\\!)\s?(?=\d{3}(
 _PREAMBLE = re.compile(
     r"^(?:(?:the|final|correct)\s+){0,3}answer\s*(?:is\b|:|=)\s*:?", re.IGNORECASE
 )
+_DECIMAL_DOTS = re.compile(r"(\.\d+)\.\.\.")
+_FIGURES = re.compile(r"[\d\s.,/+\-*^%$\\]*")
+# A vector's name: as \text{k} it could be the unit behind a number.
+_BOLD_LETTER = re.compile(r"\\mathbf\s*\{\s*([A-Za-z])\s*\}")
+_SWITCHED = re.compile(
+    r"\{\s*\\(?:rm|bf|it|sf|tt|mathrm)(?![A-Za-z])\s*([A-Za-z.\s/]+(?:\^\{?\d\}?)?)\s*\}"
+)
 _TEX_ARGUMENTS = re.compile(r"\\(frac|binom)\s*(\d)\s*(\d)")
 
 
+@lru_cache(maxsize=512)  # a gold is compared with every response to its prompt
 def normalise(text: str) -> str:
     """The answer in one spelling. Linear in the length of the text, never raises."""
     text = _characters(text)
     # Most answers are plain numbers, and pay for none of the ten patterns.
     if any(mark in text for mark in "\\$~{"):
         text = _macros(text)
+    if "..." in text:
+        # Else they would go with the full stop at the end.
+        text = _DECIMAL_DOTS.sub(r"\1\\ldots ", text)
+    # Figures and signs alone have one spelling.
+    if not _FIGURES.fullmatch(text):
+        text = respell(" ".join(text.split()))
     text = _PREAMBLE.sub("", " ".join(text.split()))
+    if " " in text:
+        text = without_sentence(text)
     return _trim(text)
 
 
@@ -100,6 +121,7 @@ def _characters(text: str) -> str:
     # Most answers are: no character needs a table.
     if text.isascii():
         return re.sub(r"[\x00-\x1f\x7f]", " ", text)
+    text = _OVERLINED.sub(_overline, text)
     # Before single characters: a run such as x¹² is one exponent.
     text = _SCRIPTS.sub(_script, text)
     out = []
@@ -116,6 +138,11 @@ def _characters(text: str) -> str:
         else:
             out.append(_other(char))
     return "".join(out)
+
+
+def _overline(match: re.Match[str]) -> str:
+    """Digits with a combining line or dot above each: the period of a decimal."""
+    return "\\overline{" + re.sub(r"\D", "", match.group()) + "}"
 
 
 def _script(match: re.Match[str]) -> str:
@@ -149,6 +176,8 @@ def _macros(text: str) -> str:
     text = _MATH_MARKS.sub(" ", text)
     text = _COLOUR.sub(" ", text)
     text = _MACRO.sub(_rename, text)
+    text = _BOLD_LETTER.sub(r" \1 ", text)
+    text = _SWITCHED.sub(r"\\text{\1}", text)
     text = _TEXT.sub(r"\\text", text)
     # Behind _TEXT, which has taken those with an argument.
     text = _TEXT_BARE.sub(" ", text)
@@ -168,7 +197,10 @@ def _trim(text: str) -> str:
     """Without enclosing braces, and without the full stop or comma that ends a sentence."""
     # Braces and stops enclose each other: {{5.}}.
     for _ in range(4):
-        text = text.strip().rstrip(".,;:").strip()
+        text = text.strip()
+        stripped = text.rstrip(".,;:").strip()
+        # The full stop of 6 a.m. belongs to it.
+        text = stripped + "." if stripped[-3:].lower() in ("a.m", "p.m") else stripped
         depth = _outer_braces(text)
         if depth == 0:
             break

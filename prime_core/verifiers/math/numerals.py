@@ -1,4 +1,4 @@
-r"""Numerals: decimals, thousands, mixed numbers, repeating decimals, digits in a base.
+r"""Numerals: decimals, thousands, mixed numbers, digits in a base; periods.py has repeating ones.
 
 Each function reads on from the position of a Reader (the parser of parse.py) and returns a tree,
 or raises ParseError. Values are exact.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from prime_core.verifiers.math import periods
 from prime_core.verifiers.math.rationals import Printed
 from prime_core.verifiers.math.tokens import END, ParseError, TooLong
 from prime_core.verifiers.math.tree import Node, Reader
@@ -22,10 +23,9 @@ def numeral(p: Reader) -> Node:
         p.position += 1
         base = raw_group(p)
         return ("based", digits, base)
-    if p.name() == "." and p.name(1) in ("\\overline", "\\dot", "\\bar"):
-        p.position += 1
-    if p.name() in ("\\overline", "\\dot", "\\bar") and p.name(-1) != ",":
-        return _repeating(p, digits)
+    periodic = periods.after(p, digits)
+    if periodic is not None:
+        return ("num", periodic)
     if p.name() == ".":  # 5. at the end of a sentence
         p.position += 1
     value = number(digits)
@@ -80,18 +80,6 @@ def _proper_fraction(p: Reader) -> Any:
         return None  # 3\frac{5}{2} is a product
     p.position = start + width
     return number(above.value) / number(below.value)
-
-
-def _repeating(p: Reader, digits: str) -> Node:
-    """0.1 followed by an overlined 6: one sixth."""
-    p.position += 1
-    period = raw_group(p)
-    if not period.isdigit() or len(period) > 40:
-        raise ParseError("an overline over no digits")
-    decimals = len(digits.partition(".")[2])
-    # A geometric series: 0.ababab... is ab/99.
-    tail = number(period) / (10 ** len(period) - 1) / 10**decimals
-    return ("num", number(digits) + tail)
 
 
 def number(text: str) -> Fraction:

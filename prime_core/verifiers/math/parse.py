@@ -11,11 +11,12 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from prime_core.verifiers.math import atoms
+from prime_core.verifiers.math import atoms, compound, languages, residues
 from prime_core.verifiers.math.connectives import AND_WORDS, OR_WORDS, joined
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.number_words import leave_unread
-from prime_core.verifiers.math.numerals import raw_group
+from prime_core.verifiers.math.numerals import number, raw_group
+from prime_core.verifiers.math.postfix import after_postfix
 from prime_core.verifiers.math.tokens import END, ParseError, Token, TooLong, tokenise
 from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.units import UNITS
@@ -121,6 +122,9 @@ class Parser:
             if found and self.name() == "|" and (self.bars or self.sets):
                 break
             found.append(self.item())
+            found = residues.closed(self, found, atoms.braced)
+            # Items that have become classes of one residue are no longer parted.
+            del words[len(found) - 1 :]
             word = self._separators()
             if not word:
                 break
@@ -167,7 +171,22 @@ class Parser:
         if words and leave_unread(words, _UNIT_WORDS):
             raise ParseError("words that change the number before them")
         unit = f"{unit} {words}".strip()
-        return ("qty", node, unit) if unit else node
+        if not unit:
+            return node
+        if self.peek().kind == "number":  # 3 hours 30 minutes
+            return self._compound(("qty", node, unit))
+        return ("qty", node, unit)
+
+    def _compound(self, first: Node) -> Node:
+        """Quantities side by side, which have to add up to one."""
+        parts = [first]
+        while self.peek().kind == "number":
+            number_read = atoms.postfix(self)
+            parts.append(("qty", number_read, self._unit()))
+        node = compound.joined(parts)
+        if node is None:
+            raise ParseError("quantities that do not add up")
+        return node
 
     def _currency(self) -> str:
         token = self.peek()
@@ -194,6 +213,8 @@ class Parser:
                 # guess.
                 if re.search(r"\d", token.value) and not _UNIT_POWER.fullmatch(token.value):
                     raise ParseError("numbers among the words behind a number")
+                if languages.changes_number(token.value):
+                    raise ParseError("words that change the number before them")
                 words.append(token.value)
             elif words and self.name() == "/" and self.peek(1).kind in ("text", "letter"):
                 words.append("/")
@@ -283,9 +304,17 @@ class Parser:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise TooLong(f"nested more than {MAX_DEPTH} deep")
-        exponent = self.script()
+        exponent = self._upper_index(node) or self.script()
         self.depth -= 1
-        return atoms.after_postfix(self, ("pow", node, exponent))
+        if self.name() == "_" and node[0] == "sym":  # x^2_1
+            node = atoms.subscripted(self, node[1])
+        return after_postfix(self, ("pow", node, exponent))
+
+    def _upper_index(self, node: Node) -> Node | None:
+        """The 3 of C^3_{10}, which is no numeral to the base ten."""
+        if node[0] != "sym" or self.peek().kind != "number" or self.name(1) != "_":
+            return None
+        return ("num", number(self.take().value))
 
     def script(self) -> Node:
         """What a ^ governs: a group, a signed number, or one power."""

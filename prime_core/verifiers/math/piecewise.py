@@ -15,7 +15,7 @@ from typing import Any
 from prime_core.verifiers.math.rationals import Inexact, Undefined
 from prime_core.verifiers.math.tree import Node
 
-_LEADS = frozenset(["for", "if", "when", "where", "as"])
+LEADS = frozenset(["for", "if", "when", "where", "as"])
 _OTHERWISE = frozenset(["otherwise", "else", "elsewhere"])
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge,
@@ -27,7 +27,7 @@ def by_cases(rows: list[tuple[Node, ...]]) -> Node | None:
     """The function that the rows of an environment define; None where they define none."""
     branches: list[tuple[Node, Node]] = []
     for row in rows:
-        items = [item for item in row if item[0] != "text" or item[1].lower() not in _LEADS]
+        items = [item for item in row if item[0] != "text" or item[1].lower() not in LEADS]
         if len(items) != 2 or items[0][0] == "rel" or not _is_condition(items[1]):
             return None
         branches.append((items[0], items[1]))

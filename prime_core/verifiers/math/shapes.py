@@ -103,4 +103,12 @@ def _count(node: Any, name: str) -> int:
 
 
 def _has_signs(node: Node) -> bool:
-    return _count(node, "pm") + _count(node, "mp") > 0
+    # Not _count(), which recurses: every comparison asks.
+    stack: list[Any] = [node]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple):
+            if item and (item[0] == "pm" or item[0] == "mp"):
+                return True
+            stack.extend(item)
+    return False

@@ -8,7 +8,7 @@ macros and signs. Pages of input are refused before any work is done.
 import re
 from typing import NamedTuple
 
-from prime_core.verifiers.math import conditions
+from prime_core.verifiers.math import conditions, languages
 from prime_core.verifiers.math.units import UNITS
 
 MAX_TOKENS = 12_000
@@ -53,7 +53,7 @@ _BARE_UNITS = frozenset([
 
 _PREAMBLE = re.compile(r"[a-z ',]*(?:\b(?:is|are|equals)|:|=)")
 # Such a lead is no name for the value behind it: it denies the value, or takes it from another.
-_CHANGED = re.compile(
+CHANGED = re.compile(
     r"\b(?:not|no|never|cannot|false|untrue|wrong|incorrect|neither|nor|unless|except|other|than"
     r"|twice|thrice|double|triple|(?:half|third|quarter|square|cube|negative|opposite|reciprocal"
     r"|inverse|multiple|factor|root|logarithm)s?\s+of|plus|minus|times|if|or|between|at|most|least)\b"
@@ -67,7 +67,8 @@ _TOKEN = re.compile(
     |\\(?P<macro>[A-Za-z]+)
     |\\(?P<escaped>[{}%$&|\\_#.])
     |(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+(?![A-Za-z\d]))?)
-    |(?P<clock>(?<![A-Za-z])[aApP]\.\s?[mM]\.)
+    |(?P<clock>(?<![A-Za-z])[aApP]\.\s?[mM](?:\.|$))
+    |(?P<foreign>[A-Za-z]*[À-ɏЀ-ӿ][A-Za-zÀ-ɏЀ-ӿ]*|[\u2e80-\u9fff\uac00-\ud7af]+)
     |(?P<word>[A-Za-z][A-Za-z]+)
     |(?P<letter>[A-Za-z])
     |(?P<sign>\*\*|<=|>=|!=|==|=>|->|.)""",
@@ -91,6 +92,8 @@ def tokenise(text: str) -> list[Token]:
             tokens.extend(_text(value, spaced, tokens))
         elif kind == "clock":
             tokens.append(Token("text", value, spaced))
+        elif kind == "foreign":
+            tokens.extend(_foreign(value, spaced, tokens))
         elif kind == "word":
             if tokens and conditions.begins(value, text[match.end() :]):
                 break
@@ -110,7 +113,7 @@ def tokenise(text: str) -> list[Token]:
 
 def _is_lead(words: str) -> bool:
     """Whether words in front of an answer name it, as in 'the answer is'."""
-    return bool(_PREAMBLE.fullmatch(words)) and not _CHANGED.search(words)
+    return bool(_PREAMBLE.fullmatch(words)) and not CHANGED.search(words)
 
 
 def _macro(name: str, spaced: bool) -> Token:
@@ -127,17 +130,26 @@ def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
     lowered = words.lower()
     if lowered.strip(" ,;.") in _SEPARATORS or lowered in _SEPARATORS:
         return [Token("sep", lowered, True)]
+    joining = languages.joining(words, content[:1] == content[-1:] == " ") if before else None
+    if joining:
+        return [Token("sep", joining, True)]
     if not words or lowered in _SKIPPED or (not before and _is_lead(lowered)):
         return []
-    if lowered in _REALS:
+    if not before and languages.is_lead(words):
+        return []
+    if lowered in _REALS or languages.means_reals(lowered):
         # The name that \mathbb{R} gets in atoms.py.
         return [Token("letter", "mathbb_R", spaced)]
     # min behind a value is a minute, elsewhere a function
     after_value = bool(before) and (before[-1].kind == "number" or before[-1].value in ")}")
-    if words in FUNCTIONS and not (lowered in UNITS and after_value):
+    # As a bare word tr is t times r.
+    if (words in FUNCTIONS or words == "tr") and not (lowered in UNITS and after_value):
         return [Token("function", words, spaced)]
     if lowered in UNITS and len(words) > 1:
         return [Token("text", words, spaced)]
+    ending = languages.trailing_joining(words) if after_value else None
+    if ending:  # 29 \text{ dollars and } 50 \text{ cents}
+        return [*_text(ending[0], spaced, before), Token("sep", ending[1], True)]
     if not re.search(r"[A-Za-z]{2}|[^\x00-\x7f]", words):
         if len(words) == 1 and words.isalpha():
             return [Token("text", words, spaced)]
@@ -150,11 +162,20 @@ def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
     return [Token("text", words, spaced)]
 
 
+def _foreign(word: str, spaced: bool, before: list[Token]) -> list[Token]:
+    """Tokens of a word in another alphabet, or with accents."""
+    joining = languages.bare_joining(word, True) if before else None
+    return [Token("sep", joining, True)] if joining else _text(word, spaced, before)
+
+
 def _word(word: str, spaced: bool, before: list[Token], text: str, end: int) -> list[Token]:
     """Tokens of bare letters: a separator, function, unit or word; else a product of letters."""
     lowered = word.lower()
     if lowered in _SEPARATORS:
         return [Token("sep", lowered, True)]
+    joining = languages.bare_joining(word, spaced and text[end : end + 1] == " ")
+    if joining and before:
+        return [Token("sep", joining, True)]
     after_number = bool(before) and before[-1].kind == "number"
     # min and sec are functions and units: a number decides.
     if (lowered in FUNCTIONS or word in FUNCTIONS) and not (lowered in UNITS and after_number):

@@ -6,12 +6,31 @@ brackets. They know it as a Reader, so that imports go one way.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from prime_core.verifiers.math.tokens import Token
 
 # ("name", children...), where a child is a tree, a number or a text.
 Node = tuple[Any, ...]
+
+
+def nodes(node: Any) -> Iterator[Node]:
+    """Every subtree, the tree itself first."""
+    stack = [node]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, tuple) and item:
+            if isinstance(item[0], str):
+                yield item
+            stack.extend(item)
+
+
+def substituted(node: Any, old: Node, new: Node) -> Any:
+    """A tree with one subtree in place of another."""
+    if not isinstance(node, tuple):
+        return node
+    return new if node == old else tuple(substituted(child, old, new) for child in node)
 
 
 class Reader(Protocol):

@@ -10,45 +10,46 @@ from fractions import Fraction
 from prime_core.verifiers.math import number_words
 
 _NAMES = {
-    "centimeter": "cm centimeter centimetre centimeters centimetres cms",
-    "millimeter": "mm millimeter millimetre millimeters millimetres",
-    "kilometer": "km kilometer kilometre kilometers kilometres kms",
+    "centimeter": "cm centimeter centimetre centimeters centimetres cms 厘米 см zentimeter",
+    "millimeter": "mm millimeter millimetre millimeters millimetres 毫米 мм",
+    "kilometer": "km kilometer kilometre kilometers kilometres kms 千米 公里 км kilómetros",
     "decimeter": "dm decimeter decimetre decimeters decimetres",
-    "meter": "m meter metre meters metres",
+    "meter": "m meter metre meters metres 米 м метр метра метров metros mètre mètres",
     "inch": "inch inches in",
     "foot": "ft foot feet",
     "yard": "yd yds yard yards",
     "mile": "mi mile miles",
-    "gram": "g gram grams",
-    "kilogram": "kg kilogram kilograms kilo kilos",
+    "gram": "g gram grams 克 г грамм gramos",
+    "kilogram": "kg kilogram kilograms kilo kilos 千克 公斤 кг kilogramm",
     "milligram": "mg milligram milligrams",
     "pound": "lb lbs pound pounds",
     "ounce": "oz ounce ounces",
     "ton": "ton tons tonne tonnes",
-    "liter": "l liter litre liters litres",
-    "milliliter": "ml milliliter millilitre milliliters millilitres",
+    "liter": "l liter litre liters litres 升 л литр литра литров litros",
+    "milliliter": "ml milliliter millilitre milliliters millilitres 毫升 мл",
     "gallon": "gal gallon gallons",
     "quart": "quart quarts",
     "pint": "pint pints",
     "cup": "cup cups",
-    "second": "s sec secs second seconds",
-    "minute": "min mins minute minutes",
-    "hour": "h hr hrs hour hours",
-    "day": "day days",
-    "week": "week weeks",
-    "month": "month months",
-    "year": "yr yrs year years",
-    "degree": "deg degree degrees",
+    "second": "s sec secs second seconds 秒 сек секунд sekunden segundos secondes",
+    "minute": "min mins minute minutes 分钟 分鐘 мин минут минуты minuten minutos",
+    "hour": "h hr hrs hour hours 小时 小時 ч час часа часов stunde stunden heure heures hora horas",
+    "day": "day days 天 день дня дней tag tage jour jours día días",
+    "week": "week weeks 周 недель недели wochen semaines semanas",
+    "month": "month months 个月 месяцев monate mois meses",
+    "year": "yr yrs year years 年 год года лет jahre ans años",
+    "degree": "deg degree degrees 度 градус градуса градусов grad",
     "celsius": "celsius",
     "fahrenheit": "fahrenheit",
     "radian": "rad radian radians",
-    "dollar": "$ usd dollar dollars",
+    "dollar": "$ usd dollar dollars 美元 доллар доллара долларов",
     "cent": "cent cents ¢",
-    "euro": "€ euro euros",
+    "euro": "€ euro euros 欧元 евро",
     "sterling": "£ gbp",
+    "ruble": "₽ руб рубль рубля рублей",
     "rupee": "₹ rupee rupees",
     # Both currencies have the sign ¥, so that they cannot contradict.
-    "yen": "¥ yen yuan",
+    "yen": "¥ yen yuan 元 円 日元",
     "newton": "n newton newtons",
     "joule": "j joule joules",
     "watt": "w watt watts",
@@ -64,13 +65,18 @@ _NAMES = {
     "hundred": "hundred hundreds",
     "mph": "mph",
     # As units, so that 6 am and 6 pm contradict.
-    "am": "am a.m.",
-    "pm": "pm p.m.",
+    "am": "am a.m. a.m",
+    "pm": "pm p.m. p.m",
 }
 UNITS = {spelling: name for name, row in _NAMES.items() for spelling in row.split()}
 # Units where the other side has a unit, else names: 5m may be five metres or 5 times m.
 SINGLE_LETTERS = frozenset("mgslhLNJWVKk")
-_POWER = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
+_POWER = {
+    "square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3, "平方": 2, "立方": 3,
+    "кв": 2, "квадратных": 2, "кубических": 3, "cuadrados": 2, "carrés": 2,
+}  # fmt: skip
+_POWER_BEHIND = frozenset(["squared", "cubed", "cuadrados", "carrés"])
+_WORD = re.compile(r"平方|立方|[^\W\d_]+(?:\.m\.?)?|[$€£¥₹₽¢%]|/|\^\{?-?\d")
 
 
 def canonical(words: str) -> tuple[tuple[str, int], ...]:
@@ -80,7 +86,7 @@ def canonical(words: str) -> tuple[tuple[str, int], ...]:
     """
     found: dict[str, int] = {}
     sign, pending, last = 1, 1, None
-    for word in re.findall(r"[^\W\d_]+(?:\.m\.)?|[$€£¥₹¢%]|/|\^\{?-?\d", words.replace("\\", "")):
+    for word in _WORD.findall(words.replace("\\", "")):
         lowered = word.lower()
         if word[0] == "^":
             if last:
@@ -88,7 +94,7 @@ def canonical(words: str) -> tuple[tuple[str, int], ...]:
         elif lowered in ("/", "per"):
             sign = -1
         elif lowered in _POWER:
-            if lowered.endswith("ed") and last:
+            if lowered in _POWER_BEHIND and last:
                 found[last] *= _POWER[lowered]
             else:
                 pending = _POWER[lowered]

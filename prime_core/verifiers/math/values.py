@@ -25,6 +25,7 @@ _EXACT = Exact()
 # at most (degree / 2700)^3, by the lemma above.
 _NUM_EXACT_POINTS = 3
 _NUM_POINTS = 14
+_NUM_SMALL_POINTS = 8
 # The names by which people mean whole numbers; for an x they would make sin(pi x) zero.
 _INTEGER_NAMES = frozenset("nmkjlrNMK")
 _TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "floor", "ceil"])
@@ -44,6 +45,8 @@ def same_value(one: Node, other: Node) -> bool:
     stepped = bool(variables) and _mentions(one, other, _is_stepped)
     if stepped and not _at_whole_numbers(one, other, variables):
         return False  # between whole numbers close to zero, all steps agree
+    if variables and _mentions(one, other, _has_no_value_between):
+        return _at_small_numbers(one, other, variables)
     whole = stepped and variables <= _INTEGER_NAMES
     # Near zero |x - 5| is 5 - x.
     bent = bool(variables) and (stepped or _mentions(one, other, kinks.is_kinked))
@@ -274,6 +277,23 @@ def _differ(one: Node, other: Node, where: Point) -> bool:
     return not _close(left, right, 1e-9) and not _confirmed(one, other, where, None, 1e-20)
 
 
+def _at_small_numbers(one: Node, other: Node, variables: frozenset[str]) -> bool:
+    """Agreement at whole numbers, exactly where that can be had: for n!! and sums up to n."""
+    agreements = 0
+    for attempt in range(2 * _NUM_SMALL_POINTS):
+        agree = _agree_at(
+            one,
+            other,
+            {n: Fraction(1 + zlib.crc32(f"{n}/{attempt}".encode()) % 12) for n in variables},
+        )
+        if agree is False:
+            return False
+        agreements += agree is True
+        if agreements == _NUM_SMALL_POINTS:
+            return True
+    raise CannotTell("too few whole numbers at which both sides have a value")
+
+
 def _mentions(one: Node, other: Node, wanted: Any) -> bool:
     stack: list[Any] = [one, other]
     while stack:
@@ -296,6 +316,13 @@ def _is_whole(node: Node) -> bool:
     base = node[1][1] if node[1][0] == "num" else None
     # (-1)^n is complex between whole numbers, though equal to cos(n pi) on them.
     return node[1][0] == "neg" or (isinstance(base, Fraction) and base < 0)
+
+
+def _has_no_value_between(node: Node) -> bool:
+    """n!!, and a sum or product of finitely many terms with a name in its bounds."""
+    if node[0] == "fact":
+        return len(node) == 3
+    return node[0] in ("sum", "prod") and bool(names(node[2]) | names(node[3]))
 
 
 def _is_stepped(node: Node) -> bool:
