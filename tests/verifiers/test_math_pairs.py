@@ -1,6 +1,6 @@
 r"""Answers that are right and wrong, by kind: what people write, and what a policy would try.
 
-math_pairs.jsonl holds one pair a line: kind, same, answer (in the box), gold.
+math_pairs.jsonl and math_pairs_*.jsonl hold one pair a line: kind, same, answer (in the box), gold.
 """
 
 import json
@@ -10,13 +10,17 @@ import pytest
 from prime_core.verifiers.math import judge
 from tests.support.shared_data import ROOT
 
-LINES = (ROOT / "tests" / "support" / "math_pairs.jsonl").read_text(encoding="ascii").splitlines()
-PAIRS = [(row["answer"], row["gold"], row["same"]) for row in map(json.loads, LINES)]
+FILES = sorted((ROOT / "tests" / "support").glob("math_pairs*.jsonl"))
+ROWS = [json.loads(line) for file in FILES for line in file.read_text("ascii").splitlines()]
 
 
-@pytest.mark.parametrize(("answer", "gold", "same"), PAIRS)
-def test_an_answer_is_correct_exactly_when_it_says_the_same(
-    answer: str, gold: str, same: bool
-) -> None:
-    judgement = judge(f"so \\boxed{{{answer}}}.", gold)
-    assert judgement.outcome == float(same), judgement
+@pytest.mark.parametrize("kind", sorted({row["kind"] for row in ROWS}))
+def test_an_answer_is_correct_exactly_when_it_says_the_same(kind: str) -> None:
+    wrong = [
+        (row, judgement.detail)
+        for row in ROWS
+        if row["kind"] == kind
+        for judgement in [judge(f"so \\boxed{{{row['answer']}}}.", row["gold"])]
+        if judgement.outcome != float(row["same"])
+    ]
+    assert wrong == []

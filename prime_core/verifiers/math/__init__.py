@@ -52,8 +52,8 @@ def _verdict(
 ) -> tuple[Verdict, str]:
     if extraction.answer is None:
         return Verdict.no_answer, extraction.how
-    # Such an answer was cut for display: what is left of it must not be compared.
-    if "longer than" in extraction.how:
+    # What is left of it must not be compared.
+    if extraction.cut:
         return Verdict.unparsable, extraction.how
     undecided: list[tuple[str, Comparison]] = []
     results: list[Comparison] = []

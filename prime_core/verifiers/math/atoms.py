@@ -7,7 +7,9 @@ grammar alone.
 
 from __future__ import annotations
 
+from prime_core.verifiers.math.derivatives import derivative
 from prime_core.verifiers.math.numerals import numeral, raw_group
+from prime_core.verifiers.math.piecewise import by_cases
 from prime_core.verifiers.math.tokens import END, ParseError, TooLong
 from prime_core.verifiers.math.tree import Node, Reader
 from prime_core.verifiers.math.units import SINGLE_LETTERS
@@ -18,11 +20,12 @@ _GREEK = (
     "aleph vartheta varsigma varrho varpi"
 )
 GREEK = frozenset(_GREEK.split())
-_CONSTANTS = {"infty": ("inf",), "emptyset": ("set",), "ldots": ("sym", "..."), "i": ("sym", "i")}
+_CONSTANTS = {"infty": ("inf",), "emptyset": ("set",), "ldots": ("sym", "..."), "i": ("sym", "i"),
+              "partial": ("sym", "\\partial")}  # fmt: skip
 _NAMED = frozenset(["angle", "triangle", "overline", "bar", "widetilde", "overrightarrow", "arc"])
 _FACTOR_MACROS = GREEK | _NAMED | {
     "frac", "sqrt", "binom", "infty", "lfloor", "lceil", "mathbb", "mathcal", "begin", "sum",
-    "prod", "Gamma", "langle", "text", "emptyset",
+    "prod", "Gamma", "langle", "text", "emptyset", "partial",
 }  # fmt: skip
 _MATRICES = frozenset(["pmatrix", "bmatrix", "matrix", "array", "smallmatrix", "Bmatrix"])
 _ROWS = frozenset(["cases", "aligned", "gathered", "align", "align*"])
@@ -174,7 +177,9 @@ def _group(p: Reader) -> Node:
 
 
 def _closed(opening: str, closing: str, node: Node) -> Node:
-    items = node[1:] if node[0] == "list" else (node,)
+    if node[0] in ("and", "or") and opening in ("(", "[", "{"):
+        return node  # (p or q) and r
+    items = node[1:] if node[0] in ("list", "and", "or") else (node,)
     if opening == "{" and closing == "}":
         # Braces that print nothing make no sense around several items: \{ has lost its backslash.
         return ("set", *items) if len(items) > 1 else node
@@ -207,7 +212,8 @@ def _macro(p: Reader) -> Node:
         return subscripted(p, "\\" + name)
     if name == "frac":
         above = braced(p)
-        return ("div", above, braced(p))
+        below = braced(p)
+        return derivative(above, below) or ("div", above, below)
     if name == "binom":
         above = braced(p)
         return ("binom", above, braced(p))
@@ -311,6 +317,9 @@ def _environment(p: Reader) -> Node:
     rows.append(tuple(row))
     # Many write a \\ behind the last row as well.
     rows = [r for r in rows if r]
+    function = by_cases(rows) if name == "cases" else None
+    if function is not None:
+        return function
     # The lines of cases or aligned are several answers, or several steps; not a matrix.
     if name in _ROWS:
         return ("list", *(item for r in rows for item in r))

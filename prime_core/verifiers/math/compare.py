@@ -6,20 +6,31 @@ does not read is left open (same is None), for the fallback.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
-from prime_core.verifiers.math import exact
+from prime_core.verifiers.math import conditions, exact
 from prime_core.verifiers.math.approximate import rounds_to, within
 from prime_core.verifiers.math.equal import equal, nodes
-from prime_core.verifiers.math.evaluate import NotANumber, Work
+from prime_core.verifiers.math.evaluate import NotANumber, Work, names
+from prime_core.verifiers.math.intervals import Region, as_region
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.parse import parse
 from prime_core.verifiers.math.rationals import TooLarge, TooMuchWork
+from prime_core.verifiers.math.relations import renamed
 from prime_core.verifiers.math.tree import Node
 from prime_core.verifiers.math.values import CannotTell
 
+_NAMED_REGIONS: dict[Region, str] = {
+    ((0, False, math.inf, False),): "positive",
+    ((1, True, math.inf, False),): "positive",  # among whole numbers, of which remarks speak
+    ((0, True, math.inf, False),): "nonnegative",
+    ((-math.inf, False, 0, False),): "negative",
+    ((-math.inf, False, 0, False), (0, False, math.inf, False)): "nonzero",
+}
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
+_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)", re.ASCII)
 _RULES = (
     # Before algebra, which would read 10:30 as a ratio and the choice C as a variable.
     (exact.same_based, "numerals"),
@@ -74,21 +85,34 @@ def _compare(answer: str, gold: str, answer_type: str, tolerance: float | None) 
         if decided is not None:
             return Comparison(decided, f"{name} compared")
     # As algebra, words are products of letters, and ab equals ba.
-    if exact.is_wordy(gold) or answer_type.lower() in _TEXT_TYPES:
+    wordy = exact.is_wordy(gold) and not conditions.has_remark(gold)
+    if wordy or answer_type.lower() in _TEXT_TYPES:
         return Comparison(exact.words(answer) == exact.words(gold), "words compared")
     return _algebra(answer, gold, answer_type.lower() in _ORDERED_TYPES)
 
 
 def _algebra(answer: str, gold: str, ordered: bool) -> Comparison:
-    grouped = bool(_GROUPED.search(answer) or _GROUPED.search(gold))
     result = Comparison(None, "")
-    # 1,234 is one number or two: any reading under which both sides are equal will do.
-    for thousands in (True, False) if grouped else (True,):
-        one, other = parse(answer, thousands), parse(gold, thousands)
-        result = _trees(one, other, answer, gold, ordered)
-        if result.same:
-            return result
+    # Where a side may be read in two ways, any reading under which both are equal will do.
+    for one in _readings(answer):
+        for other in _readings(gold):
+            trees = parse(answer, one), parse(gold, other)
+            result = _trees(*trees, answer, gold, ordered)
+            if result.same:
+                return result
     return result
+
+
+def _readings(text: str) -> tuple[bool, ...]:
+    """How parse() may read commas between digits: as thousands (True), as separators (False).
+
+    1,234 is one number. Only beside a comma that parts items without a space, as in 1,100,-5, may
+    it be two: a list whose writer leaves out spaces.
+    """
+    if not _GROUPED.search(text):
+        return (True,)
+    others = _GROUPS.sub("", text)
+    return (True, False) if re.search(r",\S", others) else (True,)
 
 
 def _trees(
@@ -100,7 +124,9 @@ def _trees(
         unread = "answer" if one is None else "gold answer"
         return Comparison(None, f"the {unread} cannot be parsed", one is not None)
     try:
-        if equal(one, other, ordered):
+        if equal(_indexed(one, answer, gold), other, ordered):
+            if conditions.contradict(answer, gold, _numbers):
+                return Comparison(False, "equal as expressions, under different conditions")
             return Comparison(True, "equal as expressions")
         if rounds_to(one, other, answer, gold):
             return Comparison(True, "the gold is a decimal approximation of the answer")
@@ -110,6 +136,22 @@ def _trees(
             return Comparison(False, "words, but the gold is mathematics")
         return Comparison(None, f"undecided: {error}")
     return Comparison(False, "different as expressions")
+
+
+def _indexed(answer: Node, answer_text: str, gold_text: str) -> Node:
+    """The answer with the gold's index: 2n pi for all integers n is 2k pi for all integers k."""
+    name = conditions.index(answer_text)
+    wanted = conditions.index(gold_text) if name else None
+    if name is None or wanted is None or name == wanted or wanted in names(answer):
+        return answer
+    return renamed(answer, name, wanted)
+
+
+def _numbers(inequality: str) -> str | None:
+    """The reals of an inequality in one variable, by name where there is a word for them."""
+    node = parse(inequality)
+    region = as_region(node) if node is not None and node[0] == "rel" else None
+    return None if region is None else _NAMED_REGIONS.get(region, str(region))
 
 
 def _has_words(node: Node) -> bool:

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from prime_core.verifiers.math import relations, units
+from prime_core.verifiers.math import naming, relations, units
+from prime_core.verifiers.math.connectives import as_list, is_joined, same_statement
 from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.exact import words
 from prime_core.verifiers.math.intervals import as_region, is_region
+from prime_core.verifiers.math.piecewise import same_branches
 from prime_core.verifiers.math.rationals import TooLarge
 from prime_core.verifiers.math.shapes import expand, rewrite
 from prime_core.verifiers.math.tree import Node
@@ -25,7 +27,16 @@ _MAX_PAIRS = 3_000  # comparisons of elements of two unordered collections
 
 def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
     """Compare two whole answers. ordered: a bare list of the gold is a tuple."""
-    answer, gold = expand(rewrite(answer)), expand(rewrite(gold))
+    named = naming.by_name(answer, gold, same)
+    if named is not None:
+        return named
+    answer, gold = rewrite(answer), rewrite(gold)
+    if is_joined(answer) or is_joined(gold):
+        decided = same_statement(answer, gold, same)
+        if decided is not None:
+            return decided
+        answer, gold = rewrite(as_list(answer)), rewrite(as_list(gold))
+    answer, gold = expand(answer), expand(gold)
     if answer == gold:
         return True
     if gold[0] == "list" or answer[0] == "list":
@@ -55,6 +66,8 @@ def same(answer: Node, gold: Node) -> bool:
         return _percents(answer, gold)
     if answer[0] == "text" or gold[0] == "text":
         return answer[0] == gold[0] and words(answer[1]) == words(gold[1])
+    if answer[0] in ("and", "or") or gold[0] in ("and", "or"):
+        return same_statement(answer, gold, same) is True
     if answer[0] == "rel" or gold[0] == "rel":
         return relations.same_relation(answer, gold, same)
     # Two plain pairs are left to _sequences: (1, 2) may be a point as well as an interval.
@@ -118,21 +131,24 @@ def _lists(answer: Node, gold: Node, ordered: bool) -> bool:
         if assigned is not None:
             return assigned
     if len(other) == 1 and _is_tuple(gold):  # 1, 2 for (1, 2)
-        return _in_order(tuple(relations.right_side(item) for item in one), gold[2:])
+        return _in_order(_values_of(one), gold[2:])
     if len(one) == 1 and _is_tuple(answer) and len(other) == len(answer) - 2:
-        return _in_order(answer[2:], tuple(relations.right_side(item) for item in other))
+        return _in_order(answer[2:], _values_of(other))
     if len(one) == 1 and answer[0] == "rel":  # x in {2, 3}, or x = 2 for two roots
         inner = relations.right_side(answer)
         if inner[0] in ("set", "seq"):
             return _lists(inner, gold, ordered)
     if ordered:
-        return _in_order(one, other)
-    if len(other) == 1 and answer[0] == "list" and _is_set(gold):  # x < 1 or x > 2
-        region = as_region(answer)
-        return region is not None and region == as_region(gold)
+        return _in_order(naming.in_order(one) or one, naming.in_order(other) or other)
     if gold[0] == "list" and all(item[0] == "set" for item in one):
         one = tuple(element for item in one for element in item[1:])
     return unordered(one, other)
+
+
+def _values_of(items: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Items beside a tuple: in the order of their names where they have some."""
+    found = naming.in_order(items)
+    return found if found is not None else tuple(map(relations.right_side, items))
 
 
 def _in_order(one: tuple[Node, ...], other: tuple[Node, ...]) -> bool:
@@ -167,7 +183,7 @@ def _unit(node: Node) -> tuple[str, Node]:
             # 2 million is a number, not 2 of a unit: it equals 2,000,000 without any word.
             factor = units.multiplier(node[2])
             unit = f"{unit} {node[2]}"
-            node = ("mul", ("num", Fraction(factor)), node[1]) if factor != 1 else node[1]
+            node = ("mul", ("num", factor), node[1]) if factor != 1 else node[1]
     if node[0] == "neg" and node[1][0] == "deg":
         return f"{unit} degree", ("neg", node[1][1])
     return unit, node
@@ -251,6 +267,8 @@ def _values(answer: Node, gold: Node) -> bool:
     if answer[0] in collections or gold[0] in collections:
         if _rows(answer) is not None and _rows(gold) is not None:
             return _matrices(answer, gold)
+        if answer[0] == gold[0] and gold[0] in ("union", "inter"):
+            return unordered(_operands(answer), _operands(gold))
         if answer[0] in collections and gold[0] in collections:
             # math-verify knows more of sets than we do: it is asked.
             raise CannotTell("collections of different kinds")
@@ -261,7 +279,20 @@ def _values(answer: Node, gold: Node) -> bool:
     try:
         return same_value(answer, gold)
     except NotANumber as error:
+        # Conditions in words, such as 'n even', have no value, but can be compared.
+        if answer[0] == gold[0] == "piecewise":
+            return same_branches(answer, gold, same)
         raise CannotTell(f"no value: {error}") from None
+
+
+def _operands(node: Node) -> tuple[Node, ...]:
+    """The sets of A cup (B cup C), in which neither order nor brackets count."""
+    parts = node[1:]
+    return tuple(
+        operand
+        for part in parts
+        for operand in (_operands(part) if part[0] == node[0] else (part,))
+    )
 
 
 def _infinite(node: Node) -> int:

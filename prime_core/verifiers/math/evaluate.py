@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
+from prime_core.verifiers.math import piecewise
 from prime_core.verifiers.math.complexes import Double
 from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, TooMuchWork, Undefined
 from prime_core.verifiers.math.tree import Node
@@ -232,6 +233,7 @@ _RULES: dict[str, Callable[[Evaluator, Node], Any]] = {
     "prod": _series,
     "based": _based,
     "ratio": _ratio,
+    "piecewise": lambda e, node: piecewise.value(node, e, NotANumber),
     "toolong": _too_long,
     "qty": lambda e, node: e(node[1]),
 }

@@ -25,8 +25,19 @@ _CLOCK = re.compile(
     re.ASCII,
 )
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?[.:]?")
-_NAMED_CHOICE = re.compile(r"(?:\(([A-Z])\)|([A-Z])\)|([A-Z])[.:]\s)\s*\S.*", re.DOTALL)
+_NAMED_CHOICE = re.compile(
+    r"(?:\(([A-Z])\)|([A-Z])\)|([A-Z])[.:]\s)\s*(?P<content>\S.*)", re.DOTALL
+)
 _OPTIONS = re.compile(r"(?<![A-Za-z])[A-Z](?:\)|[.:]|$)")
+# Behind the option's letter: another letter that is offered beside it, or a word that denies it.
+_HEDGED = re.compile(
+    r"(?:\b(?:or|and|not|but|maybe|perhaps|possibly|also|both|either|nor|as well as|than|with"
+    r"|instead of)\b|[,;/&|])"
+    r"(?:\W|\b(?:or|and|not|but|maybe|perhaps|possibly|also|both|either|nor|option|choice)\b)*"
+    r"(?<![A-Za-z])[A-H](?![A-Za-z0-9_^(={+*-])"
+    r"|\b(?:wrong|incorrect|false|is not|isn't|not correct|not right)\b"
+    r"|^\W*[A-H]\W*$",
+)
 _TEXT_GROUP = re.compile(r"\\text\s*\{((?:[^{}\\]|\\.|\{[^{}]{0,200}\}){0,1000})\}")
 _ARTICLES = frozenset(["a", "an", "the"])
 
@@ -118,7 +129,8 @@ def named_choice(text: str) -> str | None:
     # 'A) B) C)' names every option, and must not count as the first.
     if match is None or len(_OPTIONS.findall(text)) > 1:
         return None
-    return next(filter(None, match.groups()))
+    letter = next(filter(None, match.groups()[:3]))
+    return None if _HEDGED.search(match["content"]) else letter
 
 
 def same_choice(answer: str, gold: str) -> bool | None:
@@ -135,9 +147,17 @@ def same_choice(answer: str, gold: str) -> bool | None:
 def words(text: str) -> tuple[str, ...]:
     """Lower-case words of a text answer, without articles, macros for text, or punctuation."""
     plain = _without_text(text).replace("\\", " ")
-    found = re.findall(r"[^\W_]+", plain.lower())
-    # Not when nothing else is left: the answer may be the letter A.
-    return tuple(word for word in found if word not in _ARTICLES) or tuple(found)
+    found = re.findall(r"[^\W_]+", plain)
+    return tuple(word.lower() for i, word in enumerate(found) if not _is_article(found, i))
+
+
+def _is_article(found: list[str], place: int) -> bool:
+    """Whether a word is an article, and no letter: in front of a word, and no capital inside."""
+    word = found[place]
+    if word.lower() not in _ARTICLES or place + 1 == len(found):
+        return False
+    # 'A circle' begins with an article; 'Type A' and 'A Team' have a name in it.
+    return word != "A" or (place == 0 and found[1][0].islower())
 
 
 def is_wordy(text: str) -> bool:

@@ -24,6 +24,7 @@ _CONNECTOR = re.compile(
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _WINDOW = 4_000  # of a response without a box, only its end is searched
 
+_BOX_NAMES = ("\\boxed", "\\fbox", "\\framebox")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
 _ANSWER_CLOSE = re.compile(r"</answer\s*>", re.IGNORECASE)
 _ANSWER_OPEN = re.compile(r"<answer\s*>", re.IGNORECASE)
@@ -44,11 +45,13 @@ class Extraction:
     """The answer as written (None: there is none) and where it was found.
 
     together: the answer with boxes right before it, of which it may be one part; else None.
+    cut: the answer was too long, and is cut for display.
     """
 
     answer: str | None
     how: str
     together: str | None = None
+    cut: bool = False
 
 
 def extract(response: str, no_box: NoBox = "no_answer") -> Extraction:
@@ -98,15 +101,18 @@ class _Box(NamedTuple):
 
 def _box_before(text: str, end: int) -> _Box | None:
     """The last box macro that starts before `end`, with its content."""
+    places = {name: text.rfind(name, 0, end) for name in _BOX_NAMES}
     while True:
         # rfind from the end: a regex would read the whole response to find its last box.
-        start = max(text.rfind(name, 0, end) for name in ("\\boxed", "\\fbox", "\\framebox"))
+        name = max(places, key=places.__getitem__)
+        start = places[name]
         if start < 0:
             return None
         match = _BOX.match(text, start)
         if match is not None:
             return _Box(start, *_content(text, match.end()))
-        end = start
+        # This name alone: to search for the others again would be quadratic in \\boxedx\\boxedx...
+        places[name] = text.rfind(name, 0, start)
 
 
 def _together(text: str, start: int, last: str) -> str | None:
@@ -213,5 +219,7 @@ def _last_formula(text: str, pattern: re.Pattern[str] = _FORMULA) -> str:
 
 def _bounded(answer: str, how: str) -> Extraction:
     if len(answer) > MAX_ANSWER_CHARS:
-        return Extraction(answer[:200] + "...", f"longer than {MAX_ANSWER_CHARS} characters")
+        return Extraction(
+            answer[:200] + "...", f"longer than {MAX_ANSWER_CHARS} characters", cut=True
+        )
     return Extraction(answer, how)

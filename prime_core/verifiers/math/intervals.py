@@ -48,14 +48,28 @@ def as_region(node: Node) -> Region | None:
         return as_region(node[2])
     if kind == "rel":
         return _inequality(node)
-    if kind == "list" and all(item[0] == "rel" for item in node[1:]):
-        regions = [_inequality(item) for item in node[1:]]
-        # The word between them is lost by now: x != 1, x != 2 can only mean both, but x < 1, x > 2
-        # either.
-        if "!=" in {r for item in node[1:] for r in item[2]}:
-            return _fold("inter", regions)
-        return _fold("union", regions)
+    if kind in ("list", "and", "or") and len(node) <= _MAX_PIECES:
+        return _statements(node)
     return None
+
+
+def _statements(node: Node) -> Region | None:
+    """Inequalities of one name: all of them, any of them, or what a comma between them means."""
+    inside = [names(item) for item in node[1:]]
+    if any(
+        item[0] not in ("rel", "and", "or") or found != inside[0] or len(found) != 1
+        for item, found in zip(node[1:], inside, strict=True)
+    ):
+        return None
+    regions = [as_region(item) for item in node[1:]]
+    # 'x != 1 or x != 2' is meant to leave out both.
+    if all(item[0] == "rel" and set(item[2]) == {"!="} for item in node[1:]):
+        return _fold("inter", regions)
+    if node[0] == "or":
+        return _fold("union", regions)
+    both = _fold("inter", regions)
+    # x > 1, x < 3 is one interval; x < 1, x > 3 can only be two.
+    return _fold("union", regions) if both == () and node[0] == "list" else both
 
 
 def _fold(operation: str, regions: list[Region | None]) -> Region | None:
@@ -90,6 +104,8 @@ def _interval(node: Node) -> Region | None:
 def _inequality(node: Node) -> Region | None:
     """A chain such as 1 < x <= 3, with one bare name and constants around it."""
     members, relations = node[1], node[2]
+    if relations == ("in",) and members[0][0] == "sym":
+        return as_region(members[1])
     # e and pi are names too, but constants: names() leaves them out.
     places = [i for i, member in enumerate(members) if member[0] == "sym" and names(member)]
     if len(places) != 1 or any(r not in _FLIPPED for r in relations):

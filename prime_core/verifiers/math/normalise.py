@@ -58,7 +58,7 @@ _RENAMES = {
     "smallsetminus": "setminus", "bigcup": "cup", "bigcap": "cap", "newline": " ",
     "lang": "langle", "rang": "rangle", "mod": "bmod", "R": "mathbb{R}", "lnot": "neg",
     "qquad": "quad", "mathds": "mathbb", "varphi": "phi", "varepsilon": "epsilon",
-    "doteq": "=", "coloneqq": "=", "triangleq": "=", "approxeq": "approx", "simeq": "approx",
+    "doteq": "approx", "coloneqq": "=", "triangleq": "=", "approxeq": "approx", "simeq": "approx",
     "lparen": "(", "rparen": ")", "plus": "+",
 }  # fmt: skip
 _WRAPPERS = (

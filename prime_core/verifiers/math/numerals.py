@@ -9,6 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from prime_core.verifiers.math.rationals import Printed
 from prime_core.verifiers.math.tokens import END, ParseError, TooLong
 from prime_core.verifiers.math.tree import Node, Reader
 
@@ -33,6 +34,8 @@ def numeral(p: Reader) -> Node:
         fraction = _proper_fraction(p)
         if fraction is not None:
             return ("num", value + fraction)
+    if digits.endswith("0") and "." in digits:
+        value = Printed(value, len(digits.partition(".")[2]))
     return ("num", value)
 
 

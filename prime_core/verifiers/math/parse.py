@@ -12,19 +12,28 @@ from functools import lru_cache
 from typing import Any
 
 from prime_core.verifiers.math import atoms
+from prime_core.verifiers.math.connectives import AND_WORDS, OR_WORDS, joined
 from prime_core.verifiers.math.normalise import normalise
+from prime_core.verifiers.math.number_words import leave_unread
 from prime_core.verifiers.math.numerals import raw_group
 from prime_core.verifiers.math.tokens import END, ParseError, Token, TooLong, tokenise
 from prime_core.verifiers.math.tree import Node
+from prime_core.verifiers.math.units import UNITS
 
 MAX_DEPTH = 40  # about 13 Python frames a level, of 1000
 _MAX_TREE_DEPTH = 150  # a walk over a tree takes two Python frames a level, of 1000
 RELATIONS = {
     "=": "=", "==": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "\\le": "<=",
     "\\ge": ">=", "\\ne": "!=", "\\in": "in", "\\approx": "~", "\\equiv": "===", "\\to": "->",
-    "\\Rightarrow": "=>", "\\implies": "=>", "\\rightarrow": "->", "\\sim": "~", "=>": "=>",
-    "->": "->", "\\cong": "~", "\\subset": "sub", "\\subseteq": "sub", "\\mapsto": "->",
+    "\\Rightarrow": "=>", "\\implies": "=>", "\\rightarrow": "->", "\\sim": "sim", "=>": "=>",
+    "->": "->", "\\cong": "cong", "\\subset": "sub", "\\subseteq": "subeq", "\\mapsto": "->",
+    "\\parallel": "parallel", "\\perp": "perp", "\\propto": "propto", "\\notin": "notin",
+    "\\supset": "sup", "\\supseteq": "supeq", "\\iff": "<=>", "\\Leftrightarrow": "<=>",
+    "\\leftrightarrow": "<->", "\\ll": "<<", "\\gg": ">>", "\\prec": "prec", "\\succ": "succ",
+    "\\asymp": "asymp", "\\longrightarrow": "->", "\\Longrightarrow": "=>",
+    "\\therefore": "=>",
 }  # fmt: skip
+_UNIT_WORDS = frozenset(UNITS)
 _UNIT_POWER = re.compile(r"\D*[A-Za-z]\^?\{?[23]\}?\D*")
 _SET_OPERATORS = {"\\cup": "union", "\\cap": "inter", "\\setminus": "minus"}
 _COMPARISONS = frozenset(["<", ">", "<=", ">=", "!=", "\\le", "\\ge", "\\ne"])
@@ -103,24 +112,32 @@ class Parser:
     def items(self) -> Node:
         """items := item (separator item)*; one item stands for itself."""
         found: list[Node] = []
-        self._separators()
+        words: list[str] = []
+        # 5 (or 6) names two values; without the word it would be a product.
+        if self._separators() not in ("", ",") and self.brackets:
+            raise ParseError("a bracket that begins with a word between items")
         while self.peek() is not END and self.name() not in _CLOSES:
-            # It closes |...|, or begins the condition of a set.
-            if self.name() == "|" and (self.bars or self.sets):
+            # It closes |...|, or begins the condition of a set; before any item it opens another.
+            if found and self.name() == "|" and (self.bars or self.sets):
                 break
             found.append(self.item())
-            if not self._separators():
+            word = self._separators()
+            if not word:
                 break
+            words.append(word)
         if not found:
             raise ParseError("nothing there")
-        return found[0] if len(found) == 1 else ("list", *found)
+        return joined(found, words[: len(found) - 1])
 
-    def _separators(self) -> bool:
-        any_found = False
+    def _separators(self) -> str:
+        """Consume what separates items: the word among it, else a comma, else ''."""
+        found = ""
         while self.peek().kind == "sep" or self.name() in (",", ";", "\\wedge", "\\vee"):
+            word = self.name() or self.peek().value
+            if found in ("", ","):
+                found = word if word in OR_WORDS | AND_WORDS else ","
             self.position += 1
-            any_found = True
-        return any_found
+        return found
 
     def item(self) -> Node:
         """item := quantity (relation quantity)*."""
@@ -146,7 +163,10 @@ class Parser:
         r"""quantity := currency? ratio unit?, for example \$5, 5 cm^2, 3 km/h."""
         unit = self._currency()
         node = self.ratio()
-        unit = f"{unit} {self._unit()}".strip()
+        words = self._unit()
+        if words and leave_unread(words, _UNIT_WORDS):
+            raise ParseError("words that change the number before them")
+        unit = f"{unit} {words}".strip()
         return ("qty", node, unit) if unit else node
 
     def _currency(self) -> str:

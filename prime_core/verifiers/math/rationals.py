@@ -29,6 +29,21 @@ class Undefined(ArithmeticError):
     """There is no value: division by zero, logarithm of zero."""
 
 
+class Printed(Fraction):
+    """A decimal that was written with zeros at its end: 10.0 has one decimal, and 10 has none."""
+
+    places: int
+
+    def __new__(cls, value: Fraction, places: int) -> Printed:
+        """The value, and how many decimals it was written with."""
+        self = super().__new__(cls, value)
+        self.places = places
+        return self
+
+    def __neg__(self) -> Printed:
+        return Printed(Fraction(-self.numerator, self.denominator), self.places)
+
+
 def _bits(value: Fraction) -> int:
     return value.numerator.bit_length() + value.denominator.bit_length()
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
+from prime_core.verifiers.math import chains, naming
+from prime_core.verifiers.math.atoms import GREEK
 from prime_core.verifiers.math.evaluate import NotANumber, names
 from prime_core.verifiers.math.intervals import as_region
 from prime_core.verifiers.math.tree import Node
@@ -19,32 +20,49 @@ from prime_core.verifiers.math.values import CannotTell, constant, point, same_v
 Same = Callable[[Node, Node], bool]
 
 _ORDER = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_SYMMETRIC = frozenset(["perp", "parallel", "sim", "cong", "<=>", "<->"])
+_TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "cosec", "tg", "ctg"])
+# The modulus of a complex number or a vector is asked for; |x| = 5 leaves x open.
+_WITH_MODULUS = frozenset("zwuv")
+_UNKNOWNS = frozenset("xyztuvwnmk")
 
 
 def same_relation(answer: Node, gold: Node, same: Same) -> bool:
     """Compare where at least one side is an equation or inequality."""
     if answer[0] == "rel" and gold[0] == "rel":
         return _both(answer, gold, same)
-    if answer[0] == "rel" and set(answer[2]) <= {"=", "~"}:
+    if chains.is_chain(answer):
         return _equation_for_value(answer, gold, same)
-    if gold[0] == "rel" and set(gold[2]) <= {"=", "~"}:
-        stands_for = right_side(gold)
+    if chains.is_chain(gold):
         # Unchanged, it would come back here without end.
-        return stands_for != gold and same(answer, stands_for)
+        return any(value != gold and same(answer, value) for value in stands_for(gold))
     one, other = as_region(answer), as_region(gold)
     return one is not None and one == other
 
 
 def right_side(node: Node) -> Node:
     """What an equation with a name on one side stands for; any other tree is itself."""
-    if node[0] != "rel" or not set(node[2]) <= {"=", "~", "in"}:
+    if node[0] != "rel" or not chains.EQUALS | {"in"} >= set(node[2]):
         return node
     if is_name(node[1][0]):
-        return node[1][-1]
+        values = [i for i, member in enumerate(node[1]) if not _variable(member)]
+        return node[1][-1] if chains.agreeing(node, values) else node
     # 5 = x. In a longer chain the last member is the result.
     if is_name(node[1][-1]) and len(node[1]) == 2:
         return node[1][0]
     return node
+
+
+def stands_for(node: Node) -> tuple[Node, ...]:
+    """The values of a chain, its first and its last; of a named expression the expression."""
+    values = [i for i, member in enumerate(node[1]) if not _variable(member)]
+    # AB = 2x = 10 says what AB is.
+    if values and (
+        _is_plain_name(node[1][0]) or not any(_is_open(member, node) for member in node[1])
+    ):
+        ends = (node[1][values[-1]], node[1][values[0]])
+        return ends if chains.agreeing(node, values) else ()
+    return () if values else (right_side(node),)
 
 
 def is_name(node: Node) -> bool:
@@ -55,30 +73,40 @@ def is_name(node: Node) -> bool:
     if node[0] == "qty":
         return is_name(node[1])
     if node[0] == "mul":
-        return is_name(node[1]) and (is_name(node[2]) or constant(node[2]) is not None)
+        if _is_argument(node[2]):  # P(3) and E(2, 3), but not x times 3
+            return is_name(node[1]) and node[1][1] not in _UNKNOWNS
+        return is_name(node[1]) and is_name(node[2])
     if node[0] == "fun":
-        return bool(names(node))
+        return _names_a_value(node[1], node[2])
     if node[0] == "seq":
         return all(is_name(item) for item in node[2:])
     return False
 
 
+def _is_argument(node: Node) -> bool:
+    items = node[2:] if node[0] == "seq" else (node,)
+    return all(constant(item) is not None for item in items)
+
+
+def _names_a_value(function: str, argument: Node) -> bool:
+    r"""\sin\theta, \cos 2x, |z|, \det A: functions of a name whose value problems ask for."""
+    if not names(argument):
+        return False
+    if function in _TRIGONOMETRIC:
+        inner = [part for part in argument[1:] if argument[0] in ("mul", "div")] or [argument]
+        return all(part[0] == "sym" or constant(part) is not None for part in inner)
+    if function in ("abs", "det", "arg", "Re", "Im") and is_name(argument):
+        name = argument[1] if argument[0] == "sym" else ""
+        return not _is_letter(name) or name[0].isupper() or name[0] in _WITH_MODULUS
+    return False
+
+
 def same_assignments(one: tuple[Node, ...], other: tuple[Node, ...], same: Same) -> bool | None:
     """a = 1, b = 2 against b = 2, a = 1; None where the lists are not assignments to names."""
-    first, second = _assignments(one), _assignments(other)
+    first, second = naming.assignments(one), naming.assignments(other)
     if first is None or second is None:
         return None
     return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
-
-
-def _assignments(items: tuple[Node, ...]) -> dict[str, Node] | None:
-    found: dict[str, Node] = {}
-    for item in items:
-        if item[0] != "rel" or item[2] != ("=",) or item[1][0][0] != "sym":
-            return None
-        found[item[1][0][1]] = item[1][1]
-    # x = 1, x = 2 are two solutions, not an assignment.
-    return found if len(found) == len(items) else None
 
 
 def _equation_for_value(answer: Node, gold: Node, same: Same) -> bool:
@@ -88,29 +116,47 @@ def _equation_for_value(answer: Node, gold: Node, same: Same) -> bool:
         region = as_region(answer)
         if region is not None and len(members) > 1 and region == as_region(gold):
             return True
-    constants = [m for m in members if not _variable(m)]
-    for one, other in pairwise(constants):
-        if "~" not in answer[2] and not same(one, other):
-            return False  # 2 + 3 = 6 is no answer, whatever stands beside it
-    if constants and any(_is_unsolved(m) for m in members):
-        return False
-    if constants and len(constants) < len(members):
-        return any(same(member, gold) for member in constants)
-    if constants:
-        # No name: 2 + 3 = 5 or 5 = 2 + 3. What stands between is a step.
-        return any(same(member, gold) for member in (constants[-1], constants[0]))
-    return is_expression_of(members, gold) and same(members[-1], gold)
+    if all(_variable(member) for member in members):
+        return is_expression_of(members, gold) and same(members[-1], gold)
+    return any(same(value, gold) for value in stands_for(answer))
+
+
+def _is_open(member: Node, chain: Node) -> bool:
+    """Whether a member is an expression whose value leaves its unknown open, as in x^2 = 9."""
+    if _is_unsolved(member):
+        return True
+    # y^2 - 4x = 0 is a curve, and not the number 0.
+    zero = any(constant(other) == 0 for other in chain[1] if not _variable(other))
+    return zero and _variable(member) and not _is_plain_name(member)
 
 
 def _is_unsolved(node: Node) -> bool:
-    """2x or x + 1, of which an equation says something, without saying what x is."""
+    r"""2x, x + 1, \sqrt{x}, x!: an equation says something of it, without saying what x is."""
+    if node[0] == "qty":
+        return _is_unsolved(node[1])
     variables = names(node)
-    if len(variables) != 1 or node[0] not in ("add", "mul", "div", "pow", "neg"):
+    if (
+        len(variables) != 1
+        or _is_plain_name(node)
+        or node[0] in ("seq", "set", "list", "matrix", "rel")
+    ):
         return False
-    if node[0] == "mul" and constant(node[1]) is None:
-        return False
-    name = next(iter(variables)).strip("\\").partition("_")[0]
-    return len(name) == 1  # the square AB^2 of a length is asked for
+    return _is_letter(next(iter(variables)))  # the square AB^2 of a length is asked for
+
+
+def _is_letter(name: str) -> bool:
+    """x, x_1 or \\theta, which stand for an unknown; not AB or \\angle A."""
+    base = name.partition("_")[0]
+    return len(base) == 1 or base.lstrip("\\") in GREEK
+
+
+def _is_plain_name(node: Node) -> bool:
+    """A name that is no product of unknowns: xy = 0 does not say what xy is called."""
+    if node[0] == "mul":
+        return is_name(node) and not all(
+            part[0] == "sym" and part[1] in _UNKNOWNS for part in node[1:]
+        )
+    return is_name(node)
 
 
 def _variable(node: Node) -> bool:
@@ -123,6 +169,29 @@ def is_expression_of(members: tuple[Node, ...], gold: Node) -> bool:
 
 
 def _both(answer: Node, gold: Node, same: Same) -> bool:
+    if _is_equation(answer) and _is_equation(gold) and answer[2] + gold[2] != ("=", "="):
+        one, other = _results(answer), _results(gold)
+        return any(_two_members(a, b, same) for a in one for b in other)
+    return _two_members(answer, gold, same)
+
+
+def _is_equation(node: Node) -> bool:
+    return set(node[2]) <= {"=", "~"}
+
+
+def _results(chain: Node) -> list[Node]:
+    """x = 6/2 = 3 as x = 3 and x = 6/2; without values, the first member and the last."""
+    members = chain[1]
+    values = [i for i, member in enumerate(members) if not _variable(member)]
+    if not chains.agreeing(chain, values):
+        return []
+    ends = {values[-1], values[0]} - {0} if values else {len(members) - 1}
+    if values and values[0] == 0 and len(values) < len(members):  # 5 = x
+        return [("rel", (members[-1], members[0]), ("=",))]
+    return [("rel", (members[0], members[end]), ("=",)) for end in sorted(ends, reverse=True)]
+
+
+def _two_members(answer: Node, gold: Node, same: Same) -> bool:
     if len(answer[1]) == 2 and len(gold[1]) == 2:
         try:
             if _two_sided(answer, gold, same):
@@ -130,11 +199,12 @@ def _both(answer: Node, gold: Node, same: Same) -> bool:
         # Undecided as expressions; as sets of reals below they may still be equal.
         except (CannotTell, NotANumber):
             pass
-    elif answer[2] == gold[2] and len(answer[1]) == len(gold[1]):
-        if all(same(a, b) for a, b in zip(answer[1], gold[1], strict=True)):
-            return True
-    elif set(answer[2]) == set(gold[2]) == {"="}:
-        return answer[1][0] == gold[1][0] and same(answer[1][-1], gold[1][-1])
+    elif (
+        answer[2] == gold[2]
+        and len(answer[1]) == len(gold[1])
+        and all(same(a, b) for a, b in zip(answer[1], gold[1], strict=True))
+    ):
+        return True
     one, other = as_region(answer), as_region(gold)
     # Regions forget the variable: x > 2 and y > 2 are one set, but two answers.
     return one is not None and one == other and names(answer) == names(gold)
@@ -145,6 +215,8 @@ def _two_sided(answer: Node, gold: Node, same: Same) -> bool:
     relation, wanted = answer[2][0], gold[2][0]
     if relation == wanted and _same_side(a, c, same) and _same_side(b, d, same):
         return True
+    if relation == wanted and relation in _SYMMETRIC:
+        return _same_side(a, d, same) and _same_side(b, c, same)
     if relation == wanted == "=":
         a, b = _renamed(a, b, c)
         if _defines(a) and _defines(c) and ("sym", "y") in (a, c) and same(b, d):
@@ -178,15 +250,16 @@ def _renamed(head: Node, body: Node, wanted: Node) -> tuple[Node, Node]:
     if head[1] != wanted[1] or head[2][0] != "sym" or wanted[2][0] != "sym":
         return head, body
     old, new = head[2][1], wanted[2][1]
-    return _substituted(head, old, new), _substituted(body, old, new)
+    return renamed(head, old, new), renamed(body, old, new)
 
 
-def _substituted(node: Any, old: str, new: str) -> Any:
+def renamed(node: Any, old: str, new: str) -> Any:
+    """A tree with another name in the place of one."""
     if not isinstance(node, tuple):
         return node
     if node == ("sym", old):
         return ("sym", new)
-    return tuple(_substituted(child, old, new) for child in node)
+    return tuple(renamed(child, old, new) for child in node)
 
 
 def _proportional(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prime_core.verifiers.math.naming import as_tuple, as_tuples
 from prime_core.verifiers.math.tree import Node
 
 _MAX_SIGNS = 4  # two readings each; more signs are read as all plus or all minus
@@ -11,16 +12,21 @@ _MAX_SIGNS = 4  # two readings each; more signs are read as all plus or all minu
 
 def rewrite(node: Node) -> Node:
     """A tree with sets of reals under one name, and 'x in S' as S."""
+    named = as_tuple(node)
+    if named is not None:
+        return named
     if node[0] == "rel" and node[2] == ("in",) and _reads_as_name(node[1][0]):
         return rewrite(node[1][1])
     if node[0] == "rel" and node[2] == ("=",) and node[1][0][0] == node[1][1][0] == "seq":
-        return node[1][1]  # (x, y) = (1, 2)
+        return node[1][1]  # (AB, CD) = (1, 2)
     if node[0] == "qty" and node[1][0] in ("seq", "set", "list", "text"):
         return node[1]
-    if node[0] == "list":
+    if node[0] in ("list", "and"):
         # A general solution is written with or without its 'k in Z'.
         items = tuple(item for item in node[1:] if not _is_condition(item)) or node[1:]
-        return ("list", *map(rewrite, items)) if len(items) > 1 else rewrite(items[0])
+        if node[0] == "and" and len(items) > 1:
+            return ("and", *items)
+        return ("list", *map(rewrite, as_tuples(items))) if len(items) > 1 else rewrite(items[0])
     if node[0] == "seq" and node[1] == "()" and len(node) == 3 and node[2][0] == "rel":
         return rewrite(node[2])
     return node

@@ -8,6 +8,7 @@ macros and signs. Pages of input are refused before any work is done.
 import re
 from typing import NamedTuple
 
+from prime_core.verifiers.math import conditions
 from prime_core.verifiers.math.units import UNITS
 
 MAX_TOKENS = 12_000
@@ -37,7 +38,7 @@ FUNCTIONS = frozenset([
     "log", "lg", "exp", "gcd", "lcm", "min", "max", "det", "sgn", "sign", "Re", "Im", "arg",
     "cis",
 ])  # fmt: skip
-_SEPARATORS = frozenset(["and", "or", ",", ";", "and/or", ",and", ",or", "&"])
+_SEPARATORS = frozenset(["and", "or", ",", ";", "and/or", ",and", ",or", "&", "but"])
 _SKIPPED = frozenset([
     "approximately", "approx", "about", "exactly", "either", "roughly", "only", "answer:",
     "answer", "is", "equals:", "the", "all", "if", "both", "namely",
@@ -51,13 +52,13 @@ _BARE_UNITS = frozenset([
 ])  # fmt: skip
 
 _PREAMBLE = re.compile(r"[a-z ',]*(?:\b(?:is|are|equals)|:|=)")
-_CONDITION = re.compile(r"[\s~,(]*(?:for|where|with|when|such\s+that|given)\b\s*", re.IGNORECASE)
-_QUANTIFIED = re.compile(
-    r"\\in(?![A-Za-z])|\\mathbb|\b(?:all|any|every|some|integers?|reals?|positive|constants?)\b"
+# Such a lead is no name for the value behind it: it denies the value, or takes it from another.
+_CHANGED = re.compile(
+    r"\b(?:not|no|never|cannot|false|untrue|wrong|incorrect|neither|nor|unless|except|other|than"
+    r"|twice|thrice|double|triple|(?:half|third|quarter|square|cube|negative|opposite|reciprocal"
+    r"|inverse|multiple|factor|root|logarithm)s?\s+of|plus|minus|times|if|or|between|at|most|least)\b"
+    r"|n't\b"
 )
-# '5 for x > 0, 6 otherwise' gives two answers: cut at 'for', it would count as the first.
-_ALTERNATIVE = re.compile(r"\b(?:or|else|otherwise|and)\b|\bfor\b.*\bfor\b", re.DOTALL)
-
 # The last branch takes any character: finditer() would silently skip what no branch takes, and
 # 5@ would be 5. An exponent must not run into a letter: 2e3x is no 2000x.
 _TOKEN = re.compile(
@@ -85,13 +86,13 @@ def tokenise(text: str) -> list[Token]:
             spaced = True
             continue
         if kind == "text":
-            if tokens and _is_condition(value, text[match.end() :]):
+            if tokens and conditions.begins(value, text[match.end() :]):
                 break
             tokens.extend(_text(value, spaced, tokens))
         elif kind == "clock":
             tokens.append(Token("text", value, spaced))
         elif kind == "word":
-            if tokens and _is_condition(value, text[match.end() :]):
+            if tokens and conditions.begins(value, text[match.end() :]):
                 break
             tokens.extend(_word(value, spaced, tokens, text, match.end()))
         elif kind == "macro":
@@ -107,13 +108,9 @@ def tokenise(text: str) -> list[Token]:
     return tokens
 
 
-def _is_condition(words: str, rest: str) -> bool:
-    r"""Whether these words begin a remark such as 'for k \in \mathbb{Z}' or 'for all x'."""
-    if not _CONDITION.match(words):
-        return False
-    # Bounded: every 'for' of a long text asks.
-    rest = words + rest[:200]
-    return bool(_QUANTIFIED.search(rest)) and not _ALTERNATIVE.search(rest)
+def _is_lead(words: str) -> bool:
+    """Whether words in front of an answer name it, as in 'the answer is'."""
+    return bool(_PREAMBLE.fullmatch(words)) and not _CHANGED.search(words)
 
 
 def _macro(name: str, spaced: bool) -> Token:
@@ -130,7 +127,7 @@ def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
     lowered = words.lower()
     if lowered.strip(" ,;.") in _SEPARATORS or lowered in _SEPARATORS:
         return [Token("sep", lowered, True)]
-    if not words or lowered in _SKIPPED or (not before and _PREAMBLE.fullmatch(lowered)):
+    if not words or lowered in _SKIPPED or (not before and _is_lead(lowered)):
         return []
     if lowered in _REALS:
         # The name that \mathbb{R} gets in atoms.py.

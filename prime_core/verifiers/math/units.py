@@ -5,6 +5,9 @@ words after a number (apples, edges) are not units, and never contradict.
 """
 
 import re
+from fractions import Fraction
+
+from prime_core.verifiers.math import number_words
 
 _NAMES = {
     "centimeter": "cm centimeter centimetre centimeters centimetres cms",
@@ -67,7 +70,6 @@ _NAMES = {
 UNITS = {spelling: name for name, row in _NAMES.items() for spelling in row.split()}
 # Units where the other side has a unit, else names: 5m may be five metres or 5 times m.
 SINGLE_LETTERS = frozenset("mgslhLNJWVKk")
-_FACTORS = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9}
 _POWER = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 
 
@@ -94,8 +96,8 @@ def canonical(words: str) -> tuple[tuple[str, int], ...]:
             last = UNITS[lowered]
             found[last] = found.get(last, 0) + sign * pending
             pending = 1
-    # 'million' is part of the number: multiplier() has it.
-    return tuple(sorted(item for item in found.items() if item[0] not in _FACTORS))
+    # 'million' is part of the number: number_words.py has it.
+    return tuple(sorted(item for item in found.items() if item[0] not in number_words.FACTORS))
 
 
 def contradict(one: str, other: str) -> bool:
@@ -104,9 +106,6 @@ def contradict(one: str, other: str) -> bool:
     return bool(first and second and first != second)
 
 
-def multiplier(words: str) -> int:
+def multiplier(words: str) -> Fraction:
     """The factor in words such as 'million dollars'; 1 without one."""
-    factor = 1
-    for word in words.lower().split():
-        factor *= _FACTORS.get(UNITS.get(word, ""), 1)
-    return factor
+    return number_words.factor(words)

@@ -12,8 +12,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from prime_core.verifiers.math import kinks
 from prime_core.verifiers.math.complexes import Double, Precise
-from prime_core.verifiers.math.evaluate import Evaluator, NotANumber, is_finite, names
+from prime_core.verifiers.math.evaluate import Evaluator, NotANumber, Work, is_finite, names
 from prime_core.verifiers.math.rationals import Exact, Inexact, TooLarge, Undefined
 from prime_core.verifiers.math.tree import Node
 
@@ -24,6 +25,7 @@ _EXACT = Exact()
 # at most (degree / 2700)^3, by the lemma above.
 _NUM_EXACT_POINTS = 3
 _NUM_POINTS = 14
+# The names by which people mean whole numbers; for an x they would make sin(pi x) zero.
 _INTEGER_NAMES = frozenset("nmkjlrNMK")
 _TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "floor", "ceil"])
 # Not TooLarge: where work is refused there is no verdict from the remaining points.
@@ -42,14 +44,21 @@ def same_value(one: Node, other: Node) -> bool:
     stepped = bool(variables) and _mentions(one, other, _is_stepped)
     if stepped and not _at_whole_numbers(one, other, variables):
         return False  # between whole numbers close to zero, all steps agree
+    whole = stepped and variables <= _INTEGER_NAMES
+    # Near zero |x - 5| is 5 - x.
+    bent = bool(variables) and (stepped or _mentions(one, other, kinks.is_kinked))
+    if bent and not _at_kinks(one, other, variables, whole):
+        return False
+    if whole:
+        return True
     exact = _exactly(one, other, variables)
     if exact is not None:
         return exact
     if _numerically(one, other, variables):
         return True
-    # The names by which people mean whole numbers; for an x this would accept sin(pi x) = 0.
-    whole = bool(variables) and variables <= _INTEGER_NAMES and _mentions(one, other, _is_whole)
-    return whole and _at_whole_numbers(one, other, variables)
+    if not variables or not variables <= _INTEGER_NAMES:
+        return False
+    return _mentions(one, other, _is_whole) and _at_whole_numbers(one, other, variables)
 
 
 def constant(node: Node) -> Fraction | float | None:
@@ -133,13 +142,15 @@ def _agree(one: Node, other: Node, variables: frozenset[str], log_base: int | No
     return _confirmed(one, other, witness, log_base)
 
 
-def _confirmed(one: Node, other: Node, where: Point, log_base: int | None) -> bool:
-    """Agreement to 40 digits at a point where doubles agree."""
+def _confirmed(
+    one: Node, other: Node, where: Point, log_base: int | None, tolerance: float = 1e-40
+) -> bool:
+    """Agreement to 40 digits at a point, or to what is tolerated."""
     try:
         left, right = _both(_precise(log_base), where, one, other)
     except _FAILURES:
         return True  # what cannot be had in 50 digits is left as doubles found it
-    return _close(left, right, 1e-40)
+    return _close(left, right, tolerance)
 
 
 @lru_cache(maxsize=4)
@@ -184,21 +195,83 @@ def point(variables: frozenset[str], attempt: int) -> Point:
 def _at_whole_numbers(one: Node, other: Node, variables: frozenset[str]) -> bool:
     """Agreement wherever both are defined on whole numbers, for n!, (-1)^n and their like."""
     agreements = 0
-    for attempt in range(30):
+    for attempt in range(40):
         # Large numbers part floors, small ones keep n^n and factorials within a double.
-        below = 14 if attempt % 2 else 80
+        below = (80, 14, 80, 14, 5_000)[attempt % 5]
         where = {
             name: Fraction(1 + zlib.crc32(f"{name}|{attempt}".encode()) % below)
             for name in variables
         }
-        try:
-            left, right = _both(Double(), where, one, other)
-        except (*_FAILURES, TooLarge):
-            continue
-        if not _close(left, right, 1e-9):
+        agree = _agree_at(one, other, where)
+        if agree is False:
             return False
-        agreements += 1
+        agreements += agree is True
     return agreements >= 6
+
+
+def _agree_at(one: Node, other: Node, where: Point) -> bool | None:
+    """Whether both sides agree at a point; None where one has no value there."""
+    # Remainders and divisors have values among fractions alone.
+    try:
+        evaluate = Evaluator(_EXACT, where)
+        return bool(evaluate(one) == evaluate(other))
+    except (*_FAILURES, TooLarge):
+        pass
+    try:
+        left, right = _both(Double(), where, one, other)
+    except (*_FAILURES, TooLarge):
+        return None
+    return _close(left, right, 1e-9)
+
+
+def _at_kinks(one: Node, other: Node, variables: frozenset[str], whole: bool) -> bool:
+    """Whether no point around the kinks, whole numbers if so wished, shows a difference."""
+    near = point(variables, 0)
+    far = {name: 40 * value for name, value in point(variables, 1).items()}
+    # What is left after this is for the comparison itself.
+    enough = Work.left // 3
+    for where in kinks.points((one, other), [near, far], _along):
+        if Work.left < enough:
+            break
+        if whole:
+            where = {name: Fraction(max(1, round(value))) for name, value in where.items()}
+        if _differ(one, other, where):
+            return False
+    return True
+
+
+def _along(base: Point, variable: str) -> kinks.Along:
+    """Values of trees along one variable, the others as in base."""
+
+    def value(tree: Node, place: Fraction) -> float | None:
+        arithmetic = Double()
+        at = {**base, variable: place}
+        evaluate = Evaluator(arithmetic, {n: arithmetic.number(v) for n, v in at.items()})
+        try:
+            height = evaluate(tree)
+        except (*_FAILURES, TooLarge):  # NotANumber is a ValueError
+            return None
+        return height.real if _is_real(height) and is_finite(height) else None
+
+    return value
+
+
+def _differ(one: Node, other: Node, where: Point) -> bool:
+    """Whether both sides are real at a point, and not the same."""
+    try:
+        evaluate = Evaluator(_EXACT, where)
+        return bool(evaluate(one) != evaluate(other))
+    except (*_FAILURES, TooLarge):
+        pass
+    arithmetic = Double()
+    try:
+        left, right = _both(arithmetic, where, one, other)
+    except (*_FAILURES, TooLarge):
+        return False
+    if arithmetic.left_reals or not (_is_real(left) and _is_real(right)):
+        return False
+    # Far from zero doubles lose digits in differences: only 50 digits say that two values differ.
+    return not _close(left, right, 1e-9) and not _confirmed(one, other, where, None, 1e-20)
 
 
 def _mentions(one: Node, other: Node, wanted: Any) -> bool:
