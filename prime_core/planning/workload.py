@@ -58,7 +58,10 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
         first = rollout.rollout_batch_size / passing
     asked, missing = float(first), max(rollout.rollout_batch_size - passing * first, 0.0)
     # As sampling does in a later round: ask for what is missing, oversampled again.
+    enough = rollout.min_batch_fill * rollout.rollout_batch_size
     for _ in range(rollout.refill_rounds):
+        if rollout.rollout_batch_size - missing >= enough:
+            break
         more = missing * rollout.oversample_factor
         asked, missing = asked + more, max(missing - passing * more, 0.0)
     return Workload(

@@ -43,6 +43,12 @@ def first_round(num_prompts: int, num_wanted: int, iteration: int, seed: int) ->
     return [int(row) for row in order[index * num_wanted : (index + 1) * num_wanted]]
 
 
+def num_missing(batch_size: int, num_groups: int, min_batch_fill: float) -> int:
+    """Prompts that a refill round has to bring in; 0 where the batch is full enough."""
+    enough = num_groups >= min_batch_fill * batch_size
+    return 0 if enough else batch_size - num_groups
+
+
 def refill_round(
     num_prompts: int, num_wanted: int, asked: Collection[int], iteration: int, seed: int
 ) -> list[int]:

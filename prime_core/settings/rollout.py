@@ -31,6 +31,13 @@ class Rollout(Section):
     refill_rounds: int = Field(
         0, ge=0, description="Further rounds of fresh prompts while the filtered batch is short."
     )
+    min_batch_fill: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="A refill round asks for nothing where the batch already holds this share of "
+        "rollout_batch_size: two more starts of the sampler for a prompt or two are a bad bargain.",
+    )
     # Not changeable: which policy an iteration samples from would change with it.
     # docs/decisions.md#staleness
     max_staleness: int = Field(

@@ -16,6 +16,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.schedule import (
     first_round,
     num_first_round,
+    num_missing,
     refill_round,
     round_of,
     sampling_policy,
@@ -83,8 +84,9 @@ def rows_asked(
     # for another of its round. docs/decisions.md#refill-shards
     for earlier in range(1, this_round + 1):
         judged = read_judged(files, iteration, range(earlier * num_shards))
-        missing = room - num_groups(filter_groups(judged, settings.filter))
-        num_fresh = num_first_round(max(missing, 0), rollout.oversample_factor)
+        held = num_groups(carried) + num_groups(filter_groups(judged, settings.filter))
+        missing = num_missing(rollout.rollout_batch_size, held, rollout.min_batch_fill)
+        num_fresh = num_first_round(missing, rollout.oversample_factor)
         rows = refill_round(num_prompts, num_fresh, asked, iteration, settings.seed)
         asked = [*asked, *rows]
     return shard_rows(rows, shard_in_round, num_shards)

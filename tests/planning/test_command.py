@@ -183,6 +183,7 @@ def test_refill_rounds_ask_for_what_is_missing():
     assert work(refill_rounds=1).trained_responses == 2 * 75
     assert work(refill_rounds=2).sampled_responses == 2 * (200 + 100 + 50)
     assert work(refill_rounds=2).num_shards == 6
+    assert work(refill_rounds=2, min_batch_fill=0.7).sampled_responses == 2 * (200 + 100)
 
 
 def test_flops_are_two_for_each_weight_and_token_and_attention():

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.run.schedule import first_round, num_first_round, refill_round, round_of, shard_rows
+from prime_core.run.schedule import (
+    first_round,
+    num_first_round,
+    num_missing,
+    refill_round,
+    round_of,
+    shard_rows,
+)
 from tests.support.batches import seeds
 
 counts = st.integers(1, 60)
@@ -82,3 +89,11 @@ def test_a_shard_number_says_its_round_and_place(shard, num_shards):
 )
 def test_the_first_round_asks_the_batch_times_the_factor_rounded_up(batch, factor, expected):
     assert num_first_round(batch, factor) == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "fill", "missing"),
+    [(256, 1.0, 0), (255, 1.0, 1), (300, 1.0, 0), (251, 0.98, 0), (250, 0.98, 6), (0, 0.01, 256)],
+)
+def test_a_batch_that_is_full_enough_is_not_refilled(groups, fill, missing):
+    assert num_missing(256, groups, fill) == missing
