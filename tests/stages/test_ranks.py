@@ -1,5 +1,7 @@
 """Stages that compute without training share a batch among their ranks."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -9,7 +11,7 @@ from tests.support.made_up_batch import made_up_batch
 from tests.support.tiny_model import save_tiny_model
 from tests.support.two_ranks import run_two_ranks
 
-PPO = {"policy.adv_estimator": "gae"}
+PPO: dict[str, Any] = {"policy.adv_estimator": "gae"}
 
 
 @pytest.fixture(scope="module")
