@@ -23,7 +23,7 @@ install-cpu: $(VENV)/.installed-cpu  ## Install for CPUs: 0.5 GB to download.
 install-gpu: $(VENV)/.installed-gpu  ## Install for GPUs, also where there is none: 4.2 GB.
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else \
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else \
 	  f"Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.13 ...")'
 	$(PYTHON) -m venv $(VENV)
 
@@ -85,6 +85,7 @@ lint: install  ## All of `make check` except the tests.
 	ruff check .
 	mypy prime_core tests benchmarks
 	snakefmt --check Snakefile workflow
+	hadolint Dockerfile
 	python .ci/lint_workflow.py
 
 format: install  ## Format everything.

@@ -138,9 +138,12 @@ def _file(package: dict, python: str) -> dict:
 
 def _uv(arguments: list[str], text: str) -> str:
     """The output of `uv pip compile` in the project's folder."""
-    done = subprocess.run(
-        [*UV, *arguments], input=text, capture_output=True, text=True, cwd=ROOT, timeout=600
-    )
-    if done.returncode != 0:
-        raise UnresolvedError(done.stderr.strip())
-    return done.stdout
+    # First from what uv has seen of the index: with the locks' versions nothing newer counts, and
+    # asking for 250 packages again takes many times as long as resolving them.
+    for offline in (["--offline"], []):
+        done = subprocess.run(
+            [*UV, *offline, *arguments], input=text, capture_output=True, text=True, cwd=ROOT
+        )
+        if done.returncode == 0:
+            return done.stdout
+    raise UnresolvedError(done.stderr.strip())
