@@ -1,7 +1,7 @@
 """Write locks/*.txt anew: `make lock` after pyproject.toml has changed.
 
-`make lock UPGRADE=1` takes the newest versions; otherwise versions stay where they can. Requirements
-files without hashes, since that is what pip, conda and uv all install from.
+`make lock UPGRADE=1` takes the newest versions; otherwise those that the locks have stay. The locks
+are requirements files without hashes, since that is what pip, conda and uv all install from.
 """
 
 import os

@@ -128,12 +128,11 @@ def _file(package: dict, python: str) -> dict:
     platforms += [f"{name}_x86_64" for name in ("manylinux2014", "manylinux2010", "manylinux1")]
     tags = [*cpython_tags(version, platforms=platforms), *compatible_tags(version, "cp", platforms)]
     rank = {tag: place for place, tag in enumerate(tags)}
-    ranked = [
-        (min(rank[tag] for tag in parse_wheel_filename(name)[3] if tag in rank), wheel["size"], wheel)
-        for wheel in package.get("wheels", [])
-        if (name := unquote(wheel["url"].rpartition("/")[2]))
-    ]
-    return min(ranked)[2] if ranked else package["sdist"]
+    ranked = {}
+    for wheel in package.get("wheels", []):
+        known = parse_wheel_filename(unquote(wheel["url"].rpartition("/")[2]))[3] & rank.keys()
+        ranked[min(rank[tag] for tag in known)] = wheel
+    return ranked[min(ranked)] if ranked else package["sdist"]
 
 
 def _uv(arguments: list[str], text: str) -> str:
