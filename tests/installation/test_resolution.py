@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 import tomllib
 
 import pytest
@@ -103,27 +102,3 @@ def test_every_python_that_is_documented_is_admitted_and_no_other():
     assert {c for c in classifiers if re.fullmatch(r"3\.\d+", c)} == set(PYTHONS)
     configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     assert configured["mypy"]["python_version"] == oldest
-
-
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_make_install_takes_the_lock_of_its_device(device, tmp_path):
-    """What make would run in a fresh checkout, without running it."""
-    for name in ("Makefile", "pyproject.toml", "locks"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    command = ["make", "--dry-run", f"DEVICE={device}", "install"]
-    lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    other = {"cpu": "gpu", "gpu": "cpu"}[device]
-    assert f"-r locks/{device}.txt -r locks/test.txt --editable ." in lines
-    assert f"-r locks/{other}.txt" not in lines
-    assert ("whl/cpu" in lines) == (device == "cpu")
-
-
-def test_make_stays_with_the_device_that_was_installed(tmp_path):
-    for name in ("Makefile", "pyproject.toml", "locks"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    for name in ("bin/python", ".installed-gpu"):
-        (tmp_path / ".venv" / name).touch()
-    command = ["make", "--dry-run", "run"]
-    lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert lines.splitlines() == ["snakemake"]
