@@ -103,6 +103,8 @@ def test_the_apptainer_definition_has_its_sections_and_scripts_that_a_shell_read
     (source, target) = sections["files"].split()
     assert (ROOT / source / "gpu.txt").is_file()
     assert f"--requirement {target}/gpu.txt" in sections["post"]
+    module, function = project()["scripts"]["prime"].split(":")
+    assert f"from {module} import {function}\\n{function}()" in sections["post"]
     for name in ("post", "environment", "runscript", "test"):
         # The scripts are sh's, which is Debian's dash in that image.
         done = subprocess.run(["sh", "-n"], input=sections[name], text=True, capture_output=True)
