@@ -40,7 +40,7 @@ def read_jsonl(name: str) -> list[dict]:
 
 
 def reference_names(prefix: str) -> list[str]:
-    """Names of the reference files that begin so, for parametrize; one that no file has if absent."""
+    """Names of the reference files that begin so, for parametrize; a pattern if absent."""
     names = sorted(p.stem for p in SHARED.glob(f"reference/{prefix}*.npz"))
     return names or [f"{prefix}*"]
 
