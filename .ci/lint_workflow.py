@@ -26,7 +26,9 @@ def main() -> int:
 
 def lint(arguments: list[str]) -> int:
     """Print the lints of one workflow that count; 1 if there are any."""
-    done = subprocess.run(["snakemake", "--lint", *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint", *arguments], capture_output=True, text=True
+    )
     text = done.stdout + done.stderr
     lints = re.findall(r"^    \* (.+?):?$", text, flags=re.MULTILINE)
     counted = [title for title in lints if not title.startswith(DECLINED)]

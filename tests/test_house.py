@@ -1,16 +1,14 @@
-"""How the code stands: rooms import one way, files and functions are short, versions agree."""
+"""How the code stands: rooms import one way, files and functions are short."""
 
 import ast
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.support.shared_data import ROOT
 
@@ -126,7 +124,7 @@ def test_mathematics_imports_torch_and_itself_alone(name):
 
 def test_tests_have_the_rooms_of_the_package():
     folders = {path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").exists()}
-    assert folders == {LAZY, *ROOMS} | {"slurm", "support", "workflow"}
+    assert folders == {LAZY, *ROOMS} | {"installation", "slurm", "support", "workflow"}
     loose = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     assert loose == {"house", *MATHEMATICS}
 
@@ -256,17 +254,6 @@ def test_rules_open_with_their_contract_and_call_shell_commands_only():
         if path.name != "common.smk":
             assert "lambda" not in text, path.name
             assert "\ndef " not in text, path.name
-
-
-def test_the_conda_environment_has_the_ranges_of_the_project():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    assert environment["channels"] == ["conda-forge"]
-    (pip,) = [part["pip"] for part in environment["dependencies"] if isinstance(part, dict)]
-    ranges = [*project["dependencies"], *project["optional-dependencies"]["gpu"]]
-    assert sorted(pip) == sorted([*ranges, "--editable ."])
-    assert "python=3.11" in environment["dependencies"]
-    assert project["requires-python"] == ">=3.11"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["sample", "--help"], ["policy", "--help"]])

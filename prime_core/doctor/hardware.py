@@ -25,7 +25,7 @@ KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 BFLOAT16 = (8, 0)  # the first compute capability that computes in bfloat16
 IN_A_JOB = "for a GPU node, run it there: srun --gpus=1 prime doctor --gpu"
 _SECONDS = 15.0
-INSTALL = "install torch's CUDA build (docs/gpu.md)"
+INSTALL = "make install-gpu"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-INSTALL = "pip install 'prime-on-slurm[gpu]'"
+INSTALL = "make install-gpu in the project's folder"
 ENVIRONMENT = {
     # One process: requests then reach the scheduler together, so that a repetition is exact.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

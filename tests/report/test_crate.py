@@ -85,6 +85,16 @@ def test_it_packs_settings_versions_metrics_and_report_as_they_are(finished):
     assert {"workflow/rules/evaluation.smk", "evaluations/0004/validation.parquet"} <= names(packed)
 
 
+def test_it_states_the_licence_of_the_workflow_and_packs_its_text(finished):
+    packed = RunFiles(finished).crate
+    entities = graph(packed)
+    spdx = "https://spdx.org/licenses/Apache-2.0"
+    assert entities["./"]["license"] == entities["Snakefile"]["license"] == {"@id": spdx}
+    assert entities[spdx]["name"] == "Apache-2.0"
+    assert text(packed, "LICENSE") == (ROOT / "LICENSE").read_text()
+    assert {"locks/gpu.txt", "locks/cpu.txt", "environment.yml"} <= names(packed)
+
+
 def test_weights_tables_links_and_what_is_large_stay_outside_and_are_listed(finished):
     packed = RunFiles(finished).crate
     inside = names(packed)

@@ -45,7 +45,7 @@ def test_auto_takes_transformers_for_a_model_that_vllm_cannot_run_and_says_why(t
 def test_without_vllm_auto_takes_transformers_and_vllm_is_refused(model, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "vllm", None)
     assert choose_sampler("auto", model) == "transformers"
-    assert "since vLLM is not installed (pip install 'prime-on-slurm[gpu]')" in (
+    assert "since vLLM is not installed (make install-gpu in the project's folder)" in (
         capsys.readouterr().err
     )
     with pytest.raises(SamplerError, match="vLLM is not installed"):

@@ -1,7 +1,8 @@
 """Reference values and data sets, read from the folder `shared` beside the project.
 
-A test that needs a file skips, saying so, where the folder is absent. In CI (CI=true) a missing
-file fails instead: what should have been tested was not.
+A test that needs a file skips where it is absent, and says where it is published
+(shared_sources.py). In CI (CI=true) a missing file fails instead: what should have been tested was
+not.
 """
 
 import gzip
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.shared_sources import source_of
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("PRIME_SHARED", ROOT.parent / "shared"))
 
@@ -20,9 +23,11 @@ def shared(name: str) -> Path:
     """Path of one file of the shared folder."""
     path = SHARED / name
     if not path.exists():
+        # The name alone, not the whole path, so that pytest folds equal reasons into one line.
+        reason = f"shared/{name} is missing ({source_of(name)}): README.md, 'What is where'"
         if os.environ.get("CI"):
-            pytest.fail(f"{path} is missing: CI needs the shared folder beside the project")
-        pytest.skip(f"{path} is missing: place the shared folder beside the project")
+            pytest.fail(f"{reason}; CI needs the folder")
+        pytest.skip(reason)
     return path
 
 
@@ -35,9 +40,9 @@ def read_jsonl(name: str) -> list[dict]:
 
 
 def reference_names(prefix: str) -> list[str]:
-    """Names of the reference files that begin so, for parametrize; one placeholder if absent."""
+    """Names of the reference files that begin so, for parametrize; a pattern if absent."""
     names = sorted(p.stem for p in SHARED.glob(f"reference/{prefix}*.npz"))
-    return names or [f"{prefix}missing"]
+    return names or [f"{prefix}*"]
 
 
 def reference(name: str) -> tuple[dict[str, np.ndarray], dict]:

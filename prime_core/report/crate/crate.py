@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import tomllib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,10 +37,10 @@ WORKFLOW_FILES = (
     "workflow/rules/*.smk",
     "workflow/schemas/*.json",
     "workflow/report/*.rst",
+    "locks/*.txt",
     "environment.yml",
     "pyproject.toml",
 )
-LICENCES = ("LICENSE*", "LICENCE*", "COPYING*")
 INPUTS = ("seed", "model.path", "data.train", "data.validation", "init_from")
 OUTPUTS = {
     "report": "report/report.html",
@@ -72,7 +73,7 @@ def make_crate(run: RunTables, files: RunFiles, missing: list[str]) -> ROCrate:
         profile = {"@type": "CreativeWork", "name": name, "version": version}
         crate.root_dataset.append_to("conformsTo", _context(crate, identifier, profile))
     workflow = _add_workflow(crate, starts)
-    crate.license = _licence(crate)
+    crate.license = workflow["license"] = _licence(crate)
     entities = {file.crate_path: _add_file(crate, file) for file in packed}
     _add_action(crate, run, workflow, entities, _times(starts, packed))
     text = io.StringIO(readme(run, missing, left_out, code_commit(), starts))
@@ -158,17 +159,17 @@ def _software(crate: ROCrate, name: str, version: str) -> ContextEntity:
     return _context(crate, url, facts)
 
 
-def _licence(crate: ROCrate) -> Any:
-    """The repository's licence, which is that of the workflow; else that there is none."""
-    for path in (path for pattern in LICENCES for path in sorted(REPOSITORY.glob(pattern))):
-        return _add_file(crate, Packed(path, path.name, "Licence of the workflow's files."))
+def _licence(crate: ROCrate) -> ContextEntity:
+    """The licence of the workflow, by its SPDX address; its text is packed as LICENSE."""
+    _add_file(crate, Packed(REPOSITORY / "LICENSE", "LICENSE", "Licence of the workflow's files."))
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     facts = {
         "@type": "CreativeWork",
-        "name": "no licence stated",
-        "description": "Neither the workflow's repository nor the run states a licence: ask the "
-        "authors before using the contents.",
+        "name": project["license"],
+        "description": "Licence of the workflow. The run's own files are its authors', who may "
+        "choose another.",
     }
-    return _context(crate, "#no-licence", facts)
+    return _context(crate, f"https://spdx.org/licenses/{project['license']}", facts)
 
 
 def _add_file(crate: ROCrate, file: Packed) -> Any:
