@@ -36,3 +36,22 @@ class Verification(Section):
         "auto", description="Isolation of model-written programs; none runs them unprotected."
     )
     memory_mb: int = Field(1024, ge=64, description="Memory of one program's process tree.")
+    partial_credit: Literal["none", "all_tests", "first_tests"] = Field(
+        "none",
+        description="Outcome of a program that fails a test: 0 (none), the share of its tests that "
+        "it passes (all_tests; paper), or of its first max_tests tests (first_tests; the authors' "
+        "code). Evaluations count programs that pass all tests, whatever is set here.",
+    )
+    max_tests: int = Field(
+        10, ge=1, description="Tests that count with first_tests. The authors' code: 10."
+    )
+    pass_rate_reward_threshold: float = Field(
+        0.0, ge=0, le=1, description="A share of passed tests below this one counts as 0."
+    )
+
+    def without_partial_credit(self) -> Verification:
+        """The same rules where only whole passes count: those of evaluations."""
+        names = ("partial_credit", "max_tests", "pass_rate_reward_threshold")
+        return self.model_copy(
+            update={name: type(self).model_fields[name].default for name in names}
+        )

@@ -69,14 +69,17 @@ def judge_program(program: str, ground_truth: str, rules: Verification) -> Judge
 
 
 def _judge_program(text: str, tests: str, rules: Verification, is_program: bool) -> Judgement:
-    from prime_core.verifiers.code import Limits, judge
+    from prime_core.verifiers.code import Credit, Limits, judge
 
     limits = Limits(
         seconds=min(Limits.seconds, rules.timeout_seconds),
         total_seconds=rules.timeout_seconds,
         memory_mb=rules.memory_mb,
     )
-    return judge(text, tests, limits=limits, sandbox=rules.sandbox, is_program=is_program)
+    credit = Credit(rules.partial_credit, rules.max_tests, rules.pass_rate_reward_threshold)
+    return judge(
+        text, tests, limits=limits, credit=credit, sandbox=rules.sandbox, is_program=is_program
+    )
 
 
 def _prepare_math(_: Verification) -> None:

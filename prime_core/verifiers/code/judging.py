@@ -1,8 +1,10 @@
 """Judging one program: run it on every test in the sandbox, compare out here, give a verdict.
 
-All tests count and none is forgiven; the first failure decides. Standard output and returned
-values are compared in this process (compare.py), which never executes anything of the program's.
-Assertions run in a second sandbox, so that no expected value is ever in the program's reach.
+All tests count and none is forgiven; the first failure decides the verdict, and where credit.py
+gives partial credit, the tests that pass decide the outcome. Standard output and returned values
+are compared in this process (compare.py), which never executes anything of the program's.
+Assertions and checkers (checking.py) run in a second sandbox, so that no expected value is ever in
+the program's reach.
 """
 
 import atexit
@@ -15,7 +17,9 @@ from typing import Any
 
 from ..verdict import Judgement, Verdict
 from . import sandbox as sandboxes
-from .compare import same_output, same_value
+from .checking import Checks, ChecksTookTooLong, short
+from .compare import same_output
+from .credit import Credit
 from .extract import extract_program
 from .findings import PASSED, Finding, failure_of, finding_of_assertions
 from .formats import AssertTests, CallTests, StdinTests, Tests, parse_tests
@@ -71,12 +75,18 @@ class CodeJudge:
     """
 
     def __init__(
-        self, *, sandbox: str = "auto", limits: Limits | None = None, warm: bool = True
+        self,
+        *,
+        sandbox: str = "auto",
+        limits: Limits | None = None,
+        credit: Credit | None = None,
+        warm: bool = True,
     ) -> None:
-        self.limits, self.warm = limits or Limits(), warm
+        self.limits, self.credit, self.warm = limits or Limits(), credit or Credit(), warm
         self.kind = choose_sandbox(sandbox)
         self.workers: list[Worker] = []
         self.deadline = 0.0
+        self.checks = self.new_checks()
 
     def __enter__(self) -> "CodeJudge":
         return self
@@ -104,14 +114,15 @@ class CodeJudge:
             if not len(parsed):
                 raise ValueError("there are no tests")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            verdict, detail = Verdict.no_verdict, f"tests: {error}"
+            found = Finding(Verdict.no_verdict, f"tests: {error}")
         else:
             if program is None or not program.strip():
-                verdict, detail = Verdict.no_answer, "no python block in the response"
+                found = Finding(Verdict.no_answer, "no python block in the response")
             else:
-                verdict, detail = self.judge_twice(program, parsed)
-        one_line = " ".join(detail.splitlines())
-        return Judgement(verdict, program, one_line, time.monotonic() - started)
+                found = self.judge_twice(program, parsed)
+        one_line = " ".join(found.detail.splitlines())
+        seconds = time.monotonic() - started
+        return Judgement(found.verdict, program, one_line, seconds, found.outcome)
 
     def judge_twice(self, program: str, tests: Tests) -> Finding:
         """The finding; a second attempt on new sandboxes if the first lost its sandbox."""
@@ -121,19 +132,20 @@ class CodeJudge:
             try:
                 # The second attempt has it all again: the program may not have killed the sandbox.
                 self.deadline = time.monotonic() + self.limits.total_seconds
+                self.checks = self.new_checks()
                 return judge_kind(self, program, tests)
             except WorkerDied as error:
                 detail = str(error)
                 self.close()
             except sandboxes.SandboxUnavailable as error:
-                return Verdict.no_verdict, str(error)
+                return Finding(Verdict.no_verdict, str(error))
             except BaseException:
                 self.close()  # a program may still be running: its reply would be the next one's
                 raise
             finally:
                 if not self.warm:
                     self.close()
-        return Verdict.no_verdict, detail
+        return Finding(Verdict.no_verdict, detail)
 
     def worker(self, number: int) -> Worker:
         """The running sandbox of this number."""
@@ -141,70 +153,128 @@ class CodeJudge:
             self.workers.append(Worker(self.kind))
         return self.workers[number]
 
+    def new_checks(self) -> Checks:
+        """An account of checks for one program; they run where assertions do."""
+        return Checks(self.limits, lambda: self.worker(1))
+
     def start(self, number: int, task: dict[str, Any], **options: Any) -> Run:
         """Start a task on a sandbox, within what is left of the total time."""
-        left = max(0.01, self.deadline - time.monotonic())
+        left = max(0.01, self.deadline + self.checks.seconds - time.monotonic())
         wall_seconds = min(self.limits.wall_seconds, left)
         return Run(self.worker(number), task, self.limits, wall_seconds, **options)
 
     def time_is_up(self) -> bool:
         """Whether the tests together have taken too long."""
-        return time.monotonic() > self.deadline
+        return time.monotonic() > self.deadline + self.checks.seconds
 
 
-def short(value: Any) -> str:
-    """The beginning of a value's text."""
-    try:
-        return f"{value!r:.200}"
-    except (ValueError, RecursionError):  # a number of too many digits, a list nested too deep
-        return f"some {type(value).__name__}"
+TestOne = Callable[[int], Finding]
+
+
+def judge_each(judge: CodeJudge, num_tests: int, test_one: TestOne) -> Finding:
+    """Test by test, until the outcome is settled: the first failure, and the outcome."""
+    passed: list[bool] = []
+    first = PASSED
+    while not judge.credit.is_settled(passed, num_tests) and not judge.time_is_up():
+        number = len(passed)
+        try:
+            found = test_one(number)
+        except ChecksTookTooLong as error:
+            if first is PASSED:
+                return Finding(Verdict.no_verdict, f"tests: {error}")
+            break  # it has failed a test, and may have made the checker slow
+        if found.verdict is Verdict.no_verdict:
+            return found
+        passed.append(found is PASSED)
+        if found is not PASSED and first is PASSED:
+            first = Finding(found.verdict, f"test {number}: {found.detail}")
+        if found.verdict is Verdict.unparsable:
+            break  # as in all other tests
+    if first is PASSED and len(passed) < num_tests:
+        first = Finding(Verdict.timeout, f"test {len(passed)}: all tests together took too long")
+    return credited(judge, first, passed, num_tests)
+
+
+def credited(judge: CodeJudge, found: Finding, passed: list[bool], num_tests: int) -> Finding:
+    """A finding with its outcome, and with the tests that the program passed in its detail."""
+    if found is PASSED or judge.credit.kind == "none":
+        return found
+    counted = judge.credit.counted(num_tests)
+    detail = f"{found.detail}; {sum(passed[:counted])} of {counted} tests passed"
+    return Finding(found.verdict, detail, judge.credit.outcome(passed, num_tests))
 
 
 def judge_stdin(judge: CodeJudge, program: str, tests: StdinTests) -> Finding:
     """Run the program as a script on each input and compare what it prints."""
     task = {"kind": "program", "source": program}
-    for i, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True)):
-        if judge.time_is_up():
-            return Verdict.timeout, f"test {i}: all tests together took too long"
+
+    def test_one(number: int) -> Finding:
+        given, expected = tests.inputs[number], tests.outputs[number]
         # JSON's escapes may hold lone surrogates, which strict UTF-8 refuses.
         stdin = given.encode("utf-8", "surrogatepass")
         run = judge.start(0, task, stdin=stdin, expected_bytes=len(expected))
         collect([run])
         failure = failure_of(run)
         if failure:
-            return failure[0], f"test {i}: {failure[1]}"
+            return failure
         printed = run.content["stdout"].decode("utf-8", "backslashreplace")
-        if not same_output(printed, expected, tests.tolerance):
-            return Verdict.wrong, f"test {i}: printed {short(printed)}, not {short(expected)}"
-    return PASSED
+        if tests.checker:
+            return judge.checks.finding(tests.checker, given, printed, expected)
+        if same_output(printed, expected, tests.tolerance):
+            return PASSED
+        return Finding(Verdict.wrong, f"printed {short(printed)}, not {short(expected)}")
+
+    return judge_each(judge, len(tests), test_one)
 
 
 def judge_calls(judge: CodeJudge, program: str, tests: CallTests) -> Finding:
     """Call the function on each list of arguments and compare what it returns."""
     source = f"{program}\n{tests.adapter}" if tests.adapter else program
     task = {"kind": "call", "source": source, "fn_name": tests.fn_name}
-    for i, (arguments, expected) in enumerate(zip(tests.arguments, tests.outputs, strict=True)):
-        if judge.time_is_up():
-            return Verdict.timeout, f"test {i}: all tests together took too long"
+
+    def test_one(number: int) -> Finding:
+        arguments, expected = tests.arguments[number], tests.outputs[number]
         size = len(codec.dumps({"values": codec.encode(expected)}))
         call = {**task, "arguments": codec.encode(arguments)}
         run = judge.start(0, call, answers=True, expected_bytes=size)
         collect([run])
         failure = failure_of(run)
         if failure:
-            return failure[0], f"test {i}: {failure[1]}"
+            return failure
         try:
             # The answer is the program's word, and may hold anything.
             value = codec.decode(run.answer()["value"])
-            same = any(same_value(value, one, tests.tolerance) for one in expected)
+            if tests.checker:
+                return judge.checks.finding(tests.checker, arguments, value, expected[0])
+            same = any(tests.same(value, one, number) for one in expected)
         except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError):
-            return Verdict.wrong, f"test {i}: {tests.fn_name} returned no plain value"
-        if not same:
-            return Verdict.wrong, f"test {i}: returned {short(value)}, not {short(expected[0])}"
-    return PASSED
+            return Finding(Verdict.wrong, f"{tests.fn_name} returned no plain value")
+        if same:
+            return PASSED
+        return Finding(Verdict.wrong, f"returned {short(value)}, not {short(expected[0])}")
+
+    return judge_each(judge, len(tests), test_one)
 
 
 def judge_assertions(judge: CodeJudge, program: str, tests: AssertTests) -> Finding:
+    """Run the assertions, all after one another; each by itself where some of them fail."""
+    found = run_assertions(judge, program, tests)
+    partly = judge.credit.kind != "none" and found is not PASSED
+    if not partly or found.verdict in (Verdict.no_verdict, Verdict.unparsable):
+        return found
+    passed: list[bool] = []
+    counted = judge.credit.counted(len(tests))
+    # A program that a test has ended can answer no other: each gets a program of its own.
+    while len(tests) > 1 and len(passed) < counted and not judge.time_is_up():
+        one = run_assertions(judge, program, tests.only(len(passed)))
+        # Of the tests' own faults only the whole tells: alone, one may not call the program.
+        if one.verdict is Verdict.no_verdict and not one.detail.startswith("tests:"):
+            return one
+        passed.append(one is PASSED)
+    return credited(judge, found, passed, len(tests))
+
+
+def run_assertions(judge: CodeJudge, program: str, tests: AssertTests) -> Finding:
     """Run the assertions in one sandbox and the program in another, joined by two pipes."""
     source = complete(program, tests)
     requests_end, requests = os.pipe()
@@ -219,11 +289,12 @@ def judge_assertions(judge: CodeJudge, program: str, tests: AssertTests) -> Find
         "reference": tests.reference,
         "inputs": codec.encode(list(tests.inputs)),
         "tolerance": tests.tolerance,
+        "oracle": tests.oracle,
         "max_bytes": judge.limits.max_output_bytes,
     }
     served = asserted = None
     try:
-        serve = {"kind": "serve", "source": source}
+        serve = {"kind": "serve", "source": source, "prelude": tests.is_like_leetcode()}
         served = judge.start(0, serve, pipes=(requests_end, replies))
         asserted = judge.start(1, task, pipes=(replies_end, requests), answers=True)
     finally:
@@ -262,6 +333,7 @@ def judge(
     tests: Any,
     *,
     limits: Limits | None = None,
+    credit: Credit | None = None,
     sandbox: str = "auto",
     is_program: bool = False,
     prompt: str = "",
@@ -278,7 +350,7 @@ def judge(
             return Judgement(Verdict.no_verdict, None, str(error))
         atexit.register(close_quietly, warm_judges[key], os.getpid())
     one = warm_judges[key]
-    one.limits = limits or Limits()
+    one.limits, one.credit = limits or Limits(), credit or Credit()
     return one(text, tests, is_program=is_program, prompt=prompt)
 
 
