@@ -6,9 +6,9 @@ In: assertions of the form
     test_input = { "head": _f1([1, 2]) }
     assert _f2(my_solution.insert(**test_input)) == [1, 2]
 
-Out: {"fn_name", "inputs", "outputs"}; "decimals" where results are printed decimals; and where arguments or results are made from plain values by
-functions of the script ("_f1", "_f2": linked lists) an "adapter", source that defines a function of
-plain values under that name. The script is read, never run: it is checked to have this form.
+Out: {"fn_name", "inputs", "outputs"}; where results are decimals, "decimals"; where arguments or
+results are made from plain values by functions of the script ("_f1", "_f2": linked lists), an
+"adapter", source that defines a function of plain values under that name. The script is read, never run: it is checked to have this form.
 docs/decisions.md#program-forms
 """
 

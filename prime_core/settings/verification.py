@@ -13,6 +13,10 @@ Ability = Literal["math", "code"]
 ABILITIES: tuple[Ability, ...] = get_args(Ability)
 
 
+# What partial credit consists of: rewards depend on it, evaluations do not.
+CREDIT_FIELDS = ("partial_credit", "max_tests", "pass_rate_reward_threshold")
+
+
 class Verification(Section):
     """How responses are judged."""
 
@@ -51,7 +55,5 @@ class Verification(Section):
 
     def without_partial_credit(self) -> Verification:
         """The same rules where only whole passes count: those of evaluations."""
-        names = ("partial_credit", "max_tests", "pass_rate_reward_threshold")
-        return self.model_copy(
-            update={name: type(self).model_fields[name].default for name in names}
-        )
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in CREDIT_FIELDS})
