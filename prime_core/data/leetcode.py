@@ -8,7 +8,8 @@ In: assertions of the form
 
 Out: {"fn_name", "inputs", "outputs"}; where results are decimals, "decimals"; where arguments or
 results are made from plain values by functions of the script ("_f1", "_f2": linked lists), an
-"adapter", source that defines a function of plain values under that name. The script is read, never run: it is checked to have this form.
+"adapter", source that defines a function of plain values under that name. The script is read, never
+run: it is checked to have this form.
 docs/decisions.md#program-forms
 """
 

@@ -1,9 +1,9 @@
 """Figures of judged responses to a benchmark: accuracy, pass@k, majority, best of n.
 
 In: rows of EVALUATION (with `score` where responses are scored). Out: flat numbers, each figure
-with its 95 % interval as <figure>_low and <figure>_high. A response is right if its verdict is
-`correct`. One without a verdict is not counted; a problem with fewer than k judged responses does
-not count in pass@k.
+with its 95 % interval as <figure>_low and <figure>_high. A response is right if it
+passes wholly (verdict `correct`). One without a verdict is not counted; a problem with fewer than k
+judged responses does not count in pass@k.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 
 from prime_core.evaluation.statistics.intervals import mean_interval, pass_at_k
 from prime_core.evaluation.statistics.voting import best_of, group_answers, majority, vote_weight
-from prime_core.verifiers.verdict import Verdict
+from prime_core.verifiers.resumable import is_right
 
 Figures = dict[str, Any]
 
@@ -51,12 +51,13 @@ def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: 
 
 
 def judged_responses(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a verdict, and `right`: 1.0 where it is `correct`, else 0.0.
+    """The rows with a verdict, and `right`: 1.0 for whole passes, else 0.0.
 
-    The outcome may be a share of tests that pass; pass@k counts programs that pass all.
+    With partial credit the outcome may be a share of tests that pass, even 1 where the verdict is
+    `wrong`; accuracy and pass@k count programs that pass all tests.
     """
     judged = table[table["outcome"].notna()]
-    return judged.assign(right=judged["verdict"].eq(Verdict.correct.value).astype("float64"))
+    return judged.assign(right=is_right(judged).astype("float64"))
 
 
 def orders_of_pass_at_k(n_samples: int) -> list[int]:

@@ -101,8 +101,9 @@ FIGURES = (
         "Rewards and PRM",
         "Outcome and implicit reward",
         "Above: mean outcome reward, which is the share of right answers unless programs get "
-        "partial credit. Below: mean implicit process reward of a token. The outcome should rise; the token mean shows where the PRM places "
-        "its zero, and its sign alone says nothing about quality.",
+        "partial credit. Below: mean implicit process reward of a token. The outcome should rise; "
+        "the token mean shows where the PRM places its zero, and its sign alone says nothing "
+        "about quality.",
         (
             Panel("outcome", {"outcome": "rollout/outcome_mean"}, percent=True),
             Panel("token mean", {"implicit": "reward/implicit_mean"}, level=0),

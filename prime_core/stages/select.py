@@ -29,7 +29,7 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
-from prime_core.verifiers.verdict import Verdict
+from prime_core.verifiers.resumable import is_right
 
 
 class EmptyBatch(ValueError):
@@ -87,7 +87,7 @@ def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
         return counts
     known = judged[judged["outcome"].notna()]
     return counts | {
-        "rollout/accuracy": float(known["verdict"].eq(Verdict.correct.value).mean()),
+        "rollout/accuracy": float(is_right(known).mean()),
         # Larger where partial credit rewards programs that pass some of their tests.
         "rollout/outcome_mean": float(known["outcome"].mean()),
         "rollout/response_length_mean": float(lengths.mean()),

@@ -25,7 +25,7 @@ from prime_core.run.tables import (
 )
 from prime_core.run.work import open_run
 from prime_core.runtime.console import progress_bar, say
-from prime_core.verifiers.verdict import Verdict
+from prime_core.verifiers.resumable import is_right
 
 
 def run(run_dir: Path, iterations: range, out: Path) -> None:
@@ -54,7 +54,7 @@ def run(run_dir: Path, iterations: range, out: Path) -> None:
     write_table(out, rows, LABELLED_TEXTS)
     say(
         f"labelled: {len(rows)} responses to {rows['prompt_id'].nunique()} prompts, "
-        f"{100 * rows['verdict'].eq(Verdict.correct.value).mean():.1f} % correct: {out}"
+        f"{100 * is_right(rows).mean():.1f} % correct: {out}"
     )
 
 

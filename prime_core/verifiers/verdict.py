@@ -21,6 +21,10 @@ class Verdict(StrEnum):
     no_verdict = "no_verdict"
 
 
+FAILURES = frozenset(Verdict) - {Verdict.correct, Verdict.no_verdict}
+"""What an answer that is not right may be."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """One verdict with what it rests on.

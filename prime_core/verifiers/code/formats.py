@@ -170,6 +170,7 @@ def parse_tests(tests: Any, prompt: str = "") -> Tests:
     if "input_output" in tests:
         packed = tests["input_output"]
         packed = unpack(packed) if isinstance(packed, str) else packed
+        packed = from_cases(packed) if isinstance(packed, list) else packed
         return parse_tests({**packed, **stated} if isinstance(packed, dict) else packed, prompt)
     if "private_test_cases" in tests:
         return parse_tests(from_livecodebench(tests) | stated, prompt)
