@@ -1,6 +1,7 @@
 """Partial credit through the stages: shares are trained on, whole passes are counted."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def program(passed: int) -> str:
 def judged_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFiles, Settings]:
     """Eight responses to two programming problems, judged by the stage `verify`."""
     tmp_path = tmp_path_factory.mktemp("judged")
-    changes = {
+    changes: dict[str, Any] = {
         "verification.partial_credit": "all_tests",
         "verification.sandbox": "none",
         "rollout.rollout_batch_size": 2,
@@ -88,7 +89,8 @@ def test_evaluations_count_whole_passes(judged_run: tuple[RunFiles, Settings]) -
     files, settings = judged_run
     responses = read_table(files.rollouts(1, 0), ROLLOUTS).assign(response_length=1)
     problems = read_table(files.train, PROMPTS)
-    rows = judge_responses(responses.to_dict("records"), problems, settings, files.root)
+    asked: list[Any] = responses.to_dict("records")
+    rows = judge_responses(asked, problems, settings, files.root)
     assert [row["outcome"] for row in rows] == [1.0, *[0.0] * 7]
     figures = evaluation_figures(rows, 4, has_answers=False)
     assert (figures["accuracy"], figures["pass@4"]) == (1 / 8, 1 / 2)

@@ -113,19 +113,18 @@ def test_outputs_may_be_left_out_and_assertions_have_no_checker(judged: CodeJudg
 
 
 def test_a_slow_checker_costs_the_program_no_time() -> None:
-    texts = [f"{n}\n" for n in range(3)]
-    checker = "import time\ndef check(a, b, c):\n    time.sleep(0.3)\n    return b == c"
-    tests = {"inputs": texts, "outputs": texts, "checker": checker}
-    short = Limits(seconds=0.5, total_seconds=0.5)
-    with CodeJudge(limits=Limits()) as one:
-        one("print(0)", tests | {"checker": "def check(*_): return True"}, is_program=True)
-        one.limits = short  # once the sandboxes run
-        judgement = one("print(input())", tests, is_program=True)
+    texts = ["0\n", "1\n"]
+    tests = {"inputs": texts, "outputs": texts}
+    slow = "import time\ndef check(a, b, c):\n    time.sleep(%s)\n    return b == c"
+    with CodeJudge() as one:
+        one("print(0)", tests | {"checker": slow % 0}, is_program=True)
+        one.limits = Limits(seconds=1, total_seconds=1)  # once the sandboxes run
+        judgement = one("print(input())", tests | {"checker": slow % 0.6}, is_program=True)
         assert judgement.verdict is Verdict.no_verdict, judgement.detail
         # It has failed a test already: that the checks took too long does not save it.
         one.credit = Credit("all_tests")
-        judgement = one("print(max(1, int(input())))", tests, is_program=True)
-        assert judgement.verdict is Verdict.wrong
-        assert judgement.outcome == 0
-    with CodeJudge(limits=Limits(seconds=0.5, total_seconds=1.5)) as one:
-        assert one("print(input())", tests, is_program=True).outcome == 1.0
+        judgement = one("print(1)", tests | {"checker": slow % 0.6}, is_program=True)
+        assert (judgement.verdict, judgement.outcome) == (Verdict.wrong, 0.0)
+        one.limits = Limits(seconds=1, total_seconds=1.5)
+        half = "import time\ntime.sleep(0.45)\nprint(input())"
+        assert one(half, tests | {"checker": slow % 0.45}, is_program=True).outcome == 1.0

@@ -2,14 +2,12 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from prime_core.settings.verification import Verification
 from prime_core.verifiers import VERIFIERS
 from prime_core.verifiers.code import CodeJudge, Credit, Limits
-from prime_core.verifiers.code.formats import parse_tests
 from prime_core.verifiers.verdict import Judgement, Verdict
 
 RULES = {
@@ -87,6 +85,16 @@ def rows_of(kind: str, num_tests: int) -> dict:
     return {"inputs": texts, "outputs": texts}
 
 
+def singles(kind: str, num_tests: int) -> list[dict]:
+    """Each of the tests as a row of its own."""
+    whole = rows_of(kind, num_tests)
+    lists = [key for key, value in whole.items() if isinstance(value, list)]
+    return [
+        whole | {key: whole[key][number : number + 1] for key in lists}
+        for number in range(num_tests)
+    ]
+
+
 @pytest.mark.parametrize(
     ("kind", "how"),
     [("stdin", "-1"), ("calls", "1 / 0"), ("assertions", "os._exit(0)"), ("reference", "-1")],
@@ -102,19 +110,8 @@ def test_an_outcome_equals_a_slow_loop_over_the_tests(
             program += "\nprint(f(int(input())))"
         tests = rows_of(kind, len(passed))
         judged.credit = Credit()
-        slow = []
-        for number in range(len(passed)):
-            single = parse_tests(tests)
-            if kind in ("assertions", "reference"):
-                single = single.only(number)  # type: ignore[union-attr]
-            elif kind == "calls":
-                single = replace(single, arguments=single.arguments[number : number + 1],
-                                 outputs=single.outputs[number : number + 1])  # type: ignore  # fmt: skip
-            else:
-                single = replace(single, inputs=single.inputs[number : number + 1],
-                                 outputs=single.outputs[number : number + 1])  # type: ignore  # fmt: skip
-            slow.append(judged.judge_twice(program, single).verdict is Verdict.correct)
-        assert slow == passed
+        slow = [judged(program, one, is_program=True) for one in singles(kind, len(passed))]
+        assert [one.verdict is Verdict.correct for one in slow] == passed
         whole = judged(program, tests, is_program=True)
         for name in ("all", "first 3"):
             judged.credit = RULES[name]
