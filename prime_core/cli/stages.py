@@ -108,7 +108,8 @@ def sample(run_dir: Path, iteration: int, shard: int) -> None:
 @click.option(
     "--rows",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Judge a JSON-lines file (response, ground_truth; or program, tests).",
+    help="Judge a JSON-lines file: response, ground_truth and ability (math unless stated; code: "
+    "the ground truth is a program's tests); or program, tests.",
 )
 @click.option(
     "--out",

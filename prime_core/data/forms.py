@@ -90,6 +90,7 @@ def evalplus(row: Fields) -> Row:
         # MBPP+ publishes a task as a docstring, quotes included.
         "prompt": row.text("prompt").strip().strip('"').strip(),
         "ground_truth": {
+            "task_id": row.text("task_id"),  # names the data set, whose rules differ
             "prompt": row.text("prompt"),
             "entry_point": row.text("entry_point"),
             "canonical_solution": row.text("canonical_solution"),

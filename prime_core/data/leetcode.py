@@ -6,9 +6,10 @@ In: assertions of the form
     test_input = { "head": _f1([1, 2]) }
     assert _f2(my_solution.insert(**test_input)) == [1, 2]
 
-Out: {"fn_name", "inputs", "outputs"}, and where arguments or results are made from plain values by
-functions of the script ("_f1", "_f2": linked lists) an "adapter", source that defines a function of
-plain values under that name. The script is read, never run: it is checked to have this form.
+Out: {"fn_name", "inputs", "outputs"}; where results are decimals, "decimals"; where arguments or
+results are made from plain values by functions of the script ("_f1", "_f2": linked lists), an
+"adapter", source that defines a function of plain values under that name. The script is read, never
+run: it is checked to have this form.
 docs/decisions.md#program-forms
 """
 
@@ -47,6 +48,8 @@ def solution_tests(script: str) -> dict[str, Any]:
         "inputs": [call.values for call, _ in calls],
         "outputs": [expected for _, expected in calls],
     }
+    if any("." in repr(expected) for _, expected in calls):
+        tests["decimals"] = 5  # LeetCode prints expected values so, and accepts 1e-5
     if helpers:
         tests["fn_name"] = f"{first.method}_of_plain_values"
         tests["adapter"] = "\n".join([*helpers, first.as_function(tests["fn_name"])])

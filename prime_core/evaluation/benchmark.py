@@ -70,7 +70,10 @@ def _from_table(chosen: Benchmark, settings: Settings) -> tuple[pd.DataFrame, in
 def judge_responses(
     responses: list[dict[str, Any]], problems: pd.DataFrame, settings: Settings, output: Path
 ) -> list[dict[str, Any]]:
-    """Rows of EVALUATION for responses with prompt_id, sample, text, finish_reason and length."""
+    """Rows of EVALUATION for responses with prompt_id, sample, text, finish_reason and length.
+
+    Whole passes count alone, whatever rewards training.
+    """
     known = problems.set_index("prompt_id")
     rows = [
         Row(
@@ -80,7 +83,8 @@ def judge_responses(
         )
         for row in responses
     ]
-    judgements = judge_all(rows, settings.verification, None, "verifying")
+    rules = settings.verification.without_partial_credit()
+    judgements = judge_all(rows, rules, None, "verifying")
     refuse_broken(judgements, settings, output)
     return [
         {

@@ -1,8 +1,9 @@
 """Figures of judged responses to a benchmark: accuracy, pass@k, majority, best of n.
 
 In: rows of EVALUATION (with `score` where responses are scored). Out: flat numbers, each figure
-with its 95 % interval as <figure>_low and <figure>_high. A response without a verdict is not
-counted; a problem with fewer than k judged responses does not count in pass@k.
+with its 95 % interval as <figure>_low and <figure>_high. A response is right if it
+passes wholly (verdict `correct`). One without a verdict is not counted; a problem with fewer than k
+judged responses does not count in pass@k.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pandas as pd
 
 from prime_core.evaluation.statistics.intervals import mean_interval, pass_at_k
 from prime_core.evaluation.statistics.voting import best_of, group_answers, majority, vote_weight
+from prime_core.verifiers.resumable import is_right
 
 Figures = dict[str, Any]
 
@@ -26,7 +28,7 @@ def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: 
     Raises ValueError where no response has a verdict.
     """
     table = pd.DataFrame(rows)
-    judged = table[table["outcome"].notna()].astype({"outcome": "float64"})
+    judged = judged_responses(table)
     # groupby keeps the order within a problem: ties go to the response that was sampled first.
     problems = [part for _, part in judged.groupby("prompt_id")]
     figures: Figures = {
@@ -34,11 +36,11 @@ def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: 
         "num_no_verdict": len(table) - len(judged),
         "n_samples_per_prompt": n_samples,
     }
-    figures |= _figure("accuracy", [part["outcome"].mean() for part in problems])
+    figures |= _figure("accuracy", [part["right"].mean() for part in problems])
     if n_samples == 1:
         return figures
     for k in orders_of_pass_at_k(n_samples):
-        enough = [part["outcome"] for part in problems if len(part) >= k]
+        enough = [part["right"] for part in problems if len(part) >= k]
         if enough:
             shares = [pass_at_k(len(right), int(right.sum()), k) for right in enough]
             figures |= _figure(f"pass@{k}", shares)
@@ -46,6 +48,16 @@ def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: 
         chosen = [_chosen_outcome(part, choose) for part in problems]
         figures |= _figure(f"{name}@{n_samples}", chosen)
     return figures
+
+
+def judged_responses(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a verdict, and `right`: 1.0 for whole passes, else 0.0.
+
+    With partial credit the outcome may be a share of tests that pass, even 1 where the verdict is
+    `wrong`; accuracy and pass@k count programs that pass all tests.
+    """
+    judged = table[table["outcome"].notna()]
+    return judged.assign(right=is_right(judged).astype("float64"))
 
 
 def orders_of_pass_at_k(n_samples: int) -> list[int]:
@@ -73,9 +85,9 @@ def _choices(table: pd.DataFrame, has_answers: bool) -> dict[str, Choose]:
 
 
 def _chosen_outcome(part: pd.DataFrame, choose: Choose) -> float:
-    """Outcome of the chosen response; 0 where none has an answer."""
+    """1 if the chosen response is right; 0 where none has an answer."""
     index = choose(part)
-    return 0.0 if index is None else float(part["outcome"].iloc[index])
+    return 0.0 if index is None else float(part["right"].iloc[index])
 
 
 def _groups(part: pd.DataFrame) -> list[int | None]:

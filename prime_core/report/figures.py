@@ -100,11 +100,12 @@ FIGURES = (
         "reward-mean",
         "Rewards and PRM",
         "Outcome and implicit reward",
-        "Above: mean outcome reward, the share of right answers. Below: mean implicit process "
-        "reward of a token. The outcome should rise; the token mean shows where the PRM places "
-        "its zero, and its sign alone says nothing about quality.",
+        "Above: mean outcome reward, which is the share of right answers unless programs get "
+        "partial credit. Below: mean implicit process reward of a token. The outcome should rise; "
+        "the token mean shows where the PRM places its zero, and its sign alone says nothing "
+        "about quality.",
         (
-            Panel("outcome", {"outcome": "rollout/accuracy"}, percent=True),
+            Panel("outcome", {"outcome": "rollout/outcome_mean"}, percent=True),
             Panel("token mean", {"implicit": "reward/implicit_mean"}, level=0),
         ),
         needs_prm=True,

@@ -159,7 +159,8 @@ def evaluated_by_origin(
     same = (
         # Data and model need no comparing: a branch has its origin's (_TAKEN).
         theirs.evaluation.benchmarks.get(benchmark) == own
-        and theirs.verification == settings.verification
+        and theirs.verification.without_partial_credit()
+        == settings.verification.without_partial_credit()
         # Samplers draw different responses from the same seeds. docs/decisions.md#vllm-seeds
         and (theirs.seed, theirs.rollout.sampler) == (settings.seed, settings.rollout.sampler)
     )

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from prime_core.run.layout import RunFiles
 from prime_core.settings.reading import flatten
 from prime_core.settings.run import Settings
+from prime_core.settings.verification import CREDIT_FIELDS
 
 
 def refused_changes(old: Settings, new: Settings, files: RunFiles) -> list[str]:
@@ -86,6 +87,9 @@ def first_affected_files(key: str, files: RunFiles, old: Settings, new: Settings
         return [files.prm_reference, files.labelled, files.shard_count(first)]
     if key.startswith("prm.offline"):
         return [files.prm(0), files.labelled]
+    # Evaluations and the difficulty trial count whole passes, whatever these say.
+    if key.removeprefix("verification.") in CREDIT_FIELDS:
+        return [files.iteration(first) / "outcomes"]
     if key.startswith("verification."):
         judged = (files.root / "evaluations").glob("*/*.json")
         return [files.iteration(first) / "outcomes", *judged, *tried]

@@ -19,7 +19,7 @@ from prime_core.settings.run import Filter
 
 
 def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.DataFrame:
-    """Responses of the given shards with their outcomes (NaN: no verdict), in the order asked.
+    """Responses of the given shards with outcome (NaN: no verdict) and verdict, as asked.
 
     Raises TableError where a shard's outcomes do not belong to its responses.
     """
@@ -35,7 +35,8 @@ def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.Da
                 f"{files.outcomes(iteration, shard)}: its responses are not those of "
                 f"{files.rollouts(iteration, shard)}; delete it and run again"
             )
-        parts.append(rollouts.assign(outcome=outcomes["outcome"].astype("float64")))
+        outcome = outcomes["outcome"].astype("float64")
+        parts.append(rollouts.assign(outcome=outcome, verdict=outcomes["verdict"]))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -13,6 +13,10 @@ Ability = Literal["math", "code"]
 ABILITIES: tuple[Ability, ...] = get_args(Ability)
 
 
+# What partial credit consists of: rewards depend on it, evaluations do not.
+CREDIT_FIELDS = ("partial_credit", "max_tests", "pass_rate_reward_threshold")
+
+
 class Verification(Section):
     """How responses are judged."""
 
@@ -41,3 +45,20 @@ class Verification(Section):
         "these depend on; nothing else of what is installed is seen by a program.",
     )
     memory_mb: int = Field(1024, ge=64, description="Memory of one program's process tree.")
+    partial_credit: Literal["none", "all_tests", "first_tests"] = Field(
+        "none",
+        description="Outcome of a program that fails a test: 0 (none), the share of its tests that "
+        "it passes (all_tests; paper), or of its first max_tests tests (first_tests; the authors' "
+        "code). Evaluations count programs that pass all tests, whatever is set here.",
+    )
+    max_tests: int = Field(
+        10, ge=1, description="Tests that count with first_tests. The authors' code: 10."
+    )
+    pass_rate_reward_threshold: float = Field(
+        0.0, ge=0, le=1, description="A share of passed tests below this one counts as 0."
+    )
+
+    def without_partial_credit(self) -> Verification:
+        """The same rules where only whole passes count: those of evaluations."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in CREDIT_FIELDS})

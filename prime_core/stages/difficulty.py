@@ -97,7 +97,9 @@ def _judged(
         for one in responses
     ]
     partial = output.parent / ".partial" / f"{output.stem}.jsonl"
-    judgements = judge_all(rows, settings.verification, partial, "verifying")
+    # A pass rate counts whole passes; and num_correct is a number of responses.
+    rules = settings.verification.without_partial_credit()
+    judgements = judge_all(rows, rules, partial, "verifying")
     refuse_broken(judgements, settings, output)
     partial.unlink(missing_ok=True)
     table = pd.DataFrame(

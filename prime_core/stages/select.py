@@ -29,6 +29,7 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
+from prime_core.verifiers.resumable import is_right
 
 
 class EmptyBatch(ValueError):
@@ -84,8 +85,11 @@ def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
     }
     if judged.empty:
         return counts
+    known = judged[judged["outcome"].notna()]
     return counts | {
-        "rollout/accuracy": float(judged["outcome"].mean()),
+        "rollout/accuracy": float(is_right(known).mean()),
+        # Larger where partial credit rewards programs that pass some of their tests.
+        "rollout/outcome_mean": float(known["outcome"].mean()),
         "rollout/response_length_mean": float(lengths.mean()),
         "rollout/clip_ratio": float(judged["finish_reason"].eq("length").mean()),
         "filter/kept_share": num_groups(passed) / num_groups(judged),

@@ -1,7 +1,8 @@
 """Judge one answer, or any file of answers, with the verdicts that a run would give.
 
-In: a response and a gold answer; or a JSON lines file with columns response and ground_truth
-(answer_type and tolerance where it has them), or program and tests.
+In: a response and a gold answer; or a JSON lines file with columns response, ground_truth and
+ability (math unless stated), or program and tests. Columns answer_type and tolerance (mathematics),
+tolerance and checker (programs) count as parts of the ground truth where it does not state them.
 Out: an explanation in text; or a parquet file with the columns of the input and outcome, verdict,
 extracted, seconds.
 """
@@ -43,6 +44,10 @@ def judge_text(
         boxed = judge_row(Row(ability, f"\\boxed{{{text.strip()}}}", gold), rules)
         decided = printable(boxed.detail)
         print(f"in a \\boxed{{}} the whole text would be {boxed.verdict.value}: {decided}")
+    if ability == "code" and judgement.verdict is Verdict.no_answer:
+        program = judge_row(Row("program", text, gold), rules)
+        decided = printable(program.detail)
+        print(f"as a program the whole text would be {program.verdict.value}: {decided}")
     return judgement
 
 
@@ -89,17 +94,35 @@ def _row(values: dict[str, Any], line: str) -> Row:
         tests = values["tests"]
         if isinstance(tests, dict) and "test" in tests and "problem" in values:
             tests = {"prompt": values["problem"]} | tests  # the code that a completion continues
-        return Row("program", _text(values["program"]), _text(tests))
+        return Row("program", _text(values["program"]), _text(_with_hints(tests, values)))
     if "response" not in values or "ground_truth" not in values:
         raise TableError(
             f"{line}: columns response and ground_truth, or program and tests, are needed; "
             f"found {sorted(values)}"
         )
     truth, ability = values["ground_truth"], values.get("ability") or "math"
-    hints = {k: values[k] for k in ("answer_type", "tolerance") if values.get(k) is not None}
+    hints = _hints(values, ("answer_type", "tolerance"))
     if hints and ability == "math":
         truth = {"answer": truth} | hints
+    elif ability == "code":
+        truth = _with_hints(truth, values)
     return Row(ability, _text(values["response"]), _text(truth))
+
+
+def _hints(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: values[name] for name in names if values.get(name) is not None}
+
+
+def _with_hints(tests: Any, values: dict[str, Any]) -> Any:
+    """A program's tests with the row's columns as their parts; what they state themselves holds."""
+    hints = _hints(values, ("tolerance", "checker"))
+    if not hints:
+        return tests
+    try:
+        known = json.loads(tests) if isinstance(tests, str) else tests
+    except ValueError:  # packed
+        known = tests
+    return hints | (known if isinstance(known, dict) else {"input_output": known})
 
 
 def _text(value: Any) -> str:

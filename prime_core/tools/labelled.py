@@ -25,6 +25,7 @@ from prime_core.run.tables import (
 )
 from prime_core.run.work import open_run
 from prime_core.runtime.console import progress_bar, say
+from prime_core.verifiers.resumable import is_right
 
 
 def run(run_dir: Path, iterations: range, out: Path) -> None:
@@ -53,7 +54,7 @@ def run(run_dir: Path, iterations: range, out: Path) -> None:
     write_table(out, rows, LABELLED_TEXTS)
     say(
         f"labelled: {len(rows)} responses to {rows['prompt_id'].nunique()} prompts, "
-        f"{100 * rows['outcome'].mean():.1f} % correct: {out}"
+        f"{100 * is_right(rows).mean():.1f} % correct: {out}"
     )
 
 
@@ -67,6 +68,6 @@ def _judged(files: RunFiles, iteration: int) -> pd.DataFrame:
     for path in shards:
         rollouts = read_table(path, ROLLOUTS)
         outcomes = read_table(files.outcomes(iteration, int(path.stem)), OUTCOMES)
-        tables.append(rollouts.merge(outcomes[[*keys, "outcome"]], on=keys, how="left"))
+        tables.append(rollouts.merge(outcomes[[*keys, "outcome", "verdict"]], on=keys, how="left"))
     rows = pd.concat(tables, ignore_index=True).dropna(subset="outcome")
     return rows.assign(finished=rows["finish_reason"] == "stop")

@@ -21,7 +21,7 @@ from prime_core.training.batches import Sequences, pad_rows
 class LearningBatch:
     """B responses in the table's order.
 
-    outcome: [B], 0 or 1. group: [B], one number per prompt. mask: [B, T], T the longest
+    outcome: [B], in [0, 1]. group: [B], one number per prompt. mask: [B, T], T the longest
     response, True where a response has a token.
     """
 

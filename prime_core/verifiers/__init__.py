@@ -70,7 +70,7 @@ def judge_program(program: str, ground_truth: str, rules: Verification) -> Judge
 
 
 def _judge_program(text: str, tests: str, rules: Verification, is_program: bool) -> Judgement:
-    from prime_core.verifiers.code import Limits, judge
+    from prime_core.verifiers.code import Credit, Limits, judge
 
     limits = Limits(
         seconds=min(Limits.seconds, rules.timeout_seconds),
@@ -81,6 +81,7 @@ def _judge_program(text: str, tests: str, rules: Verification, is_program: bool)
         text,
         tests,
         limits=limits,
+        credit=Credit(rules.partial_credit, rules.max_tests, rules.pass_rate_reward_threshold),
         sandbox=rules.sandbox,
         is_program=is_program,
         packages=tuple(rules.packages),

@@ -25,7 +25,7 @@ from prime_core.settings.run import Settings
 from prime_core.settings.verification import Verification
 from prime_core.verifiers import pool
 from prime_core.verifiers.pool import Row
-from prime_core.verifiers.verdict import Judgement, Verdict
+from prime_core.verifiers.verdict import FAILURES, Judgement, Verdict
 
 # Not each row: a sync to a shared disk takes longer than most judgements of mathematics.
 _FLUSH_ROWS = 256
@@ -152,6 +152,11 @@ def columns(judgements: list[Judgement]) -> dict[str, pd.Series]:
         "extracted": pd.Series([_storable(j.extracted) for j in judgements], dtype="object"),
         "seconds": pd.Series([j.seconds for j in judgements], dtype="float64"),
     }
+
+
+def is_right(table: pd.DataFrame) -> pd.Series:
+    """Which rows of a judged table are right: whole passes, not shares of tests."""
+    return table["outcome"].eq(1.0) & ~table["verdict"].isin(FAILURES)
 
 
 def _storable(text: str | None) -> str | None:

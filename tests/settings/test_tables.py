@@ -26,6 +26,7 @@ from prime_core.run.prm_folders import scoring_prm_folder
 from prime_core.run.tables import RATED_COLUMNS
 from prime_core.samplers import SAMPLERS
 from prime_core.settings.run import Settings
+from prime_core.verifiers.code import Credit
 from prime_core.verifiers.code.sandbox import COMMANDS
 from prime_core.verifiers.math.extract import NoBox
 
@@ -68,6 +69,7 @@ FUNCTIONS: dict[str, tuple[Any, set[str]]] = {
     "prm.prime_norm": (lambda name: shaped(prime_norm=name), set()),
     "prm.prime_granularity": (shaped, set()),
     "prm.prm_update": (scored_by, {"none"}),
+    "verification.partial_credit": (Credit, set()),
     "value.prm_value": (lambda name: prefix_values(REWARD, MASK, name), set()),
 }
 # Names that the code compares with where it branches in two.

@@ -54,3 +54,29 @@ def test_programs_go_to_the_verifier_of_programs() -> None:
     assert row.ability == "program"
     assert row.ability in VERIFIERS
     assert json.loads(row.ground_truth) == values["tests"]
+
+
+def test_rows_of_programs_may_have_their_checker_and_tolerance_in_columns(tmp_path: Path) -> None:
+    checker = "def check(given, got, want): return sorted(got.split()) == sorted(want.split())"
+    tests = {"inputs": [""], "outputs": ["1 2\n"]}
+    row = {"ability": "code", "response": "```python\nprint('2 1')\n```", "ground_truth": tests}
+    near = {"program": "print(1.4)", "tests": json.dumps({"inputs": [""], "outputs": ["1.5\n"]})}
+    cases = [{"input": "", "output": "1 2\n"}]
+    rows = [
+        row,
+        row | {"checker": checker},
+        row | {"checker": checker, "ground_truth": json.dumps(cases)},
+        row | {"checker": "wrong", "ground_truth": tests | {"checker": checker}},
+        near,
+        near | {"tolerance": 0.2},
+    ]
+    source, output = tmp_path / "rows.jsonl", tmp_path / "judged.parquet"
+    source.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    judge.judge_rows(source, output)
+    assert list(pd.read_parquet(output)["outcome"]) == [0.0, 1.0, 1.0, 1.0, 0.0, 1.0]
+
+
+def test_text_that_is_a_program_but_no_block_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    tests = json.dumps({"inputs": [""], "outputs": ["1\n"]})
+    assert judge.judge_text("print(1)", tests, "code").outcome == 0.0
+    assert "as a program the whole text would be correct" in capsys.readouterr().out

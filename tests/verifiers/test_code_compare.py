@@ -3,6 +3,7 @@
 import base64
 import json
 import pickle
+import time
 import zlib
 
 import pytest
@@ -31,10 +32,46 @@ from tests.support.shared_data import read_jsonl
         ("no code, only `print(1)`", None),
         ("```cpp\nint main() {}\n```", None),
         ("```python\n```", None),
+        ("Here is it: ```python\nprint(1)\n```", "print(1)\n"),
+        ("Here is it: ```\nprint(1)\n```", "print(1)\n"),
+        ("Here is it: ~~~Python3\nprint(1)\n~~~", "print(1)\n"),
+        ("```python\nprint('it\\'s')```", "print('it\\'s')\n"),
+        ("```python\nprint(1)``` prints it.\n```\n1\n```", "print(1)\n"),
+        ("~~~py\nprint(1)~~~", "print(1)\n"),
+        ("```python\nprint(1)\n```That's all.", "print(1)\n"),
+        ("```python\nprint(1)\n``` prints ```1```.", "print(1)\n"),
+        ("```python\nprint(1)\n```<|im_end|>", "print(1)\n"),
+        ("```python\nprint(1)\n        ```\nOutput:\n```\n1\n```", "print(1)\n"),
+        ("```python\nprint(1)\n```\n```python\n\n```", "print(1)\n"),
+        ("```python\nprint(1)\n```python\n", "print(1)\n"),
+        ("```\nprint(1)\n```\n```\n```", "print(1)\n"),
+        ("```PYTHON3.11\nprint(1)\n```", "print(1)\n"),
+        ('```python title="a.py" hl_lines="1"\nprint(1)\n```', "print(1)\n"),
+        ("```{.python .numberLines}\nprint(1)\n```", "print(1)\n"),
+        ("```python:main.py\r\nprint(1)\r\n```", "print(1)\n"),
+        ("```python n = int(input())\nprint(n)\n```", "n = int(input())\nprint(n)\n"),
+        ("In one line: ```python print(1)```.", "print(1)\n"),
+        ("````markdown\n```python\nprint(1)\n```\n````", "print(1)\n"),
+        ("```python\ns = '```'\nt = 'a```python'\n```", "s = '```'\nt = 'a```python'\n"),
+        (
+            '```python\n"""\n```python\nf()\n```\n"""\nx = 1\n```',
+            '"""\n```python\nf()\n```\n"""\nx = 1\n',
+        ),
+        ('```python\n"""draft\n```\n```python\nprint(1)\n```', "print(1)\n"),
     ],
 )
 def test_the_program_is_the_last_python_block(response: str, program: str | None) -> None:
     assert extract_program(response) == program
+
+
+@pytest.mark.parametrize(
+    "unit", ["~", "`", "```python\n'''\n", "``` ", "```python x = ", "a```\n", '"\\', "~~~ "]
+)
+def test_any_text_is_searched_in_linear_time(unit: str) -> None:
+    started = time.monotonic()
+    for text in (unit * 20_000, "```python\n" + unit * 20_000 + "`", "```" + " " * 99_999 + "`"):
+        extract_program(text)
+    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from prime_core.evaluation.figures import judged_responses
 from prime_core.evaluation.statistics.intervals import mean_interval
 from prime_core.evaluation.statistics.paired import Paired
 from prime_core.report.tables.cost import Cost, read_cost
@@ -124,6 +125,8 @@ def iteration_table(files: RunFiles) -> pd.DataFrame:
         for stage in ITERATION_STAGES:
             shards = [read_json(path) for path in stage_files(folder / "metrics", stage)]
             row |= combine_shards(stage, [_numbers(shard) for shard in shards])
+        if "rollout/accuracy" in row:  # of runs before there was partial credit
+            row.setdefault("rollout/outcome_mean", row["rollout/accuracy"])
         if row:
             finished = files.metrics(iteration, "policy").exists()
             rows.append(
@@ -179,11 +182,11 @@ def _training_interval(files: RunFiles, iteration: int, row: dict[str, float]) -
     tables = sorted(files.outcomes(iteration, 0).parent.glob("*.parquet"))
     if "rollout/accuracy" not in row or not tables:
         return {}
-    judged = pd.concat([read_table(path, OUTCOMES) for path in tables]).dropna(subset="outcome")
+    judged = judged_responses(pd.concat([read_table(path, OUTCOMES) for path in tables]))
     if judged.empty:
         return {}
     # By prompt: responses to one prompt are not independent.
-    _, low, high = mean_interval(judged.groupby("prompt_id")["outcome"].mean().to_numpy())
+    _, low, high = mean_interval(judged.groupby("prompt_id")["right"].mean().to_numpy())
     return {"rollout/accuracy_low": low, "rollout/accuracy_high": high}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from prime_core.evaluation.figures import judged_responses
 from prime_core.evaluation.statistics.paired import Paired, compare_paired
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import EVALUATION, read_table
@@ -85,7 +86,6 @@ def _interval(evaluation: pd.Series, name: str) -> dict[str, Any]:
 
 
 def problem_means(rows: pd.DataFrame) -> pd.Series:
-    """Mean outcome of each problem that has a verdict, by prompt_id."""
+    """Share of right responses to each problem that has a verdict, by prompt_id."""
     # Without a verdict a response is neither right nor wrong.
-    judged = rows[rows["outcome"].notna()].astype({"outcome": "float64"})
-    return judged.groupby("prompt_id")["outcome"].mean()
+    return judged_responses(rows).groupby("prompt_id")["right"].mean()

@@ -59,19 +59,33 @@ def same_decimal(word: str, expected: str, tolerance: float) -> bool:
     return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def same_value(got: Any, expected: Any, tolerance: float = VALUE_TOLERANCE) -> bool:
+def printed_digits(text: str) -> int:
+    """The most digits behind the point of any decimal in a text."""
+    return max((len(digits) for digits in re.findall(r"\.(\d+)", text, re.ASCII)), default=0)
+
+
+def same_value(
+    got: Any, expected: Any, tolerance: float = VALUE_TOLERANCE, decimals: int | None = None
+) -> bool:
     """Whether a returned value is the expected one, which was read from JSON: types count.
 
     True is not 1, 1.0 is not 1 and "1" is not 1. Two things that JSON cannot tell apart are the
     same: a tuple and a list, a key 1 and a key "1". A whole number may stand where a decimal is
     expected (as in typed languages), and decimals agree to nine digits, since sums in another
     order differ in the last ones.
+
+    decimals: an expected decimal of at most so many digits behind the point was rounded to them by
+    whoever printed it: 10^-decimals off is right. Whole numbers are never rounded.
     """
     if isinstance(expected, float):
         if type(got) not in (int, float):  # not isinstance: True is an int
             return False
         try:
-            close = math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance)
+            rounded = decimals is not None and round(expected, decimals) == expected
+            near = (
+                max(tolerance, 10.0**-decimals) if rounded and decimals is not None else tolerance
+            )
+            close = math.isclose(got, expected, rel_tol=tolerance, abs_tol=near)
         except OverflowError:  # a whole number beyond all floats
             return False
         return close or (got != got and expected != expected)
@@ -79,14 +93,16 @@ def same_value(got: Any, expected: Any, tolerance: float = VALUE_TOLERANCE) -> b
         return (
             isinstance(got, list | tuple)
             and len(got) == len(expected)
-            and all(same_value(a, b, tolerance) for a, b in zip(got, expected, strict=True))
+            and all(
+                same_value(a, b, tolerance, decimals) for a, b in zip(got, expected, strict=True)
+            )
         )
     if isinstance(expected, dict):
         if not isinstance(got, dict) or len(got) != len(expected):
             return False
         by_text = {json_key(key): item for key, item in got.items()}
         return by_text.keys() == expected.keys() and all(
-            same_value(by_text[key], item, tolerance) for key, item in expected.items()
+            same_value(by_text[key], item, tolerance, decimals) for key, item in expected.items()
         )
     return type(got) is type(expected) and got == expected
 

@@ -2,20 +2,28 @@
 
 import reprlib
 import signal
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..verdict import Verdict
 from .worker import Run, WorkerDied
 
-Finding = tuple[Verdict, str]
-PASSED: Finding = (Verdict.correct, "")
+
+class Finding(NamedTuple):
+    """A verdict, why, and the outcome where the verdict alone does not say it."""
+
+    verdict: Verdict
+    detail: str
+    outcome: float | None = None
+
+
+PASSED = Finding(Verdict.correct, "")
 NO_PERMISSION = "PermissionError: [Errno 1]"  # what the system-call filter answers
 REASONS: dict[str, Finding] = {
-    "wall": (Verdict.timeout, "exceeded the wall-clock limit"),
-    "cpu": (Verdict.timeout, "exceeded the limit of CPU time"),
-    "memory": (Verdict.memory, "exceeded the memory limit"),
-    "processes": (Verdict.forbidden, "exceeded the limit of processes"),
-    "stopped": (Verdict.crashed, "stopped"),
+    "wall": Finding(Verdict.timeout, "exceeded the wall-clock limit"),
+    "cpu": Finding(Verdict.timeout, "exceeded the limit of CPU time"),
+    "memory": Finding(Verdict.memory, "exceeded the memory limit"),
+    "processes": Finding(Verdict.forbidden, "exceeded the limit of processes"),
+    "stopped": Finding(Verdict.crashed, "stopped"),
 }
 
 
@@ -47,12 +55,14 @@ def failure_of(run: Run) -> Finding | None:
     if not report.startswith("j"):
         if not report:
             raise WorkerDied(f"a process died before its sandbox was set up: {reply}")
-        return Verdict.no_verdict, f"the sandbox could not be set up: {report}"
+        return Finding(Verdict.no_verdict, f"the sandbox could not be set up: {report}")
     if report.startswith("ju"):
-        return Verdict.unparsable, report[2:]
+        return Finding(Verdict.unparsable, report[2:])
     # Before the reason, which is then only that we stopped it.
     if run.overflow:
-        return Verdict.wrong, f"more than {run.max_bytes[run.overflow]} bytes of {run.overflow}"
+        return Finding(
+            Verdict.wrong, f"more than {run.max_bytes[run.overflow]} bytes of {run.overflow}"
+        )
     if reply["reason"].startswith("unwatched"):
         # The machine's fault or the program's: judge_twice() finds out which.
         raise WorkerDied(f"a process could not be watched: {reply['reason']}")
@@ -66,20 +76,20 @@ def exit_failure(run: Run, code: int) -> Finding | None:
     if code == 0:
         return None
     if code == -signal.SIGSYS:
-        return Verdict.forbidden, "made a system call that no solution needs"
+        return Finding(Verdict.forbidden, "made a system call that no solution needs")
     if code == -signal.SIGXCPU:
         return REASONS["cpu"]
     if code == -signal.SIGKILL:
-        return Verdict.memory, "killed by the kernel, as it does when memory runs out"
+        return Finding(Verdict.memory, "killed by the kernel, as it does when memory runs out")
     if code < 0:
-        return Verdict.crashed, f"killed by {signal.strsignal(-code)}"
+        return Finding(Verdict.crashed, f"killed by {signal.strsignal(-code)}")
     errors = run.content["stderr"].decode("utf-8", "replace").strip().splitlines()
     last = errors[-1][:300] if errors else ""
     if last.startswith("MemoryError"):
-        return Verdict.memory, last
+        return Finding(Verdict.memory, last)
     if last.startswith(NO_PERMISSION):
-        return Verdict.forbidden, last
-    return Verdict.crashed, f"exit code {code}: {last}"
+        return Finding(Verdict.forbidden, last)
+    return Finding(Verdict.crashed, f"exit code {code}: {last}")
 
 
 def finding_of_assertions(served: Run, asserted: Run) -> Finding:
@@ -92,11 +102,11 @@ def finding_of_assertions(served: Run, asserted: Run) -> Finding:
     if answer.get("passed") is True and not broken:
         return PASSED
     if answer.get("blame") == "tests":
-        return Verdict.no_verdict, f"tests: {answer['failed']}"
+        return Finding(Verdict.no_verdict, f"tests: {answer['failed']}")
     failure = failure_of(served)
     # "stopped": by us, since the tests had ended, which says nothing about the program
     if failure and served.reply["reason"] != "stopped":
         return failure
     if answer:
-        return Verdict(answer["how"]), answer["failed"]
-    return broken or (Verdict.no_verdict, "the tests ended without a result")
+        return Finding(Verdict(answer["how"]), answer["failed"])
+    return broken or Finding(Verdict.no_verdict, "the tests ended without a result")

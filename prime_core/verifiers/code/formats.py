@@ -16,15 +16,36 @@ Assertions
     {"test": "def check(candidate): ...", "entry_point": "total", "prompt": "..."}   HumanEval
     {"test_list": ["assert ..."], "test_imports": [...], "test_setup_code": "..."}   MBPP
     {"entry_point", "canonical_solution", "base_input", "plus_input", "atol"}        MBPP+
-Any of them may be given as JSON text, and may carry "tolerance".
+        "oracle" says what counts as equal; unless stated, EvalPlus's rule for the task does
+Any of them may be given as JSON text, and may carry "tolerance"; inputs and outputs also "checker",
+the source of a special judge (checking.py); calls also "decimals", the most digits behind the point
+that expected values were printed with. A function is named as inside/entries.py reads it.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .compare import TEXT_TOLERANCE, VALUE_TOLERANCE
+from .compare import TEXT_TOLERANCE, VALUE_TOLERANCE, printed_digits, same_value
+from .inside.entries import parse_entry
+from .inside.oracles import ORACLES
 from .packed import check_row, read_json, unpack
+
+# EvalPlus v0.3.1, by data set and entry point. docs/decisions.md#evalplus-oracles
+EVALPLUS_ORACLES = {
+    "mbpp": {
+        **dict.fromkeys(("similar_elements", "find_char_long", "common_in_nested_lists"), "set"),
+        **dict.fromkeys(("extract_singly", "larg_nnum", "intersection_array"), "set"),
+        **dict.fromkeys(("find_dissimilar", "Diff"), "set"),
+        **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), "found"),
+        "surface_Area": "pyramid",
+        "digit_distance_nums": "digit_distance",
+        "sum_div": "divisor_sum",
+        "are_equivalent": "equal_divisor_sums",
+    },
+    "humaneval": {"find_zero": "root"},
+}
+PRINTED_DECIMALS = 5  # of LeetCode's expected values, which accepts answers within 1e-5
 
 
 @dataclass(frozen=True)
@@ -34,6 +55,7 @@ class StdinTests:
     inputs: list[str]
     outputs: list[str]
     tolerance: float = TEXT_TOLERANCE
+    checker: str = ""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -41,16 +63,26 @@ class StdinTests:
 
 @dataclass(frozen=True)
 class CallTests:
-    """fn_name(*arguments[i]) returns one of outputs[i]; adapter: source behind the program."""
+    """fn_name(*arguments[i]) returns one of outputs[i]; adapter: source behind the program.
+
+    decimals[i]: how many digits the decimals of outputs[i] were printed with at most (None: all).
+    """
 
     fn_name: str
     arguments: list[list[Any]]
     outputs: list[list[Any]]
     tolerance: float = VALUE_TOLERANCE
+    decimals: tuple[int | None, ...] = ()
     adapter: str = ""
+    checker: str = ""
 
     def __len__(self) -> int:
         return len(self.arguments)
+
+    def same(self, value: Any, expected: Any, number: int) -> bool:
+        """Whether test `number` may return this value where that one is expected."""
+        decimals = self.decimals[number] if self.decimals else None
+        return same_value(value, expected, self.tolerance, decimals)
 
 
 @dataclass(frozen=True)
@@ -64,9 +96,22 @@ class AssertTests:
     reference: str = ""
     inputs: tuple[list[Any], ...] = ()
     tolerance: float = 0.0
+    oracle: str = "equal"
 
     def __len__(self) -> int:
         return len(self.inputs) if self.reference else len(self.tests)
+
+    def only(self, number: int) -> "AssertTests":
+        """One of the tests by itself."""
+        if self.reference:
+            return replace(self, inputs=self.inputs[number : number + 1])
+        return replace(self, tests=self.tests[number : number + 1])
+
+    def is_like_leetcode(self) -> bool:
+        """Whether the program is a class, for which LeetCode imports what solutions use."""
+        source = "" if self.entry_point else "\n".join(self.tests)
+        named = self.entry_point and parse_entry(self.entry_point).class_name
+        return bool(named) or "Solution" in source
 
 
 Tests = StdinTests | CallTests | AssertTests
@@ -84,16 +129,22 @@ def parse_tests(tests: Any, prompt: str = "") -> Tests:
     if not isinstance(tests, dict):
         raise ValueError(f"tests must be an object or a list, not {type(tests).__name__}")
     tests = check_row(tests)
+    stated = {key: tests[key] for key in ("checker", "tolerance", "decimals") if tests.get(key)}
     if "input_output" in tests:
-        return parse_tests(tests["input_output"], prompt)
+        packed = tests["input_output"]
+        packed = unpack(packed) if isinstance(packed, str) else packed
+        packed = from_cases(packed) if isinstance(packed, list) else packed
+        return parse_tests({**packed, **stated} if isinstance(packed, dict) else packed, prompt)
     if "private_test_cases" in tests:
-        return parse_tests(from_livecodebench(tests), prompt)
+        return parse_tests(from_livecodebench(tests) | stated, prompt)
     prompt = tests.get("prompt") or prompt
     # First: these rows have an `assertion` as well, of few inputs.
     if "canonical_solution" in tests and ("base_input" in tests or "plus_input" in tests):
         return from_evalplus(tests)
-    if "inputs" in tests and "outputs" in tests:
+    if "inputs" in tests and ("outputs" in tests or "checker" in tests):
         return from_pairs(tests)
+    if "checker" in tests:
+        raise ValueError("a checker needs inputs and outputs")
     if "test_list" in tests or "test" in tests or "assertion" in tests:
         return from_assertions(tests, prompt)
     raise ValueError(f"tests of no known form: their keys are {sorted(tests)}")
@@ -128,13 +179,17 @@ def inner(value: Any, key: str) -> Any:
 
 def from_pairs(tests: dict[str, Any]) -> Tests:
     """Inputs and outputs: of a function when one is named, else of the whole program."""
-    inputs, outputs = tests["inputs"], tests["outputs"]
+    inputs, checker = tests["inputs"], checker_of(tests)
+    # With a checker there may be no output to compare with.
+    outputs = tests.get("outputs") or ([""] * len(inputs) if checker else [])
     if len(inputs) != len(outputs):
         raise ValueError(f"{len(inputs)} inputs but {len(outputs)} outputs")
     name = tests.get("fn_name")
     if not name:
         tolerance = float(tests.get("tolerance", TEXT_TOLERANCE))
-        return StdinTests([as_text(x) for x in inputs], [as_text(x) for x in outputs], tolerance)
+        texts = [as_text(x) for x in inputs], [as_text(x) for x in outputs]
+        return StdinTests(*texts, tolerance, checker)
+    parse_entry(name)
     arguments = [arguments_of(value) for value in inputs]
     values = [
         value_of(output) if isinstance(given, str) else output
@@ -146,8 +201,45 @@ def from_pairs(tests: dict[str, Any]) -> Tests:
     # APPS wraps returned values in a list, other sets do not, and nothing says which: as in its own
     # harness, both readings are right.
     accepted = [[value, value[0]] if wrapped else [value] for value in values]
-    tolerance = float(tests.get("tolerance", VALUE_TOLERANCE))
-    return CallTests(name, arguments, accepted, tolerance, tests.get("adapter") or "")
+    return CallTests(
+        name,
+        arguments,
+        accepted,
+        float(tests.get("tolerance", VALUE_TOLERANCE)),
+        () if "tolerance" in tests else decimals_of(tests, name, outputs),
+        tests.get("adapter") or "",
+        checker,
+    )
+
+
+def checker_of(tests: dict[str, Any]) -> str:
+    """The source of the row's special judge; "" where it has none."""
+    checker = tests.get("checker") or ""
+    if not isinstance(checker, str):
+        raise ValueError(f"a checker is source text, not {checker!r:.100}")
+    return checker
+
+
+def decimals_of(tests: dict[str, Any], name: str, outputs: list[Any]) -> tuple[int | None, ...]:
+    """To how many digits each output of a function was printed at most (None: all).
+
+    LeetCode prints five, and LiveCodeBench's functional tests, texts, come from there. () where
+    nothing was rounded.
+    """
+    stated = tests.get("decimals")
+    if stated is not None and (type(stated) is not int or stated < 0):
+        raise ValueError(f"decimals are a whole number, not {stated!r:.100}")
+    if stated is not None:
+        return (stated,) * len(outputs)
+    found: list[int | None] = []
+    for given, output in zip(tests["inputs"], outputs, strict=True):
+        if isinstance(given, str) and isinstance(output, str):
+            # 0.3333333 was not rounded to five.
+            rounded = 0 < printed_digits(output) <= PRINTED_DECIMALS
+        else:
+            rounded = bool(parse_entry(name).class_name)
+        found.append(PRINTED_DECIMALS if rounded else None)
+    return tuple(found) if any(found) else ()
 
 
 def as_text(value: Any) -> str:
@@ -181,12 +273,15 @@ def from_assertions(tests: dict[str, Any], prompt: str) -> AssertTests:
     parts = tests.get("test_list") or [tests.get("test") or tests.get("assertion") or ""]
     if not all(isinstance(part, str) for part in parts):
         raise ValueError("assertions are source text")
+    entry_point = tests.get("entry_point") or ""
+    if entry_point:
+        parse_entry(entry_point)
     setup = [*tests.get("test_imports", []), tests.get("test_setup_code") or ""]
     return AssertTests(
         prompt=prompt,
         setup="\n".join(setup).replace("\r", ""),
         tests=tuple(part.replace("\r", "") for part in parts if part.strip()),
-        entry_point=tests.get("entry_point") or "",
+        entry_point=entry_point,
     )
 
 
@@ -195,10 +290,18 @@ def from_evalplus(tests: dict[str, Any]) -> AssertTests:
     inputs = (*(tests.get("base_input") or ()), *(tests.get("plus_input") or ()))
     if not all(isinstance(arguments, list) for arguments in inputs):
         raise ValueError("each input must be a list of arguments")
-    prompt = tests.get("prompt") or ""
+    prompt, entry_point = tests.get("prompt") or "", tests["entry_point"]
+    parse_entry(entry_point)
+    data_set = str(tests.get("task_id") or "").partition("/")[0].lower()
+    rules = [EVALPLUS_ORACLES.get(data_set, {})] if data_set else EVALPLUS_ORACLES.values()
+    usual = next((rule[entry_point] for rule in rules if entry_point in rule), "equal")
+    oracle = tests.get("oracle") or usual
+    if oracle not in ORACLES:
+        raise ValueError(f"no oracle is named {oracle!r:.100}; known: {', '.join(ORACLES)}")
     return AssertTests(
         prompt=prompt,
-        entry_point=tests["entry_point"],
+        entry_point=entry_point,
+        oracle=oracle,
         reference=prompt + "\n" + tests["canonical_solution"],
         inputs=inputs,
         tolerance=float(tests.get("atol") or 0),

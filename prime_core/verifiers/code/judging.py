@@ -1,8 +1,10 @@
 """Judging one program: run it on every test in the sandbox, compare out here, give a verdict.
 
-All tests count and none is forgiven; the first failure decides. Standard output and returned
-values are compared in this process (compare.py), which never executes anything of the program's.
-Assertions run in a second sandbox, so that no expected value is ever in the program's reach.
+All tests count and none is forgiven; the first failure decides the verdict, and where credit.py
+gives partial credit, the tests that pass decide the outcome. Standard output and returned values
+are compared in this process (compare.py), which never executes anything of the program's.
+Assertions and checkers (checking.py) run in a second sandbox, so that no expected value is ever in
+the program's reach.
 """
 
 import atexit
@@ -17,7 +19,9 @@ from prime_core.runtime.text import printable
 
 from ..verdict import Judgement, Verdict
 from . import sandbox as sandboxes
-from .compare import same_output, same_value
+from .checking import Checks, ChecksTookTooLong
+from .compare import same_output
+from .credit import Credit
 from .extract import extract_program
 from .findings import PASSED, Finding, failure_of, finding_of_assertions, short
 from .formats import AssertTests, CallTests, StdinTests, Tests, parse_tests
@@ -80,13 +84,16 @@ class CodeJudge:
         *,
         sandbox: str = "auto",
         limits: Limits | None = None,
+        credit: Credit | None = None,
         warm: bool = True,
         packages: tuple[str, ...] = DEFAULT_PACKAGES,
     ) -> None:
-        self.limits, self.warm, self.packages = limits or Limits(), warm, packages
+        self.limits, self.credit, self.warm = limits or Limits(), credit or Credit(), warm
+        self.packages = packages
         self.kind = choose_sandbox(sandbox, packages)
         self.workers: list[Worker] = []
         self.deadline = 0.0
+        self.checks = self.new_checks()
 
     def __enter__(self) -> "CodeJudge":
         return self
@@ -114,13 +121,14 @@ class CodeJudge:
             if not len(parsed):
                 raise ValueError("there are no tests")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            verdict, detail = Verdict.no_verdict, f"tests: {error}"
+            found = Finding(Verdict.no_verdict, f"tests: {error}")
         else:
             if program is None or not program.strip():
-                verdict, detail = Verdict.no_answer, "no python block in the response"
+                found = Finding(Verdict.no_answer, "no python block in the response")
             else:
-                verdict, detail = self.judge_twice(program, parsed)
-        return Judgement(verdict, program, printable(detail), time.monotonic() - started)
+                found = self.judge_twice(program, parsed)
+        seconds = time.monotonic() - started
+        return Judgement(found.verdict, program, printable(found.detail), seconds, found.outcome)
 
     def judge_twice(self, program: str, tests: Tests) -> Finding:
         """The finding; a second attempt on new sandboxes if the first lost its sandbox."""
@@ -130,6 +138,7 @@ class CodeJudge:
             try:
                 # The second attempt has it all again: the program may not have killed the sandbox.
                 self.deadline = time.monotonic() + self.limits.total_seconds
+                self.checks = self.new_checks()
                 return judge_kind(self, program, tests)
             except (WorkerDied, sandboxes.SandboxUnavailable) as error:
                 detail = str(error)
@@ -137,7 +146,8 @@ class CodeJudge:
             except (RecursionError, MemoryError) as error:
                 # What comes from the program is caught where it is read: this is the tests'.
                 self.close()
-                return Verdict.no_verdict, f"tests: too deep or too large ({type(error).__name__})"
+                name = type(error).__name__
+                return Finding(Verdict.no_verdict, f"tests: too deep or too large ({name})")
             except BaseException:
                 self.close()  # a program may still be running: its reply would be the next one's
                 raise
@@ -147,8 +157,8 @@ class CodeJudge:
         # Where another program runs well, it was this one that ended the sandbox, twice. Else a
         # program could turn its label 0 into a missing one, and its response leave the batch.
         if not what_fails(self.kind, self.packages):
-            return Verdict.forbidden, f"its sandbox does not survive it: {detail}"
-        return Verdict.no_verdict, detail
+            return Finding(Verdict.forbidden, f"its sandbox does not survive it: {detail}")
+        return Finding(Verdict.no_verdict, detail)
 
     def worker(self, number: int) -> Worker:
         """The running sandbox of this number."""
@@ -156,62 +166,131 @@ class CodeJudge:
             self.workers.append(Worker(self.kind, self.packages))
         return self.workers[number]
 
+    def new_checks(self) -> Checks:
+        """An account of checks for one program; they run where assertions do."""
+        return Checks(self.limits, lambda: self.worker(1))
+
     def start(self, number: int, task: dict[str, Any], **options: Any) -> Run:
         """Start a task on a sandbox, within what is left of the total time."""
-        left = max(0.01, self.deadline - time.monotonic())
+        left = max(0.01, self.deadline + self.checks.seconds - time.monotonic())
         wall_seconds = min(self.limits.wall_seconds, left)
         return Run(self.worker(number), task, self.limits, wall_seconds, **options)
 
     def time_is_up(self) -> bool:
         """Whether the tests together have taken too long."""
-        return time.monotonic() > self.deadline
+        return time.monotonic() > self.deadline + self.checks.seconds
+
+
+TestOne = Callable[[int], Finding]
+# What reading a value may raise that a program made up.
+PLAINLY_WRONG = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError)
+
+
+def judge_each(judge: CodeJudge, num_tests: int, test_one: TestOne) -> Finding:
+    """Test by test, until the outcome is settled: the first failure, and the outcome."""
+    passed: list[bool] = []
+    first = PASSED
+    while not judge.credit.is_settled(passed, num_tests) and not judge.time_is_up():
+        number = len(passed)
+        try:
+            found = test_one(number)
+        except ChecksTookTooLong as error:
+            if first is PASSED:
+                return Finding(Verdict.no_verdict, f"tests: {error}")
+            break  # it has failed a test, and may have made the checker slow
+        if found.verdict is Verdict.no_verdict:
+            return found
+        passed.append(found is PASSED)
+        if found is not PASSED and first is PASSED:
+            first = Finding(found.verdict, f"test {number}: {found.detail}")
+        if found.verdict is Verdict.unparsable:
+            break  # as in all other tests
+    if first is PASSED and len(passed) < num_tests:
+        first = Finding(Verdict.timeout, f"test {len(passed)}: all tests together took too long")
+    return credited(judge, first, passed, num_tests)
+
+
+def credited(judge: CodeJudge, found: Finding, passed: list[bool], num_tests: int) -> Finding:
+    """A finding with its outcome, and with the tests that the program passed in its detail."""
+    if found is PASSED or judge.credit.kind == "none":
+        return found
+    counted = judge.credit.counted(num_tests)
+    detail = f"{found.detail}; {sum(passed[:counted])} of {counted} tests passed"
+    return Finding(found.verdict, detail, judge.credit.outcome(passed, num_tests))
 
 
 def judge_stdin(judge: CodeJudge, program: str, tests: StdinTests) -> Finding:
     """Run the program as a script on each input and compare what it prints."""
     task = {"kind": "program", "source": program}
-    for i, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True)):
-        if judge.time_is_up():
-            return Verdict.timeout, f"test {i}: all tests together took too long"
+
+    def test_one(number: int) -> Finding:
+        given, expected = tests.inputs[number], tests.outputs[number]
         # JSON's escapes may hold lone surrogates, which strict UTF-8 refuses.
         stdin = given.encode("utf-8", "surrogatepass")
         run = judge.start(0, task, stdin=stdin, expected_bytes=len(expected))
         collect([run])
         failure = failure_of(run)
         if failure:
-            return failure[0], f"test {i}: {failure[1]}"
+            return failure
         printed = run.content["stdout"].decode("utf-8", "backslashreplace")
-        if not same_output(printed, expected, tests.tolerance):
-            return Verdict.wrong, f"test {i}: printed {short(printed)}, not {short(expected)}"
-    return PASSED
+        if tests.checker:
+            return judge.checks.finding(tests.checker, given, printed, expected)
+        if same_output(printed, expected, tests.tolerance):
+            return PASSED
+        return Finding(Verdict.wrong, f"printed {short(printed)}, not {short(expected)}")
+
+    return judge_each(judge, len(tests), test_one)
 
 
 def judge_calls(judge: CodeJudge, program: str, tests: CallTests) -> Finding:
     """Call the function on each list of arguments and compare what it returns."""
     source = f"{program}\n{tests.adapter}" if tests.adapter else program
     task = {"kind": "call", "source": source, "fn_name": tests.fn_name}
-    for i, (arguments, expected) in enumerate(zip(tests.arguments, tests.outputs, strict=True)):
-        if judge.time_is_up():
-            return Verdict.timeout, f"test {i}: all tests together took too long"
+
+    def test_one(number: int) -> Finding:
+        arguments, expected = tests.arguments[number], tests.outputs[number]
         size = len(codec.dumps({"values": codec.encode(expected)}))
         call = {**task, "arguments": codec.encode(arguments)}
         run = judge.start(0, call, answers=True, expected_bytes=size)
         collect([run])
         failure = failure_of(run)
         if failure:
-            return failure[0], f"test {i}: {failure[1]}"
+            return failure
         try:
             # The answer is the program's word, and may hold anything.
-            value = codec.plain(run.answer()["value"])
-            same = any(same_value(value, one, tests.tolerance) for one in expected)
-        except (ValueError, TypeError, KeyError, RecursionError, MemoryError):
-            return Verdict.wrong, f"test {i}: {tests.fn_name} returned no plain value"
-        if not same:
-            return Verdict.wrong, f"test {i}: returned {short(value)}, not {short(expected[0])}"
-    return PASSED
+            answer = run.answer()["value"]
+            if tests.checker:
+                return judge.checks.finding(tests.checker, arguments, answer, expected[0])
+            value = codec.plain(answer)
+            same = any(tests.same(value, one, number) for one in expected)
+        except PLAINLY_WRONG:
+            return Finding(Verdict.wrong, f"{tests.fn_name} returned no plain value")
+        if same:
+            return PASSED
+        return Finding(Verdict.wrong, f"returned {short(value)}, not {short(expected[0])}")
+
+    return judge_each(judge, len(tests), test_one)
 
 
 def judge_assertions(judge: CodeJudge, program: str, tests: AssertTests) -> Finding:
+    """Run the assertions, all after one another; each by itself where some of them fail."""
+    found = run_assertions(judge, program, tests)
+    partly = judge.credit.kind != "none" and found is not PASSED
+    if not partly or found.verdict in (Verdict.no_verdict, Verdict.unparsable):
+        return found
+    passed: list[bool] = []
+    counted = judge.credit.counted(len(tests))
+    # A program that a test has ended can answer no other: each gets a program of its own.
+    while len(tests) > 1 and len(passed) < counted and not judge.time_is_up():
+        one = run_assertions(judge, program, tests.only(len(passed)))
+        # Of the tests' own faults only the whole tells: alone, one may not call the program.
+        if one.verdict is Verdict.no_verdict and not one.detail.startswith("tests:"):
+            return one
+        passed.append(one is PASSED)
+    return credited(judge, found, passed, len(tests))
+
+
+def run_assertions(judge: CodeJudge, program: str, tests: AssertTests) -> Finding:
     """Run the assertions in one sandbox and the program in another, joined by two pipes."""
     source = complete(program, tests)
     requests_end, requests = os.pipe()
@@ -226,11 +305,12 @@ def judge_assertions(judge: CodeJudge, program: str, tests: AssertTests) -> Find
         "reference": tests.reference,
         "inputs": codec.encode(list(tests.inputs)),
         "tolerance": tests.tolerance,
+        "oracle": tests.oracle,
         "max_bytes": judge.limits.max_output_bytes,
     }
     served = asserted = None
     try:
-        serve = {"kind": "serve", "source": source}
+        serve = {"kind": "serve", "source": source, "prelude": tests.is_like_leetcode()}
         served = judge.start(0, serve, pipes=(requests_end, replies))
         asserted = judge.start(1, task, pipes=(replies_end, requests), answers=True)
     finally:
@@ -269,6 +349,7 @@ def judge(
     tests: Any,
     *,
     limits: Limits | None = None,
+    credit: Credit | None = None,
     sandbox: str = "auto",
     is_program: bool = False,
     prompt: str = "",
@@ -286,7 +367,7 @@ def judge(
             return Judgement(Verdict.no_verdict, None, str(error))
         atexit.register(close_quietly, warm_judges[key], os.getpid())
     one = warm_judges[key]
-    one.limits = limits or Limits()
+    one.limits, one.credit = limits or Limits(), credit or Credit()
     return one(text, tests, is_program=is_program, prompt=prompt)
 
 

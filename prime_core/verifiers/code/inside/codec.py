@@ -16,6 +16,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from . import nodes
+
 LARGEST_PLAIN_INT = LARGEST_KEY = 1 << 62
 MAX_KEYS = 8  # of an object in a message: a tag, or an answer's few
 MAX_DIGITS = 20  # of a number in a message: a longer one is hexadecimal text
@@ -92,6 +94,8 @@ def encode_tagged(value: Any) -> Any:
     # By name: numpy need not be installed, and to load it would cost every program.
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return encode(value.tolist())
+    if nodes.is_node(value) and (values := nodes.values_of(value)) is not None:
+        return {type(value).__name__: [encode(item) for item in values]}
     return {"opaque": [type(value).__name__, bool(value)]}
 
 
@@ -111,6 +115,8 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "decimal": Decimal,
     "type": builtin_type,
     "iterator": lambda items: iter([decode(item) for item in items]),
+    "ListNode": lambda values: nodes.build_list([decode(value) for value in values]),
+    "TreeNode": lambda values: nodes.build_tree([decode(value) for value in values]),
     "opaque": lambda parts: Opaque(str(parts[0]), parts[1] is True),
 }
 

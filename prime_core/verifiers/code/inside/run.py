@@ -1,11 +1,12 @@
-"""What a fork does behind its walls: run the program, in one of four manners.
+"""What a fork does behind its walls: run the program, in one of five manners.
 
     program   as a script: standard input to standard output
     call      one call of one of its functions; the result goes to the host
     serve     calls that the tests in another sandbox ask for, until they ask no more
     tests     trusted assertions, whose calls of the program go through pipes to a `serve`
+    check     a trusted checker of one output
 
-Of what the tests expect, only `tests` ever hears.
+Of what the tests expect, only `tests` and `check` ever hear.
 """
 
 import atexit
@@ -21,7 +22,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import asserting, codec
+from . import asserting, checks, codec, entries, nodes
 
 ANSWER_FD = 3  # call, tests: one message for the host
 REQUESTS_FD, REPLIES_FD = 3, 4  # serve
@@ -48,6 +49,7 @@ def import_prelude() -> dict[str, Any]:
     """The names of the prelude but those of built-in functions (math.pow is not pow)."""
     names: dict[str, Any] = {}
     exec(PRELUDE, names)
+    names |= nodes.CLASSES
     return {k: v for k, v in names.items() if not k.startswith("__") and not hasattr(builtins, k)}
 
 
@@ -159,28 +161,37 @@ def define_functions(code: types.CodeType, known: dict[str, Any]) -> dict[str, A
     return names
 
 
-def find_function(names: dict[str, Any], name: str) -> Callable[..., Any]:
-    """The method of class Solution, else the function of this name."""
-    solution = names.get("Solution")
-    if solution is not None and hasattr(solution, name):
-        return getattr(solution(), name)
-    if name not in names:
-        raise NameError(f"the program defines no {name!r}")
-    return names[name]
-
-
 def run_call(code: types.CodeType, task: dict[str, Any]) -> None:
-    """Call the function once and send what it returns."""
-    function = find_function(define_functions(code, PRELUDE_NAMES), task["fn_name"])
-    value = function(*codec.decode(task["arguments"]))
+    """Call the function once and send what it returns; nodes come and go as lists."""
+    names = define_functions(code, PRELUDE_NAMES)
+    function = entries.find_function(names, task["fn_name"])
+    arguments, result = as_annotated(function, codec.decode(task["arguments"]), names)
+    value = nodes.plain(function(*arguments), result)
     write_all(ANSWER_FD, codec.dumps({"value": codec.encode(value)}))
     sys.stderr.flush()
     os._exit(0)  # threads that are still running have nothing to add
 
 
-def run_serve(code: types.CodeType, _task: dict[str, Any]) -> None:
+def as_annotated(
+    function: Callable[..., Any], arguments: list[Any], names: dict[str, Any]
+) -> tuple[list[Any], Any]:
+    """The arguments with nodes where a parameter is annotated so, and the result's annotation."""
+    annotations = getattr(function, "__annotations__", None)
+    if not isinstance(annotations, dict) or not annotations:
+        return arguments, None
+    spec = getattr(getattr(function, "__func__", function), "__code__", None)
+    parameters = list(spec.co_varnames[: spec.co_argcount]) if spec else []
+    parameters = parameters[hasattr(function, "__self__") :]
+    built = [
+        nodes.built(value, annotations.get(parameter), names)
+        for parameter, value in zip(parameters, arguments, strict=False)
+    ]
+    return [*built, *arguments[len(built) :]], annotations.get("return")
+
+
+def run_serve(code: types.CodeType, task: dict[str, Any]) -> None:
     """Answer one call a line until there are no more."""
-    names = define_functions(code, {})
+    names = define_functions(code, PRELUDE_NAMES if task["prelude"] else {})
     with open(REQUESTS_FD, "rb") as requests:
         for line in requests:
             write_all(REPLIES_FD, codec.dumps(answer_call(names, codec.loads(line))))
@@ -190,7 +201,7 @@ def run_serve(code: types.CodeType, _task: dict[str, Any]) -> None:
 def answer_call(names: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
     """{"value": ...}, or {"error": name of the exception, "message": ...}."""
     try:
-        function = find_function(names, request["name"])
+        function = entries.find_function(names, request["name"])
         positional, named = codec.decode(request["arguments"])
         return {"value": codec.encode(function(*positional, **named))}
     except MemoryError:
@@ -206,6 +217,14 @@ def run_tests(_code: types.CodeType, task: dict[str, Any]) -> None:
     os._exit(0)
 
 
+def run_check(code: types.CodeType, task: dict[str, Any]) -> None:
+    """Run a trusted checker on one output and send what it says."""
+    values = codec.decode(task["values"])
+    answer = checks.run_checker(code, task["source"], values, module_of("checker"))
+    write_all(ANSWER_FD, codec.dumps(answer))
+    os._exit(0)
+
+
 def write_all(descriptor: int, content: bytes) -> None:
     """Write it all, however little the pipe takes at a time."""
     view = memoryview(content)
@@ -218,4 +237,5 @@ KINDS: dict[str, Callable[[types.CodeType, dict[str, Any]], None]] = {
     "call": run_call,
     "serve": run_serve,
     "tests": run_tests,
+    "check": run_check,
 }
