@@ -5,7 +5,8 @@ problem and what can be computed from two of them). Out: whole responses, by fam
 
 JOINED makes one response of several members: each is an attempt to give many answers at once, so
 it must be worth one answer at most. FIXED (cheat_texts.txt) are answers that name none. To add an
-attempt, add it to one of the two; benchmarks/cheats.py and tests/verifiers/test_cheats.py take it from here.
+attempt, add it to one of the two; benchmarks/cheats.py and tests/verifiers/test_cheats.py read it
+from there.
 """
 
 from __future__ import annotations

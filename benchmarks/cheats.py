@@ -132,9 +132,10 @@ def _problem(row: dict[str, Any], question: str, answer: str) -> Problem:
 
 
 def spelling(gold: str) -> str:
-    """A gold answer without what a writer may add to it: spaces, dollars, sizes of brackets."""
+    """A gold answer without what a writer may add: spaces, dollars, sizes of brackets, `x =`."""
     text = re.sub(r"\\left|\\right|\\[,;!: ]|\\displaystyle|\\\$|\$|\s", "", gold)
     text = re.sub(r"\\[dt]frac", r"\\frac", text).rstrip(".")
+    text = re.sub(r"^[A-Za-z](\([A-Za-z]\))?=(?=[^=]+$)", "", text)
     return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
 
 
@@ -263,7 +264,7 @@ def try_pairs(
     """Random golds as answers to other problems: how many pairs, and those that are accepted."""
     rng = random.Random(SEED)
     drawn = [rng.sample(problems, 2) for _ in range(num)]
-    drawn = [(one, other) for one, other in drawn if one.key != other.key]
+    drawn = [pair for pair in drawn if pair[0].key != pair[1].key]
     pairs = [(cheat_texts.boxed(one.gold.strip("$")), other.truth) for one, other in drawn]
     found = [
         {"answer": drawn[index][0].gold, "gold": drawn[index][1].gold}
