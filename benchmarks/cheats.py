@@ -352,7 +352,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="60 problems of each benchmark")
     parser.add_argument("--all", action="store_true", help="every text on every gold: hours")
     parser.add_argument("--pairs", type=int, default=30_000, help="random pairs of golds")
-    parser.add_argument("--sample", type=int, default=100, help="problems for math-verify")
+    parser.add_argument("--sample", type=int, default=50, help="problems for math-verify")
     parser.add_argument("--no-math-verify", action="store_true")
     parser.add_argument("--workers", type=int, help="processes; all cores of the job")
     parser.add_argument("--shown", type=int, default=20, help="failures that are listed")

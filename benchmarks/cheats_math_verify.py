@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from benchmarks.cheats import Attempt, Problem
 
 LIMIT_SECONDS = 6.0
+TEXTS = 5  # of a family, beside the best one: they take about a second each
+OWN_FAMILIES = ("own numbers", "one own number", "gold, changed")  # another text for each problem
 
 
 def judge_beside(
@@ -30,27 +32,37 @@ def judge_beside(
     sample: int,
     workers: int | None,
 ) -> None:
-    """Fill in `theirs` of the texts that are the same for all problems.
+    """Fill in `theirs` of some texts that are the same for all problems (`chosen`).
 
     sample: problems of each benchmark, drawn with a fixed seed.
     """
     golds = {
         name: _parsed([problem.gold for problem in random.Random(0).sample(rows, sample)])
         for name, rows in problems.items()
-        if len(rows) >= sample
     }
-    fixed = [
-        a for a in attempts if a.family not in ("own numbers", "one own number", "gold, changed")
-    ]
+    some = chosen(attempts)
     with (
         ThreadPoolExecutor(workers or num_cores()) as pool,
-        progress_bar(len(fixed), "text", "math-verify") as bar,
+        progress_bar(len(some), "text", "math-verify") as bar,
     ):
-        tasks = [(attempt, golds[attempt.benchmark]) for attempt in fixed]
-        shares = pool.map(lambda task: share(task[0].text, task[1]), tasks)
-        for attempt, found in zip(fixed, shares, strict=True):
+        tasks = [(attempt.text, golds[attempt.benchmark]) for attempt in some]
+        for attempt, found in zip(some, pool.map(lambda task: share(*task), tasks), strict=True):
             attempt.theirs = found
             bar.update()
+
+
+def chosen(attempts: list[Attempt]) -> list[Attempt]:
+    """Of each family on each benchmark: our best text, and TEXTS more at equal distances."""
+    families: dict[tuple[str, str], list[Attempt]] = {}
+    for attempt in attempts:
+        if attempt.family not in OWN_FAMILIES:
+            families.setdefault((attempt.benchmark, attempt.family), []).append(attempt)
+    some = []
+    for family in families.values():
+        best = max(family, key=lambda attempt: (attempt.fails, attempt.right))
+        others = family[:: max(1, len(family) // TEXTS)][:TEXTS]
+        some += [best, *(attempt for attempt in others if attempt is not best)]
+    return some
 
 
 def _parsed(golds: list[str]) -> list[Any]:

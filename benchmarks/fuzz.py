@@ -116,7 +116,7 @@ def fuzz(name: str, cases: Iterator[Case], make: Callable[[], Check], seconds: f
                 result.failures.append((what, case))
             if spent > result.slowest[0]:
                 result.slowest = (spent, case)
-            bar.update(min(bar.total - bar.n, spent))
+            bar.update(min(seconds - bar.n, spent))
             if time.monotonic() > deadline or len(result.failures) >= MAX_FAILURES:
                 break
     served.close()

@@ -12,22 +12,26 @@ import math
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import fuzz_answers
 from prime_core.verifiers.math import judge
 from tests.support import fuzz_math
 
 Tree = tuple[Any, ...]
 Case = dict[str, Any]
 
+KINDS = (
+    "garbage", "garbage", "bytes", "gold", "changed", "wrong", "same", "real", "parts", "parts",
+)  # fmt: skip
 OWN_SECONDS = 1.0  # of the processor, in our own reader
 FALLBACK_SECONDS = 1.0  # math-verify's limit; most texts here are no mathematics
 
 # Beyond every step of floor, and where kinks lie between; also near zero, where roots differ.
 POINTS = (-57.3, -11.7, -6.2, -2.4, -0.7, 0.3, 1.6, 4.9, 8.8, 23.1, 71.9)
-FUNCTIONS = {
+FUNCTIONS: dict[str, tuple[Callable[[float], float], str]] = {
     "abs": (abs, "|{}|"),
     "sqrt": (math.sqrt, "\\sqrt{{{}}}"),
     "sin": (math.sin, "\\sin({})"),
@@ -177,9 +181,7 @@ def cases(seed: int, golds: list[str], responses: list[tuple[str, str]]) -> Iter
     rng = random.Random(seed)
     garbage = fuzz_math.cases(seed, golds)
     while True:
-        kind = rng.choice(
-            ["garbage", "garbage", "bytes", "gold", "changed", "wrong", "same", "real"]
-        )
+        kind = rng.choice(KINDS)
         case: Case = {"kind": kind, "expected": None}
         if kind == "garbage":
             case["answer"], case["gold"] = next(garbage)
@@ -191,10 +193,13 @@ def cases(seed: int, golds: list[str], responses: list[tuple[str, str]]) -> Iter
             case.update(answer=respaced(rng, gold), gold=gold, expected=True)
         elif kind == "changed":
             gold = rng.choice(golds)
-            text = changed(rng, gold)
-            if text is None:
+            other_gold = changed(rng, gold)
+            if other_gold is None:
                 continue
-            case.update(answer=text, gold=gold, expected=False)
+            case.update(answer=other_gold, gold=gold, expected=False)
+        elif kind == "parts":
+            case["kind"], (answer, gold, says_same) = fuzz_answers.made(rng)
+            case.update(answer=answer, gold=gold, expected=says_same)
         elif kind == "real":
             response, gold = rng.choice(responses)
             cut = rng.randrange(len(response) + 1)

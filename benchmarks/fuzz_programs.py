@@ -36,9 +36,10 @@ ANSWERS = [
     '{"value": 7}', '{"value": {"fraction": ["1e100000000", null]}}', '{"value": {"int": "7"}}',
     '{"values": [7]}', '{"value": 1e999}', '{"value": NaN}', '{"value": {"float": "nan"}}',
     '{"value": {"set": [1, 2, 3]}}', '{"value": ' + "[" * 400 + "]" * 400 + "}", "[]", "null",
-    '{"value": {"decimal": "1E+999999999"}}', '{"value": {"complex": ["1e400", "x"]}}', "7",
-    '{"value"',
-    '{"value": {"range": [0, "9999999999999999999", 1]}}', '{"value": "\\ud800"}', '{"value": -0.0}',
+    '{"value": {"decimal": "1E+999999999"}}', "7", '{"value"',
+    '{"value": {"complex": ["1e400", "x"]}}',
+    '{"value": {"range": [0, "9999999999999999999", 1]}}', '{"value": "\\ud800"}',
+    '{"value": -0.0}',
     '{"error": "AssertionError"}', '{"status": "passed"}', '{"exit": 0}', "stop", "\\xff\\xfe",
 ]  # fmt: skip
 SIGNALS = (
