@@ -204,11 +204,11 @@ OWN_JOINED = [
     ("several boxes", "on a line"), ("several boxes", "on lines"),
 ]  # fmt: skip
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-_MAX_NUMBERS = 8
+_MAX_NUMBERS = 5
 
 
 def own_numbers(problem: str) -> list[Fraction]:
-    """The different numbers that a problem states, in their order; at most eight."""
+    """The different numbers that a problem states, in their order; at most five."""
     found = (Fraction(text.rstrip(",").replace(",", "")) for text in _NUMBER.findall(problem))
     return list(dict.fromkeys(found))[:_MAX_NUMBERS]
 
