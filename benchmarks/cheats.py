@@ -249,6 +249,9 @@ def try_own(name: str, problems: list[Problem], options: argparse.Namespace) -> 
         family, title, place = todo[index]
         attempts[family, title].no_verdict += judgement.verdict is Verdict.no_verdict
         if judgement.verdict is Verdict.correct:
+            # Of texts that differ by problem, one that is right is shown.
+            if not attempts[family, title].right:
+                attempts[family, title].text = pairs[index][0]
             attempts[family, title].right += 1
             keys[family, title].add(problems[place].key)
     guesses = [a.right for (family, _), a in attempts.items() if family == "one own number"]
