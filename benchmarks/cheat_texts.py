@@ -263,10 +263,12 @@ def changed_golds(gold: str) -> dict[str, str]:
     more = re.sub(r"\d+", lambda found: str(int(found[0]) + 1), gold, count=1)
     digits = re.sub(r"\d", lambda found: str((int(found[0]) + 3) % 10), gold)
     last = re.sub(r"\d(?=\D*$)", lambda found: str((int(found[0]) + 1) % 10), gold)
-    return {
-        "first number": boxed(more),
-        "every digit": boxed(digits),
-        "last digit": boxed(last),
+    texts = {"first number": more, "every digit": digits, "last digit": last}
+    made = {name: boxed(text) for name, text in texts.items() if text != gold}
+    # A list with another member, or a wider ray, joined to the right one may be the right one.
+    if re.search(r",|\\[lg]e|\\pm|\band\b", gold):
+        return made
+    return made | {
         "then right": boxed(f"{more} \\text{{ or }} {gold}"),
         "right, then wrong": boxed(f"{gold} \\approx {more}"),
         "right in a box": f"\\boxed{{{gold}}} or \\boxed{{{more}}}",
