@@ -1,13 +1,11 @@
-"""Fuzz the mathematical verifier: no exception, no case over the time limit.
+"""Garbage for the mathematical verifier: no exception, no case over the time limit.
 
-Run for some minutes: python -m tests.support.fuzz_math --minutes 10 [--seed 1]. The test suite runs
-a short part (test_math_fuzz.py). Cases are drawn from grammar, from mutated real answers where the
-shared folder is present, and from repetition, which is what makes parsers slow.
+The test suite runs a short part (test_math_fuzz.py), `python -m benchmarks.fuzz` runs for as long
+as one likes. Cases are drawn from grammar, from mutated real answers where the shared folder is
+present, and from repetition, which is what makes parsers slow.
 """
 
-import argparse
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -121,33 +119,3 @@ def real_answers() -> list[str]:
     if not (SHARED / "data" / "math_test5000.jsonl.gz").exists():
         return ["\\frac{3}{4}", "(1,2]", "x^2+3x-6", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}"]
     return sorted({row["answer"] for row in read_jsonl("math_test5000.jsonl.gz")})
-
-
-def main() -> int:
-    """Fuzz for the minutes given; 1 when a case fails."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    deadline = time.monotonic() + 60 * arguments.minutes
-    number, slowest, failures = 0, (0.0, "", ""), 0
-    for answer, gold in cases(arguments.seed, real_answers()):
-        number += 1
-        try:
-            seconds = check(answer, gold)
-        except Exception as error:
-            print(f"{type(error).__name__}: {error}\n  {answer[:300]!r}\n  {gold[:300]!r}")
-            failures += 1
-            continue
-        slowest = max(slowest, (seconds, answer[:200], gold[:200]))
-        if seconds > LIMIT_SECONDS:
-            print(f"{seconds:.2f} s\n  {answer[:300]!r}\n  {gold[:300]!r}")
-            failures += 1
-        if time.monotonic() > deadline or failures >= 20:
-            break
-    print(f"{number} cases, {failures} failures, slowest {slowest[0]:.3f} s: {slowest[1:]!r}")
-    return int(failures > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

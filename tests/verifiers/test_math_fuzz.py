@@ -1,4 +1,4 @@
-"""Short fuzzing of the mathematical verifier; fuzz_math.py runs for as long as one likes."""
+"""Short fuzzing of the mathematical verifier; `python -m benchmarks.fuzz` runs for longer."""
 
 from fractions import Fraction
 from itertools import islice
