@@ -15,6 +15,7 @@ from prime_core.cli import ablation, cluster, evaluation, prm, stages
 from prime_core.cli.rooms import tool
 from prime_core.runtime import interruption
 from prime_core.runtime.console import say
+from prime_core.runtime.errors import sentence
 from prime_core.runtime.rank import has_other_ranks, is_first_rank
 
 
@@ -40,14 +41,6 @@ class Stages(click.Group):
                 traceback.print_exc()
             say(f"prime {ctx.invoked_subcommand}: error: {sentence(error)}", error=True)
             ctx.exit(1)
-
-
-def sentence(error: Exception) -> str:
-    """What went wrong, with the file's name where the system gives one."""
-    if isinstance(error, OSError) and error.strerror:
-        file = f"{error.filename}: " if error.filename else ""
-        return f"{file}{error.strerror}"
-    return str(error) or type(error).__name__
 
 
 @click.group(cls=Stages, context_settings={"help_option_names": ["-h", "--help"]})

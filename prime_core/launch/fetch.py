@@ -17,6 +17,8 @@ from typing import Literal
 import click
 
 from prime_core.launch.arguments import asked_settings
+from prime_core.run.changes import first_affected_files
+from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import trains_first_prm
 from prime_core.runtime.text import bytes_text, table
 from prime_core.settings.run import Settings
@@ -84,6 +86,24 @@ def missing(settings: Settings, to: Path | None = None) -> list[str]:
     """What the settings name but is missing, one sentence each; nothing is fetched."""
     found = [look(need, to, fetch=False) for need in needs(settings)]
     return [f"{one.need.key}: {one.problem}" for one in found if one.problem]
+
+
+def refuse_missing_files(settings: Settings, files: RunFiles) -> None:
+    """Raise FetchError for local models and tables that a run will read and that are not there.
+
+    What it has read already may be gone. Names of the hub are not looked up: jobs may fetch them.
+    """
+    problems = [
+        f"{need.key}: {found.problem}"
+        for need in needs(settings)
+        if not need.is_on_hub
+        and not any(
+            path.exists() for path in first_affected_files(need.key, files, settings, settings)
+        )
+        and (found := look(need, None, fetch=False)).problem
+    ]
+    if problems:
+        raise FetchError("; ".join(problems))
 
 
 def needs(settings: Settings) -> Iterator[Need]:

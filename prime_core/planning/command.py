@@ -26,6 +26,7 @@ from prime_core.planning.plan import Plan, as_dict, plan
 from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
 from prime_core.planning.workload import workload
 from prime_core.runtime.console import note
+from prime_core.runtime.repository import REPOSITORY
 from prime_core.settings.reading import SettingsError, parse_overrides
 from prime_core.settings.run import Settings
 from prime_core.storage import hub
@@ -51,7 +52,7 @@ class Options:
 def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
     """Print the plan; returns the exit status. Raises SettingsError or PlanError."""
     settings = asked_settings(arguments)
-    site_path = site_file(Path())
+    site_path = site_file(REPOSITORY)
     site = load_site(site_path) if site_path.exists() else None
     name, shape = find_shape(settings, options.model_size)
     found = plan(make_case(settings, site, shape, options), options.disk_tb)
@@ -75,7 +76,7 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
     gpu, remark = choose_gpu(site, options)
     machines = {
         name: machine_of(needs, has_gpus=gpu != PROCESSORS)
-        for name, needs in load_stages(Path(settings.stage_resources)).items()
+        for name, needs in load_stages(REPOSITORY / settings.stage_resources).items()
     }
     assumed = assumptions(options.assume)
     # How many GPUs a queue gives one run cannot be known: without --gpus, the fewest with which its

@@ -95,10 +95,20 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file; expected a run's settings (YAML)") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not readable as YAML: {error}") from None
+        raise SettingsError(f"{path}{_yaml_problem(error)}") from None
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected a mapping of settings, found {type(raw).__name__}")
     return raw
+
+
+def _yaml_problem(error: Exception) -> str:
+    """Line and reason of a YAML error in one sentence; its own text is over five lines."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f": not readable as YAML: {' '.join(str(error).split())}"
+    context = getattr(error, "context", None)
+    reason = f"{context}, {error.problem}" if context else error.problem  # type: ignore[attr-defined]
+    return f", line {mark.line + 1}, column {mark.column + 1}: not readable as YAML: {reason}"
 
 
 def checked(expected: type[T], values: Any, source: str) -> T:

@@ -11,21 +11,24 @@ OUTPUTS: <results>/<variant>-seed<n>/, <results>/report/.
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from prime_core.ablations.plan import Plan, parse_ablations
 from prime_core.ablations.workflow import Workflow as AblationWorkflow
-from prime_core.run.state import find_own_commands, show_stages_only
+from prime_core.launch.workflow_output import (
+    STAGE_SHELL,
+    one_sentence,
+    refuse_unusable_folder,
+    show_stages_only,
+)
+from prime_core.run.state import find_own_commands
 from prime_core.runtime.run_lock import RunBusy
-from prime_core.settings.reading import SettingsError
 
 find_own_commands()
-show_stages_only()
-try:
+show_stages_only(workflow)
+shell.prefix(STAGE_SHELL)
+with one_sentence():
     PLAN = Plan(parse_ablations(config, "ablations"), Path(workflow.basedir))
     ABLATIONS = AblationWorkflow(PLAN, Path(workflow.main_snakefile), sys.argv[1:])
-except SettingsError as error:
-    raise WorkflowError(str(error)) from None
+    refuse_unusable_folder(Path(PLAN.root))
 
 ABLATIONS.preview()
 RESULTS = PLAN.root
@@ -110,10 +113,8 @@ rule ablations_report:
 
 
 onstart:
-    try:
+    with one_sentence(RunBusy):
         ABLATIONS.begin()
-    except RunBusy as error:
-        raise WorkflowError(str(error)) from None
 
 
 onsuccess:
