@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.runtime.repository import REPOSITORY
-from prime_core.settings.reading import settings_of
+from prime_core.settings.reading import SettingsError, settings_of
 from prime_core.settings.run import Settings
 
 # The target that is a workflow of many runs (prime_core.ablations.plan).
@@ -42,7 +42,7 @@ def asked_settings(arguments: Sequence[str]) -> Settings:
         if option in _FOLDER:
             folder = Path(value)
     configfiles = named_configfiles(others) or [default_config()]
-    settings = settings_of(configfiles, overrides, "--config")
+    settings = settings_of(configfiles, overrides)
     return settings.model_copy(update={"results": str(folder / settings.results)})
 
 
@@ -83,10 +83,33 @@ def from_anywhere(arguments: Sequence[str]) -> list[str]:
             there = str(REPOSITORY / value)
             changed = {value: there, f"{option}={value}": f"{option}={there}"}
             found = [changed.get(word, word) for word in found]
-    if not {*_SNAKEFILE} & {*named} and not Path("Snakefile").exists():
+    if not {*_SNAKEFILE} & {*named} and workflow_folder() == REPOSITORY != Path.cwd():
         # In front, where no option with any number of values can take it for one of them.
         found = ["--snakefile", str(REPOSITORY / "Snakefile"), *found]
     return found
+
+
+def workflow_folder() -> Path:
+    """The folder of the Snakefile and of the site's files: this one, else the checkout's."""
+    return Path.cwd() if Path("Snakefile").exists() else REPOSITORY
+
+
+def refuse_unknown_options(arguments: Sequence[str]) -> None:
+    """Raise SettingsError for an option that Snakemake does not have: nobody else would read it."""
+    from snakemake.cli import get_argument_parser
+
+    known = tuple(get_argument_parser()._option_string_actions)
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if argument == "--":
+            return
+        if not name.startswith("-") or name[1:2].isdigit() or name == "-":
+            continue
+        # As argparse has it: a long option may be cut short, a short one joined to its value.
+        if not (
+            name[:2] in known if name[1] != "-" else any(one.startswith(name) for one in known)
+        ):
+            raise SettingsError(f"{name}: no such option, neither of this command nor of Snakemake")
 
 
 def asks_for_ablations(arguments: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from typing import Literal
 
 import click
 
-from prime_core.launch.arguments import asked_settings
+from prime_core.launch.arguments import asked_settings, refuse_unknown_options
 from prime_core.run.changes import first_affected_files
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import trains_first_prm
@@ -65,6 +65,7 @@ def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
 
     Raises FetchError naming what is missing.
     """
+    refuse_unknown_options(arguments)
     found = []
     for need in needs(asked_settings(arguments)):
         if need.is_on_hub and not check:

@@ -20,11 +20,12 @@ from prime_core.launch.arguments import as_snakemake_reads
 from prime_core.launch.dry_run import lines
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES
+from prime_core.runtime.console import IN_WORKFLOW
 from prime_core.runtime.errors import refuse_read_only, sentence
 from prime_core.settings.reading import SettingsError
 
 # Exported to every job: its standard error is a log (prime_core.runtime.console).
-STAGE_SHELL = "set -euo pipefail; export PRIME_IN_WORKFLOW=1; "
+STAGE_SHELL = f"set -euo pipefail; export {IN_WORKFLOW}=1; "
 _LOGGER = logging.getLogger("snakemake.logging")
 # The stages print their own line; Snakemake's two before each job say less.
 _CHATTER = ("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log")

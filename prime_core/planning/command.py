@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from prime_core.launch.arguments import asked_settings
+from prime_core.launch.arguments import asked_settings, refuse_unknown_options, workflow_folder
 from prime_core.launch.site.site import Site, load_site, site_file
 from prime_core.launch.site.stage_resources import StageNeeds, load_stages
 from prime_core.planning.case import Case, Machine, Shapes
@@ -51,8 +51,9 @@ class Options:
 
 def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
     """Print the plan; returns the exit status. Raises SettingsError or PlanError."""
+    refuse_unknown_options(arguments)
     settings = asked_settings(arguments)
-    site_path = site_file(REPOSITORY)
+    site_path = site_file(workflow_folder())
     site = load_site(site_path) if site_path.exists() else None
     name, shape = find_shape(settings, options.model_size)
     found = plan(make_case(settings, site, shape, options), options.disk_tb)

@@ -31,6 +31,11 @@ def sentence(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def is_full(error: BaseException) -> bool:
     """Whether it is an error of a full disk, quota or file: torch's own do not mention the disk."""
     return _number_of(error) in _FULL

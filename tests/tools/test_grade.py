@@ -31,7 +31,7 @@ def graded(tmp_path: Path, responses: list[dict], columns: tuple[str, ...] = ())
     config.write_text(f"evaluation:\n  benchmarks:\n    sums: {keys}\n")
     return grade.run(
         benchmark="sums",
-        configs=(config,),
+        configfiles=(config,),
         run_dir=None,
         overrides=(),
         responses=write_lines(tmp_path / "responses.jsonl", responses),
@@ -57,9 +57,9 @@ def test_published_responses_have_about_their_published_accuracy(
     rows = read_jsonl(responses)
     out = tmp_path / "rho.parquet"
     arguments = [
-        *("grade", "--config", str(CONFIG), "--benchmark", benchmark),
-        *("--set", f"evaluation.benchmarks.{benchmark}.file={shared(f'data/{problems}')}"),
-        *("--set", "verification.no_box=last_line"),  # a base model's: they have no box
+        *("grade", "--configfile", str(CONFIG), "--benchmark", benchmark),
+        *("--config", f"evaluation.benchmarks.{benchmark}.file={shared(f'data/{problems}')}"),
+        *("--config", "verification.no_box=last_line"),  # a base model's: they have no box
         *("--responses", str(shared(f"data/{responses}")), "--column", "prompt=question"),
         *("--out", str(out)),
     ]
@@ -96,7 +96,7 @@ def test_published_samples_go_through_the_whole_pipeline(tmp_path):
     config.write_text(f"evaluation:\n  benchmarks:\n    qwen: {keys}\n")
     figures = grade.run(
         benchmark="qwen",
-        configs=(config,),
+        configfiles=(config,),
         run_dir=None,
         overrides=(),
         responses=place,
