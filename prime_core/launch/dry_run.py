@@ -36,9 +36,9 @@ class Demand:
     minutes: int
 
 
-def demand_of(job: Any, site: Site) -> Demand:
-    """What a job of Snakemake's asks for, capped as it is when it is submitted."""
-    asked = dict(job.resources.items()) | limits(job, site)
+def demand_of(job: Any, site: Site | None) -> Demand:
+    """What a job of Snakemake's asks for, capped as it is when it is submitted to a site."""
+    asked = dict(job.resources.items()) | (limits(job, site) if site else {})
 
     def number(name: str, otherwise: int = 0) -> int:
         # Snakemake has placeholders where a value is known at submission only.
@@ -59,11 +59,12 @@ def demand_of(job: Any, site: Site) -> Demand:
     )
 
 
-def lines(jobs: Iterable[Any], site: Site, on_slurm: bool) -> Iterator[str]:
+def lines(jobs: Iterable[Any], site: Site | None) -> Iterator[str]:
     """The table, and how many hours its jobs may take at most; nothing without jobs.
 
-    on_slurm: whether each job is submitted; else partitions and accounts mean nothing.
+    site: where each job is submitted; None: nowhere, and partitions and accounts mean nothing.
     """
+    on_slurm = site is not None
     # The target rule has no command: it is no job to anybody but Snakemake.
     counts = Counter(demand_of(job, site) for job in jobs if not job.is_norun)
     if not counts:

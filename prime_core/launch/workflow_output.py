@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class _Output(logging.Filter):
         jobs = self._workflow.dag.needrun_jobs(exclude_finished=False)
         # A dry run's workflow does not say what would execute it.
         on_slurm = as_snakemake_reads(sys.argv[1:]).executor == "slurm"
-        yield from lines(jobs, self._site, on_slurm)
+        yield from lines(jobs, self._site if on_slurm else None)
 
 
 @contextmanager
@@ -89,14 +89,17 @@ def refuse_unusable_folder(results: Path) -> None:
         refuse_read_only(existing)
 
 
-def apply_to_kept(overwritten: Mapping[str, Any]) -> dict[str, Any]:
-    """--set-resources by stage: also for the rule whose weights are kept, which is the same stage.
+def apply_to_kept(asked: Any) -> None:
+    """Let --set-resources of a stage hold for its rule whose weights are kept, too.
 
-    Raises SettingsError for a name that is no stage.
+    asked: Snakemake's ResourceSettings, before the first rule. Raises SettingsError for a name that
+    is no stage.
     """
+    overwritten = dict(asked.overwrite_resources)
     stages = {name.removeprefix("kept_") for name in overwritten}
     if unknown := sorted(stages - {*STAGES}):
         raise SettingsError(
             f"--set-resources {unknown[0]}: no such stage; expected one of {', '.join(STAGES)}"
         )
-    return {f"kept_{name}": values for name, values in overwritten.items()} | dict(overwritten)
+    kept = {f"kept_{name}": values for name, values in overwritten.items()}
+    asked.overwrite_resources = kept | overwritten

@@ -34,9 +34,10 @@ def refuse_other_iterations(run_dir: Path, stage: str, iteration: int) -> None:
         )
     used = sampling_policy(iteration, settings.rollout.lag)
     if stage == "sample" and not files.policy(used).exists():
+        before = f"iteration {used}" if used else "the stages before the first iteration"
         raise SettingsError(
-            f"--iteration {iteration}: samples from the policy of iteration {used}, which is not "
-            f"there ({files.policy(used)}): run that iteration first"
+            f"--iteration {iteration}: the policy that it samples from is not there "
+            f"({files.policy(used)}): run {before} first"
         )
 
 

@@ -146,7 +146,11 @@ def test_configure_opens_a_run_and_stages_find_what_is_missing_in_it(tmp_path):
     written = yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text())
     assert (written["iterations"], written["run"]) == (3, "mine")
     line = refusal("sample", "--run", str(tmp_path / "mine"), "--iteration", "1", "--shard", "0")
-    assert f"{tmp_path}/mine/data/train.parquet: no such table" in line
+    assert f"is not there ({tmp_path}/mine/models/policy-0000): run the stages before" in line
+    line = refusal("select", "--run", str(tmp_path / "mine"), "--iteration", "1")
+    assert f"{tmp_path}/mine/iterations/0001/rollouts/00.parquet: no such table" in line
+    line = refusal("sample", "--run", str(tmp_path / "mine"), "--iteration", "99", "--shard", "0")
+    assert f"--iteration 99: {tmp_path}/mine has iterations 1 to 3 (the setting iterations)" in line
 
 
 def test_a_word_that_is_no_command_is_refused_with_usage():

@@ -13,22 +13,17 @@ from pathlib import Path
 
 from prime_core.ablations.plan import Plan, parse_ablations
 from prime_core.ablations.workflow import Workflow as AblationWorkflow
-from prime_core.launch.workflow_output import (
-    STAGE_SHELL,
-    one_sentence,
-    refuse_unusable_folder,
-    show_stages_only,
-)
+from prime_core.launch import workflow_output
 from prime_core.run.state import find_own_commands
 from prime_core.runtime.run_lock import RunBusy
 
 find_own_commands()
-show_stages_only(workflow)
-shell.prefix(STAGE_SHELL)
-with one_sentence():
+workflow_output.show_stages_only(workflow)
+shell.prefix(workflow_output.STAGE_SHELL)
+with workflow_output.one_sentence():
     PLAN = Plan(parse_ablations(config, "ablations"), Path(workflow.basedir))
     ABLATIONS = AblationWorkflow(PLAN, Path(workflow.main_snakefile), sys.argv[1:])
-    refuse_unusable_folder(Path(PLAN.root))
+    workflow_output.refuse_unusable_folder(Path(PLAN.root))
 
 ABLATIONS.preview()
 RESULTS = PLAN.root
@@ -113,7 +108,7 @@ rule ablations_report:
 
 
 onstart:
-    with one_sentence(RunBusy):
+    with workflow_output.one_sentence(RunBusy):
         ABLATIONS.begin()
 
 

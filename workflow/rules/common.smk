@@ -10,6 +10,7 @@ from pathlib import Path
 
 from snakemake.utils import validate
 
+from prime_core.launch import workflow_output
 from prime_core.launch.accounting.budget import budget_refusal
 from prime_core.launch.fetch import FetchError, refuse_missing_files
 from prime_core.launch.site.site import load_site, site_file
@@ -17,13 +18,6 @@ from prime_core.launch.site.stage_resources import load_stages, stage_resources
 from prime_core.launch.slurm.executor import adapt
 from prime_core.launch.slurm.orphans import StoppedWaiting, restart, wait_for_orphans
 from prime_core.launch.slurm.ranks import launcher
-from prime_core.launch.workflow_output import (
-    STAGE_SHELL,
-    apply_to_kept,
-    one_sentence,
-    refuse_unusable_folder,
-    show_stages_only,
-)
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
 from prime_core.run.state import RunBusy, RunState, find_own_commands
@@ -34,14 +28,14 @@ from prime_core.settings.reading import parse_settings
 find_own_commands()
 # Slurm signals every process of a job. Only the stage itself must react, at a checkpoint: a shell
 # that died first would take it along (docs/decisions.md#signals-in-shells).
-shell.prefix(f"{STAGE_SHELL}trap '' TERM USR2; ")
+shell.prefix(f"{workflow_output.STAGE_SHELL}trap '' TERM USR2; ")
 SETTINGS_ARE_FROM = ", ".join(map(str, workflow.configfiles))
 if workflow.config_settings.config:
     SETTINGS_ARE_FROM += " and --config"
-with one_sentence(FetchError):
+with workflow_output.one_sentence(FetchError):
     SETTINGS = parse_settings(config, SETTINGS_ARE_FROM)
     FILES = RunFiles(SETTINGS.run_dir)
-    refuse_unusable_folder(Path(SETTINGS.results))
+    workflow_output.refuse_unusable_folder(Path(SETTINGS.results))
     RUN_STATE = RunState(SETTINGS)
     refuse_missing_files(SETTINGS, FILES)
     SITE = load_site(site_file(Path(workflow.basedir)))
@@ -49,10 +43,8 @@ with one_sentence(FetchError):
     RESOURCES = {
         name: stage_resources(name, needs, SITE) for name, needs in NEEDS.items()
     }
-    workflow.resource_settings.overwrite_resources = apply_to_kept(
-        workflow.resource_settings.overwrite_resources
-    )
-show_stages_only(workflow, SITE)
+    workflow_output.apply_to_kept(workflow.resource_settings)
+workflow_output.show_stages_only(workflow, SITE)
 
 validate(
     SETTINGS.model_dump(mode="json"),
@@ -142,7 +134,7 @@ def rewards_for_policy(wildcards):
 
 def begin_run():
     """Lock the run, wait for jobs that an earlier launch left running, write the settings."""
-    with one_sentence(RunBusy, StoppedWaiting):
+    with workflow_output.one_sentence(RunBusy, StoppedWaiting):
         RUN_STATE.hold()
         if wait_for_orphans(FILES):
             RUN_STATE.give_back()
