@@ -20,6 +20,7 @@ from prime_core.launch.arguments import asked_settings, refuse_unknown_options
 from prime_core.run.changes import first_affected_files
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import trains_first_prm
+from prime_core.runtime.console import note
 from prime_core.runtime.text import bytes_text, table
 from prime_core.settings.run import Settings
 from prime_core.storage import hub, table_files
@@ -89,22 +90,27 @@ def missing(settings: Settings, to: Path | None = None) -> list[str]:
     return [f"{one.need.key}: {one.problem}" for one in found if one.problem]
 
 
-def refuse_missing_files(settings: Settings, files: RunFiles) -> None:
+def refuse_missing_files(settings: Settings, files: RunFiles, dry_run: bool) -> None:
     """Raise FetchError for local models and tables that a run will read and that are not there.
 
     What it has read already may be gone. Names of the hub are not looked up: jobs may fetch them.
+    In a dry run a benchmark's table that is missing is only said: the jobs can be shown all the
+    same.
     """
     problems = [
-        f"{need.key}: {found.problem}"
+        (need.key, found.problem)
         for need in needs(settings)
         if not need.is_on_hub
-        and not any(
-            path.exists() for path in first_affected_files(need.key, files, settings, settings)
-        )
+        and not any(p.exists() for p in first_affected_files(need.key, files, settings, settings))
         and (found := look(need, None, fetch=False)).problem
     ]
-    if problems:
-        raise FetchError("; ".join(problems))
+    said_only = [one for one in problems if dry_run and one[0].startswith("evaluation.")]
+    for key, problem in said_only:
+        note(f"{key}: {problem}; the run will not start without it")
+    if refused := [
+        f"{key}: {problem}" for key, problem in problems if (key, problem) not in said_only
+    ]:
+        raise FetchError("; ".join(refused))
 
 
 def needs(settings: Settings) -> Iterator[Need]:

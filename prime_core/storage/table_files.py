@@ -54,7 +54,7 @@ def find_tables(
 ) -> list[Path]:
     """Files of a table, in order. cache, local_only: as in prime_core.storage.hub."""
     if is_on_hub(location):
-        repo_id, revision, pattern = _hub_parts(location)
+        repo_id, revision, pattern = hub_parts(location)
         chosen = partial(choose_tables, pattern=pattern, split=split, location=location)
         return dataset_files(repo_id, chosen, revision, cache, local_only)
     if "*" in location:
@@ -130,7 +130,7 @@ def _check_parts(found: list[str], location: str) -> None:
             raise TableFilesError(f"{location}: {len(found)} of the {int(part[1])} parts of {file}")
 
 
-def _hub_parts(location: str) -> tuple[str, str | None, str]:
+def hub_parts(location: str) -> tuple[str, str | None, str]:
     """Id, revision and pattern of hf://datasets/owner/name@revision/pattern, or of owner/name."""
     parts = _HUB_PARTS.fullmatch(location.removeprefix(_HUB))
     if not parts:

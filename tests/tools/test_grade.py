@@ -144,6 +144,11 @@ def test_votes_are_for_values_not_for_their_spelling(tmp_path):
     assert graded(tmp_path, responses)["maj@4"] == 1
 
 
+def test_a_column_may_lie_inside_another(tmp_path):
+    rows = [{"prompt": row["question"], "out": {"text": row["answer"]}} for row in SUMS]
+    assert graded(tmp_path, rows, ("response=out.text",))["accuracy"] == 1
+
+
 def test_one_response_in_a_row_each_is_the_same_as_a_list_of_them(tmp_path):
     rows = [{"prompt": row["question"], "response": text} for row in SUMS for text in boxed(0, 6)]
     figures = graded(tmp_path, rows)

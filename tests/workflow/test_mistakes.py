@@ -51,6 +51,16 @@ MISTAKES = {
         ),
         "data.train: no.jsonl: No such file",
     ),
+    "no such benchmark": (
+        (
+            *SNAKEFILE,
+            *CONFIGFILE,
+            "--config",
+            "run=new",
+            "evaluation={benchmarks: {a: {file: b.jsonl}}}",
+        ),
+        "evaluation.benchmarks.a.file: b.jsonl: No such file",
+    ),
     "no such table of stages": (
         ("-n", *SNAKEFILE, *CONFIGFILE, "--config", "stage_resources=/no.yaml"),
         "/no.yaml: no such file (stage_resources)",

@@ -37,7 +37,7 @@ with workflow_output.one_sentence(FetchError):
     FILES = RunFiles(SETTINGS.run_dir)
     workflow_output.refuse_unusable_folder(Path(SETTINGS.results))
     RUN_STATE = RunState(SETTINGS)
-    refuse_missing_files(SETTINGS, FILES)
+    refuse_missing_files(SETTINGS, FILES, workflow.output_settings.dryrun)
     SITE = load_site(site_file(Path(workflow.basedir)))
     NEEDS = load_stages(Path(workflow.basedir) / SETTINGS.stage_resources)
     RESOURCES = {
