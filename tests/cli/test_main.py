@@ -12,6 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from prime_core.cli.help import GROUPS
 from prime_core.cli.main import main, sentence
 from prime_core.run.stages import STAGES
 from prime_core.tools.configure import schema_text
@@ -39,6 +40,30 @@ def test_the_stages_come_first_and_in_the_order_of_the_workflow():
     names = list(main.list_commands(click.Context(main)))
     assert names[: len(STAGES)] == [name.replace("_", "-") for name in STAGES]
     assert {"crate", "configure", "schema"} <= set(names)
+
+
+def test_help_lists_every_command_in_its_group_and_cuts_nothing():
+    done = CliRunner().invoke(main, ["--help"], terminal_width=80)
+    lines = done.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "..." not in done.output
+    assert [line[:-1] for line in lines if line.endswith(":") and line[0] != " "] == [
+        "Options",
+        *GROUPS,
+    ]
+    named = {name for names in GROUPS.values() for name in names}
+    assert named == {name for name, one in main.commands.items() if not one.hidden}
+    text = " ".join(done.output.split())
+    for name in named:
+        assert f" {name} {main.commands[name].get_short_help_str(limit=1000)}" in text
+    assert "docs/" in text
+
+
+def test_a_command_without_a_group_is_listed_all_the_same(monkeypatch):
+    monkeypatch.setattr("prime_core.cli.help.GROUPS", {"Run": ("run",)})
+    done = CliRunner().invoke(main, ["--help"])
+    assert "Others:" in done.output
+    assert "schema" in done.output
 
 
 @pytest.mark.parametrize("name", ["", *main.commands])

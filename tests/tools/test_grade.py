@@ -145,7 +145,7 @@ def test_votes_are_for_values_not_for_their_spelling(tmp_path):
 
 
 def test_a_column_may_lie_inside_another(tmp_path):
-    rows = [{"prompt": row["question"], "out": {"text": row["answer"]}} for row in SUMS]
+    rows = [{"prompt": row["question"], "out": {"text": boxed(row["answer"])}} for row in SUMS]
     assert graded(tmp_path, rows, ("response=out.text",))["accuracy"] == 1
 
 
