@@ -46,7 +46,7 @@ def test_help_lists_every_command_in_its_group_and_cuts_nothing():
     done = CliRunner().invoke(main, ["--help"], terminal_width=80)
     lines = done.output.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "..." not in done.output
+    assert "..." not in done.output.partition("\n")[2]  # the usage has its own
     assert [line[:-1] for line in lines if line.endswith(":") and line[0] != " "] == [
         "Options",
         *GROUPS,

@@ -181,7 +181,7 @@ def test_a_row_of_another_form_is_left_out_with_its_beginning_and_the_reason(tmp
     found = stream(tmp_path, [right, {**right, "task_id": 2, "test_list": []}], form="mbpp")
     assert [type(one) for one in found] == [Problem, Dropped]
     assert isinstance(found[1], Dropped)
-    assert (found[1].row, found[1].detail) == (1, "no list of texts in test_list")
+    assert (found[1].row, found[1].detail) == (1, "nothing in test_list")
     assert '"task_id": 2' in found[1].quote
 
 
