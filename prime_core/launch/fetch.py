@@ -94,22 +94,19 @@ def refuse_missing_files(settings: Settings, files: RunFiles, dry_run: bool) -> 
     """Raise FetchError for local models and tables that a run will read and that are not there.
 
     What it has read already may be gone. Names of the hub are not looked up: jobs may fetch them.
-    In a dry run a benchmark's table that is missing is only said: the jobs can be shown all the
-    same.
+    In a dry run tables that are missing are only said: jobs can be shown before data are there.
     """
-    problems = [
-        (need.key, found.problem)
-        for need in needs(settings)
-        if not need.is_on_hub
-        and not any(p.exists() for p in first_affected_files(need.key, files, settings, settings))
-        and (found := look(need, None, fetch=False)).problem
-    ]
-    said_only = [one for one in problems if dry_run and one[0].startswith("evaluation.")]
-    for key, problem in said_only:
-        note(f"{key}: {problem}; the run will not start without it")
-    if refused := [
-        f"{key}: {problem}" for key, problem in problems if (key, problem) not in said_only
-    ]:
+    refused = []
+    for need in needs(settings):
+        affected = first_affected_files(need.key, files, settings, settings)
+        if need.is_on_hub or any(path.exists() for path in affected):
+            continue
+        problem = look(need, None, fetch=False).problem
+        if problem and dry_run and need.kind == "table":
+            note(f"{need.key}: {problem}; the run will not start without it")
+        elif problem:
+            refused.append(f"{need.key}: {problem}")
+    if refused:
         raise FetchError("; ".join(refused))
 
 

@@ -46,7 +46,7 @@ MISTAKES = {
     ),
     "no such table": (
         (
-            *("-n", *SNAKEFILE, *CONFIGFILE, "--config", "run=new", "sft={enabled: false}"),
+            *(*SNAKEFILE, *CONFIGFILE, "--config", "run=new", "sft={enabled: false}"),
             "data={source: files, train: no.jsonl, num_validation: 2}",
         ),
         "data.train: no.jsonl: No such file",
