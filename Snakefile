@@ -6,6 +6,7 @@ REQUIRED INPUTS: settings (configs/*.yaml, overridden by --config).
 OUTPUTS: results/<run>/, and its report in results/<run>/report/report.html.
 """
 
+import os
 import sys
 
 from snakemake.utils import min_version
@@ -16,9 +17,11 @@ min_version("9.10")
 
 # From the command line: at parse time Snakemake has not been told its targets yet.
 MANY_RUNS = asks_for_ablations(sys.argv[1:])
+# Beside this file, since Snakemake may be started in another folder.
+CONFIGS = os.path.relpath(f"{workflow.basedir}/configs")
 if not workflow.overwrite_configfiles:
 
-    configfile: "configs/ablations/ablations.yaml" if MANY_RUNS else "configs/quickstart.yaml"
+    configfile: f"{CONFIGS}/{'ablations/ablations' if MANY_RUNS else 'quickstart'}.yaml"
 
 
 report: "workflow/report/workflow.rst"

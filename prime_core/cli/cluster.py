@@ -12,14 +12,7 @@ from typing import Any
 
 import click
 
-CONFIGFILE = click.option(
-    "--configfile",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    default=Path("configs/quickstart.yaml"),
-    show_default=True,
-    help="Settings of the run, as for snakemake.",
-)
-
+from prime_core.cli.options import CONFIGFILE, FOLDER, TABLE
 
 RUN_DIR = click.option(
     "--run",
@@ -38,7 +31,7 @@ RUN_DIR = click.option(
     help="Every stage a Slurm job, or all stages inside one allocation.",
 )
 @click.option("--minutes", type=click.IntRange(min=1), help="Time limit of the job itself.")
-@click.option("--gpus", type=click.IntRange(min=0), help="GPUs of the allocation, per node.")
+@click.option("--gpus-per-node", type=click.IntRange(min=0), help="GPUs of the allocation's nodes.")
 @click.option("--nodes", type=click.IntRange(min=1), help="Nodes of the allocation.")
 @click.option(
     "--allocation",
@@ -50,7 +43,7 @@ RUN_DIR = click.option(
 def launch(
     profile: str,
     minutes: int | None,
-    gpus: int | None,
+    gpus_per_node: int | None,
     nodes: int | None,
     allocation: Path | None,
     dry_run: bool,
@@ -61,7 +54,7 @@ def launch(
     All other options are Snakemake's own: --configfile, --config policy.eps_clip=0.3, ...
     """
     module = import_module("prime_core.launch.launch")
-    options = module.Options(profile, minutes, gpus, nodes, allocation, dry_run)
+    options = module.Options(profile, minutes, gpus_per_node, nodes, allocation, dry_run)
     module.run(options, arguments)
 
 
@@ -78,7 +71,7 @@ def launch(
     help="Seconds between updates, with --watch.",
 )
 def status(
-    run_dir: Path | None, configfile: Path, json: bool, watch: bool, interval: float
+    run_dir: Path | None, configfile: Path | None, json: bool, watch: bool, interval: float
 ) -> None:
     """Show what of a run is done, running and failed, and when it will end."""
     run = which_run(run_dir, configfile)
@@ -89,7 +82,7 @@ def status(
 @RUN_DIR
 @CONFIGFILE
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def cancel(run_dir: Path | None, configfile: Path, yes: bool) -> None:
+def cancel(run_dir: Path | None, configfile: Path | None, yes: bool) -> None:
     """End a run's controller and all of its Slurm jobs; what is finished stays."""
     module = import_module("prime_core.launch.status.cancel")
     run = which_run(run_dir, configfile)
@@ -111,7 +104,11 @@ def cancel(run_dir: Path | None, configfile: Path, yes: bool) -> None:
 @click.option("--part", help="Shard or benchmark; default: the newest.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing as it grows, until Ctrl-C.")
 def logs(
-    words: tuple[str, ...], run_dir: Path | None, configfile: Path, part: str | None, follow: bool
+    words: tuple[str, ...],
+    run_dir: Path | None,
+    configfile: Path | None,
+    part: str | None,
+    follow: bool,
 ) -> None:
     """Show a stage's newest log (prime logs 12 policy); without arguments, the controller's."""
     run = which_run(run_dir, configfile)
@@ -126,11 +123,12 @@ def gpus(count: int, command: tuple[str, ...]) -> None:
     import_module("prime_core.launch.slurm.gpus").become(count, command)
 
 
-def which_run(run_dir: Path | None, configfile: Path) -> Path:
+def which_run(run_dir: Path | None, configfile: Path | None) -> Path:
     """The run's folder as given, else the one that the settings name."""
     if run_dir is not None:
         return run_dir
-    return import_module("prime_core.settings.reading").load_settings(configfile).run_dir
+    path = configfile or import_module("prime_core.launch.arguments").default_config()
+    return import_module("prime_core.settings.reading").load_settings(path).run_dir
 
 
 @click.command()
@@ -139,7 +137,7 @@ def which_run(run_dir: Path | None, configfile: Path) -> Path:
 @click.option("--account", default="", help="Account to charge; default: your default account.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=TABLE,
     help="File to write; default: cluster_profiles/slurm/site.yaml.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what was found and would be written.")
@@ -162,7 +160,7 @@ def site(
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option(
     "--to",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Cache to use instead of the environment's, e.g. one shared by a group.",
 )
 @click.option("--check", is_flag=True, help="Only report what is missing; needs no network.")
@@ -178,7 +176,9 @@ def fetch(to: Path | None, check: bool, arguments: tuple[str, ...]) -> None:
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--model-size", help="A size in place of the settings' model: 7b, llama-3.1-8b, ...")
-@click.option("--gpu", help="Type of GPU, e.g. h100; default: the site's, else a100.")
+@click.option(
+    "--gpu", help="Type of GPU, e.g. a100_40 or h100_pcie; default: the site's, else an A100."
+)
 @click.option("--gpu-memory-gb", type=click.FloatRange(min=1), help="GiB of a GPU's memory.")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the run may use at a time.")
 @click.option(

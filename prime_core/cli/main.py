@@ -5,6 +5,10 @@ Stages are imported when they run, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -12,18 +16,25 @@ from pathlib import Path
 import click
 
 from prime_core.cli import ablation, cluster, evaluation, prm, stages
+from prime_core.cli.help import write_commands
+from prime_core.cli.options import CONFIGFILE, OVERRIDES, Overridden
 from prime_core.cli.rooms import tool
 from prime_core.runtime import interruption
 from prime_core.runtime.console import say
+from prime_core.runtime.errors import sentence
 from prime_core.runtime.rank import has_other_ranks, is_first_rank
 
 
 class Stages(click.Group):
-    """Commands in the order of the workflow; user errors as one sentence."""
+    """Commands in groups; user errors as one sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """In the order in which they were defined."""
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """In groups, whole sentences."""
+        write_commands(self, ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run; an error of the user's making is one sentence, any other has its traceback."""
@@ -35,6 +46,8 @@ class Stages(click.Group):
             end_for_now(f"{ctx.invoked_subcommand}: {stop}")
             ctx.exit(interruption.EXIT_STATUS)
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and reader_has_gone():
+                ctx.exit(128 + signal.SIGPIPE)
             # ValueError and OSError are for what a user can mend; any other is a fault of ours.
             if ctx.params["debug"] or not isinstance(error, ValueError | OSError):
                 traceback.print_exc()
@@ -42,19 +55,27 @@ class Stages(click.Group):
             ctx.exit(1)
 
 
-def sentence(error: Exception) -> str:
-    """What went wrong, with the file's name where the system gives one."""
-    if isinstance(error, OSError) and error.strerror:
-        file = f"{error.filename}: " if error.filename else ""
-        return f"{file}{error.strerror}"
-    return str(error) or type(error).__name__
+def reader_has_gone() -> bool:
+    """Whether standard output leads nowhere any more, as in `prime status | head`."""
+    pipe = select.poll()
+    pipe.register(sys.stdout.fileno(), 0)
+    gone = any(state & select.POLLERR for _, state in pipe.poll(0))
+    if gone:
+        # Else Python complains when it flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
-@click.group(cls=Stages, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Stages,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Guides: README.md and docs/ in the repository, docs/clusters.md for Slurm. All "
+    "settings: prime schema, docs/files.md for the files of a run.",
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="prime-on-slurm")
 def main(debug: bool) -> None:
-    """PRIME, stage by stage. The workflow (`snakemake`) calls these same commands.
+    """PRIME: runs of the workflow, what there is to see of them, and each of their stages.
 
     Every stage reads and writes the files of one run's folder, finished files only; running a
     stage again gives the same result.
@@ -71,12 +92,13 @@ def run(arguments: tuple[str, ...]) -> None:
     import_module("prime_core.launch.snakemake_command").run(arguments)
 
 
-@click.command()
-@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
-def configure(config: Path, overrides: tuple[str, ...]) -> None:
+@click.command(cls=Overridden)
+@CONFIGFILE
+@OVERRIDES
+def configure(configfile: Path | None, overrides: tuple[str, ...]) -> None:
     """Check a settings file and write it, resolved, into its run's folder."""
-    tool("configure").run(config, overrides)
+    path = configfile or import_module("prime_core.launch.arguments").default_config()
+    tool("configure").run(path, overrides)
 
 
 @click.command()

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import click
 
+from prime_core.cli.options import COLUMN, FOLDER, RUN, TABLE
 from prime_core.cli.rooms import tool
-from prime_core.cli.stages import RUN
-
-FOLDER = click.Path(path_type=Path, file_okay=False)
-TABLE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -60,13 +57,7 @@ def labelled(run_dir: Path, iterations: str, out: Path) -> None:
 @click.option(
     "--micro-batch-size", type=click.IntRange(min=1), default=8, help="Responses in one pass."
 )
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="OURS=THEIRS",
-    help="The file's name for a column.",
-)
+@COLUMN
 def rate(**options: object) -> None:
     """Score responses with an implicit PRM: any model folder, with its reference."""
     tool("rate").run(**options)

@@ -19,6 +19,7 @@ def stage(name: str) -> ModuleType:
     # After the ranks know their numbers: the first of them alone may defer the stage.
     if "PRIME_DEADLINE" in os.environ:
         _begin_in_time(name)
+    _refuse_other_iterations(name)
     return import_module(f"prime_core.stages.{name}")
 
 
@@ -38,6 +39,15 @@ def _prepare_process() -> None:
     # First: importing a stage takes seconds, and a warning meanwhile must not make it fail.
     interruption.listen(import_module("prime_core.launch.slurm.this_job").is_only_warned)
     import_module("prime_core.launch.slurm.ranks").set_up_rank()
+
+
+def _refuse_other_iterations(name: str) -> None:
+    """Name a user's mistake before a stage looks for files of an iteration that cannot exist."""
+    given = click.get_current_context().params
+    if given.get("run_dir") and given.get("iteration") is not None:
+        import_module("prime_core.run.work").refuse_other_iterations(
+            given["run_dir"], name, given["iteration"]
+        )
 
 
 def _begin_in_time(name: str) -> None:

@@ -8,24 +8,8 @@ from pathlib import Path
 
 import click
 
+from prime_core.cli.options import FOLDER, ITERATION, RUN, SHARD, TABLE
 from prime_core.cli.rooms import stage, tool
-
-RUN = click.option(
-    "--run",
-    "run_dir",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the run, results/<run>, with its config.yaml.",
-)
-ITERATION = click.option(
-    "--iteration", required=True, type=click.IntRange(min=1), help="RL iteration, from 1 on."
-)
-SHARD = click.option(
-    "--shard",
-    required=True,
-    type=click.IntRange(min=0),
-    help="Part of the iteration's prompts, from 0 on; refill rounds continue the numbering.",
-)
 
 
 @click.command()
@@ -96,10 +80,7 @@ def sample(run_dir: Path, iteration: int, shard: int) -> None:
 
 @click.command()
 @click.option(
-    "--run",
-    "run_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the run, with --iteration and --shard.",
+    "--run", "run_dir", type=FOLDER, help="Folder of the run, with --iteration and --shard."
 )
 @click.option("--iteration", type=click.IntRange(min=1), help="RL iteration, from 1 on.")
 @click.option("--shard", type=click.IntRange(min=0), help="Part of the iteration's prompts.")
@@ -107,15 +88,11 @@ def sample(run_dir: Path, iteration: int, shard: int) -> None:
 @click.option("--gold", multiple=True, help="Its correct answer; repeat for alternatives.")
 @click.option(
     "--rows",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=TABLE,
     help="Judge a JSON-lines file: response, ground_truth and ability (math unless stated; code: "
     "the ground truth is a program's tests); or program, tests.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Parquet file for the judged --rows.",
-)
+@click.option("--out", type=TABLE, help="Parquet file for the judged --rows.")
 def verify(
     run_dir: Path | None,
     iteration: int | None,
@@ -126,17 +103,27 @@ def verify(
     out: Path | None,
 ) -> None:
     """Judge a shard of responses, a single answer, or a file of rows; needs no GPU."""
-    # Not by truth: the first shard is 0.
-    if run_dir is not None and iteration is not None and shard is not None:
-        stage("verify").run(run_dir, iteration, shard)
-    elif text is not None and gold:
-        tool("judge").judge_text(text, gold[0] if len(gold) == 1 else json.dumps(gold))
-    elif rows is not None and out is not None:
-        tool("judge").judge_rows(rows, out)
-    else:
+    # Not by truth: the first shard is 0, and a response may be empty.
+    ways = (
+        {"--run": run_dir, "--iteration": iteration, "--shard": shard},
+        {"--text": text, "--gold": gold or None},
+        {"--rows": rows, "--out": out},
+    )
+    begun = [way for way in ways if any(value is not None for value in way.values())]
+    if len(begun) != 1:
         raise click.UsageError(
             "expected --run, --iteration and --shard; or --text and --gold; or --rows and --out"
         )
+    missing = [name for name, value in begun[0].items() if value is None]
+    if missing:
+        given = next(name for name in begun[0] if name not in missing)
+        raise click.UsageError(f"{' and '.join(missing)} missing beside {given}")
+    if run_dir is not None:
+        stage("verify").run(run_dir, iteration, shard)
+    elif text is not None:
+        tool("judge").judge_text(text, gold[0] if len(gold) == 1 else json.dumps(gold))
+    else:
+        tool("judge").judge_rows(rows, out)
 
 
 @click.command()

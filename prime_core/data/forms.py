@@ -46,6 +46,22 @@ class Fields:
                 return value
         raise MalformedRow(f"no text in {' or '.join(names)}")
 
+    def text_or(self, name: str, default: str) -> str:
+        """A text, the default where the row has none. Raises MalformedRow for another kind."""
+        value = self(name, default)
+        if not isinstance(value, str):
+            raise MalformedRow(f"{name} is not text")
+        return value
+
+    def texts(self, name: str, default: list[str] | None = None) -> list[str]:
+        """A list of texts. Raises MalformedRow; without a default also for none."""
+        value = self(name, default)
+        if not isinstance(value, list) or not all(map(_is_text, value)):
+            raise MalformedRow(f"no list of texts in {name}")
+        if not value and default is None:
+            raise MalformedRow(f"nothing in {name}")
+        return value
+
 
 def humaneval(row: Fields) -> Row:
     """A function's beginning to complete, judged by `check`."""
@@ -65,17 +81,15 @@ def humaneval(row: Fields) -> Row:
 
 def mbpp(row: Fields) -> Row:
     """A task in words, judged by assertions; the first of them shows how the function is called."""
-    tests = row("test_list")
-    if not isinstance(tests, list) or not tests:
-        raise MalformedRow("no list of assertions in test_list")
+    tests = row.texts("test_list")
     return {
         "prompt_id": _numbered("mbpp", row("task_id")),
         # The sanitized MBPP has the task in `prompt`, the full one in `text`.
         "prompt": f"{row.text('prompt', 'text').strip()}\nIt should pass: {tests[0].strip()}",
         "ground_truth": {
             "test_list": tests,
-            "test_imports": row("test_imports", []),
-            "test_setup_code": row("test_setup_code", ""),
+            "test_imports": row.texts("test_imports", []),
+            "test_setup_code": row.text_or("test_setup_code", ""),
         },
     }
 
@@ -105,7 +119,8 @@ def leetcode(row: Fields) -> Row:
     """A problem of LeetCode with the solution's signature, judged by calls of its method."""
     try:
         tests = solution_tests(row.text("test"))
-    except (ValueError, SyntaxError) as error:
+    # RecursionError is Python's answer to thousands of opening brackets.
+    except (ValueError, SyntaxError, RecursionError) as error:
         raise MalformedRow(f"its tests cannot be read: {error}") from None
     return {
         "prompt_id": row.text("task_id"),
@@ -116,7 +131,7 @@ def leetcode(row: Fields) -> Row:
 
 def livecodebench(row: Fields) -> Row:
     """A problem of a contest, judged by its public and its private tests; these stay packed."""
-    starter = row("starter_code", "")
+    starter = row.text_or("starter_code", "")
     # Both wordings follow LiveCodeBench's own prompts.
     if starter.strip():
         how = (
@@ -130,8 +145,13 @@ def livecodebench(row: Fields) -> Row:
             "```python\n# YOUR CODE HERE\n```"
         )
     metadata = row("metadata", {})
-    # Published as JSON text.
-    metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
+    try:
+        # Published as JSON text.
+        metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
+    except (ValueError, RecursionError):
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise MalformedRow("metadata is no JSON object")
     return {
         "prompt_id": row.text("question_id"),
         "prompt": f"### Question:\n{row.text('question_content')}\n\n### Format: {how}",
@@ -150,7 +170,7 @@ def olympiadbench(row: Fields) -> Row:
         answers = [answers]
     if not isinstance(answers, list) or not answers or not all(map(_is_text, answers)):
         raise MalformedRow("no answers in final_answer")
-    context, question = row("context", ""), row.text("question")
+    context, question = row.text_or("context", ""), row.text("question")
     several, kind = bool(row("is_multiple_answer")), str(row("answer_type", "")).lower()
     # A list of texts would mean that each is right by itself; here all of them are asked for.
     truth: Row = {"answer": ", ".join(answers) if several else answers}
@@ -169,7 +189,7 @@ def _relative(error: Any, answer: str) -> float | None:
     """An absolute error as a share of the answer; None where they are not plain numbers."""
     try:
         return float(error) / abs(float(answer))
-    except (ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ZeroDivisionError):
         return None
 
 

@@ -160,12 +160,18 @@ def problem_of(
     if abilities is not None and ability not in abilities:
         return f"no verifier for the ability '{ability}'; expected one of {', '.join(abilities)}"
     return {
-        "prompt_id": str(_value(row, "prompt_id", data) or defaults["prompt_id"]),
+        "prompt_id": _named(row, "prompt_id", data, defaults),
         "prompt": messages,
         "ability": ability,
         "ground_truth": answer if isinstance(answer, str) else json.dumps(answer),
-        "data_source": str(_value(row, "data_source", data) or defaults["data_source"]),
+        "data_source": _named(row, "data_source", data, defaults),
     }
+
+
+def _named(row: Row, name: str, data: Data, defaults: dict[str, str]) -> str:
+    """A row's name, as text; the number 0 is one, an empty text is none."""
+    value = _value(row, name, data)
+    return defaults[name] if value is None or value == "" else str(value)
 
 
 def _demonstration(row: Row, data: Data) -> Row | str:

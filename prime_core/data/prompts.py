@@ -16,7 +16,7 @@ _ABILITIES = {"coding": "code"}
 
 def ability_of(value: Any, default: str) -> str:
     """The name under which templates and verifiers know an ability: "Coding" is code."""
-    name = str(value or default)
+    name = default if value is None or value == "" else str(value)
     return _ABILITIES.get(name.lower(), name.lower())
 
 

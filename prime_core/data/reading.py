@@ -77,7 +77,7 @@ def _required_there(
     for number, row in enumerate(rows, start=1):
         if missing and isinstance(row, dict):
             found |= set(row) if number <= 100 else set()
-            missing = {column for column in missing if not _has(row, column)}
+            missing = {column for column in missing if not has_column(row, column)}
         if missing and number == _ROWS_LOOKED_AT:
             _refuse(path, missing, required, found)
         yield row
@@ -95,7 +95,8 @@ def _refuse(path: Path, missing: set[str], required: Mapping[str, str], found: s
     )
 
 
-def _has(row: Row, column: str) -> bool:
+def has_column(row: Mapping[str, Any], column: str) -> bool:
+    """Whether a row may hold a column, by its own name or inside another one."""
     # What lies inside a column may be missing in this row and be there in the next.
     return column in row or (column.partition(".")[0] in row and "." in column)
 
@@ -136,7 +137,7 @@ def _parquet_rows(
 ) -> Iterator[Row]:
     with pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
-        missing = {column for column in required if not _has(dict.fromkeys(names), column)}
+        missing = {column for column in required if not has_column(dict.fromkeys(names), column)}
         # An empty file is refused as such, whatever its columns (_required_there).
         if missing and file.metadata.num_rows:
             _refuse(path, missing, required, set(names))

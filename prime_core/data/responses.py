@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.data.reading import DataError, Row, read_rows, value_of
+from prime_core.data.reading import DataError, Row, has_column, read_rows, value_of
 
 NAMES = ("prompt_id", "prompt", "response", "score")
 KEY = "--column"
@@ -57,7 +57,9 @@ def _check_columns(table: list[Row], columns: dict[str, str], path: Path) -> Non
     unknown = sorted(set(columns) - set(NAMES))
     if unknown:
         raise DataError(f"{KEY} {unknown[0]}: no such column; expected one of {NAMES}")
-    there = {name for name in NAMES if any(columns.get(name, name) in row for row in table)}
+    there = {
+        name for name in NAMES if any(has_column(row, columns.get(name, name)) for row in table)
+    }
     named = sorted(set(columns) - there)
     missing = named or ([] if "response" in there else ["response"])
     if not missing and not there & {"prompt_id", "prompt"}:

@@ -15,6 +15,7 @@ from prime_core.data.problems import (
     Dropped,
     Problem,
     as_messages,
+    problem_text,
     stream_demonstrations,
     stream_problems,
 )
@@ -85,7 +86,8 @@ def demonstrations(settings: Settings) -> Iterator[Row | Dropped]:
 def _generated(settings: Settings, split: str) -> Iterator[Problem]:
     for number, row in enumerate(_sums(settings)[split]):
         asked = row | {"prompt": as_messages(row["prompt"], settings.data)}
-        yield Problem(asked, row["prompt"], settings.data.source, number)
+        text = problem_text(asked["prompt"], settings.data, row["ability"])
+        yield Problem(asked, text, settings.data.source, number)
 
 
 def _sums(settings: Settings) -> dict[str, list[Row]]:

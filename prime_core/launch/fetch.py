@@ -16,8 +16,11 @@ from typing import Literal
 
 import click
 
-from prime_core.launch.arguments import asked_settings
+from prime_core.launch.arguments import asked_settings, refuse_unknown_options
+from prime_core.run.changes import first_affected_files
+from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import trains_first_prm
+from prime_core.runtime.console import note
 from prime_core.runtime.text import bytes_text, table
 from prime_core.settings.run import Settings
 from prime_core.storage import hub, table_files
@@ -63,6 +66,7 @@ def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
 
     Raises FetchError naming what is missing.
     """
+    refuse_unknown_options(arguments)
     found = []
     for need in needs(asked_settings(arguments)):
         if need.is_on_hub and not check:
@@ -84,6 +88,26 @@ def missing(settings: Settings, to: Path | None = None) -> list[str]:
     """What the settings name but is missing, one sentence each; nothing is fetched."""
     found = [look(need, to, fetch=False) for need in needs(settings)]
     return [f"{one.need.key}: {one.problem}" for one in found if one.problem]
+
+
+def refuse_missing_files(settings: Settings, files: RunFiles, dry_run: bool) -> None:
+    """Raise FetchError for local models and tables that a run will read and that are not there.
+
+    What it has read already may be gone. Names of the hub are not looked up: jobs may fetch them.
+    In a dry run tables that are missing are only said: jobs can be shown before data are there.
+    """
+    refused = []
+    for need in needs(settings):
+        affected = first_affected_files(need.key, files, settings, settings)
+        if need.is_on_hub or any(path.exists() for path in affected):
+            continue
+        problem = look(need, None, fetch=False).problem
+        if problem and dry_run and need.kind == "table":
+            note(f"{need.key}: {problem}; the run will not start without it")
+        elif problem:
+            refused.append(f"{need.key}: {problem}")
+    if refused:
+        raise FetchError("; ".join(refused))
 
 
 def needs(settings: Settings) -> Iterator[Need]:

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prime_core.launch.arguments import asked_settings, asks_for_ablations
+from prime_core.launch.arguments import (
+    asked_settings,
+    asks_for_ablations,
+    from_anywhere,
+    refuse_unknown_options,
+    workflow_folder,
+)
 from prime_core.launch.controller import Controller
 from prime_core.launch.fetch import missing
 from prime_core.launch.site.allocation import ALLOCATION_FILE, load_allocation
@@ -43,7 +49,7 @@ class Options:
 
     profile: str
     minutes: int | None = None
-    gpus: int | None = None
+    gpus_per_node: int | None = None
     nodes: int | None = None
     allocation: Path | None = None
     dry_run: bool = False
@@ -55,6 +61,7 @@ def run(options: Options, arguments: Sequence[str]) -> None:
     Raises SettingsError for wrong settings, RunBusy when the run already has a controller,
     SlurmError when Slurm refuses.
     """
+    refuse_unknown_options(arguments)
     passed = translated(arguments)
     if asks_for_ablations(passed):
         raise SettingsError(
@@ -65,8 +72,9 @@ def run(options: Options, arguments: Sequence[str]) -> None:
     RunState(settings)  # refuses what would change finished work
     refuse_missing(settings, passed)
     files = RunFiles(settings.run_dir)
-    site = load_site(site_file(Path.cwd()))
-    command = [sys.executable, "-m", "snakemake", "--profile", options.profile, *passed]
+    site = load_site(site_file(workflow_folder()))
+    words = from_anywhere(["--profile", options.profile, *passed])
+    command = [sys.executable, "-m", "snakemake", *words]
     folder = files.controller_folder.absolute()
     start = (command, Path.cwd(), settings.run_dir, folder)
     call: Callable[[], Any]
@@ -142,8 +150,12 @@ def _allocation(
     start: tuple[list[str], Path, Path, Path],
     max_gpu_hours: float | None,
 ) -> tuple[WorkflowJob, Supervisor]:
-    source = options.allocation or ALLOCATION_FILE
-    given = {"minutes": options.minutes, "gpus_per_node": options.gpus, "nodes": options.nodes}
+    source = options.allocation or Path(os.path.relpath(workflow_folder() / ALLOCATION_FILE))
+    given = {
+        "minutes": options.minutes,
+        "gpus_per_node": options.gpus_per_node,
+        "nodes": options.nodes,
+    }
     allocation = load_allocation(source, given, site)
     job = WorkflowJob(
         name=controller_name(files.root),

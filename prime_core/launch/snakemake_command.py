@@ -1,8 +1,9 @@
-"""`prime run`: Snakemake with dotted overrides, `--config policy.eps_clip=0.3`.
+"""`prime run`: Snakemake with dotted overrides, `--config policy.eps_clip=0.3`, from any folder.
 
 Snakemake accepts only identifiers as keys of --config; nested settings have to be written as YAML
 flow mappings. Dotted keys are translated into those, everything else is passed on unchanged
-(docs/decisions.md#dotted-config).
+(docs/decisions.md#dotted-config). Settings are checked before Snakemake reads them, which answers a
+missing or malformed file with a traceback.
 """
 
 from __future__ import annotations
@@ -12,16 +13,32 @@ import os
 import sys
 from collections.abc import Sequence
 
-from prime_core.launch.arguments import ABLATIONS, split_overrides
-from prime_core.settings.reading import check_overrides, expand_dotted, parse_overrides
+from prime_core.launch.arguments import (
+    ABLATIONS,
+    asked_settings,
+    from_anywhere,
+    named_configfiles,
+    split_overrides,
+)
+from prime_core.settings.reading import (
+    check_overrides,
+    expand_dotted,
+    load_yaml,
+    parse_overrides,
+)
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Replace this process by Snakemake. Raises SettingsError for a wrong or unknown override."""
+    """Replace this process by Snakemake. Raises SettingsError for wrong settings."""
     if ABLATIONS not in arguments:  # its settings are of another kind, checked by its own workflow
+        # First alone: a wrong override is told by its name, without the file that it was laid over.
         check_overrides(parse_overrides(split_overrides(arguments)[1], "--config"), "--config")
+        asked_settings(arguments)
+    else:
+        for path in named_configfiles(arguments):
+            load_yaml(path)
     # This environment's Snakemake, whichever one comes first on PATH.
-    command = [sys.executable, "-m", "snakemake", *translated(arguments)]
+    command = [sys.executable, "-m", "snakemake", *from_anywhere(translated(arguments))]
     # exec rather than a child: Ctrl-C, SIGTERM and the exit status are Snakemake's, unmediated.
     os.execv(command[0], command)
 

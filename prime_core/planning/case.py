@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from prime_core.planning.hardware import GIB, Assumptions, Gpu
+from prime_core.planning.gpus import Gpu
+from prime_core.planning.hardware import GIB, Assumptions
 from prime_core.planning.memory import Memory
 from prime_core.planning.seconds import Seconds
 from prime_core.planning.shapes import ModelShape
@@ -67,7 +68,8 @@ class Shapes:
 class Case:
     """Inputs of a plan. machines: by stage; num_gpus: that the run may use at a time.
 
-    disk_gb_per_s: bandwidth of the shared disk for one job.
+    disk_gb_per_s: bandwidth of the shared disk for one job. gpu: its tflops are those of the run's
+    numbers. remarks: what was assumed about the GPU, a sentence each.
     """
 
     shapes: Shapes
@@ -78,6 +80,7 @@ class Case:
     num_gpus: int
     assumed: Assumptions
     disk_gb_per_s: float
+    remarks: tuple[str, ...] = ()
 
     @property
     def shape(self) -> ModelShape:

@@ -14,17 +14,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from prime_core.launch.arguments import asked_settings
+from prime_core.launch.arguments import asked_settings, refuse_unknown_options, workflow_folder
 from prime_core.launch.site.site import Site, load_site, site_file
 from prime_core.launch.site.stage_resources import StageNeeds, load_stages
 from prime_core.planning.case import Case, Machine, Shapes
-from prime_core.planning.hardware import PROCESSORS, Assumptions, Gpu, gpu_of
+from prime_core.planning.gpus import PROCESSORS, USUAL, Gpu, UnknownGpu, gpu_of
+from prime_core.planning.hardware import Assumptions
 from prime_core.planning.known_shapes import known_shape, shape_of_size
 from prime_core.planning.page import page
 from prime_core.planning.plan import Plan, as_dict, plan
 from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
 from prime_core.planning.workload import workload
 from prime_core.runtime.console import note
+from prime_core.runtime.repository import REPOSITORY
 from prime_core.settings.reading import SettingsError, parse_overrides
 from prime_core.settings.run import Settings
 from prime_core.storage import hub
@@ -49,8 +51,9 @@ class Options:
 
 def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
     """Print the plan; returns the exit status. Raises SettingsError or PlanError."""
+    refuse_unknown_options(arguments)
     settings = asked_settings(arguments)
-    site_path = site_file(Path())
+    site_path = site_file(workflow_folder())
     site = load_site(site_path) if site_path.exists() else None
     name, shape = find_shape(settings, options.model_size)
     found = plan(make_case(settings, site, shape, options), options.disk_tb)
@@ -71,10 +74,10 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
 
     Raises SettingsError for a wrong assumption or stages' table.
     """
-    gpu = choose_gpu(site, options)
+    gpu, remark = choose_gpu(site, options)
     machines = {
-        name: machine_of(needs, has_gpus=gpu is not PROCESSORS)
-        for name, needs in load_stages(Path(settings.stage_resources)).items()
+        name: machine_of(needs, has_gpus=gpu != PROCESSORS)
+        for name, needs in load_stages(REPOSITORY / settings.stage_resources).items()
     }
     assumed = assumptions(options.assume)
     # How many GPUs a queue gives one run cannot be known: without --gpus, the fewest with which its
@@ -85,10 +88,11 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
         settings=settings,
         work=workload(settings, assumed),
         machines=machines,
-        gpu=gpu,
+        gpu=gpu.for_dtype(settings.model.dtype),
         num_gpus=options.gpus or max(largest, 1),
         assumed=assumed,
         disk_gb_per_s=options.disk_gb_per_s,
+        remarks=(remark,) if remark else (),
     )
 
 
@@ -152,18 +156,37 @@ def _shape_at(path: str, key: str) -> ModelShape:
     return shape
 
 
-def choose_gpu(site: Site | None, options: Options) -> Gpu:
-    """The GPU of --gpu, else of the site's type, else the usual one; its memory as given.
+def choose_gpu(site: Site | None, options: Options) -> tuple[Gpu, str]:
+    """The GPU of --gpu, else of the site's type, else the usual one; and what was assumed.
 
-    PROCESSORS on a site without GPUs.
+    PROCESSORS on a site without GPUs. Raises PlanError for a --gpu that is not known.
     """
     # --gpu asks what the run would need elsewhere, whatever this site has.
     if site is not None and not site.gpu.gpus_per_node and options.gpu is None:
-        return PROCESSORS
-    gpu = gpu_of(options.gpu or (site.gpu.gpu_model if site else None))
+        return PROCESSORS, ""
+    name = options.gpu or (site.gpu.gpu_model if site else None)
+    gpu, remark = _named_gpu(name, options) if name else (gpu_of(f"{USUAL}_80gb")[0], "")
     if options.gpu_memory_gb is not None:
-        return replace(gpu, memory_gib=options.gpu_memory_gb)
-    return gpu
+        return replace(gpu, memory_gib=options.gpu_memory_gb), remark
+    return gpu, remark
+
+
+def _named_gpu(name: str, options: Options) -> tuple[Gpu, str]:
+    try:
+        return gpu_of(name)
+    except UnknownGpu as error:
+        # With its memory given only the speed is open, and hours are estimates anyway.
+        if options.gpu and options.gpu_memory_gb is None:
+            raise PlanError(
+                f"--gpu {error}; or give its memory with --gpu-memory-gb, and times are an A100's"
+            ) from None
+    gpu, _ = gpu_of(f"{USUAL}_80gb")
+    if options.gpu_memory_gb is not None:
+        return replace(gpu, name=name), f"{name} is not known: assumed to be as fast as an {USUAL}"
+    return gpu, (
+        f"the site's type of GPU, {name}, is not known: assumed to be an {USUAL} of 80 GB; name it "
+        "with --gpu, or give --gpu-memory-gb"
+    )
 
 
 def gpu_source(site: Site | None, path: Path, options: Options) -> str:

@@ -1,67 +1,15 @@
-"""What a plan assumes: memory and speed of a GPU, lengths, shares, overheads.
+"""What a plan assumes beside the GPU: lengths, shares, overheads.
 
 Every figure is printed with the plan and can be overridden.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pydantic import Field
 
 from prime_core.settings.section import Section
 
 GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """memory_gib as nvidia-smi shows it; tflops dense bfloat16; gb_per_s of its own memory."""
-
-    name: str
-    memory_gib: float
-    tflops: float
-    gb_per_s: float
-
-
-# By gres type; the longest name that matches counts. Vendors' figures, memory rounded down.
-GPUS = (
-    Gpu("a100_40", 39.5, 312, 1555),
-    Gpu("a100", 79.0, 312, 2039),
-    Gpu("a800", 79.0, 312, 2039),
-    Gpu("h100", 79.0, 989, 3350),
-    Gpu("h800", 79.0, 989, 3350),
-    Gpu("gh200", 94.0, 989, 4000),
-    Gpu("h200", 139.0, 989, 4800),
-    Gpu("b200", 178.0, 2250, 8000),
-    Gpu("l40s", 44.5, 362, 864),
-    Gpu("l40", 44.5, 181, 864),
-    Gpu("a40", 44.5, 150, 696),
-    Gpu("a6000", 47.5, 155, 768),
-    Gpu("a10", 22.0, 125, 600),
-    Gpu("l4", 22.0, 121, 300),
-    # GeForce tensor cores accumulate in float32 at half their rate, and torch accumulates so.
-    Gpu("4090", 23.5, 165, 1008),
-    Gpu("3090", 23.5, 71, 936),
-    # Without bfloat16: the figure is float16's.
-    Gpu("v100", 31.5, 125, 900),
-)
-# Rough figures for the cores of one rank, where a site has no GPUs.
-PROCESSORS = Gpu("processors", 0.0, 0.05, 10)
-USUAL = "a100"  # where no type is given: the paper's machines had these
-
-
-def gpu_of(model: str | None) -> Gpu:
-    """The GPU behind a gres type or a product name ("a100", "nvidia_h100_80gb_hbm3")."""
-    name = (model or USUAL).lower().replace("-", "_")
-    # Product names and gres types say the memory behind the model, and an A100 may have half.
-    if "a100" in name and "40g" in name:
-        name = "a100_40"
-    found = [gpu for gpu in GPUS if gpu.name in name]
-    # The longest: "gh200" contains "h200", "l40s" also "l40" and "l4", "a100" also "a10".
-    if found:
-        return max(found, key=lambda gpu: len(gpu.name))
-    return next(gpu for gpu in GPUS if gpu.name == USUAL)
 
 
 class Assumptions(Section):

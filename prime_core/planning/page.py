@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from prime_core.planning.adapters import adapter_parameters
 from prime_core.planning.case import StagePlan
 from prime_core.planning.disk import Disk
-from prime_core.planning.hardware import GIB, PROCESSORS, Assumptions
+from prime_core.planning.gpus import PROCESSORS
+from prime_core.planning.hardware import GIB, Assumptions
 from prime_core.planning.memory import PARTS
 from prime_core.planning.plan import Plan, checkpointing_choices
 from prime_core.run.stages import STOPPABLE
@@ -44,13 +45,15 @@ def _head(found: Plan, model_name: str, site_name: str) -> Iterator[str]:
         f"({shape.num_kv_heads} for keys and values), vocabulary {shape.vocab_size}"
     )
     yield from _adapters(found)
-    if gpu is PROCESSORS:
+    if gpu == PROCESSORS:
         yield f"no GPUs ({site_name}): {gpu.tflops:g} TFLOP/s and {gpu.gb_per_s:g} GB/s per rank"
         return
     yield (
         f"{case.num_gpus} x {gpu.name} ({site_name}): {gpu.memory_gib:g} GiB, "
         f"{gpu.tflops:g} TFLOP/s, {gpu.gb_per_s:g} GB/s"
     )
+    for remark in case.remarks:
+        yield from textwrap.wrap(remark, WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def _training_text(training: Training) -> str:
@@ -74,7 +77,7 @@ def _adapters(found: Plan) -> Iterator[str]:
 def _memory(found: Plan) -> Iterator[str]:
     """Parts are rows, stages columns; the last rows compare the sum with what jobs ask for."""
     stages = [stage for stage in found.stages.values() if stage.gpu]
-    yield f"MEMORY OF ONE {'RANK' if found.case.gpu is PROCESSORS else 'GPU'}, GiB"
+    yield f"MEMORY OF ONE {'RANK' if found.case.gpu == PROCESSORS else 'GPU'}, GiB"
     rows = [["", *(stage.stage for stage in stages)]]
     for part in PARTS:
         if any(stage.gpu.get(part) for stage in stages):
@@ -162,7 +165,7 @@ def _run(found: Plan) -> Iterator[str]:
         f"({duration(total.evaluation_seconds)} each): {duration(3600 * total.hours)}, "
         "plus time in the queue"
     )
-    if found.case.gpu is PROCESSORS:
+    if found.case.gpu == PROCESSORS:
         yield f"  {total.num_jobs:,} jobs"
         return
     yield (

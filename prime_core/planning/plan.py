@@ -71,6 +71,7 @@ def as_dict(found: Plan) -> dict[str, Any]:
         "run": case.settings.run,
         "num_parameters": case.shape.num_parameters,
         "gpu": {"name": case.gpu.name, "memory_gib": case.gpu.memory_gib},
+        "remarks": list(case.remarks),
         "num_gpus": case.num_gpus,
         "stages": {name: _stage_dict(stage) for name, stage in found.stages.items()},
         "disk_gb": {

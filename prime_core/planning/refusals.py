@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from prime_core.planning.case import Case, StagePlan
+from prime_core.planning.gpus import OLDEST_CAPABILITY, PROCESSORS
 from prime_core.planning.hardware import GIB
 from prime_core.planning.memory import cache_bytes
 from prime_core.planning.shapes import ModelShape
@@ -25,6 +26,7 @@ def refusals(
     disk_tb: float | None,
 ) -> Iterator[str]:
     """All problems, stage by stage, then those of the whole run."""
+    yield from _wrong_gpu(case, stages)
     yield from _impossible(case, stages)
     for stage in stages.values():
         yield from _gpu_memory(case, stage)
@@ -42,6 +44,35 @@ def refusals(
         yield (
             f"max_gpu_hours: the run takes about {gpu_hours:.0f} GPU-hours and would stop after "
             f"{budget:g}: raise it, or lower iterations {case.settings.iterations}"
+        )
+
+
+def _wrong_gpu(case: Case, stages: Mapping[str, StagePlan]) -> Iterator[str]:
+    """What the GPU, or the software that is installed for it, cannot do."""
+    gpu = case.gpu
+    if gpu == PROCESSORS:
+        return
+    if not gpu.capability:
+        yield (
+            f"{gpu.name}: needs builds of torch, vLLM and DeepSpeed for ROCm; the project installs "
+            "those for CUDA and has been run on no other"
+        )
+    elif gpu.capability < OLDEST_CAPABILITY:
+        yield (
+            f"{gpu.name}: its compute capability is {gpu.capability}, and the builds of torch and "
+            f"vLLM that the project installs (CUDA 13) need {OLDEST_CAPABILITY} or newer"
+        )
+    if case.settings.model.dtype == "bfloat16" and not gpu.has_bfloat16:
+        yield (
+            f"{gpu.name}: does not compute in bfloat16 (that begins with compute capability 8.0, "
+            f"and it has {gpu.capability}), which vLLM refuses to emulate: set model.dtype to "
+            "float32, which takes twice the memory, or take another GPU"
+        )
+    several = [name for name, stage in stages.items() if stage.machine.gpus_per_node > 1]
+    if gpu.slices and several:
+        yield (
+            f"{gpu.name}: {', '.join(several)} ask for several GPUs per node, and a process sees "
+            "one MIG slice alone: set gpus_per_node to 1 in the file of stage_resources"
         )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from prime_core.planning.hardware import Assumptions, Gpu
+from prime_core.planning.gpus import Gpu
+from prime_core.planning.hardware import Assumptions
 from prime_core.planning.shapes import ModelShape
 
 

@@ -124,6 +124,8 @@ def shape_from_config(config: Mapping[str, Any], source: str) -> ModelShape:
             f"{source}: model_type {kind!r} cannot be planned, expected llama, mistral, qwen2 or "
             "qwen3; give a similar size with --model-size"
         )
+    # null means that transformers' own default counts, which the file does not say.
+    config = {key: value for key, value in config.items() if value is not None}
     try:
         hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         bias = bool(config.get("attention_bias", False))
@@ -147,4 +149,6 @@ def shape_from_config(config: Mapping[str, Any], source: str) -> ModelShape:
             qk_norm=kind == "qwen3",
         )
     except KeyError as missing:
-        raise PlanError(f"{source}: {missing.args[0]} is missing") from None
+        raise PlanError(f"{source}: {missing.args[0]} is missing, or null") from None
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"{source}: a size is not a number: {error}") from None

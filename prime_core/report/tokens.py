@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.tables import BATCH, REWARDS, read_table
 
 HEAD, TAIL = 500, 200  # tokens shown of a long response: its beginning and its end
@@ -60,7 +60,7 @@ def example_pairs(run_dir: Path) -> list[Pair]:
     response, and the first of each: nothing is cherry-picked.
     """
     files = RunFiles(run_dir)
-    folders = sorted((run_dir / "iterations").glob("[0-9]*"))
+    folders = in_order((run_dir / "iterations").glob("[0-9]*"))
     found = [int(folder.name) for folder in folders if files.rewards(int(folder.name)).exists()]
     rated = _first_rated(files, found)
     if rated is None:

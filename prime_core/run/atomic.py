@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prime_core.runtime.errors import naming_the_disk
+
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON, whole or not at all."""
@@ -35,15 +37,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     temporary.chmod(0o644)  # mkstemp's 0600 would hide the run from the rest of a group
     try:
-        yield temporary
-        # Before the rename: after a power failure the new name could otherwise have no contents.
-        _flush(temporary)
-        temporary.replace(path)
-        # The rename itself is on disk only with the folder.
-        _flush(path.parent)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk names no file
-        raise
+        with naming_the_disk(path):
+            yield temporary
+            # Before the rename: after a power failure the new name could have no contents.
+            _flush(temporary)
+            temporary.replace(path)
+            # The rename itself is on disk only with the folder.
+            _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -59,16 +59,17 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     # As above: mkdtemp's 0700 would hide it.
     temporary.chmod(0o755)
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            _flush(file)
-        _flush(temporary)
-        if replace:
-            _replace_folder(temporary, path)
-        else:
-            # The system itself refuses a full folder, even one that was filled a moment ago.
-            temporary.rename(path)
-        _flush(path.parent)
+        with naming_the_disk(path):
+            yield temporary
+            for file in temporary.rglob("*"):
+                _flush(file)
+            _flush(temporary)
+            if replace:
+                _replace_folder(temporary, path)
+            else:
+                # The system itself refuses a full folder, even one that was filled a moment ago.
+                temporary.rename(path)
+            _flush(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

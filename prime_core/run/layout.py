@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,3 +208,15 @@ def unfinished_folder(output: Path) -> Path:
     # Beside the output, not inside: Snakemake removes the outputs of a job before it runs again.
     # docs/decisions.md#step-checkpoints
     return output.with_name(f".{output.name}.unfinished")
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Paths sorted with the numbers in their names as numbers: 9999 before 10000, 99 before 100."""
+
+    def parts(path: Path) -> list[tuple[int, str]]:
+        return [
+            (int(part), "") if part.isdigit() else (-1, part)
+            for part in re.split("([0-9]+)", str(path))
+        ]
+
+    return sorted(paths, key=parts)

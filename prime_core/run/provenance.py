@@ -66,7 +66,7 @@ def _version(package: str) -> str | None:
 
 
 def code_commit() -> dict[str, Any]:
-    """Commit of the code, and whether files differ from it; empty outside a git checkout."""
+    """Commit of the code, and whether files differ from it; what is not known is left out."""
     # Not the working directory, which may be in another checkout, or in none.
     here = Path(__file__).resolve().parent
 
@@ -80,4 +80,8 @@ def code_commit() -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    return {} if commit is None else {"git_commit": commit, "git_dirty": bool(git("status", "-s"))}
+    if commit is None:
+        return {}
+    # None: git did not answer in time, which does not mean that nothing has changed.
+    changed = git("status", "-s")
+    return {"git_commit": commit} | ({} if changed is None else {"git_dirty": bool(changed)})

@@ -5,7 +5,6 @@ The Snakefile asks it while it builds the graph, and tells it when work begins a
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
@@ -167,11 +166,3 @@ def find_own_commands() -> None:
     path = os.environ.get("PATH", "")
     if own not in path.split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([own, path])
-
-
-def show_stages_only() -> None:
-    """Suppress Snakemake's two lines before each job: the stages print their own."""
-    chatter = ("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log")
-    logging.getLogger("snakemake.logging").addFilter(
-        lambda record: not record.getMessage().startswith(chatter)
-    )

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prime_core.run.atomic import atomic_path
+from prime_core.runtime.errors import first_line
 
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _KEY = [("prompt_id", pa.string()), ("sample", pa.int32())]
@@ -188,7 +189,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise TableError(f"{path}: no such table; run the stage that writes it") from None
     except (pa.ArrowException, OSError) as error:
         # pyarrow's messages go on for lines; an error here is one sentence.
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise TableError(
             f"{path}: not a complete parquet file ({reason}); delete it and run again"
         ) from None

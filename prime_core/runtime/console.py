@@ -5,6 +5,7 @@ Standard error of a stage is its log. Of several ranks only the first prints, ex
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from prime_core.runtime.rank import is_first_rank
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+# Set in the shell of a rule, where standard error is a log and standard output is seen.
+IN_WORKFLOW = "PRIME_IN_WORKFLOW"
 
 
 def progress_bar(total: int, unit: str, description: str) -> tqdm:
@@ -34,13 +38,13 @@ def progress_bar(total: int, unit: str, description: str) -> tqdm:
 def say(line: str, error: bool = False) -> None:
     """Print the line that a stage or a workflow ends with, or an error of any rank.
 
-    On a terminal it appears once: on standard output, an error on standard error. Elsewhere on
-    both: whoever started the stage sees one; the other ends its log, whose last lines the workflow
-    shows when a Slurm job fails.
+    It appears once: on standard output, an error on standard error. In a job of the workflow on
+    both: whoever started the workflow sees one; the other ends the stage's log, whose last lines
+    are shown when a Slurm job fails.
     """
     if not (error or is_first_rank()):
         return
-    in_log = not sys.stderr.isatty()
+    in_log = IN_WORKFLOW in os.environ
     if in_log or not error:
         print(line, flush=True)
     if in_log or error:

@@ -36,7 +36,8 @@ def why_vllm_cannot_run(model_path: Path) -> str | None:
     try:
         from vllm.platforms import current_platform
     except (ImportError, OSError, RuntimeError) as error:
-        return f"vLLM does not load ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+        reason = next(iter(str(error).strip().splitlines()), "without a message")
+        return f"vLLM does not load ({type(error).__name__}: {reason})"
     if current_platform.is_cpu():
         return _why_not_on_a_cpu(model_path)
     if current_platform.is_unspecified() or current_platform.device_count() == 0:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from prime_core.settings.run import Settings
+from prime_core.settings.section import NAME_PATTERN
 
 T = TypeVar("T")
 
@@ -40,18 +41,17 @@ def load_settings(path: Path) -> Settings:
     return parse_settings(load_yaml(path), str(path))
 
 
-def settings_of(paths: Sequence[Path], overrides: Sequence[str], option: str) -> Settings:
-    """Settings of files, each laid over those before it, and of KEY=VALUE texts over all of them.
+def settings_of(paths: Sequence[Path], overrides: Sequence[str]) -> Settings:
+    """Settings of files, each laid over those before it, and of --config's texts over all of them.
 
-    option: how the texts were given, "--config" or "--set". Raises SettingsError naming the file or
-    the option, and the key.
+    Raises SettingsError naming the file or --config, and the key.
     """
     raw: dict[str, Any] = {}
     for path in paths:
         raw = merged(raw, expand_dotted(load_yaml(path)))
-    raw = merged(raw, expand_dotted(parse_overrides(overrides, option)))
+    raw = merged(raw, expand_dotted(parse_overrides(overrides, "--config")))
     source = ", ".join(map(str, paths))
-    return parse_settings(raw, f"{source} and {option}" if overrides else source)
+    return parse_settings(raw, f"{source} and --config" if overrides else source)
 
 
 def parse_overrides(
@@ -95,10 +95,20 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file; expected a run's settings (YAML)") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not readable as YAML: {error}") from None
+        raise SettingsError(f"{path}{_yaml_problem(error)}") from None
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected a mapping of settings, found {type(raw).__name__}")
     return raw
+
+
+def _yaml_problem(error: Exception) -> str:
+    """Line and reason of a YAML error in one sentence; its own text is over five lines."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f": not readable as YAML: {' '.join(str(error).split())}"
+    context = getattr(error, "context", None)
+    reason = f"{context}, {error.problem}" if context else error.problem  # type: ignore[attr-defined]
+    return f": not readable as YAML, line {mark.line + 1}, column {mark.column + 1}: {reason}"
 
 
 def checked(expected: type[T], values: Any, source: str) -> T:
@@ -111,7 +121,7 @@ def checked(expected: type[T], values: Any, source: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        message = _words(first)
         raise SettingsError(": ".join(filter(None, (source, key, message)))) from None
 
 
@@ -181,11 +191,21 @@ def _explain_one(problem: Mapping[str, Any]) -> str:
         return f"unknown key '{key}'{_suggestion(problem['loc'])}"
     if problem["type"] == "model_type":
         return f"{key}: expected a mapping of settings, got {problem['input']!r}"
-    # pydantic puts these words before what a validator of ours says.
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _words(problem)
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message
     return f"{key}: {message}, got {problem['input']!r}"
+
+
+def _words(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value, without pydantic's own words and regular expressions."""
+    if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == NAME_PATTERN:
+        return (
+            "expected letters, digits, '.', '_' and '-', beginning with a letter or a digit, since "
+            "it names a file or folder"
+        )
+    # pydantic puts these words before what a validator of ours says.
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _suggestion(location: tuple[str | int, ...]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
+from urllib.parse import unquote
 
 from prime_core.storage.hub import dataset_files
 
@@ -27,7 +28,11 @@ _SPLITS = {
 }
 _KNOWN = {"train", "sft", "validation", "valid", "val", "dev", "test"}
 _HUB = "hf://datasets/"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+# The hub's own revisions hold slashes (refs/convert/parquet); those of a branch are written %2F, as
+# in the hub's own addresses.
+_REVISION = r"refs/(?:convert/[\w.-]+|pr/\d+)|[\w.%-]+"
+_HUB_ID = re.compile(rf"[\w.-]+/[\w.-]+(@(?:{_REVISION}))?")
+_HUB_PARTS = re.compile(rf"([^/@]+/[^/@]+)(?:@({_REVISION}))?(?:/(.*))?")
 # How the library `datasets` names a split's shards.
 _PART = re.compile(r"-\d{5}-of-(\d{5})\b")
 
@@ -49,7 +54,7 @@ def find_tables(
 ) -> list[Path]:
     """Files of a table, in order. cache, local_only: as in prime_core.storage.hub."""
     if is_on_hub(location):
-        repo_id, revision, pattern = _hub_parts(location)
+        repo_id, revision, pattern = hub_parts(location)
         chosen = partial(choose_tables, pattern=pattern, split=split, location=location)
         return dataset_files(repo_id, chosen, revision, cache, local_only)
     if "*" in location:
@@ -125,15 +130,16 @@ def _check_parts(found: list[str], location: str) -> None:
             raise TableFilesError(f"{location}: {len(found)} of the {int(part[1])} parts of {file}")
 
 
-def _hub_parts(location: str) -> tuple[str, str | None, str]:
+def hub_parts(location: str) -> tuple[str, str | None, str]:
     """Id, revision and pattern of hf://datasets/owner/name@revision/pattern, or of owner/name."""
-    text = location.removeprefix(_HUB)
-    owner, _, rest = text.partition("/")
-    name, _, pattern = rest.partition("/")
-    name, _, revision = name.partition("@")
-    if not (owner and name):
-        raise TableFilesError(f"{location}: expected {_HUB}owner/name or {_HUB}owner/name/file")
-    return f"{owner}/{name}", revision or None, pattern
+    parts = _HUB_PARTS.fullmatch(location.removeprefix(_HUB))
+    if not parts:
+        raise TableFilesError(
+            f"{location}: expected {_HUB}owner/name, {_HUB}owner/name/file or "
+            f"{_HUB}owner/name@revision/file"
+        )
+    repo_id, revision, pattern = parts.groups()
+    return repo_id, unquote(revision) if revision else None, pattern or ""
 
 
 def _example(location: str, name: str) -> str:

@@ -14,7 +14,7 @@ from prime_core.data.problems import DataError
 from prime_core.evaluation.statistics.paired import compare_paired
 from prime_core.report.tables.evaluations import problem_means
 from prime_core.run.atomic import write_json
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.naming import split_run_at
 from prime_core.run.tables import EVALUATION, read_json, read_table
 from prime_core.runtime.console import say
@@ -58,7 +58,7 @@ def table_of(text: str, benchmark: str | None) -> Path:
     run_dir, iteration = split_run_at(text)
     if iteration is not None:
         return RunFiles(run_dir).evaluation(iteration, benchmark).with_suffix(".parquet")
-    tables = sorted((run_dir / "evaluations").glob(f"[0-9]*/{benchmark}.parquet"))
+    tables = in_order((run_dir / "evaluations").glob(f"[0-9]*/{benchmark}.parquet"))
     if not tables:
         raise DataError(f"{run_dir}: no evaluation of '{benchmark}' has finished")
     return tables[-1]

@@ -10,9 +10,9 @@ from prime_core.settings.reading import settings_of
 from prime_core.settings.run import Settings
 
 
-def run(config: Path, overrides: tuple[str, ...]) -> None:
+def run(configfile: Path, overrides: tuple[str, ...]) -> None:
     """Write the resolved settings into the run's folder, for stages that are run manually."""
-    state = RunState(settings_of([config], overrides, "--set"))
+    state = RunState(settings_of([configfile], overrides))
     state.begin()
     print(f"configure: {state.files.config}")
 

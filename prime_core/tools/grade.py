@@ -29,20 +29,20 @@ from prime_core.settings.reading import settings_of
 def run(
     *,
     benchmark: str,
-    configs: tuple[Path, ...],
+    configfiles: tuple[Path, ...],
     run_dir: Path | None,
     overrides: tuple[str, ...],
     responses: Path,
     columns: tuple[str, ...],
     out: Path,
 ) -> dict[str, Any]:
-    """Judge a file of responses. run_dir: a run whose settings apply, instead of `configs`."""
+    """Judge a file of responses. run_dir: a run whose settings apply, instead of `configfiles`."""
     if out.suffix != ".parquet":
         raise DataError(f"--out {out}: the judged responses are a .parquet file")
     if run_dir is not None:
         settings, files = open_run(run_dir)
     else:
-        settings, files = settings_of(configs, overrides, "--set"), None
+        settings, files = settings_of(configfiles, overrides), None
     chosen = benchmark_named(settings, benchmark)
     problems, num_malformed = benchmark_problems(chosen, settings, files)
     given = read_responses_to(problems, responses, column_map(columns))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.tables import (
     LABELLED_TEXTS,
     OUTCOMES,
@@ -60,7 +60,7 @@ def run(run_dir: Path, iterations: range, out: Path) -> None:
 
 def _judged(files: RunFiles, iteration: int) -> pd.DataFrame:
     """Responses of one iteration that have a verdict, in the order of its shards."""
-    shards = sorted((files.iteration(iteration) / "rollouts").glob("*.parquet"))
+    shards = in_order((files.iteration(iteration) / "rollouts").glob("*.parquet"))
     if not shards:
         raise TableError(f"{files.iteration(iteration)}: holds no rollouts; run that iteration")
     keys = ["prompt_id", "sample"]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prime_core.models.load import load_model, load_tokenizer, save_model
-from prime_core.runtime.text import bytes_text
+from prime_core.runtime.errors import naming_the_disk
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.storage import node_cache
@@ -108,7 +105,7 @@ class Trainer:
         """
         # One folder and one rename for both, so that weights never lie beside the optimizer state
         # of another step.
-        with naming_a_full_disk(path), distributed.shared_folder(path) as folder:
+        with naming_the_disk(path), distributed.shared_folder(path) as folder:
             self.save_weights(folder, tokenizer)
             self.save_state(folder)
         if distributed.rank() == 0:  # after the lasting folder: a copy may fail or vanish
@@ -185,18 +182,6 @@ class Trainer:
         # Stage 0 leaves whole gradients on every rank, already reduced over all of them.
         gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients))
-
-
-@contextmanager
-def naming_a_full_disk(path: Path) -> Iterator[None]:
-    """Turn what writers of weights raise on a full disk into an OSError with the path."""
-    try:
-        yield
-    except (SafetensorError, RuntimeError) as error:
-        free = shutil.disk_usage(path.parent).free
-        raise OSError(
-            f"{path}: could not be written, with {bytes_text(free)} free on its disk: {error}"
-        ) from error
 
 
 def begin_training(

@@ -24,6 +24,7 @@ import torch
 from prime_core.run.input_digest import input_digest
 from prime_core.run.layout import unfinished_folder
 from prime_core.runtime.console import note, progress_bar
+from prime_core.runtime.errors import naming_the_disk
 from prime_core.runtime.interruption import Interrupted, stop_requested, stopping_at_checkpoints
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
@@ -35,7 +36,7 @@ from prime_core.training.distributed import (
     start_ranks,
     world_size,
 )
-from prime_core.training.engine import Trainer, naming_a_full_disk
+from prime_core.training.engine import Trainer
 from prime_core.training.universal import NoRoom
 
 _ABOUT = "about.json"
@@ -138,7 +139,7 @@ class StepCheckpoint:
             )
 
     def _save(self, update: Update) -> None:
-        with naming_a_full_disk(self.folder), shared_folder(self.folder) as folder:
+        with naming_the_disk(self.folder), shared_folder(self.folder) as folder:
             # The state alone: its weights are exact, and a Hugging Face copy would double the bytes
             # to write in the grace time of a signal. docs/decisions.md#step-checkpoints
             update.trainer.save_state(folder)

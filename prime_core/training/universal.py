@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import logging
 import os
 import shutil
@@ -27,6 +26,7 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
+from prime_core.runtime.errors import is_full
 from prime_core.runtime.text import bytes_text
 from prime_core.training import universal_files
 from prime_core.training.distributed import barrier, rank, world_size
@@ -147,7 +147,7 @@ def _convert(
             if here.cut == "nothing":
                 universal_files.join_weights(target, shapes)
     except (OSError, RuntimeError) as error:
-        if not _is_full(error):
+        if not is_full(error):
             raise
         free = shutil.disk_usage(scratch).free
         raise NoRoom(_no_room(scratch, there, here, 2 * size, free)) from error
@@ -172,13 +172,6 @@ def _deepspeeds_own(saved: Path, target: Path) -> None:
     # The converter prints its steps, which would stand between the stage's own lines.
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         ds_to_universal.main(arguments)
-
-
-def _is_full(error: Exception) -> bool:
-    """Whether it is an error of a full disk: torch's own do not mention the disk."""
-    # EDQUOT is a user's quota, EFBIG a limit on the size of files.
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return full or "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error)
 
 
 def _no_room(

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from prime_core.cli.help import GROUPS
 from prime_core.cli.main import main, sentence
 from prime_core.run.stages import STAGES
 from prime_core.tools.configure import schema_text
@@ -29,7 +30,7 @@ def refusal(*words: str) -> str:
     """The one line that a failing command prints."""
     done = prime(*words)
     assert done.returncode == 1, done
-    assert done.stdout == done.stderr  # the workflow sends stderr to a log, and shows the rest
+    assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"prime {words[0]}: error: ")
     return line
@@ -39,6 +40,30 @@ def test_the_stages_come_first_and_in_the_order_of_the_workflow():
     names = list(main.list_commands(click.Context(main)))
     assert names[: len(STAGES)] == [name.replace("_", "-") for name in STAGES]
     assert {"crate", "configure", "schema"} <= set(names)
+
+
+def test_help_lists_every_command_in_its_group_and_cuts_nothing():
+    done = CliRunner().invoke(main, ["--help"], terminal_width=80)
+    lines = done.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "..." not in done.output.partition("\n")[2]  # the usage has its own
+    assert [line[:-1] for line in lines if line.endswith(":") and line[0] != " "] == [
+        "Options",
+        *GROUPS,
+    ]
+    named = {name for names in GROUPS.values() for name in names}
+    assert named == {name for name, one in main.commands.items() if not one.hidden}
+    text = " ".join(done.output.split())
+    for name in named:
+        assert f" {name} {main.commands[name].get_short_help_str(limit=1000)}" in text
+    assert "docs/" in text
+
+
+def test_a_command_without_a_group_is_listed_all_the_same(monkeypatch):
+    monkeypatch.setattr("prime_core.cli.help.GROUPS", {"Run": ("run",)})
+    done = CliRunner().invoke(main, ["--help"])
+    assert "Others:" in done.output
+    assert "schema" in done.output
 
 
 @pytest.mark.parametrize("name", ["", *main.commands])
@@ -75,10 +100,10 @@ def test_a_wrong_setting_is_one_sentence_naming_file_and_key(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"results": str(tmp_path), "rollout": {"top_kk": 1}}))
     assert f"{path}: unknown key 'rollout.top_kk'; did you mean 'top_k'?" in refusal(
-        "configure", str(path)
+        "configure", "--configfile", str(path)
     )
     path.write_text(yaml.safe_dump({"results": str(tmp_path)}))
-    line = refusal("configure", str(path), "--set", "iterations=-1")
+    line = refusal("configure", "--configfile", str(path), "--config", "iterations=-1")
     assert "iterations: " in line
     assert "got -1" in line
 
@@ -90,10 +115,10 @@ OVERRIDING = {
     "launch": ["--dry-run", "--configfile", QUICKSTART, "--config"],
     "plan": ["--configfile", QUICKSTART, "--config"],
     "fetch": ["--check", "--configfile", QUICKSTART, "--config"],
-    "configure": [QUICKSTART, "--set"],
+    "configure": ["--configfile", QUICKSTART, "--config"],
     "grade": [
-        *("--config", QUICKSTART, "--benchmark", "validation", "--responses", "none.jsonl"),
-        *("--out", "judged.parquet", "--set"),
+        *("--configfile", QUICKSTART, "--benchmark", "validation", "--responses", "none.jsonl"),
+        *("--out", "judged.parquet", "--config"),
     ],
 }
 
@@ -140,13 +165,17 @@ def test_an_error_of_ours_shows_its_traceback_and_a_sentence(monkeypatch):
 def test_configure_opens_a_run_and_stages_find_what_is_missing_in_it(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"results": str(tmp_path), "run": "mine"}))
-    done = prime("configure", str(path), "--set", "iterations=3")
+    done = prime("configure", "--configfile", str(path), "--config", "iterations=3")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"configure: {tmp_path}/mine/config.yaml\n"
     written = yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text())
     assert (written["iterations"], written["run"]) == (3, "mine")
     line = refusal("sample", "--run", str(tmp_path / "mine"), "--iteration", "1", "--shard", "0")
-    assert f"{tmp_path}/mine/data/train.parquet: no such table" in line
+    assert f"is not there ({tmp_path}/mine/models/policy-0000): run the stages before" in line
+    line = refusal("select", "--run", str(tmp_path / "mine"), "--iteration", "1")
+    assert f"{tmp_path}/mine/iterations/0001/rollouts/00.parquet: no such table" in line
+    line = refusal("sample", "--run", str(tmp_path / "mine"), "--iteration", "99", "--shard", "0")
+    assert f"--iteration 99: {tmp_path}/mine has iterations 1 to 3 (the setting iterations)" in line
 
 
 def test_a_word_that_is_no_command_is_refused_with_usage():

@@ -181,8 +181,38 @@ def test_a_row_of_another_form_is_left_out_with_its_beginning_and_the_reason(tmp
     found = stream(tmp_path, [right, {**right, "task_id": 2, "test_list": []}], form="mbpp")
     assert [type(one) for one in found] == [Problem, Dropped]
     assert isinstance(found[1], Dropped)
-    assert (found[1].row, found[1].detail) == (1, "no list of assertions in test_list")
+    assert (found[1].row, found[1].detail) == (1, "nothing in test_list")
     assert '"task_id": 2' in found[1].quote
+
+
+@pytest.mark.parametrize(
+    ("form", "row", "reason"),
+    [
+        ("mbpp", {"test_list": [1], "text": "t"}, "no list of texts in test_list"),
+        ("mbpp", {"test_list": [], "text": "t"}, "nothing in test_list"),
+        ("mbpp", {"test_list": ["a"], "text": "t", "test_imports": 3}, "no list of texts in test_"),
+        ("livecodebench", CONTEST | {"starter_code": 7}, "starter_code is not text"),
+        ("livecodebench", CONTEST | {"metadata": "{"}, "metadata is no JSON object"),
+        ("livecodebench", CONTEST | {"metadata": "[1]"}, "metadata is no JSON object"),
+        ("leetcode", {"test": "(" * 9000, "task_id": "a", "prompt": "p"}, "its tests cannot be re"),
+        (
+            "olympiadbench",
+            {"question": "q", "final_answer": ["1"], "context": ["c"]},
+            "context is not text",
+        ),
+    ],
+)
+def test_a_value_of_another_kind_makes_a_row_malformed(tmp_path, form, row, reason):
+    [found] = stream(tmp_path, [row], form=form)
+    assert isinstance(found, Dropped)
+    assert found.reason == "malformed"
+    assert found.detail.startswith(reason)
+
+
+def test_an_error_that_is_no_number_is_no_tolerance(tmp_path):
+    row = {"question": "q", "final_answer": ["1"], "error": ["1e-2"], "id": 0}
+    [found] = well_formed(tmp_path, [row], form="olympiadbench")
+    assert found.row["prompt_id"] == "olympiadbench-0"
 
 
 def test_a_table_of_another_form_is_refused_with_the_column_and_what_there_is(tmp_path):

@@ -8,8 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prime_core.data.problems import DataError, as_messages, read_demonstrations, read_problems
+from prime_core.data.problems import (
+    DataError,
+    Problem,
+    as_messages,
+    read_demonstrations,
+    read_problems,
+)
+from prime_core.data.sources import training_problems
+from prime_core.run.tables import DROPPED
 from prime_core.settings.data import Data
+from prime_core.settings.reading import parse_settings
 from tests.support.shared_data import read_jsonl, shared
 
 QUESTION = [{"role": "user", "content": "1+2=?"}]
@@ -89,6 +98,20 @@ def test_missing_values_of_optional_columns_get_the_defaults(name, tmp_path):
     assert num_malformed == 0
     assert [row["ability"] for row in rows] == ["code", "math", "math"]
     assert [row["prompt_id"] for row in rows] == ["x", "train-000001", "train-000002"]
+
+
+def test_a_generated_problem_can_be_left_out_like_any_other():
+    one = next(training_problems(parse_settings({}, "test")))
+    assert isinstance(one, Problem)
+    row = vars(one.dropped("too_long", "9 tokens"))
+    assert row["quote"] == one.row["prompt"][0]["content"]
+    pa.Table.from_pylist([{"split": "train", **row}], DROPPED)
+
+
+def test_the_number_0_is_an_identity(tmp_path):
+    rows = [{"prompt": "a", "ground_truth": "1", "prompt_id": number} for number in (1, 0)]
+    found, _ = read(write(tmp_path / "a.parquet", rows))
+    assert [row["prompt_id"] for row in found] == ["1", "0"]
 
 
 @pytest.mark.parametrize("key", ["prompt", "ground_truth"])

@@ -136,7 +136,9 @@ def test_a_job_without_internet_says_at_once_that_nothing_was_fetched(tmp_path):
     config.write_text(yaml.safe_dump({"model": {"path": NAME}, "results": str(tmp_path)}))
     env = environment("http://127.0.0.1:9", tmp_path / "home", offline=True)
     prime = [sys.executable, "-m", "prime_core.cli.main"]
-    subprocess.run([*prime, "configure", str(config)], env=env, check=True, capture_output=True)
+    subprocess.run(
+        [*prime, "configure", "--configfile", str(config)], env=env, check=True, capture_output=True
+    )
     build = [*prime, "build", "--run", str(tmp_path / "quickstart")]
     done = subprocess.run(build, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

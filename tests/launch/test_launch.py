@@ -151,7 +151,7 @@ def test_a_dry_run_shows_the_job_and_the_command(settings_file, tmp_path):
 def test_a_dry_run_of_an_allocation_shows_gpus_and_its_signal(settings_file, tmp_path):
     site = tmp_path / "site.yaml"
     site.write_text("gpu: {partition: accel, gpu_model: a100, gpus_per_node: 4}\n")
-    words = ["--profile", "allocation", "--gpus", "4", "--minutes", "120", "--configfile"]
+    words = ["--profile", "allocation", "--gpus-per-node", "4", "--minutes", "120", "--configfile"]
     done = launch(*words, str(settings_file), PRIME_SITE=str(site))
     assert done.returncode == 0, done.stderr
     for option in ("partition=accel", "gres=gpu:a100:4", "time=120", "signal=USR2@600"):

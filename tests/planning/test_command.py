@@ -11,7 +11,8 @@ from prime_core.launch.site.site import Pool, Site
 from prime_core.planning import command
 from prime_core.planning.command import Options, find_shape
 from prime_core.planning.disk import kept_iterations, model_bytes
-from prime_core.planning.hardware import GPUS, Assumptions, gpu_of
+from prime_core.planning.gpus import gpu_of
+from prime_core.planning.hardware import Assumptions
 from prime_core.planning.known_shapes import KNOWN
 from prime_core.planning.seconds import forward_flops
 from prime_core.planning.workload import workload
@@ -83,22 +84,6 @@ def test_overrides_sizes_and_assumptions_are_those_of_the_command_line(capsys):
     assert found["assumptions"]["start_s"] == 1
 
 
-@pytest.mark.parametrize(
-    ("model", "name", "gib"),
-    [
-        (None, "a100", 79.0),
-        ("h100", "h100", 79.0),
-        ("nvidia_h100_80gb_hbm3", "h100", 79.0),
-        ("NVIDIA-A100-PCIE-40GB", "a100_40", 39.5),
-        ("gh200", "gh200", 94.0),
-        ("l40s", "l40s", 44.5),
-    ],
-)
-def test_gpus_are_known_by_their_type(model, name, gib):
-    gpu = gpu_of(model)
-    assert (gpu.name, gpu.memory_gib) == (name, gib)
-
-
 def test_the_allocation_for_a_7b_model_has_room_for_its_largest_stage_and_its_weights():
     found = planned()
     site = Site(gpu=Pool(gpus_per_node=8, max_mem_mb=1_000_000, max_cpus=128))
@@ -109,10 +94,6 @@ def test_the_allocation_for_a_7b_model_has_room_for_its_largest_stage_and_its_we
     largest = max(stage.machine.mem_mb for stage in found.stages.values())
     assert allocation.mem_gb > allocation.fast_storage_gb + largest / 1000
     assert allocation.reserve_minutes * 60 > 4 * found.stages["policy"].seconds.write
-
-
-def test_every_gpu_is_found_by_its_own_name():
-    assert [gpu_of(gpu.name) for gpu in GPUS] == list(GPUS)
 
 
 def test_a_site_without_gpus_is_planned_for_its_processors(capsys, tmp_path, monkeypatch):
@@ -128,9 +109,9 @@ def test_a_site_without_gpus_is_planned_for_its_processors(capsys, tmp_path, mon
 
 def test_the_sites_gpu_is_taken_and_options_win():
     site = Site(gpu=Pool(gpu_model="h200", gpus_per_node=8))
-    assert command.choose_gpu(site, Options()).memory_gib == 139
-    assert command.choose_gpu(site, Options(gpu="l40s")).name == "l40s"
-    assert command.choose_gpu(site, Options(gpu_memory_gb=20)).memory_gib == 20
+    assert command.choose_gpu(site, Options())[0].memory_gib == 139
+    assert command.choose_gpu(site, Options(gpu="l40s")) == (gpu_of("l40s")[0], "")
+    assert command.choose_gpu(site, Options(gpu_memory_gb=20))[0].memory_gib == 20
 
 
 def test_a_models_own_folder_is_read(tiny_model):

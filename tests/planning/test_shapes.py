@@ -138,11 +138,18 @@ def test_an_unknown_size_is_refused_with_the_known_ones():
     ("changes", "expected"),
     [
         ({"model_type": "mixtral"}, "model_type 'mixtral' cannot be planned"),
-        ({"hidden_size": None}, "hidden_size is missing"),
+        ({"hidden_size": None}, "hidden_size is missing, or null"),
+        ({"num_hidden_layers": "many"}, "a size is not a number: "),
+        ({"vocab_size": [1]}, "a size is not a number: "),
     ],
 )
 def test_another_kind_of_model_is_refused(changes, expected):
     values = {"model_type": "llama"} | SIZES | changes
-    config = {key: value for key, value in values.items() if value is not None}
     with pytest.raises(PlanError, match=f"somewhere: {expected}"):
-        shape_from_config(config, "somewhere")
+        shape_from_config(values, "somewhere")
+
+
+def test_null_stands_for_the_default_and_a_size_that_is_null_is_missing():
+    bare = {"model_type": "llama"} | SIZES
+    nulls = {"tie_word_embeddings": None, "attention_bias": None, "head_dim": None}
+    assert shape_from_config(bare | nulls, "a") == shape_from_config(bare, "a")

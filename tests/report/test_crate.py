@@ -76,7 +76,7 @@ def test_it_packs_settings_versions_metrics_and_report_as_they_are(finished):
         "provenance.json",
         "report/report.html",
         "report/metrics.csv",
-        "report/reproduction.csv",
+        "report/evaluations.csv",
         "report/plots/accuracy-hours.svg",
         "evaluations/0004/validation.json",
     ):
@@ -106,7 +106,9 @@ def test_weights_tables_links_and_what_is_large_stay_outside_and_are_listed(fini
     reasons = left_out["reason"].to_dict()
     assert reasons["iterations/0004/policy"] == "weights and training states are left out"
     assert reasons["evaluations/0000"] == f"larger than {MAX_TABLE_BYTES} bytes"
-    assert reasons["report"] == reasons["."] == "a link"
+    assert reasons["."] == "a link"
+    assert {"a link", "a table without rows"} == set(left_out.loc[["report"], "reason"])
+    assert "report/reproduction.csv" not in inside  # of this run there is only its header
     assert left_out.loc["iterations/0004/policy", "num_bytes"] == 1000
     assert f"{left_out['num_files'].sum()} files of the run" in text(packed, "README.md")
 

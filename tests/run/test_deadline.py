@@ -70,7 +70,7 @@ def test_a_stage_that_does_not_fit_is_left_with_a_sentence(files, monkeypatch, c
         begin(files, "score")
     assert end.value.code == 75
     said = "score 12 needs about 31 min, only 20 min are left: deferred to the next allocation"
-    assert said in capfd.readouterr().err
+    assert said in capfd.readouterr().out
     assert stage_stops(files) == [StageStop("score", 12, "", 0.0, NOW)]
 
 
@@ -103,5 +103,5 @@ def test_a_stage_of_the_command_line_ends_with_status_75(tmp_path):
     command = [sys.executable, "-m", "prime_core.cli.main", "select", "--run", str(run)]
     done = subprocess.run([*command, "--iteration", "3"], env=late, capture_output=True, text=True)
     assert done.returncode == 75, done.stderr
-    assert re.search(r"select 3 needs about 60 s, only \d(\.\d)? s are left", done.stderr)
+    assert re.search(r"select 3 needs about 60 s, only \d(\.\d)? s are left", done.stdout)
     assert [stop.stage for stop in stage_stops(RunFiles(run))] == ["select"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from prime_core.run import provenance
 from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.state import RunBusy, RunState
 from prime_core.run.tables import read_json
@@ -228,3 +229,19 @@ def test_the_end_removes_what_stopped_and_killed_stages_left_of_finished_outputs
     assert open_.exists()  # of an iteration beyond those that were asked for now
     assert list(rollouts.parent.iterdir()) == []
     assert [path.name for path in files.policy(1).iterdir()] == ["model.safetensors"]
+
+
+def test_a_git_that_does_not_answer_leaves_open_whether_files_have_changed(monkeypatch):
+    known = provenance.code_commit()
+    if not known:
+        pytest.skip("no git checkout")
+    assert isinstance(known["git_dirty"], bool)
+    run = subprocess.run
+
+    def slow(command, **options):
+        if "status" in command:
+            raise subprocess.TimeoutExpired(command, 10)
+        return run(command, **options)
+
+    monkeypatch.setattr(provenance.subprocess, "run", slow)
+    assert provenance.code_commit() == {"git_commit": known["git_commit"]}

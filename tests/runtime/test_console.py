@@ -1,10 +1,8 @@
 """What is printed where: on a terminal, into a log, by which rank."""
 
-import sys
-
 import pytest
 
-from prime_core.runtime.console import note, progress_bar, say
+from prime_core.runtime.console import IN_WORKFLOW, note, progress_bar, say
 from prime_core.runtime.rank import has_other_ranks, is_first_rank, rank
 
 
@@ -12,17 +10,18 @@ from prime_core.runtime.rank import has_other_ranks, is_first_rank, rank
 def only_rank(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv(IN_WORKFLOW, raising=False)
 
 
-def test_a_line_goes_to_whoever_started_the_stage_and_into_its_log(capsys):
+def test_in_the_workflow_a_line_goes_to_whoever_started_it_and_into_the_log(capsys, monkeypatch):
+    monkeypatch.setenv(IN_WORKFLOW, "1")
     say("sft: 8 steps")
     assert capsys.readouterr() == ("sft: 8 steps\n", "sft: 8 steps\n")
     say("prime sft: error: no data", error=True)
     assert capsys.readouterr() == ("prime sft: error: no data\n", "prime sft: error: no data\n")
 
 
-def test_on_a_terminal_a_line_stands_once(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+def test_elsewhere_a_line_stands_once_whether_or_not_there_is_a_terminal(capsys):
     say("sft: 8 steps")
     assert capsys.readouterr() == ("sft: 8 steps\n", "")
     say("prime sft: error: no data", error=True)
@@ -45,4 +44,4 @@ def test_of_several_ranks_the_first_speaks_but_errors_are_everybodys(capsys, mon
         bar.update()
     assert capsys.readouterr() == ("", "")
     say("no memory", error=True)
-    assert capsys.readouterr() == ("no memory\n", "no memory\n")
+    assert capsys.readouterr() == ("", "no memory\n")

@@ -178,7 +178,7 @@ def test_flat_keys_are_the_paths_of_all_leaves():
 
 def test_overrides_are_read_as_yaml_and_numbers_may_have_exponents():
     texts = ("rollout.top_k=5", "sft.enabled=false", "prm.path=null", "prm.beta=5e-2", "run=a=b")
-    overrides = parse_overrides(texts, "--set")
+    overrides = parse_overrides(texts, "--config")
     assert overrides.pop("run") == "a=b"
     settings = parse_settings(overrides, "test")
     assert (settings.rollout.top_k, settings.sft.enabled, settings.prm.path) == (5, False, None)
@@ -186,20 +186,20 @@ def test_overrides_are_read_as_yaml_and_numbers_may_have_exponents():
 
 
 def test_what_yaml_takes_for_a_date_may_be_a_name():
-    assert parse_overrides(["run=2026-11-29"], "--set") == {"run": "2026-11-29"}
+    assert parse_overrides(["run=2026-11-29"], "--config") == {"run": "2026-11-29"}
 
 
 @pytest.mark.parametrize("text", ["rollout.top_k", "=5", "rollout.=5", ".top_k=5", "a..b=5"])
 def test_an_override_without_key_or_value_is_refused_with_its_text(text):
-    with pytest.raises(SettingsError, match=f"--set {re.escape(text)}: expected KEY=VALUE"):
-        parse_overrides([text], "--set")
+    with pytest.raises(SettingsError, match=f"--config {re.escape(text)}: expected KEY=VALUE"):
+        parse_overrides([text], "--config")
 
 
 @pytest.mark.parametrize("value", ["{", "[1", "'a", "&a [*a]", "2026-13-01", "a: b: c", "\x07"])
 def test_an_override_that_is_no_yaml_is_refused_with_its_key(value):
-    message = "--set prm.beta: expected a YAML value, e.g. 0.3, true or .1, 2., got"
+    message = "--config prm.beta: expected a YAML value, e.g. 0.3, true or .1, 2., got"
     with pytest.raises(SettingsError, match=message) as refused:
-        parse_overrides(["seed=1", f"prm.beta={value}"], "--set")
+        parse_overrides(["seed=1", f"prm.beta={value}"], "--config")
     assert repr(value) in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -208,14 +208,14 @@ def test_overrides_are_laid_over_files_and_files_over_each_other(tmp_path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("policy: {eps_clip: 0.1, ppo_epochs: 3}\nseed: 1\n")
     second.write_text("policy.eps_clip: 0.2\nseed: 2\n")
-    settings = settings_of([first, second], ["seed=3", "policy={whiten: false}"], "--set")
+    settings = settings_of([first, second], ["seed=3", "policy={whiten: false}"])
     policy = settings.policy
     assert (settings.seed, policy.eps_clip, policy.ppo_epochs, policy.whiten) == (3, 0.2, 3, False)
-    with pytest.raises(SettingsError, match=f"^{first}, {second} and --set: unknown key 'sead'"):
-        settings_of([first, second], ["sead=3"], "--set")
+    with pytest.raises(SettingsError, match=f"^{first}, {second} and --config: unknown key 'sead'"):
+        settings_of([first, second], ["sead=3"])
     first.write_text("seed: many")
     with pytest.raises(SettingsError, match=f"^{first}: seed: "):
-        settings_of([first], [], "--set")
+        settings_of([first], [])
 
 
 def test_overrides_alone_are_refused_only_where_no_other_setting_could_put_them_right():

@@ -12,7 +12,13 @@ import pytest
 import yaml
 
 from prime_core.storage.hub import HubError
-from prime_core.storage.table_files import TableFilesError, choose_tables, find_tables, is_on_hub
+from prime_core.storage.table_files import (
+    TableFilesError,
+    choose_tables,
+    find_tables,
+    hub_parts,
+    is_on_hub,
+)
 from tests.launch.test_fetch import environment
 from tests.support.hub_server import Hub
 
@@ -74,6 +80,9 @@ def test_a_pattern_names_tables_of_one_folder():
     [
         ("openai/gsm8k", True),
         ("openai/gsm8k@e53f048", True),
+        ("openai/gsm8k@refs/convert/parquet", True),
+        ("openai/gsm8k@refs/pr/3", True),
+        ("openai/gsm8k@my%2Fbranch", True),
         ("hf://datasets/openai/gsm8k/main/train-*.parquet", True),
         ("data/train.parquet", False),
         ("data/train-*.parquet", False),
@@ -85,6 +94,28 @@ def test_a_pattern_names_tables_of_one_folder():
 )
 def test_what_can_only_be_of_the_hub_is_of_the_hub(place, on_hub):
     assert is_on_hub(place) == on_hub
+
+
+@pytest.mark.parametrize(
+    ("place", "parts"),
+    [
+        ("openai/gsm8k", ("openai/gsm8k", None, "")),
+        ("hf://datasets/openai/gsm8k@v1/main/*.parquet", ("openai/gsm8k", "v1", "main/*.parquet")),
+        (
+            "hf://datasets/openai/gsm8k@refs/convert/parquet/main/train/0.parquet",
+            ("openai/gsm8k", "refs/convert/parquet", "main/train/0.parquet"),
+        ),
+        ("openai/gsm8k@refs/pr/3", ("openai/gsm8k", "refs/pr/3", "")),
+        ("hf://datasets/a/b@my%2Fbranch/c.parquet", ("a/b", "my/branch", "c.parquet")),
+    ],
+)
+def test_a_revision_of_the_hub_may_hold_slashes(place, parts):
+    assert hub_parts(place) == parts
+
+
+def test_half_a_name_of_the_hub_is_refused():
+    with pytest.raises(TableFilesError, match="expected hf://datasets/owner/name"):
+        hub_parts("hf://datasets/openai")
 
 
 def test_files_patterns_and_folders_are_found(tmp_path, monkeypatch):

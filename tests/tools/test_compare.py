@@ -50,6 +50,9 @@ def test_a_run_means_its_last_evaluation_and_a_number_behind_it_another(tmp_path
     run, other = RunFiles(tmp_path / "run"), RunFiles(tmp_path / "other")
     write_evaluation(run.evaluation(0, "sums"), {"p1": [0], "p2": [0]}, "sums")
     write_evaluation(run.evaluation(12, "sums"), {"p1": [1], "p2": [1]}, "sums")
+    # As text 9999 would come last.
+    write_evaluation(run.evaluation(9999, "sums"), {"p1": [0], "p2": [0]}, "sums")
+    write_evaluation(run.evaluation(10_000, "sums"), {"p1": [1], "p2": [1]}, "sums")
     write_evaluation(other.evaluation(3, "sums"), {"p1": [0], "p2": [1]}, "sums")
     last = compare.run(str(run.root), str(other.root), "sums", None)
     first = compare.run(f"{run.root}@0", str(other.root), "sums", None)

@@ -31,7 +31,7 @@ def graded(tmp_path: Path, responses: list[dict], columns: tuple[str, ...] = ())
     config.write_text(f"evaluation:\n  benchmarks:\n    sums: {keys}\n")
     return grade.run(
         benchmark="sums",
-        configs=(config,),
+        configfiles=(config,),
         run_dir=None,
         overrides=(),
         responses=write_lines(tmp_path / "responses.jsonl", responses),
@@ -57,9 +57,9 @@ def test_published_responses_have_about_their_published_accuracy(
     rows = read_jsonl(responses)
     out = tmp_path / "rho.parquet"
     arguments = [
-        *("grade", "--config", str(CONFIG), "--benchmark", benchmark),
-        *("--set", f"evaluation.benchmarks.{benchmark}.file={shared(f'data/{problems}')}"),
-        *("--set", "verification.no_box=last_line"),  # a base model's: they have no box
+        *("grade", "--configfile", str(CONFIG), "--benchmark", benchmark),
+        *("--config", f"evaluation.benchmarks.{benchmark}.file={shared(f'data/{problems}')}"),
+        *("--config", "verification.no_box=last_line"),  # a base model's: they have no box
         *("--responses", str(shared(f"data/{responses}")), "--column", "prompt=question"),
         *("--out", str(out)),
     ]
@@ -96,7 +96,7 @@ def test_published_samples_go_through_the_whole_pipeline(tmp_path):
     config.write_text(f"evaluation:\n  benchmarks:\n    qwen: {keys}\n")
     figures = grade.run(
         benchmark="qwen",
-        configs=(config,),
+        configfiles=(config,),
         run_dir=None,
         overrides=(),
         responses=place,
@@ -142,6 +142,11 @@ def test_votes_are_for_values_not_for_their_spelling(tmp_path):
         for n, given in enumerate(answers)
     ]
     assert graded(tmp_path, responses)["maj@4"] == 1
+
+
+def test_a_column_may_lie_inside_another(tmp_path):
+    rows = [{"prompt": row["question"], "out": {"text": boxed(row["answer"])}} for row in SUMS]
+    assert graded(tmp_path, rows, ("response=out.text",))["accuracy"] == 1
 
 
 def test_one_response_in_a_row_each_is_the_same_as_a_list_of_them(tmp_path):

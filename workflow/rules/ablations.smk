@@ -11,21 +11,19 @@ OUTPUTS: <results>/<variant>-seed<n>/, <results>/report/.
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from prime_core.ablations.plan import Plan, parse_ablations
 from prime_core.ablations.workflow import Workflow as AblationWorkflow
-from prime_core.run.state import find_own_commands, show_stages_only
+from prime_core.launch import workflow_output
+from prime_core.run.state import find_own_commands
 from prime_core.runtime.run_lock import RunBusy
-from prime_core.settings.reading import SettingsError
 
 find_own_commands()
-show_stages_only()
-try:
+workflow_output.show_stages_only(workflow)
+shell.prefix(workflow_output.STAGE_SHELL)
+with workflow_output.one_sentence():
     PLAN = Plan(parse_ablations(config, "ablations"), Path(workflow.basedir))
     ABLATIONS = AblationWorkflow(PLAN, Path(workflow.main_snakefile), sys.argv[1:])
-except SettingsError as error:
-    raise WorkflowError(str(error)) from None
+    workflow_output.refuse_unusable_folder(Path(PLAN.root))
 
 ABLATIONS.preview()
 RESULTS = PLAN.root
@@ -110,10 +108,8 @@ rule ablations_report:
 
 
 onstart:
-    try:
+    with workflow_output.one_sentence(RunBusy):
         ABLATIONS.begin()
-    except RunBusy as error:
-        raise WorkflowError(str(error)) from None
 
 
 onsuccess:

@@ -8,10 +8,11 @@ import os
 from functools import partial
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
+from prime_core.launch import workflow_output
 from prime_core.launch.accounting.budget import budget_refusal
+from prime_core.launch.fetch import FetchError, refuse_missing_files
 from prime_core.launch.site.site import load_site, site_file
 from prime_core.launch.site.stage_resources import load_stages, stage_resources
 from prime_core.launch.slurm.executor import adapt
@@ -20,29 +21,31 @@ from prime_core.launch.slurm.ranks import launcher
 from prime_core.resident.starting import serve_stages
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
-from prime_core.run.state import RunBusy, RunState, find_own_commands, show_stages_only
+from prime_core.run.state import RunBusy, RunState, find_own_commands
 from prime_core.run.targets import Targets
 from prime_core.runtime.console import note
-from prime_core.settings.reading import SettingsError, parse_settings
+from prime_core.settings.reading import parse_settings
 
 find_own_commands()
-show_stages_only()
 # Slurm signals every process of a job. Only the stage itself must react, at a checkpoint: a shell
 # that died first would take it along (docs/decisions.md#signals-in-shells).
-shell.prefix("set -euo pipefail; trap '' TERM USR2; ")
+shell.prefix(f"{workflow_output.STAGE_SHELL}trap '' TERM USR2; ")
 SETTINGS_ARE_FROM = ", ".join(map(str, workflow.configfiles))
 if workflow.config_settings.config:
     SETTINGS_ARE_FROM += " and --config"
-try:
+with workflow_output.one_sentence(FetchError):
     SETTINGS = parse_settings(config, SETTINGS_ARE_FROM)
+    FILES = RunFiles(SETTINGS.run_dir)
+    workflow_output.refuse_unusable_folder(Path(SETTINGS.results))
     RUN_STATE = RunState(SETTINGS)
+    refuse_missing_files(SETTINGS, FILES, workflow.output_settings.dryrun)
     SITE = load_site(site_file(Path(workflow.basedir)))
     NEEDS = load_stages(Path(workflow.basedir) / SETTINGS.stage_resources)
     RESOURCES = {
         name: stage_resources(name, needs, SITE) for name, needs in NEEDS.items()
     }
-except SettingsError as error:
-    raise WorkflowError(str(error)) from None
+    workflow_output.apply_to_kept(workflow.resource_settings)
+workflow_output.show_stages_only(workflow, SITE)
 
 validate(
     SETTINGS.model_dump(mode="json"),
@@ -50,7 +53,6 @@ validate(
     set_default=False,
 )
 
-FILES = RunFiles(SETTINGS.run_dir)
 TARGETS = Targets(SETTINGS, FILES, RUN_STATE)
 RESULTS = SETTINGS.results
 ROOT = f"{RESULTS}/{{run}}"
@@ -133,14 +135,12 @@ def rewards_for_policy(wildcards):
 
 def begin_run():
     """Lock the run, wait for jobs that an earlier launch left running, write the settings."""
-    try:
+    with workflow_output.one_sentence(RunBusy, StoppedWaiting):
         RUN_STATE.hold()
         if wait_for_orphans(FILES):
             RUN_STATE.give_back()
             restart()  # what those jobs wrote is not in this graph
         RUN_STATE.begin()
-    except (SettingsError, RunBusy, StoppedWaiting) as error:
-        raise WorkflowError(str(error)) from None
     serve_stages(SETTINGS.resident if workflow.local_exec else "none", FILES.resident_log)
 
 

@@ -102,7 +102,7 @@ def _ask_accounting(
     try:
         fresh = sacct.accounted(asked, min(recorded.values()), timeout) if asked else []
     except slurm.SlurmError as error:
-        reason = str(error).splitlines()[-1].removeprefix("sacct: error: ")
+        reason = (str(error).splitlines() or [""])[-1].removeprefix("sacct: error: ")
         return replace(known, tried=now, problem=reason)
     starts = _replaced(known.starts, _own(fresh, recorded))
     return replace(known, starts=starts, answered=now, tried=now, problem="")

@@ -74,11 +74,25 @@ def accepted(files: RunFiles, name: str, comment: str) -> str:
 
 def limit(job: Any, site: Site) -> None:
     """Cap a job's resources at its partition's limits: a retry asks for more, up to a refusal."""
+    for resource, most in limits(job, site).items():
+        setattr(job.resources, resource, most)
+
+
+def limits(job: Any, site: Site) -> dict[str, int]:
+    """Those of a job's resources that are above its partition's limits, as these limits."""
     pool = _pool(job, site)
-    for resource, most in (("mem_mb", pool.max_mem_mb), ("runtime", pool.max_minutes)):
-        wish = job.resources.get(resource)
-        if most is not None and isinstance(wish, int) and wish > most:
-            setattr(job.resources, resource, most)
+    most = {"mem_mb": pool.max_mem_mb, "runtime": pool.max_minutes}
+    wishes = {resource: job.resources.get(resource) for resource in most}
+    return {
+        resource: limit
+        for resource, limit in most.items()
+        if limit is not None and isinstance(wishes[resource], int) and wishes[resource] > limit
+    }
+
+
+def stage_name(job: Any) -> str:
+    """The stage that a job is; one may be two rules (docs/decisions.md#kept-and-temporary)."""
+    return str(job.name).removeprefix("kept_")
 
 
 def job_record(job: Any, job_id: str) -> SubmittedJob:
@@ -87,8 +101,7 @@ def job_record(job: Any, job_id: str) -> SubmittedJob:
     gpus = job.resources.get("gpu", 0)
     return SubmittedJob(
         job_id=job_id,
-        # One stage may be two rules (docs/decisions.md#kept-and-temporary).
-        stage=job.name.removeprefix("kept_"),
+        stage=stage_name(job),
         iteration=int(wildcards.get("iteration", 0)),
         part=str(wildcards.get("shard", wildcards.get("benchmark", ""))),
         attempt=job.attempt,

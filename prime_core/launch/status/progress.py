@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.stages import STAGES, Stage, result_of, stages_of_an_iteration
 from prime_core.settings.reading import load_settings
 from prime_core.settings.run import Settings
@@ -128,7 +128,7 @@ def _accuracies(files: RunFiles, settings: Settings, done: int) -> list[Figure]:
     """The newest evaluation of each benchmark, and the accuracy of the newest samples."""
     found = []
     for name in settings.evaluation.benchmarks:
-        paths = sorted((files.root / "evaluations").glob(f"*/{name}.json"))
+        paths = in_order((files.root / "evaluations").glob(f"*/{name}.json"))
         if paths and (values := _read(paths[-1])):
             found.append(
                 Figure(

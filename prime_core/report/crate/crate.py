@@ -117,7 +117,10 @@ def _add_workflow(crate: ROCrate, starts: list[dict[str, Any]]) -> Any:
     last = starts[-1] if starts else {}
     versions = _mapping(last.get("versions"))
     commit = last.get("git_commit")
-    changed = ", with uncommitted changes" if last.get("git_dirty") else ""
+    dirty = last.get("git_dirty")
+    changed = ", with uncommitted changes" if dirty else ""
+    if dirty is None:
+        changed = "; whether it had uncommitted changes is not known"
     made_by = f"Last started from commit {commit}{changed}." if commit else ""
     # The checkout's files as they are now, which may be of a later commit: the README compares.
     main = REPOSITORY / "Snakefile"

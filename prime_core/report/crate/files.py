@@ -37,6 +37,7 @@ OUT = {
     "events": "the same figures as report/metrics.csv",
     "times": "its figures are in report/stages.csv",
     "log": "a log",
+    "empty": "a table without rows",
     "other": "not part of the record",
 }
 ABOUT = {
@@ -109,6 +110,8 @@ def _judge(path: Path, crate_path: Path) -> tuple[str, str]:
         return "", "weights"
     if path.is_symlink():
         return "", "link"
+    if path.suffix == ".csv" and parts[0] == "report" and _has_header_alone(path):
+        return "", "empty"
     if str(crate_path) in ABOUT:
         return ABOUT[str(crate_path)], ""
     if parts[:2] == ("report", "plots") and path.suffix == ".svg":
@@ -126,6 +129,12 @@ def _judge(path: Path, crate_path: Path) -> tuple[str, str]:
     if parts[0] == "logs":
         return "", "log"
     return "", "table" if path.suffix == ".parquet" else "other"
+
+
+def _has_header_alone(path: Path) -> bool:
+    with path.open("rb") as lines:
+        next(lines, b"")
+        return not next(lines, b"").strip()
 
 
 def _judge_evaluation(path: Path, parts: tuple[str, ...]) -> tuple[str, str]:

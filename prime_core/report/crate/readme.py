@@ -58,4 +58,6 @@ def _code_notes(commit: str | None, packed: dict[str, Any]) -> list[str]:
         return [f"The run was last started from commit {commit}."]
     if now != commit:
         return [f"The run was last started from commit {commit}; the packed files are of {now}."]
-    return ["The workflow's files have uncommitted changes."] if packed.get("git_dirty") else []
+    if "git_dirty" not in packed:
+        return ["Whether the workflow's files have uncommitted changes is not known."]
+    return ["The workflow's files have uncommitted changes."] if packed["git_dirty"] else []

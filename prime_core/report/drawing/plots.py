@@ -170,10 +170,15 @@ def legend_above(axes: Axes) -> None:
     )
 
 
+# What a figure without anything to draw says of itself: it is shown, but is no result.
+EMPTY = "no figures yet"
+
+
 def render(name: str, height: float, draw: Callable[[Canvas], bool], width: float = WIDTH) -> str:
     """SVG text of one figure; `draw(canvas)` returns False where there is nothing to draw yet.
 
-    The same figures give the same text: `name` seeds the element ids.
+    Such an empty one has EMPTY in its metadata. The same figures give the same text: `name` seeds
+    the element ids.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -184,11 +189,13 @@ def render(name: str, height: float, draw: Callable[[Canvas], bool], width: floa
         canvas = Canvas(figsize=(width, height))
         # Not pyplot: it keeps every figure in a global list and picks a backend by the display.
         FigureCanvasSVG(canvas)
+        about = None
         if not draw(canvas):
+            about = EMPTY
             canvas.set_size_inches(width, 0.5)
-            canvas.text(0.5, 0.5, "no figures yet", ha="center", va="center", color=MUTED)
+            canvas.text(0.5, 0.5, EMPTY, ha="center", va="center", color=MUTED)
         text = io.StringIO()
-        canvas.savefig(text, format="svg", metadata={"Date": None})
+        canvas.savefig(text, format="svg", metadata={"Date": None, "Description": about})
     return text.getvalue()
 
 

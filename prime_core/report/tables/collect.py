@@ -23,7 +23,7 @@ from prime_core.report.tables.cost import Cost, read_cost
 from prime_core.report.tables.data_table import read_data_figures
 from prime_core.report.tables.evaluations import paired_changes
 from prime_core.report.tables.seconds import stage_seconds
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.stages import STAGES
 from prime_core.run.tables import OUTCOMES, TableError, read_json, read_table
 from prime_core.settings.reading import flatten
@@ -119,7 +119,7 @@ def collect(run_dir: Path) -> RunTables:
 def iteration_table(files: RunFiles) -> pd.DataFrame:
     """One row per iteration: the figures of all its stages, shards combined."""
     rows = []
-    for folder in sorted((files.root / "iterations").glob("[0-9]*")):
+    for folder in in_order((files.root / "iterations").glob("[0-9]*")):
         iteration = int(folder.name)
         row: dict[str, float] = {}
         for stage in ITERATION_STAGES:
@@ -142,7 +142,7 @@ def iteration_table(files: RunFiles) -> pd.DataFrame:
 def stage_files(folder: Path, stage: str) -> list[Path]:
     """Figures of one stage: <stage>.json, or one file a shard, <stage>-00.json."""
     # Not glob("<stage>*"): "value" is also how "values" begins.
-    return sorted(path for path in folder.glob("*.json") if path.stem.split("-")[0] == stage)
+    return in_order(path for path in folder.glob("*.json") if path.stem.split("-")[0] == stage)
 
 
 def combine_shards(stage: str, shards: list[dict[str, float]]) -> dict[str, float]:
@@ -179,7 +179,7 @@ def _num_responses(shard: dict[str, float]) -> float:
 
 
 def _training_interval(files: RunFiles, iteration: int, row: dict[str, float]) -> dict[str, float]:
-    tables = sorted(files.outcomes(iteration, 0).parent.glob("*.parquet"))
+    tables = in_order(files.outcomes(iteration, 0).parent.glob("*.parquet"))
     if "rollout/accuracy" not in row or not tables:
         return {}
     judged = judged_responses(pd.concat([read_table(path, OUTCOMES) for path in tables]))
@@ -193,7 +193,7 @@ def _training_interval(files: RunFiles, iteration: int, row: dict[str, float]) -
 def evaluation_table(files: RunFiles) -> pd.DataFrame:
     """One row per benchmark and iteration, in the order of iterations."""
     rows = []
-    for path in sorted((files.root / "evaluations").glob("[0-9]*/*.json")):
+    for path in in_order((files.root / "evaluations").glob("[0-9]*/*.json")):
         key = {"iteration": int(path.parent.name), "benchmark": path.stem}
         rows.append(key | {k: v for k, v in read_json(path).items() if k not in key})
     table = pd.DataFrame(rows)
