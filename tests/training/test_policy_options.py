@@ -16,10 +16,14 @@ from tests.support.made_up_batch import NUM_RESPONSES, made_up_batch
 pytestmark = pytest.mark.usefixtures("one_rank")
 
 # Two steps: before the first, all losses have the ratio 1 and so the same gradient.
-TWO_STEPS = {"ppo_epochs": 2, "optimizer": {"learning_rate": 1e-3, "grad_clip": 1e9}}
-GSPO = {"loss_mode": "gspo", "eps_clip": 3e-4, "eps_clip_high": 4e-4}
-RESPONSE_MEAN = {"loss_agg_mode": "seq-mean-token-mean"}
-WITH_KL = {"kl_coef": 0.5}
+TWO_STEPS: dict[str, Any] = {
+    "ppo_epochs": 2,
+    "optimizer": {"learning_rate": 1e-3, "grad_clip": 1e9},
+}
+GSPO: dict[str, Any] = {"loss_mode": "gspo", "eps_clip": 3e-4, "eps_clip_high": 4e-4}
+CISPO: dict[str, Any] = {"loss_mode": "cispo", "eps_clip": 0.01}
+RESPONSE_MEAN: dict[str, Any] = {"loss_agg_mode": "seq-mean-token-mean"}
+WITH_KL: dict[str, Any] = {"kl_coef": 0.5}
 
 
 def update(folder, batch: dict[str, Any] | None = None, **changes):
@@ -44,7 +48,7 @@ def weights(files):
 
 def test_another_loss_trains_another_policy_whatever_the_micro_batch(tmp_path):
     plain = update(tmp_path / "vanilla", **TWO_STEPS, **RESPONSE_MEAN)
-    for loss in (GSPO, {"loss_mode": "cispo", "eps_clip": 0.01}):
+    for loss in (GSPO, CISPO):
         changes = TWO_STEPS | RESPONSE_MEAN | loss
         runs = [
             update(tmp_path / f"{loss['loss_mode']}-{size}", **changes, micro_batch_size=size)
