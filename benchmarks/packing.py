@@ -30,6 +30,7 @@ from prime_core.training.batches import Sequences
 from prime_core.training.distributed import start_ranks
 from prime_core.training.learning_batch import LearningBatch
 from prime_core.training.policy_update import PolicyUpdate
+from prime_core.training.reference_kl import ReferenceKl
 
 ROW = "{:<8} {:>7} {:>9} {:>10} {:>8} {:>7} {:>9} {:>13} {:>6}"
 HEAD = ("way", "passes", "tokens", "positions", "filled", "clock s", "tokens/s", "processor s")
@@ -152,7 +153,8 @@ def main() -> None:
         batch = ragged_batch(options, len(load_tokenizer(options.model)))
         settings = settings_of(options)
         advantages = batch_advantages(settings, batch, rewards=None, values=None)
-        update = PolicyUpdate(settings, files, 1, batch, advantages, None, None)
+        no_kl = ReferenceKl(settings.policy, 0.0, None)
+        update = PolicyUpdate(settings, files, 1, batch, lambda _penalty: advantages, no_kl, None)
         update.figures["old_logprobs"] = update.old_logprobs()
         print(ROW.format(*HEAD, "ratio"))
         for row in rows_of_table(update, options.steps):

@@ -18,7 +18,6 @@ rewards are centred; it treats the outcome as a response of one token. To add on
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from prime_core.masked import (
     masked_whiten,
     only,
     sequence_mean,
+    sequence_sum,
 )
 
 Estimator = Callable[..., Tensor]
@@ -117,6 +117,24 @@ def reinforce(
     return rewards
 
 
+def opo(
+    rewards: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    baseline: str,
+) -> Float[Tensor, "B T"]:
+    """Token rewards less the group's mean in which a response weighs its length (arXiv 2505.23585).
+
+        r_it - sum_j |y_j| m_j / sum_j |y_j|
+
+    m_j is response j's mean token reward, so the baseline of token rewards is the mean over all
+    tokens of the group. Raises ValueError for a group of one: its advantage would always be 0.
+    """
+    sizes_of_two(group)
+    num_tokens = group_sum(mask.sum(1), group).clamp(min=1)
+    return rewards - (group_sum(sequence_sum(rewards, mask), group) / num_tokens)[:, None]
+
+
 ADV_ESTIMATORS: dict[str, Estimator] = {
     "rloo": rloo,
     "grpo": grpo,
@@ -124,7 +142,34 @@ ADV_ESTIMATORS: dict[str, Estimator] = {
     "reinforce": reinforce,
     # REINFORCE++ (arXiv 2501.03262) is REINFORCE whitened over the batch, see `advantages`.
     "reinforce_pp": reinforce,
+    # Its baseline is the group's mean; whitened likewise.
+    "reinforce_pp_baseline": dr_grpo,
+    "opo": opo,
 }
+# Without whitening they would be the estimator that they share a function with, so the setting
+# `whiten` cannot turn it off.
+ALWAYS_WHITENED = {"reinforce_pp", "reinforce_pp_baseline"}
+# These compare no responses, so a token's own penalty reaches the tokens before it alone.
+TOKEN_WISE = {"reinforce", "reinforce_pp"}
+
+
+def overlong_shaped(
+    outcome: Float[Tensor, " B"],
+    mask: Bool[Tensor, "B T"],
+    max_response_length: int,
+    buffer_len: int,
+    penalty_factor: float,
+) -> Float[Tensor, " B"]:
+    """Outcomes less a penalty that grows over the last tokens before the limit (DAPO, 2503.14476).
+
+        r_i + min(-(|y_i| - (max_response_length - buffer_len)) / buffer_len penalty_factor, 0)
+
+    buffer_len 0: the outcomes unchanged. In tokens, all but the outcome and the factor.
+    """
+    if buffer_len == 0:
+        return outcome
+    excess = mask.sum(1) - (max_response_length - buffer_len)
+    return outcome + (-excess / buffer_len * penalty_factor).clamp(max=0)
 
 
 def outcome_returns(
@@ -133,19 +178,29 @@ def outcome_returns(
     group: Int[Tensor, " B"],
     adv_estimator: str,
     gamma_outcome: float,
+    penalty: Float[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, "B T"]:
     """Centred outcome, placed at each response's last token and discounted back to every token.
 
-    R_it = gamma_outcome^(last_i - t) (r_i - baseline_i)
+        R_it = gamma_outcome^(last_i - t) (r_i - baseline_i)
+
+    penalty: what each token's reward is less (policy.kl_in_reward). Estimators that compare
+    responses take it out of the response's outcome, r_i - sum_t p_it; the others (TOKEN_WISE) out
+    of the token's return, R_it - sum_{s >= t} gamma_outcome^(s - t) p_is. Both are verl's.
+    docs/decisions.md#kl-in-reward
     """
-    # As a response of one token, whose mean reward is the outcome itself: no estimator needs a
-    # second version for outcomes.
-    alone = outcome[:, None]
-    # The setting `baseline` does not matter here: with one reward a response both are the same.
-    centred = ADV_ESTIMATORS[adv_estimator](
-        at_least_float32(alone), torch.ones_like(alone, dtype=torch.bool), group, "paper"
-    )
-    return only(discounted_returns(centred * last_token(mask), gamma_outcome), mask)
+    if penalty is not None and adv_estimator not in TOKEN_WISE:
+        outcome = outcome - sequence_sum(penalty, mask)
+    # As a response each of whose tokens has the outcome as its reward: its mean reward is then the
+    # outcome itself, so no estimator needs a second version for outcomes, and those that weigh
+    # responses by length find it.
+    constant = at_least_float32(outcome)[:, None].expand(mask.shape)
+    # The setting `baseline` does not matter here: with equal rewards both are the same.
+    centred = ADV_ESTIMATORS[adv_estimator](constant, mask, group, "paper")
+    rewards = centred * last_token(mask)
+    if penalty is not None and adv_estimator in TOKEN_WISE:
+        rewards = rewards - only(penalty, mask)
+    return only(discounted_returns(rewards, gamma_outcome), mask)
 
 
 def process_returns(
@@ -181,16 +236,18 @@ def advantages(
     process_coef: float,
     combine: str,
     whiten: bool,
+    penalty: Float[Tensor, "B T"] | None = None,
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Advantages and returns of a whole batch (never of a micro batch: groups must be complete).
 
         combine = returns:      R_it = outcome_coef R^outcome_it + process_coef R^process_it
         combine = advantages:   R_it = outcome_coef R^outcome_it + process_coef r_it
-        A = R whitened over the batch's tokens, if `whiten` (and always for reinforce_pp)
+        A = R whitened over the batch's tokens, if `whiten` (and always for ALWAYS_WHITENED)
 
     The first is PRIME, Eq. 5; whitening is in its published code. The second adds the token's own
     reward, neither centred nor summed (the additive form of iStar, arXiv 2509.19199).
-    `implicit_reward` None leaves outcomes alone. Computed in float64, returned in float32.
+    `implicit_reward` None leaves outcomes alone. penalty: as in `outcome_returns`, before
+    outcome_coef. Computed in float64, returned in float32.
     Raises ValueError for an outcome of NaN (no verdict: that response must have left the batch),
     a group of one where the estimator compares, an unknown estimator, baseline or combination.
     """
@@ -200,15 +257,19 @@ def advantages(
     # float64: a baseline is a difference of sums that nearly cancel, and the result is summed once
     # more over up to thousands of tokens.
     returns = outcome_coef * outcome_returns(
-        outcome.double(), mask, group, adv_estimator, gamma_outcome
+        outcome.double(),
+        mask,
+        group,
+        adv_estimator,
+        gamma_outcome,
+        None if penalty is None else penalty.double(),
     )
     if implicit_reward is not None:
         process = implicit_reward.double()
         if combine == "returns":
             process = process_returns(process, mask, group, adv_estimator, baseline, gamma_process)
         returns = returns + process_coef * only(process, mask)
-    # Without whitening reinforce_pp would be plain reinforce, so the setting cannot turn it off.
-    whitened = whiten or adv_estimator == "reinforce_pp"
+    whitened = whiten or adv_estimator in ALWAYS_WHITENED
     advantages = masked_whiten(returns, mask) if whitened else returns
     return advantages.float(), returns.float()
 

@@ -10,9 +10,11 @@ To add a way to sum token losses:
 2. its line in LOSS_AGGREGATIONS;
 3. its name in the Literal of `loss_agg_mode` in prime_core/settings/policy.py;
 4. `make schema`.
+
+A token's loss is added likewise: the arguments of `clipped_surrogate`, POLICY_LOSSES, `loss_mode`.
 """
 
-# ruff: noqa: ARG001 (every aggregation takes the same denominators)
+# ruff: noqa: ARG001 (aggregations take the same denominators, and losses the same bounds)
 
 from collections.abc import Callable
 
@@ -24,7 +26,11 @@ from prime_core.masked import at_least_float32, masked_sum, only, sequence_mean
 
 # verl's bound. exp(20) is 5e8, far beyond any clip; float32 overflows above exp(88).
 MAX_LOG_RATIO = 20.0
+# verl's bound of GSPO's exponent, and of its change of the adaptive KL coefficient.
+MAX_SEQUENCE_LOG_RATIO = 10.0
+MAX_KL_ERROR = 0.2
 
+PolicyLoss = Callable[..., tuple[Tensor, Tensor]]
 Aggregation = Callable[..., Tensor]
 
 
@@ -73,6 +79,75 @@ def clipped_surrogate(
         losses = torch.where(advantages < 0, bounded, losses)
     # An exact comparison is safe: maximum, minimum and where return an argument as it is.
     return losses, losses != unclipped
+
+
+def sequence_surrogate(
+    logprobs: Float[Tensor, "B T"],
+    old_logprobs: Float[Tensor, "B T"],
+    advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    eps_clip: float,
+    eps_clip_high: float,
+    clip_ratio_c: float = 0.0,
+) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """GSPO's loss of each token, and the tokens that were clipped (arXiv 2507.18071, Eq. 14).
+
+        d_i = 1/|y_i| sum_t (log pi - log pi_old)
+        s_it = exp(sg[d_i] + log pi_it - sg[log pi_it])         exponent at most 10
+        loss = max(-s A, -clip(s, 1 - eps_clip, 1 + eps_clip_high) A)
+
+    s is a response's ratio (the geometric mean of its tokens'), with a gradient at each token;
+    sg: no gradient. Rows are whole responses: d_i is a mean over the row. Responses weigh the same
+    under seq-mean-token-mean alone, which is therefore the only aggregation that the settings
+    allow. Advantages may differ between the tokens of a response. Raises ValueError for a
+    clip_ratio_c: GSPO has no dual clip.
+    """
+    _no_dual_clip(clip_ratio_c, "gspo")
+    advantages, logprobs = only(advantages, mask), only(logprobs, mask)
+    frozen = logprobs.detach()
+    # Not clamped token by token: the mean is what must stay finite, and it is bounded below.
+    of_response = sequence_mean(frozen - only(old_logprobs, mask), mask)[:, None]
+    ratio = (of_response + logprobs - frozen).clamp(max=MAX_SEQUENCE_LOG_RATIO).exp()
+    unclipped = -advantages * ratio
+    losses = torch.maximum(unclipped, -advantages * ratio.clamp(1 - eps_clip, 1 + eps_clip_high))
+    return losses, losses != unclipped
+
+
+def clipped_weight_loss(
+    logprobs: Float[Tensor, "B T"],
+    old_logprobs: Float[Tensor, "B T"],
+    advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    eps_clip: float,
+    eps_clip_high: float,
+    clip_ratio_c: float = 0.0,
+) -> tuple[Float[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """CISPO's loss of each token, and those whose weight was clipped (arXiv 2506.13585, Eq. 4).
+
+        loss = -sg[clip(rho, 1 - eps_clip, 1 + eps_clip_high)] A log pi
+
+    The weight is clipped, not the loss: a token outside the bounds keeps a gradient. sg: no
+    gradient. Raises ValueError for a clip_ratio_c: the weight is bounded already.
+    """
+    _no_dual_clip(clip_ratio_c, "cispo")
+    advantages, logprobs = only(advantages, mask), only(logprobs, mask)
+    ratio = log_ratio(logprobs.detach(), only(old_logprobs, mask)).exp()
+    weight = ratio.clamp(1 - eps_clip, 1 + eps_clip_high)
+    return -weight * advantages * logprobs, weight != ratio
+
+
+def _no_dual_clip(clip_ratio_c: float, loss_mode: str) -> None:
+    if clip_ratio_c != 0:
+        raise ValueError(
+            f"loss_mode '{loss_mode}' has no dual clip, got clip_ratio_c {clip_ratio_c}"
+        )
+
+
+POLICY_LOSSES: dict[str, PolicyLoss] = {
+    "vanilla": clipped_surrogate,
+    "gspo": sequence_surrogate,
+    "cispo": clipped_weight_loss,
+}
 
 
 def token_mean_loss(
@@ -162,3 +237,16 @@ def kl_estimate(
         # exp(-d) - 1 loses the digits of a small d, and k3 could come out negative.
         return torch.expm1(-difference) + difference
     raise ValueError(f"kl kind must be 'k1', 'k2' or 'k3', got {kind!r}")
+
+
+def next_kl_coef(
+    kl_coef: float, kl: float, num_responses: int, target_kl: float, kl_horizon: int
+) -> float:
+    """The weight of the KL after a batch whose divergence was `kl` (arXiv 1909.08593, Sec. 2.2).
+
+        c' = c (1 + clip(kl / target_kl - 1, -0.2, 0.2) num_responses / kl_horizon)
+
+    kl: k1 averaged over each response's tokens, then over responses, as in the published code.
+    """
+    error = min(max(kl / target_kl - 1, -MAX_KL_ERROR), MAX_KL_ERROR)
+    return kl_coef * (1 + error * num_responses / kl_horizon)

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from prime_core.advantage import ADV_ESTIMATORS, leave_one_out, rloo
+from prime_core.advantage import (
+    ADV_ESTIMATORS,
+    TOKEN_WISE,
+    leave_one_out,
+    overlong_shaped,
+    rloo,
+)
 from prime_core.masked import discounted_returns
 from tests.support.batches import Batch, padded, random_batch, seeds
 from tests.support.comparison import agree
@@ -106,7 +112,50 @@ def test_reinforce_pp_is_reinforce_whitened_over_the_batch_whatever_the_option()
     torch.testing.assert_close(ours, expected)
 
 
-@pytest.mark.parametrize("adv_estimator", ["rloo", "grpo", "dr_grpo"])
+def test_reinforce_pp_baseline_is_dr_grpo_whitened_over_the_batch_whatever_the_option():
+    batch = random_batch(0)
+    expected, _ = of(batch, adv_estimator="dr_grpo", whiten=True)
+    ours, _ = of(batch, adv_estimator="reinforce_pp_baseline", whiten=False)
+    torch.testing.assert_close(ours, expected)
+
+
+@given(seed=seeds)
+def test_opo_equals_a_slow_loop_over_the_equation(seed):
+    batch = random_batch(seed)
+    _, returns = of(batch, adv_estimator="opo", gamma_outcome=0.9, gamma_process=0.5)
+    lengths = batch.mask.sum(1).tolist()
+    for i in range(len(lengths)):
+        group = [j for j in range(len(lengths)) if batch.group[j] == batch.group[i]]
+        num_tokens = sum(lengths[j] for j in group)
+        outcome = sum(lengths[j] * batch.outcome[j].item() for j in group) / num_tokens
+        process = sum(batch.reward[j, : lengths[j]].sum().item() for j in group) / num_tokens
+        for t in range(lengths[i]):
+            expected = 0.9 ** (lengths[i] - 1 - t) * (batch.outcome[i].item() - outcome)
+            for s in range(t, lengths[i]):
+                expected += 0.5 ** (s - t) * (batch.reward[i, s].item() - process)
+            assert returns[i, t].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_a_response_loses_the_factor_over_the_last_tokens_before_the_limit():
+    mask = torch.arange(10) < torch.tensor([[5], [6], [8], [10]])
+    outcome = torch.tensor([1.0, 1.0, 0.0, 1.0])
+    shaped = overlong_shaped(outcome, mask, 10, buffer_len=4, penalty_factor=0.5)
+    assert shaped.tolist() == [1, 1, -0.25, 0.5]
+    assert overlong_shaped(outcome, mask, 10, buffer_len=0, penalty_factor=0.5) is outcome
+
+
+def test_penalties_reach_the_tokens_before_them_where_responses_are_not_compared():
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    outcome, penalty = torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 2.0, 9.0], [4.0, 9.0, 9.0]])
+    settings = {"whiten": False, "gamma_outcome": 0.5, "penalty": penalty}
+    ours, _ = advantages(outcome, None, mask, PAIR, adv_estimator="reinforce", **settings)
+    assert ours.tolist() == [[0.5 - 1 - 1, 1 - 2, 0], [-4, 0, 0]]
+    # Compared, a response is worth 1 - 3 or 0 - 4, whatever its token.
+    ours, _ = advantages(outcome, None, mask, PAIR, adv_estimator="dr_grpo", **settings)
+    assert ours.tolist() == [[0.5, 1, 0], [-1, 0, 0]]
+
+
+@pytest.mark.parametrize("adv_estimator", sorted({*ADV_ESTIMATORS} - TOKEN_WISE))
 def test_a_group_of_one_is_refused_by_name(adv_estimator):
     mask = torch.ones(3, 2, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"groups \[8\]"):
@@ -175,8 +224,11 @@ def test_padding_changes_nothing(seed, adv_estimator, width):
         padded(batch.mask, width, False),
         batch.group,
     )
+    penalties = batch.reward, padded(batch.reward, width, float("nan"))
     for narrow, wide in zip(
-        of(batch, adv_estimator=adv_estimator), of(wider, adv_estimator=adv_estimator), strict=True
+        of(batch, adv_estimator=adv_estimator, penalty=penalties[0]),
+        of(wider, adv_estimator=adv_estimator, penalty=penalties[1]),
+        strict=True,
     ):
         torch.testing.assert_close(padded(narrow, width, 0.0), wide)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.run.branching import taken_folders, taken_tables
+from prime_core.run.kl_coef import kl_coef_files
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import (
     evaluation_scorer_folders,
@@ -75,6 +76,14 @@ class Targets:
         """
         values = self.files.values(int(wildcards.iteration))
         return [str(values)] if self.settings.has_value_model else []
+
+    def previous_kl(self, wildcards: Any) -> list[str]:
+        """Figures that hold the weight of an iteration's KL; nothing where it is the settings'.
+
+        Takes wildcards, as rules give them.
+        """
+        paths = kl_coef_files(self.settings, self.files, int(wildcards.iteration))
+        return [str(path) for path in paths]
 
     def previous_value(self, wildcards: Any) -> str:
         """The value model that an iteration trains, or the first policy, which it starts from.

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from prime_core.settings.lora import Lora
 from prime_core.settings.mismatch import MismatchCorrection
 from prime_core.settings.optimizer import Optimizer
+from prime_core.settings.rollout import Rollout
 from prime_core.settings.section import CHANGEABLE
 
 
@@ -22,8 +23,19 @@ class PolicyOptimizer(Optimizer):
 class Policy(MismatchCorrection):
     """Advantages and the policy update."""
 
-    adv_estimator: Literal["rloo", "grpo", "dr_grpo", "reinforce", "reinforce_pp", "gae"] = Field(
-        "rloo", description="gae: PPO's, from values (section value). Paper: rloo."
+    adv_estimator: Literal[
+        "rloo",
+        "grpo",
+        "dr_grpo",
+        "reinforce",
+        "reinforce_pp",
+        "reinforce_pp_baseline",
+        "opo",
+        "gae",
+    ] = Field(
+        "rloo",
+        description="gae: PPO's, from values (section value); reinforce_pp_baseline: the group's "
+        "mean, then whitening, whatever `whiten`; opo: the group's mean by length. Paper: rloo.",
     )
     gae_lambda: float = Field(
         1.0,
@@ -42,6 +54,26 @@ class Policy(MismatchCorrection):
     process_coef: float = Field(1.0, ge=0, description="Weight of process returns.")
     combine: Literal["returns", "advantages"] = Field("returns")
     whiten: bool = Field(True, description="Whiten advantages over the batch's tokens.")
+    overlong_buffer_len: int = Field(
+        0,
+        ge=0,
+        description="DAPO's overlong shaping: over this many last tokens before "
+        "rollout.max_response_length the policy's outcome falls by overlong_penalty_factor; 0: "
+        "off. Filter, PRM and accuracies keep the outcome itself.",
+    )
+    overlong_penalty_factor: float = Field(
+        1.0, gt=0, description="What a response of full length loses."
+    )
+    mask_truncated: bool = Field(
+        False,
+        description="Responses cut at rollout.max_response_length stay in their group's "
+        "statistics and leave the policy's loss.",
+    )
+    loss_mode: Literal["vanilla", "gspo", "cispo"] = Field(
+        "vanilla",
+        description="vanilla: PPO's clipped surrogate; gspo: a ratio per response, usual bounds "
+        "3e-4 and 4e-4; cispo: the ratio's weight is clipped, not the loss. Paper: vanilla.",
+    )
     eps_clip: float = Field(0.2, gt=0, lt=1, description="Paper: 0.2.")
     eps_clip_high: float = Field(0.2, gt=0, description="For the upper bound. Paper: 0.2.")
     clip_ratio_c: float = Field(0.0, ge=0, description="Dual clip, above 1; 0: off.")
@@ -50,7 +82,23 @@ class Policy(MismatchCorrection):
     ] = Field("token-mean")
     entropy_coef: float = Field(0.0, ge=0, description="Paper: 0.")
     kl_coef: float = Field(0.0, ge=0, description="Weight of KL to the start model. Paper: 0.")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="Of the loss.")
+    kl_in_reward: bool = Field(
+        False,
+        description="The KL (k1) is taken out of the tokens' rewards instead of being added to the "
+        "loss.",
+    )
+    kl_controller: Literal["fixed", "adaptive"] = Field(
+        "fixed",
+        description="adaptive: kl_coef is the first weight, and follows the batch's KL from one "
+        "iteration to the next.",
+    )
+    target_kl: float = Field(
+        0.1, gt=0, description="Of the adaptive controller: KL of a token, in nats. verl: 0.1."
+    )
+    kl_horizon: int = Field(
+        10000, ge=1, description="Responses over which the adaptive weight follows."
+    )
     ppo_mini_batch_size: int = Field(256, ge=1, description="Responses per step. Paper: 256.")
     # Changeable: a loss is a mean over its minibatch, however that is cut into passes.
     micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)
@@ -65,3 +113,57 @@ class Policy(MismatchCorrection):
         if 0 < self.clip_ratio_c <= 1:
             raise ValueError(f"clip_ratio_c must be 0 (off) or above 1, got {self.clip_ratio_c}")
         return self
+
+    @model_validator(mode="after")
+    def _loss_has_its_bounds(self) -> Policy:
+        if self.loss_mode != "vanilla" and self.clip_ratio_c:
+            raise ValueError(
+                f"loss_mode '{self.loss_mode}' has no dual clip: clip_ratio_c must be 0, got "
+                f"{self.clip_ratio_c}"
+            )
+        if self.loss_mode != "gspo":
+            return self
+        # Its ratio belongs to a response; other sums would weigh responses by their length.
+        if self.loss_agg_mode != "seq-mean-token-mean":
+            raise ValueError(
+                "loss_mode 'gspo' needs loss_agg_mode 'seq-mean-token-mean', got "
+                f"'{self.loss_agg_mode}'"
+            )
+        widest = max(self.eps_clip, self.eps_clip_high)
+        if widest >= 0.2:  # the default of PPO's token ratios
+            raise ValueError(
+                f"with eps_clip and eps_clip_high up to {widest} loss_mode 'gspo' never clips "
+                "anything: a response's mean log-ratio is that small; usual are 3e-4 and 4e-4"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kl_has_a_weight(self) -> Policy:
+        used = [
+            name
+            for name, on in (
+                ("kl_in_reward true", self.kl_in_reward),
+                ("kl_controller 'adaptive'", self.kl_controller == "adaptive"),
+            )
+            if on
+        ]
+        if used and self.kl_coef == 0:
+            raise ValueError(f"{used[0]} needs a kl_coef above 0: it is what the KL is weighed by")
+        if self.kl_in_reward and self.adv_estimator == "gae":
+            raise ValueError(
+                "kl_in_reward is not offered with adv_estimator 'gae', whose value model learns "
+                "from tables alone; kl_coef without it adds the KL to the loss"
+            )
+        if self.kl_in_reward and self.outcome_coef == 0:
+            raise ValueError(
+                "kl_in_reward takes the KL out of the outcome, and outcome_coef 0 leaves none"
+            )
+        return self
+
+    def check_with(self, rollout: Rollout) -> None:
+        """Raises ValueError where the penalty would begin before a response does."""
+        if self.overlong_buffer_len > rollout.max_response_length:
+            raise ValueError(
+                f"policy.overlong_buffer_len {self.overlong_buffer_len} exceeds "
+                f"rollout.max_response_length {rollout.max_response_length}"
+            )

@@ -196,6 +196,7 @@ class Settings(Section):
                     "'none' has none"
                 )
         self.value.check_with(self.policy, prm)
+        self.policy.check_with(self.rollout)
         if self.sft.enabled and self.data.source == "files" and self.data.sft is None:
             raise ValueError(
                 "sft.enabled needs data.sft, a file of demonstrations, or set it false"

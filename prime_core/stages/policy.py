@@ -1,7 +1,8 @@
 """Stage `policy`: advantages, and one update of the policy on an iteration's batch.
 
 In: iterations/<i>/batch.parquet, rewards.parquet (unless prm_update is `none`), values.parquet
-(with a value model), the policy of the iteration before with its training state.
+(with a value model), the policy of the iteration before with its training state and, with
+policy.kl_controller `adaptive`, its metrics/policy.json.
 Out: iterations/<i>/policy, metrics/policy.json.
 
 Advantages are computed over the whole batch; the clipped surrogate is averaged over whole
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from prime_core.run.kl_coef import kl_coef_files
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder
 from prime_core.run.work import finish, open_run, progress_label
@@ -25,6 +27,7 @@ from prime_core.training.batch_advantages import batch_advantages, batch_rewards
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.policy_update import PolicyUpdate
+from prime_core.training.reference_kl import ReferenceKl
 from prime_core.training.updates import minibatch_plan, trained_update
 
 
@@ -36,13 +39,19 @@ def run(run_dir: Path, iteration: int) -> None:
         batch = read_batch(files, iteration)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
-        # Of responses that the correction rejects as well: they still say how hard their prompt
-        # was. docs/decisions.md#sampler-logprobs
-        advantages = batch_advantages(settings, batch, rewards, values)
-        reference = _reference_logprobs(settings, files, iteration, batch)
+        logprobs = _reference_logprobs(settings, files, iteration, batch)
+        reference = ReferenceKl.of_iteration(settings, files, iteration, logprobs)
         with trained_update(
             lambda state: PolicyUpdate(
-                settings, files, iteration, batch, advantages, reference, state
+                settings,
+                files,
+                iteration,
+                batch,
+                # Of responses that the correction rejects as well: they still say how hard their
+                # prompt was. docs/decisions.md#sampler-logprobs
+                lambda penalty: batch_advantages(settings, batch, rewards, values, penalty),
+                reference,
+                state,
             ),
             lambda update: _plan(settings, update, iteration),
             files.policy(iteration),
@@ -79,7 +88,9 @@ def _plan(settings: Settings, update: PolicyUpdate, iteration: int) -> list[list
 def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
     rewards = [] if settings.prm.prm_update == "none" else [files.rewards(iteration)]
     values = [files.values(iteration)] if settings.has_value_model else []
-    return [files.batch(iteration), files.policy(iteration - 1), files.reference, *rewards, *values]
+    kl = kl_coef_files(settings, files, iteration)
+    before = [files.policy(iteration - 1), files.reference]
+    return [files.batch(iteration), *before, *rewards, *values, *kl]
 
 
 def _reference_logprobs(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from prime_core.advantage import advantages
+from prime_core.advantage import advantages, overlong_shaped
 from prime_core.gae import gae_advantages, prefix_values
 from prime_core.run.layout import RunFiles
 from prime_core.settings.run import Settings
@@ -62,18 +62,35 @@ def batch_values(
     return prefix_values(rewards, batch.mask, settings.value.prm_value)
 
 
+def shaped_outcome(settings: Settings, batch: LearningBatch) -> Float[Tensor, " B"]:
+    """Outcomes less what overlong responses lose: for advantages alone, never a label."""
+    return overlong_shaped(
+        batch.outcome,
+        batch.mask,
+        settings.rollout.max_response_length,
+        settings.policy.overlong_buffer_len,
+        settings.policy.overlong_penalty_factor,
+    )
+
+
 def batch_advantages(
-    settings: Settings, batch: LearningBatch, rewards: Matrix | None, values: Matrix | None
+    settings: Settings,
+    batch: LearningBatch,
+    rewards: Matrix | None,
+    values: Matrix | None,
+    penalty: Matrix | None = None,
 ) -> BatchAdvantages:
     """What the updates learn from, as the settings say.
 
     rewards: None where only outcomes count. values: None for estimators that compare responses.
+    penalty: what tokens' rewards are less, with policy.kl_in_reward.
     """
     policy = settings.policy
+    outcome = shaped_outcome(settings, batch)
     if values is None:
         found = advantages(
             adv_estimator=policy.adv_estimator,
-            outcome=batch.outcome,
+            outcome=outcome,
             implicit_reward=rewards,
             mask=batch.mask,
             group=batch.group,
@@ -84,10 +101,12 @@ def batch_advantages(
             process_coef=policy.process_coef,
             combine=policy.combine,
             whiten=policy.whiten,
+            penalty=penalty,
         )
         return BatchAdvantages(*found, None)
+    assert penalty is None, "policy.kl_in_reward with 'gae' is refused by the settings"
     found = gae_advantages(
-        outcome=batch.outcome,
+        outcome=outcome,
         # a PRM that provides the values does not provide rewards as well
         # docs/decisions.md#prm-log-odds
         implicit_reward=rewards if settings.value.source == "model" else None,

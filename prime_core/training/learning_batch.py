@@ -36,6 +36,11 @@ class LearningBatch:
         """Response tokens in all."""
         return int(self.mask.sum())
 
+    @property
+    def truncated(self) -> Bool[Tensor, " B"]:
+        """Responses that were cut at the length limit."""
+        return torch.from_numpy(self.rows["finish_reason"].eq("length").to_numpy(copy=True))
+
     def matrix(self, rows: Iterable[Sequence[float]]) -> Float[Tensor, "B T"]:
         """Ragged rows, one for each response, as a matrix beside the mask."""
         return pad_rows(list(rows), self.mask.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from prime_core.masked import masked_sum, masked_var, token_mean
-from prime_core.mismatch import Correction, correction
-from prime_core.policy_loss import LOSS_AGGREGATIONS, clipped_surrogate, kl_estimate
+from prime_core.mismatch import AllRejected, Correction, correction
+from prime_core.policy_loss import LOSS_AGGREGATIONS, POLICY_LOSSES, kl_estimate
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
@@ -18,6 +19,7 @@ from prime_core.training.batch_advantages import BatchAdvantages
 from prime_core.training.distributed import gather
 from prime_core.training.learning_batch import LearningBatch
 from prime_core.training.passes import passes_of
+from prime_core.training.reference_kl import ReferenceKl
 from prime_core.training.scoring import logprobs_and_entropy, ragged_logprobs
 from prime_core.training.updates import iteration_trainer, take_step
 from prime_core.value_loss import explained_variance
@@ -36,13 +38,13 @@ class PolicyUpdate:
         files: RunFiles,
         iteration: int,
         batch: LearningBatch,
-        advantages: BatchAdvantages,
-        reference_logprobs: Tensor | None,
+        advantages: Callable[[Tensor | None], BatchAdvantages],
+        reference: ReferenceKl,
         state: Path | None,
     ) -> None:
         """From the policy of the iteration before, or the training state of an earlier start.
 
-        reference_logprobs: [B, T], if the KL to the reference is measured.
+        advantages: of the whole batch, from the penalties of its tokens [B, T] (None: none).
         """
         self.trainer, self.tokenizer = iteration_trainer(
             settings, files, "policy", iteration, state
@@ -54,7 +56,7 @@ class PolicyUpdate:
             self.trainer.packs,
         )
         self.batch, self.settings = batch, settings
-        self.advantages, self.reference_logprobs = advantages, reference_logprobs
+        self._advantages_with, self.reference = advantages, reference
         self.sampler_logprobs = batch.matrix(batch.rows["sampler_logprobs"])
         self.figures: dict[str, Any] = {"norms": [], "sums": {}}
 
@@ -74,13 +76,32 @@ class PolicyUpdate:
         return self.batch.matrix(rows)
 
     @cached_property
+    def advantages(self) -> BatchAdvantages:
+        """Advantages of the whole batch; with policy.kl_in_reward less its KL to the reference."""
+        # Of the policy before its first step, so a resumed update finds the same penalties.
+        return self._advantages_with(self.reference.penalty(self.figures["old_logprobs"]))
+
+    @cached_property
+    def trainable(self) -> Tensor:
+        """[B, T]: tokens that may be trained on; with mask_truncated those of whole responses."""
+        if not self.settings.policy.mask_truncated:
+            return self.batch.mask
+        truncated = self.batch.truncated
+        if bool(truncated.all()):
+            raise AllRejected(
+                f"policy.mask_truncated leaves none of {len(truncated)} responses: all were cut at "
+                f"rollout.max_response_length {self.settings.rollout.max_response_length}"
+            )
+        return self.batch.mask & ~truncated[:, None]
+
+    @cached_property
     def correction(self) -> Correction:
         """Weights and accepted tokens that correct for the mismatch of sampler and trainer."""
         policy = self.settings.policy
         return correction(
             self.figures["old_logprobs"],
             self.sampler_logprobs,
-            self.batch.mask,
+            self.trainable,
             tis_clip=policy.tis_clip,
             tis_level=policy.tis_level,
             rejection_level=policy.rejection_level,
@@ -99,6 +120,7 @@ class PolicyUpdate:
         return {
             **{f"actor/{name}": total / count for name, total in totals.items()},
             **self._mismatch(),
+            **self.reference.metrics(self.figures["old_logprobs"], mask),
             "actor/grad_norm": sum(norms) / len(norms),
             "actor/num_steps": self.trainer.num_steps,
             "actor/learning_rate": self.trainer.learning_rate,
@@ -127,9 +149,13 @@ class PolicyUpdate:
             figures["actor/tis_weight_mean"] = float(token_mean(correction.weights, accepted))
             figures["actor/tis_truncated_share"] = float(token_mean(correction.truncated, accepted))
         if policy.rejection_level != "none":
-            figures["actor/rejected_share"] = float(token_mean(~correction.accepted, mask))
-            num_left = len(self.batch.sequences) - len(correction.rows)
+            trainable = self.trainable
+            figures["actor/rejected_share"] = float(token_mean(~correction.accepted, trainable))
+            num_left = int(trainable.any(1).sum()) - len(correction.rows)
             figures["actor/rejected_responses_share"] = num_left / len(self.batch.sequences)
+        if policy.mask_truncated:
+            truncated = self.batch.truncated
+            figures["actor/truncated_share"] = int(truncated.sum()) / len(truncated)
         return figures
 
     def step(self, rows: list[int]) -> None:
@@ -155,7 +181,7 @@ class PolicyUpdate:
         )
         old_logprobs = self._in_pass(self.figures["old_logprobs"], rows, batch.mask)
         accepted = self._in_pass(self.correction.accepted, rows, batch.mask)
-        losses, clipped = clipped_surrogate(
+        losses, clipped = POLICY_LOSSES[policy.loss_mode](
             logprobs,
             old_logprobs,
             self._in_pass(self.advantages.advantages, rows, batch.mask),
@@ -173,10 +199,11 @@ class PolicyUpdate:
             # In this order, since the tokens are samples of the old policy: KL(old || new).
             "ppo_kl": kl_estimate(old_logprobs, logprobs, "k1"),
         }
-        if self.reference_logprobs is not None:
-            reference = self._in_pass(self.reference_logprobs, rows, batch.mask)
+        if self.reference.logprobs is not None:
+            reference = self._in_pass(self.reference.logprobs, rows, batch.mask)
             figures["kl_reference"] = kl_estimate(logprobs, reference, policy.kl_estimator)
-            losses = losses + policy.kl_coef * figures["kl_reference"]
+            if not policy.kl_in_reward:  # there it would count twice
+                losses = losses + self.reference.coef * figures["kl_reference"]
         if counted:  # not the dummy row of a rank without rows
             self._add_to_sums(figures, accepted)
         if policy.entropy_coef:  # a weight of 0 would still cost entropy's gradient

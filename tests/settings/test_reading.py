@@ -27,6 +27,14 @@ CONFIGS = [
     path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent.name != "ablations"
 ]
 
+GSPO = {
+    "loss_mode": "gspo",
+    "loss_agg_mode": "seq-mean-token-mean",
+    "eps_clip": 3e-4,
+    "eps_clip_high": 4e-4,
+}
+IN_REWARD = {"kl_in_reward": True, "kl_coef": 0.1}
+
 
 def refusal(raw: dict) -> str:
     """The sentence that refuses these settings."""
@@ -106,6 +114,19 @@ def test_all_wrong_keys_are_named_at_once():
             ["accuracy_lower_bound 0.9", "accuracy_upper_bound 0.8"],
         ),
         ({"policy.clip_ratio_c": 0.5}, ["clip_ratio_c", "0.5"]),
+        ({"policy.loss_mode": "gspo"}, ["'gspo'", "loss_agg_mode", "'token-mean'"]),
+        ({"policy": GSPO | {"eps_clip_high": 0.2}}, ["0.2", "never clips", "3e-4 and 4e-4"]),
+        ({"policy": GSPO | {"eps_clip": 0.3}}, ["0.3", "never clips"]),
+        ({"policy": GSPO | {"clip_ratio_c": 3}}, ["'gspo'", "clip_ratio_c", "3"]),
+        ({"policy": {"loss_mode": "cispo", "clip_ratio_c": 3}}, ["'cispo'", "clip_ratio_c"]),
+        ({"policy.kl_in_reward": True}, ["kl_in_reward", "kl_coef"]),
+        ({"policy.kl_controller": "adaptive"}, ["kl_controller 'adaptive'", "kl_coef"]),
+        ({"policy": IN_REWARD | {"adv_estimator": "gae"}}, ["kl_in_reward", "'gae'"]),
+        ({"policy": IN_REWARD | {"outcome_coef": 0}}, ["kl_in_reward", "outcome_coef 0"]),
+        (
+            {"policy.overlong_buffer_len": 65, "rollout.max_response_length": 64},
+            ["policy.overlong_buffer_len 65", "rollout.max_response_length 64"],
+        ),
         ({"prm.prm_update": "frozen"}, ["prm.prm_update 'frozen'", "prm.path"]),
         (
             {"prm.prm_update": "none", "policy.outcome_coef": 0},
@@ -146,6 +167,10 @@ def test_an_impossible_combination_is_refused_with_its_keys(raw, parts):
         {"model.dtype": "bfloat16", "training.zero_stage": 1},
         {"filter.accuracy_lower_bound": 0.8},
         {"policy.clip_ratio_c": 3},
+        {"policy": GSPO},
+        {"policy": {"loss_mode": "cispo", "eps_clip_high": 5}},
+        {"policy": IN_REWARD | {"kl_controller": "adaptive"}},
+        {"policy.overlong_buffer_len": 64, "rollout.max_response_length": 64},
         {"iterations": 0},
     ],
 )

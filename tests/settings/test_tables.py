@@ -19,7 +19,7 @@ from prime_core.gae import prefix_values
 from prime_core.implicit_reward import shaped_reward
 from prime_core.mismatch import at_level
 from prime_core.planning.case import DTYPE_BYTES
-from prime_core.policy_loss import LOSS_AGGREGATIONS, kl_estimate
+from prime_core.policy_loss import LOSS_AGGREGATIONS, POLICY_LOSSES, kl_estimate
 from prime_core.prm_loss import pair_terms
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import scoring_prm_folder
@@ -37,6 +37,7 @@ REWARD, MASK = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)
 TABLES: dict[str, set[Any]] = {
     "policy.adv_estimator": {*ADV_ESTIMATORS, "gae"},  # gae: from values, in prime_core.gae
     "policy.loss_agg_mode": {*LOSS_AGGREGATIONS},
+    "policy.loss_mode": {*POLICY_LOSSES},
     "rollout.sampler": {*SAMPLERS, "auto"},
     "evaluation.benchmarks.form": {*FORMS, "plain"},
     "data.sources.ability": {*ABILITIES},
@@ -77,6 +78,7 @@ BRANCHES = {
     "resident",
     "data.source",
     "evaluation.benchmarks.scorer",
+    "policy.kl_controller",
     "prm.loss_type",
     "prm.prm_reference",
     "rollout.stale_rollouts",

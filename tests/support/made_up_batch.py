@@ -18,6 +18,7 @@ def made_up_batch(
     results: Path,
     sampler_logprobs: Sequence[float] = (USUAL_LOGPROB,) * NUM_RESPONSES,
     outcomes: Sequence[float] = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0),
+    finish_reasons: Sequence[str] = ("stop",) * NUM_RESPONSES,
     **changes: Any,
 ) -> RunFiles:
     """The files of a run before the first iteration's scoring; policy, PRM and reference are one.
@@ -48,7 +49,7 @@ def made_up_batch(
             "response_tokens": response,
             "sampler_logprobs": [sampler_logprobs[number]] * len(response),
             "text": "",
-            "finish_reason": "stop",
+            "finish_reason": finish_reasons[number],
             "policy_iteration": 0,
             "outcome": outcomes[number],
         }

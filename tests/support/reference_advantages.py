@@ -114,11 +114,19 @@ def orig_gae(name: str) -> list[Comparison]:
 
 
 def verl_adv(name: str) -> list[Comparison]:
-    """GRPO, Dr. GRPO, RLOO of outcomes, REINFORCE++ and GAE of token rewards."""
+    """GRPO, Dr. GRPO, RLOO, OPO, REINFORCE++ with a baseline of outcomes; of token rewards
+    REINFORCE++ and GAE.
+    """
     x, _ = tensors(name)
     mask = x["response_mask"].bool()
     outcome, group = x["outcome_rewards"].sum(1), x["index"]
-    pairs = [("grpo", "grpo"), ("dr_grpo", "drgrpo"), ("rloo", "rloo")]
+    pairs = [
+        ("grpo", "grpo"),
+        ("dr_grpo", "drgrpo"),
+        ("rloo", "rloo"),
+        ("opo", "opo"),
+        ("reinforce_pp_baseline", "rpp_baseline"),
+    ]
     comparisons = [
         compare(
             estimator,

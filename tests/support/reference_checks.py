@@ -24,6 +24,8 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "orig_logprobs_": reference_policy.orig_logprobs,
     "orig_entropy_": reference_policy.orig_entropy,
     "orig_kl_": reference_policy.orig_kl,
+    "orig_klpen_": reference_policy.orig_klpen,
+    "orig_adaptive_kl": reference_policy.orig_adaptive_kl,
     "recipe_rloo_": reference_advantages.recipe_rloo,
     "recipe_forward_": reference_prm.recipe_forward,
     "recipe_filter_": reference_policy.recipe_filter,

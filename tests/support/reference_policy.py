@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 from prime_core import filtering, logprobs, masked, mismatch, policy_loss, value_loss
+from prime_core.settings.policy import Policy
+from prime_core.training.reference_kl import ReferenceKl
 from tests.support.comparison import Comparison, compare, groups_of, tensors
 
 
@@ -76,7 +78,7 @@ def aggregate(mode: str, losses: Tensor, mask: Tensor) -> Tensor:
 
 
 def verl_loss(name: str) -> list[Comparison]:
-    """Aggregations; clip-higher with dual clip under each of them; k1, k2, k3."""
+    """Aggregations; clip-higher with dual clip under each; GSPO, CISPO; k1, k2, k3."""
     x, _ = tensors(name)
     mask = x["response_mask"].bool()
     comparisons = []
@@ -102,7 +104,32 @@ def verl_loss(name: str) -> list[Comparison]:
     for kind in ("k1", "k2", "k3"):
         ours = policy_loss.kl_estimate(x["log_prob"], x["old_log_prob"], kind)
         comparisons.append(compare(kind, ours, x[f"kl_{kind}"]))
-    return comparisons + corrections(x, mask)
+    return comparisons + other_losses(x, mask) + corrections(x, mask)
+
+
+def other_losses(x: dict[str, Tensor], mask: Tensor) -> list[Comparison]:
+    """GSPO with its own bounds and with PPO's, CISPO: losses and gradients.
+
+    The bounds are not recorded; with others the values differ in their second digit.
+    """
+    comparisons = []
+    for key, loss_mode, aggregation, low, high in (
+        ("gspo", "gspo", "seq-mean-token-mean", 3e-4, 4e-4),
+        ("gspo_wide", "gspo", "seq-mean-token-mean", 0.2, 0.2),
+        ("cispo", "cispo", "token-mean", 0.2, 0.28),
+    ):
+        log_prob = x["log_prob"].clone().requires_grad_()
+        losses, _ = policy_loss.POLICY_LOSSES[loss_mode](
+            log_prob, x["old_log_prob"], x["advantages"], mask, eps_clip=low, eps_clip_high=high
+        )
+        loss = aggregate(aggregation, losses, mask)
+        loss.backward()
+        assert log_prob.grad is not None
+        comparisons += [
+            compare(key, loss, x[key]),
+            compare(f"{key} gradient", log_prob.grad, x[f"{key}_grad"]),
+        ]
+    return comparisons
 
 
 def corrections(x: dict[str, Tensor], mask: Tensor) -> list[Comparison]:
@@ -168,3 +195,30 @@ def orig_kl(name: str) -> list[Comparison]:
         compare(kind, policy_loss.kl_estimate(x["logprob"], x["ref_logprob"], kind), x[key])
         for kind, key in (("k1", "kl_kl"), ("k2", "kl_mse"))
     ]
+
+
+def orig_klpen(name: str) -> list[Comparison]:
+    """Token rewards less the KL, and the KL of the batch."""
+    x, settings = tensors(name)
+    mask = x["attention_mask"][:, x["prompts"].shape[1] :].bool()
+    # The weight of the run is not that of the settings, where 0 is refused.
+    policy = Policy(kl_in_reward=True, kl_coef=1.0)
+    reference = ReferenceKl(policy, settings["kl_coef"], x["ref_log_prob"])
+    penalty = reference.penalty(x["old_log_probs"])
+    assert penalty is not None
+    rewards = x["token_level_scores"] - masked.only(penalty, mask)
+    figures, theirs = reference.metrics(x["old_log_probs"], mask), settings["metrics"]
+    kl = torch.tensor(theirs["critic/kl"])
+    return [
+        compare("rewards", rewards, x["token_level_rewards"]),
+        compare("kl", figures["actor/kl_batch"], kl),
+    ]
+
+
+def orig_adaptive_kl(name: str) -> list[Comparison]:
+    """The weight of the KL over the controller's steps."""
+    x, settings = tensors(name)
+    coefs = [0.2]
+    for kl in x["current_kl"].tolist():
+        coefs.append(policy_loss.next_kl_coef(coefs[-1], kl, settings["n_steps"], 6.0, 10000))
+    return [compare("weights", torch.tensor(coefs[1:], dtype=torch.double), x["values"])]

@@ -6,7 +6,8 @@ when no job needs them any more. `kept_` rules are the others, since temp() cann
 wildcard.
 
 REQUIRED INPUTS: iterations/<i>/batch.parquet, policy, PRM and value model of the iteration before,
-reference; where adapters are trained, also the first policy or PRM, whose weights they extend.
+reference; where adapters are trained, also the first policy or PRM, whose weights they extend;
+with an adaptive KL metrics/policy.json of the iteration before.
 OUTPUTS: iterations/<i>/rewards.parquet, prm/, policy/; values.parquet, value/ with a value model.
 """
 
@@ -124,6 +125,7 @@ rule policy:
         values=TARGETS.values,
         policy=previous_policy,
         frozen=TARGETS.frozen_policy,
+        kl=TARGETS.previous_kl,
     output:
         policy=temp(directory(f"{ITERATION}/policy")),
         metrics=f"{ITERATION}/metrics/policy.json",
