@@ -129,7 +129,7 @@ def judge(case: Case, data: Path, folder: Path) -> Result:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         figures = grade.run(
             benchmark=case.benchmark,
-            configs=(CONFIG,),
+            configfiles=(CONFIG,),
             run_dir=None,
             overrides=tuple(f"{name}={value}" for name, value in settings.items()),
             responses=responses,

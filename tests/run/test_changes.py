@@ -14,6 +14,7 @@ CHANGEABLE = {
     "iterations": 99,
     "max_gpu_hours": 10.0,
     "stage_resources": "cluster_profiles/stages-7b.yaml",
+    "resident": "none",
     "rollout.num_shards": 7,
     "rollout.sampler_batch_size": 3,
     "rollout.sampler": "vllm",

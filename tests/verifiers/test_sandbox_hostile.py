@@ -100,7 +100,6 @@ def drive(
 def hostile_rows() -> list[dict]:
     """Both files of hostile programs and our own, each with as little time as it may have."""
     rows = read_jsonl("code_adversarial.jsonl") + read_jsonl("sandbox_cases_2.jsonl")
-    # What an opaque value equals is another matter than walls: test_code_judge.py.
     rows += [
         {"id": name, "program": odd.source, "tests": SUM_TESTS, "expected": odd.right}
         for name, odd in PROGRAMS.items()

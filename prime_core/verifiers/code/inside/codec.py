@@ -9,6 +9,7 @@ everything arrives as the number or list that it was built from.
 import builtins
 import json
 import math
+import re
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,6 +28,15 @@ ITERATORS: tuple[Any, ...] = (
     type(iter(set())), type(iter("")), type(iter(range(0))),
 )  # fmt: skip
 SEQUENCES: tuple[Any, ...] = (tuple, set, frozenset, deque)
+
+
+class Found(tuple[Any, ...]):
+    """What a regular expression found: where, the text, and its groups."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return True  # as a match object is
 
 
 class Opaque:
@@ -94,6 +104,8 @@ def encode_tagged(value: Any) -> Any:
     # By name: numpy need not be installed, and to load it would cost every program.
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return encode(value.tolist())
+    if isinstance(value, re.Match):
+        return {"match": [encode(part) for part in (value.span(), value[0], value.groups())]}
     if nodes.is_node(value) and (values := nodes.values_of(value)) is not None:
         return {type(value).__name__: [encode(item) for item in values]}
     return {"opaque": [type(value).__name__, bool(value)]}
@@ -114,6 +126,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "fraction": lambda parts: Fraction(decode(parts[0]), decode(parts[1])),
     "decimal": Decimal,
     "type": builtin_type,
+    "match": lambda parts: Found(decode(part) for part in parts),
     "iterator": lambda items: iter([decode(item) for item in items]),
     "ListNode": lambda values: nodes.build_list([decode(value) for value in values]),
     "TreeNode": lambda values: nodes.build_tree([decode(value) for value in values]),
