@@ -67,7 +67,8 @@ class Shapes:
 class Case:
     """Inputs of a plan. machines: by stage; num_gpus: that the run may use at a time.
 
-    disk_gb_per_s: bandwidth of the shared disk for one job.
+    disk_gb_per_s: bandwidth of the shared disk for one job. measured: names of assumptions that a
+    trial has measured, disk_gb_per_s among them.
     """
 
     shapes: Shapes
@@ -78,6 +79,7 @@ class Case:
     num_gpus: int
     assumed: Assumptions
     disk_gb_per_s: float
+    measured: frozenset[str] = frozenset()
 
     @property
     def shape(self) -> ModelShape:

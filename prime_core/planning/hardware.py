@@ -52,16 +52,20 @@ USUAL = "a100"  # where no type is given: the paper's machines had these
 
 
 def gpu_of(model: str | None) -> Gpu:
-    """The GPU behind a gres type or a product name ("a100", "nvidia_h100_80gb_hbm3")."""
-    name = (model or USUAL).lower().replace("-", "_")
+    """The GPU behind a gres type or a product name; the usual one where the name is not known."""
+    found = known_gpu(model or USUAL)
+    return found or next(gpu for gpu in GPUS if gpu.name == USUAL)
+
+
+def known_gpu(model: str) -> Gpu | None:
+    """The GPU behind a gres type or a product name ("a100", "nvidia_h100_80gb_hbm3"), if any."""
+    name = model.lower().replace("-", "_")
     # Product names and gres types say the memory behind the model, and an A100 may have half.
     if "a100" in name and "40g" in name:
         name = "a100_40"
     found = [gpu for gpu in GPUS if gpu.name in name]
     # The longest: "gh200" contains "h200", "l40s" also "l40" and "l4", "a100" also "a10".
-    if found:
-        return max(found, key=lambda gpu: len(gpu.name))
-    return next(gpu for gpu in GPUS if gpu.name == USUAL)
+    return max(found, key=lambda gpu: len(gpu.name), default=None)
 
 
 class Assumptions(Section):
