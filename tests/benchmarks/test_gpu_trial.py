@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_points_that_no_such_line_joins_are_said_so():
 
 def test_training_mfu_weighs_every_flop_of_all_updates_the_same():
     rate = 2 * 312e12
-    updates = {
+    updates: dict[str, dict[str, Any]] = {
         "policy-zero2": {"mfu": 0.5, "flops": rate, "step_s": 2.0},
         "prm-zero2": {"mfu": 0.25, "flops": rate, "step_s": 4.0},
         "policy-zero3": {"failed": "out of memory"},
