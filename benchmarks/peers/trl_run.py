@@ -45,7 +45,7 @@ class Marks(TrainerCallback):
         """Iterations are counted from here."""
         self.mark(0)
 
-    def on_step_end(self, _args, state, _control, model=None, **_named):
+    def on_step_end(self, args, state, control, model=None, **_named):  # noqa: ARG002
         """After an iteration's last step: its mark, and its weights."""
         iteration, rest = divmod(state.global_step, self.work["steps"])
         if rest:
