@@ -124,7 +124,8 @@ def test_mathematics_imports_torch_and_itself_alone(name):
 
 def test_tests_have_the_rooms_of_the_package():
     folders = {path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").exists()}
-    assert folders == {LAZY, *ROOMS} | {"installation", "slurm", "support", "workflow"}
+    apart = {"benchmarks", "installation", "slurm", "support", "workflow"}
+    assert folders == {LAZY, *ROOMS} | apart
     loose = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     assert loose == {"house", *MATHEMATICS}
 

@@ -184,12 +184,15 @@ def fetch(to: Path | None, check: bool, arguments: tuple[str, ...]) -> None:
 @click.option(
     "--disk-gb-per-s",
     type=click.FloatRange(min=0.001),
-    default=2.0,
-    show_default=True,
-    help="The shared disk's bandwidth for one job.",
+    help="The shared disk's bandwidth for one job; default: as measured, else 2.",
 )
 @click.option("--disk-tb", type=click.FloatRange(min=0), help="Your space on it.")
 @click.option("--assume", multiple=True, metavar="NAME=VALUE", help="Override an assumption.")
+@click.option(
+    "--measured",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Assumptions that `python -m benchmarks.gpu_trial` has measured on these GPUs.",
+)
 @click.option("--json", is_flag=True, help="Print JSON, for programs.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context

@@ -33,7 +33,7 @@ class Pass:
     entropy: bool = False
     adapter_width: int = 0
     packed: bool = False
-    chunk_tokens: int = 1024
+    chunk_tokens: int = 256
 
     @property
     def num_tokens(self) -> int:

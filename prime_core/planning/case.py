@@ -69,7 +69,8 @@ class Case:
     """Inputs of a plan. machines: by stage; num_gpus: that the run may use at a time.
 
     disk_gb_per_s: bandwidth of the shared disk for one job. gpu: its tflops are those of the run's
-    numbers. remarks: what was assumed about the GPU, a sentence each.
+    numbers. remarks: what was assumed about the GPU, a sentence each. measured: names of
+    assumptions that a trial has measured, disk_gb_per_s among them.
     """
 
     shapes: Shapes
@@ -81,6 +82,7 @@ class Case:
     assumed: Assumptions
     disk_gb_per_s: float
     remarks: tuple[str, ...] = ()
+    measured: frozenset[str] = frozenset()
 
     @property
     def shape(self) -> ModelShape:

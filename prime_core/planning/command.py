@@ -21,6 +21,7 @@ from prime_core.planning.case import Case, Machine, Shapes
 from prime_core.planning.gpus import PROCESSORS, USUAL, Gpu, UnknownGpu, gpu_of
 from prime_core.planning.hardware import Assumptions
 from prime_core.planning.known_shapes import known_shape, shape_of_size
+from prime_core.planning.measured import Measured, check_same_gpu, read_measured
 from prime_core.planning.page import page
 from prime_core.planning.plan import Plan, as_dict, plan
 from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
@@ -32,21 +33,25 @@ from prime_core.settings.run import Settings
 from prime_core.storage import hub
 from prime_core.storage.gguf_files import GgufError, is_gguf, read_header
 
+DISK, DISK_GB_PER_S = "disk_gb_per_s", 2.0  # a shared disk's usual share of one job
+
 
 @dataclass(frozen=True)
 class Options:
     """Options of `prime plan`. None: as the settings, the site or the GPU's type say.
 
-    gpus: at a time; assume: texts NAME=VALUE.
+    gpus: at a time; assume: texts NAME=VALUE, which win over measured ones. measured: a file of
+    benchmarks.gpu_trial.
     """
 
     model_size: str | None = None
     gpu: str | None = None
     gpu_memory_gb: float | None = None
     gpus: int | None = None
-    disk_gb_per_s: float = 2.0
+    disk_gb_per_s: float | None = None
     disk_tb: float | None = None
     assume: tuple[str, ...] = ()
+    measured: Path | None = None
 
 
 def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
@@ -74,12 +79,17 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
 
     Raises SettingsError for a wrong assumption or stages' table.
     """
-    gpu, remark = choose_gpu(site, options)
+    measured = read_measured(options.measured) if options.measured else None
+    gpu, remark = choose_gpu(site, options, measured)
+    if measured:
+        check_same_gpu(measured, gpu)
     machines = {
         name: machine_of(needs, has_gpus=gpu != PROCESSORS)
         for name, needs in load_stages(REPOSITORY / settings.stage_resources).items()
     }
-    assumed = assumptions(options.assume)
+    given = assumptions(options.assume)
+    taken = taken_values(measured, given, options)
+    assumed = given.model_copy(update={name: taken[name] for name in taken if name != DISK})
     # How many GPUs a queue gives one run cannot be known: without --gpus, the fewest with which its
     # largest job can run.
     largest = max(machine.num_gpus for machine in machines.values())
@@ -91,9 +101,20 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
         gpu=gpu.for_dtype(settings.model.dtype),
         num_gpus=options.gpus or max(largest, 1),
         assumed=assumed,
-        disk_gb_per_s=options.disk_gb_per_s,
+        disk_gb_per_s=options.disk_gb_per_s or taken.get(DISK, DISK_GB_PER_S),
         remarks=(remark,) if remark else (),
+        measured=frozenset(taken),
     )
+
+
+def taken_values(
+    measured: Measured | None, given: Assumptions, options: Options
+) -> dict[str, float]:
+    """Measured values by name, without those that were given by hand."""
+    # What is given wins: it may be of another disk, or a question.
+    names = given.model_fields_set | ({DISK} if options.disk_gb_per_s is not None else set())
+    values = measured.values if measured else {}
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def machine_of(needs: StageNeeds, has_gpus: bool) -> Machine:
@@ -156,8 +177,11 @@ def _shape_at(path: str, key: str) -> ModelShape:
     return shape
 
 
-def choose_gpu(site: Site | None, options: Options) -> tuple[Gpu, str]:
-    """The GPU of --gpu, else of the site's type, else the usual one; and what was assumed.
+def choose_gpu(
+    site: Site | None, options: Options, measured: Measured | None = None
+) -> tuple[Gpu, str]:
+    """The GPU of --gpu, else of the site's type, else the measured or the usual one, with its
+    memory as given, else as measured; and what was assumed.
 
     PROCESSORS on a site without GPUs. Raises PlanError for a --gpu that is not known.
     """
@@ -165,7 +189,10 @@ def choose_gpu(site: Site | None, options: Options) -> tuple[Gpu, str]:
     if site is not None and not site.gpu.gpus_per_node and options.gpu is None:
         return PROCESSORS, ""
     name = options.gpu or (site.gpu.gpu_model if site else None)
-    gpu, remark = _named_gpu(name, options) if name else (gpu_of(f"{USUAL}_80gb")[0], "")
+    if name:
+        gpu, remark = _named_gpu(name, options)
+    else:
+        gpu, remark = measured.gpu if measured else gpu_of(f"{USUAL}_80gb")[0], ""
     if options.gpu_memory_gb is not None:
         return replace(gpu, memory_gib=options.gpu_memory_gb), remark
     return gpu, remark
@@ -195,6 +222,8 @@ def gpu_source(site: Site | None, path: Path, options: Options) -> str:
         return "--gpu"
     if site and (site.gpu.gpu_model or not site.gpu.gpus_per_node):
         return str(path)
+    if options.measured:
+        return str(options.measured)
     return "assumed: --gpu names another"
 
 

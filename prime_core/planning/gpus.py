@@ -164,6 +164,11 @@ def gpu_of(name: str) -> tuple[Gpu, str]:
     return gpu, f"{name}: taken for {_label(meant[0])}, not {' or '.join(others)}"
 
 
+def gpu_called(name: str) -> Gpu | None:
+    """The GPU, or PROCESSORS, of exactly this name of the table, if any."""
+    return next((g for g in (*(kind.gpu for kind in KINDS), PROCESSORS) if g.name == name), None)
+
+
 def _label(kind: Kind) -> str:
     return f"{kind.gpu.name} ({kind.gb} GB, {kind.gpu.tflops:g} TFLOP/s)"
 

@@ -9,7 +9,8 @@ from prime_core.planning.adapters import adapter_parameters
 from prime_core.planning.case import StagePlan
 from prime_core.planning.disk import Disk
 from prime_core.planning.gpus import PROCESSORS
-from prime_core.planning.hardware import GIB, Assumptions
+from prime_core.planning.hardware import GIB
+from prime_core.planning.measured import MeasuredValues
 from prime_core.planning.memory import PARTS
 from prime_core.planning.plan import Plan, checkpointing_choices
 from prime_core.run.stages import STOPPABLE
@@ -175,16 +176,20 @@ def _run(found: Plan) -> Iterator[str]:
 
 
 def _assumptions(found: Plan) -> Iterator[str]:
-    yield "ASSUMED (--assume NAME=VALUE, --disk-gb-per-s)"
-    values = found.case.assumed.model_dump()
-    fields = Assumptions.model_fields.items()
-    rows = [(name, f"{values[name]:g}", field.description or "") for name, field in fields]
-    speed = (
-        "disk_gb_per_s",
-        f"{found.case.disk_gb_per_s:g}",
-        "shared disk's bandwidth for one job",
-    )
-    yield from table([*rows, speed], "<")
+    measured = found.case.measured
+    where = ", OR MEASURED" if measured else ""
+    yield f"ASSUMED{where} (--assume NAME=VALUE, --disk-gb-per-s)"
+    values = found.case.assumed.model_dump() | {"disk_gb_per_s": found.case.disk_gb_per_s}
+    fields = MeasuredValues.model_fields.items()
+    rows = [
+        (
+            name,
+            f"{values[name]:.4g}" if name in measured else f"{values[name]:g}",
+            "measured: " * (name in measured) + (field.description or ""),
+        )
+        for name, field in fields
+    ]
+    yield from table(rows, "<")
 
 
 def _problems(found: Plan) -> Iterator[str]:

@@ -90,6 +90,7 @@ def as_dict(found: Plan) -> dict[str, Any]:
         "gpu_hours": found.total.gpu_hours,
         "num_jobs": found.total.num_jobs,
         "assumptions": case.assumed.model_dump() | {"disk_gb_per_s": case.disk_gb_per_s},
+        "measured": sorted(case.measured),
         "problems": list(found.problems),
     }
 

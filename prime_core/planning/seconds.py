@@ -99,13 +99,22 @@ def _step(
     assumed: Assumptions,
 ) -> float:
     """Seconds of one token of all responses that run together."""
-    # Looking tokens up reads a few rows of the table; a tied one is read whole as output layer.
-    embedding = 0 if shape.tied else shape.vocabulary_parameters
-    # Half the response: the mean length of the cache over its steps.
-    context = work.prompt_tokens + work.response_tokens / 2
-    numbers = shape.num_parameters - embedding + together * context * shape.cache_numbers_a_token
     bandwidth = work.num_gpus * gpu.gb_per_s * 1e9 * assumed.bandwidth_share
-    flops = 2.0 * (shape.num_parameters - embedding) * together
+    flops = 2.0 * _read_weights(shape) * together
     computing = flops / (work.num_gpus * gpu.tflops * 1e12)
     # Few responses are bound by memory, many by arithmetic.
-    return max(dtype_bytes * numbers / bandwidth, computing) + assumed.step_ms / 1000
+    reading = step_bytes(shape, dtype_bytes, work, together) / bandwidth
+    return max(reading, computing) + assumed.step_ms / 1000
+
+
+def step_bytes(shape: ModelShape, dtype_bytes: int, work: Sampling, together: float) -> float:
+    """Bytes that a step reads: the weights, and the cache of all responses that run together."""
+    # Half the response: the mean length of the cache over its steps.
+    context = work.prompt_tokens + work.response_tokens / 2
+    cache = together * context * shape.cache_numbers_a_token
+    return dtype_bytes * (_read_weights(shape) + cache)
+
+
+def _read_weights(shape: ModelShape) -> int:
+    # Looking tokens up reads a few rows of the table; a tied one is read whole as output layer.
+    return shape.num_parameters - (0 if shape.tied else shape.vocabulary_parameters)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from prime_core.settings.section import Section
+from prime_core.settings.section import CHANGEABLE, Section
 
 
 class MismatchCorrection(Section):
@@ -30,6 +30,15 @@ class MismatchCorrection(Section):
     )
     rejection_low: float = Field(0.5, gt=0, le=1, description="Inclusive.")
     rejection_high: float = Field(2.0, ge=1, description="Inclusive.")
+    # Changeable: it ends a run that goes wrong, and moves no weight of one that does not.
+    max_mismatch_kl: float | None = Field(
+        0.1,
+        gt=0,
+        description="Largest mean difference of log-probabilities between sampler and trainer, in "
+        "nats a token (actor/mismatch_kl, either sign): beyond it the sampler has other weights or "
+        "settings than the trainer, and the iteration ends. null: any.",
+        json_schema_extra=CHANGEABLE,
+    )
 
     @model_validator(mode="after")
     def _weights_up_to_one_stay(self) -> MismatchCorrection:

@@ -51,7 +51,7 @@ class Training(Section):
         json_schema_extra=CHANGEABLE,
     )
     logprobs_chunk_size: int = Field(
-        1024,
+        256,
         ge=1,
         description="Response tokens whose logits are held at a time.",
         json_schema_extra=CHANGEABLE,

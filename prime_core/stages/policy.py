@@ -77,7 +77,11 @@ def run(run_dir: Path, iteration: int) -> None:
 
 
 def _plan(settings: Settings, update: PolicyUpdate, iteration: int) -> list[list[int]]:
-    """All epochs' minibatches, of the responses that have a token to train on."""
+    """All epochs' minibatches, of the responses that have a token to train on.
+
+    Raises SamplerMismatch, AllRejected: before the first step, so that no weight has moved.
+    """
+    update.check_sampler()
     size, epochs = settings.policy.ppo_mini_batch_size, settings.policy.ppo_epochs
     # A minibatch of rejected responses alone would have nothing in the loss's denominator.
     # docs/decisions.md#sampler-logprobs

@@ -25,6 +25,10 @@ from prime_core.training.updates import iteration_trainer, take_step
 from prime_core.value_loss import explained_variance
 
 
+class SamplerMismatch(ValueError):
+    """Sampler and trainer give the sampled tokens probabilities of different distributions."""
+
+
 class PolicyUpdate:
     """The optimizer steps of one policy update.
 
@@ -74,6 +78,26 @@ class PolicyUpdate:
         )
         self.trainer.engine.train()
         return self.batch.matrix(rows)
+
+    def check_sampler(self) -> None:
+        """Raise SamplerMismatch where the mean mismatch lies beyond policy.max_mismatch_kl."""
+        largest, rollout = self.settings.policy.max_mismatch_kl, self.settings.rollout
+        kl = self._mismatch_kl("k1")
+        # Of either sign: tokens that the sampler drew and calls less probable than the trainer does
+        # were not drawn from what it reports. NaN compares as false, and is beyond any bound.
+        if largest is None or abs(kl) <= largest:
+            return
+        lags = rollout.max_staleness > 0
+        older = "responses of an older policy (rollout.max_staleness), " if lags else ""
+        raise SamplerMismatch(
+            f"actor/mismatch_kl is {kl:.3g} nats a token before the first step, beyond "
+            f"policy.max_mismatch_kl {largest:g}: the responses were not sampled from the policy "
+            f"that is trained here. Likely causes: {older}an engine that kept old weights, or a "
+            "sampler that draws at another temperature, top_p or top_k than its log-probabilities "
+            f"say, or not from the whole vocabulary (rollout.temperature {rollout.temperature:g}, "
+            f"top_p {rollout.top_p:g}, top_k {rollout.top_k}). Delete this iteration's rollouts to "
+            "sample them again, or raise policy.max_mismatch_kl (null: any)"
+        )
 
     @cached_property
     def advantages(self) -> BatchAdvantages:
@@ -139,11 +163,10 @@ class PolicyUpdate:
 
     def _mismatch(self) -> Metrics:
         """KL(sampler || trainer), estimated on the sampler's own tokens, and its correction."""
-        policy, correction, mask = self.settings.policy, self.correction, self.batch.mask
+        policy, correction = self.settings.policy, self.correction
         figures: Metrics = {}
         for name, kind in (("actor/mismatch_kl", "k1"), ("actor/mismatch_kl_k3", "k3")):
-            kl = kl_estimate(self.sampler_logprobs, self.figures["old_logprobs"], kind)
-            figures[name] = float(token_mean(kl, mask))
+            figures[name] = self._mismatch_kl(kind)
         if policy.tis_clip:
             accepted = correction.accepted
             figures["actor/tis_weight_mean"] = float(token_mean(correction.weights, accepted))
@@ -157,6 +180,11 @@ class PolicyUpdate:
             truncated = self.batch.truncated
             figures["actor/truncated_share"] = int(truncated.sum()) / len(truncated)
         return figures
+
+    def _mismatch_kl(self, kind: str) -> float:
+        """Mean over all tokens of an estimate of KL(sampler || trainer)."""
+        kl = kl_estimate(self.sampler_logprobs, self.figures["old_logprobs"], kind)
+        return float(token_mean(kl, self.batch.mask))
 
     def step(self, rows: list[int]) -> None:
         """One optimizer step on these responses, each with an accepted token."""

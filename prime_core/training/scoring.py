@@ -15,7 +15,7 @@ from prime_core.training.distributed import gather
 from prime_core.training.logprob_model import Batch, matrix
 from prime_core.training.passes import Passes
 
-CHUNK_TOKENS = 1024
+CHUNK_TOKENS = 256
 
 
 def response_logprobs(

@@ -24,6 +24,7 @@ CHANGEABLE = {
     "sft.micro_batch_size": 1,
     "prm.micro_batch_size": 1,
     "policy.micro_batch_size": 1,
+    "policy.max_mismatch_kl": 0.5,
     "value.micro_batch_size": 1,
     "training.zero_stage": 1,
     "training.gradient_checkpointing": True,

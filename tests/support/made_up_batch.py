@@ -30,6 +30,8 @@ def made_up_batch(
             "run": "made-up",
             "results": str(results),
             "policy.ppo_mini_batch_size": NUM_RESPONSES,
+            # No sampler drew these responses: their log-probabilities are whatever a test says.
+            "policy.max_mismatch_kl": None,
             "policy.optimizer": {"learning_rate": 1e-3, "grad_clip": 1e9},
             **changes,
         },
