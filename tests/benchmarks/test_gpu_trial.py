@@ -142,7 +142,7 @@ def test_no_gpu_is_no_reason_to_guess(tmp_path: Path):
 
 def test_a_gpu_that_the_plan_does_not_know_is_refused_until_one_like_it_is_named(tmp_path: Path):
     gpus = [{"name": "NVIDIA Something New", "capability": [9, 0], "bytes": 79 << 30}]
-    with pytest.raises(SystemExit, match="unknown GPU; expected one of .*; --gpu TYPE"):
+    with pytest.raises(SystemExit, match=r"unknown GPU; expected one of .*; --gpu TYPE"):
         command.make_trial(command.parse([]), gpus, str(tmp_path))
     found = command.make_trial(command.parse(["--gpu", "h100"]), gpus, str(tmp_path))
     assert (found.gpu, found.size, found.dtype, found.num_ranks) == ("h100", "1.5b", "bfloat16", 1)
