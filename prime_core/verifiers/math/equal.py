@@ -181,11 +181,35 @@ def _is_set(node: Node) -> bool:
 
 
 def _with_unit(node: Node, other: Node) -> Node:
-    """5 m as five metres, where the other side has a unit."""
-    if other[0] != "qty" or node[0] != "mul" or node[2][0] != "sym":
+    """5 m and 5 m/s^2 as quantities, where the other side has a unit."""
+    if other[0] != "qty" or node[0] not in ("mul", "div"):
         return node
-    is_unit = node[2][1] in units.SINGLE_LETTERS and constant(node[1]) is not None
-    return ("qty", node[1], node[2][1]) if is_unit else node
+    found = _measured(node)
+    if found is None or not found[1]:
+        return node
+    return ("qty", found[0], " ".join(f"{letter}^{power}" for letter, power in found[1].items()))
+
+
+def _measured(node: Node) -> tuple[Node, dict[str, int]] | None:
+    """The number and the powers of units in a product; None where it has anything else."""
+    one: Node = ("num", Fraction(1))
+    if node[0] == "sym":
+        return (one, {node[1]: 1}) if node[1] in units.SINGLE_LETTERS else None
+    if node[0] == "pow" and node[1][0] == "sym":
+        power = node[2][1] if node[2][0] == "num" and abs(node[2][1]) < 10 else 0
+        found = _measured(node[1])
+        whole = power and power.denominator == 1
+        return (one, {node[1][1]: int(power)}) if found and whole else None
+    if node[0] not in ("mul", "div"):
+        return (node, {}) if constant(node) is not None else None
+    left, right = _measured(node[1]), _measured(node[2])
+    if left is None or right is None:
+        return None
+    sign = 1 if node[0] == "mul" else -1
+    powers = dict(left[1])
+    for letter, power in right[1].items():
+        powers[letter] = powers.get(letter, 0) + sign * power
+    return (node[0], left[0], right[0]), powers
 
 
 def _unit(node: Node) -> tuple[str, Node]:
