@@ -68,7 +68,7 @@ def same(answer: Node, gold: Node) -> bool:
     if answer[0] == "residue" or gold[0] == "residue":
         return residues.same_residue(answer, gold, same)
     answer, gold = compound.resolved(answer, gold), compound.resolved(gold, answer)
-    given = answer
+    given, wanted = answer, gold
     answer_unit, answer = _unit(_with_unit(answer, gold))
     gold_unit, gold = _unit(_with_unit(gold, given))
     if units.contradict(answer_unit, gold_unit):
@@ -84,7 +84,8 @@ def same(answer: Node, gold: Node) -> bool:
     if answer[0] in ("and", "or") or gold[0] in ("and", "or"):
         return same_statement(answer, gold, same) is True
     if answer[0] == "rel" or gold[0] == "rel":
-        return relations.same_relation(answer, gold, same)
+        # With their units, which are compared where the values are.
+        return relations.same_relation(given, wanted, same)
     # Two plain pairs are left to _sequences: (1, 2) may be a point as well as an interval.
     if is_region(answer) and is_region(gold) and (_is_set(answer) or _is_set(gold)):
         return as_region(answer) == as_region(gold)

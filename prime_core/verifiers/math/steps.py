@@ -69,10 +69,19 @@ def _contradicts_itself(chain: Node) -> bool:
     # Pairs grow with the square; nobody writes so many steps in a box.
     if len(members) > _MAX_MEMBERS:
         return True
-    steps = [i for i, member in enumerate(members) if not is_plain_name(member)]
     variables = [_variables(member) for member in members]
+    # Without a value at its end y = \sin 2x = \sin 3x speaks of no triangle's angles.
+    valued = not all(variables)
+    steps = [
+        i
+        for i, member in enumerate(members)
+        if not is_plain_name(member) or (member[0] == "fun" and not valued)
+    ]
+    # x = a = x = b, where a and b need not have the same variables.
+    leads = members[: steps[0]] if steps else ()
+    again = bool(steps) and any(members[i] in leads for i in range(steps[0], steps[-1]))
     for i, j in combinations(steps, 2):
-        if variables[i] == variables[j]:
+        if again or variables[i] == variables[j]:
             about = bool(set(joined[i:j]) - {"="})
             if _agree(members[i], members[j], about) is False:
                 return True
@@ -83,7 +92,7 @@ def _contradicts_itself(chain: Node) -> bool:
             ):
                 return True
     # y = 2x : y = 3x is read as y = (2x : y) = 3x.
-    if any(members[i][0] == "ratio" and variables[0] & variables[i] for i in steps[:-1]):
+    if leads and any(members[i][0] == "ratio" and variables[0] & variables[i] for i in steps[:-1]):
         return True
     return _is_two_definitions(members, variables, steps)
 
@@ -120,7 +129,7 @@ def _agree(one: Node, other: Node, about: bool) -> bool | None:
             return None
         same = _equal(one, other)
         # Decimals in a collection are compared by chains.py.
-        return same if same or not about else None
+        return bool(same) if same or not about else None
     try:
         if chains.agree(one, other, about):
             return True
@@ -159,9 +168,9 @@ def _near(one: Node, other: Node) -> bool:
         if first is None or second is None:
             continue
         try:
-            larger = first if abs(first) > abs(second) else second
+            size = max(abs(float(first)), abs(float(second)))
             # Twice: both sides may be rounded, and a difference of terms loses digits.
-            if abs(first - second) > 2 * error * abs(larger):
+            if abs(float(first) - float(second)) > 2 * error * size:
                 return False
         except OverflowError:
             return False
@@ -175,8 +184,7 @@ def _relative_error(node: Node) -> float:
         for part in nodes(node)
         if part[0] == "num" and part[1] and (_places(part[1]) or part[1].denominator > 1)
     ]
-    errors = [float(chains.half_unit(part) / abs(part[1])) for part in decimals]
-    return max(errors, default=0.0)
+    return max((float(chains.half_unit(part) / abs(part[1])) for part in decimals), default=0.0)
 
 
 def _places(value: Fraction | int) -> int:
