@@ -38,6 +38,10 @@ def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
     named = naming.by_name(answer, gold, same)
     if named is not None:
         return named
+    # Rewritten they are sets alone; y in S and f(x) in S may be about one function.
+    members = _member(answer), _member(gold)
+    if all(members) and members[0] != members[1]:
+        return False
     answer, gold = rewrite(answer), rewrite(gold)
     if is_joined(answer) or is_joined(gold):
         decided = same_statement(answer, gold, same)
@@ -53,6 +57,12 @@ def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
     if gold[0] == "list" or answer[0] == "list":
         return _lists(answer, gold, ordered)
     return same(answer, gold)
+
+
+def _member(node: Node) -> str:
+    """The name of x in S; '' for anything else."""
+    said = node[0] == "rel" and node[2] == ("in",) and node[1][0][0] == "sym"
+    return str(node[1][0][1]) if said else ""
 
 
 def same(answer: Node, gold: Node) -> bool:

@@ -263,7 +263,8 @@ def _renamed(head: Node, body: Node, wanted: Node) -> tuple[Node, Node]:
         return head, body
     old, new = head[2][1], wanted[2][1]
     # P(y) = y + 1. Without it in the body, ab = 5 and \angle BEA_1 = 90 are about b and A_1.
-    if old not in names(body) and (head[0] == "mul" or not {old, new} <= _UNKNOWNS):
+    bound = old in names(body)
+    if not bound and (head[0] == "mul" or new in names(body) or not {old, new} <= _UNKNOWNS):
         return head, body
     return renamed(head, old, new), renamed(body, old, new)
 
