@@ -35,6 +35,33 @@ def test_an_answer_that_names_several_values_is_right_for_none(values, data, nam
     assert not same(text, gold), (text, gold)
 
 
+EQUATIONS = st.sampled_from(
+    ["y={}x+1", "{}x-7y+4=0", "f(x)=\\frac{{x}}{{{}}}", "r_{{{}}}=3", "{}AB=7"]
+)
+BODIES = st.sampled_from(["{}x+1", "\\frac{{x}}{{{}}}", "x^{{{}}}", "\\sqrt{{{}x}}", "\\sin {}x"])
+HEADS = st.sampled_from(["y=", "f(x)=", ""])
+EQUALS = st.sampled_from(["=", r"\approx "])
+
+
+@given(EQUATIONS, st.lists(st.integers(1, 99), min_size=2, max_size=3, unique=True), st.data())
+@quick
+def test_different_equations_joined_are_right_for_none(form: str, numbers, data) -> None:
+    equations = [form.format(number) for number in numbers]
+    joint = data.draw(JOINTS)
+    assert not same(f" {joint} ".join(equations), data.draw(st.sampled_from(equations)))
+
+
+@given(BODIES, st.lists(st.integers(2, 60), min_size=2, max_size=4, unique=True), st.data())
+@quick
+def test_a_chain_of_different_expressions_is_right_for_none(form: str, numbers, data) -> None:
+    bodies = [form.format(number) for number in numbers]
+    gold = data.draw(st.sampled_from(bodies))
+    chain = data.draw(HEADS) + data.draw(EQUALS).join(bodies)
+    assert not same(chain, gold)
+    assert not same(chain, f"y={gold}")
+    assert same(f"y={gold}={gold}+0", gold)
+
+
 @given(st.fractions(min_value=-99, max_value=99, max_denominator=97), st.integers(1, 6), SMALL)
 @quick
 def test_a_value_and_its_rounding_are_one_answer(value: Fraction, places: int, shift: int) -> None:

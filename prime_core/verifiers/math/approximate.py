@@ -37,6 +37,8 @@ def within(answer: Node | None, gold: Node | None, tolerance: float) -> bool | N
     one, other = _constant(answer), _constant(gold)
     if one is None or other is None:
         return None
+    if units.contradict(_unit(answer), _unit(gold)):
+        return False
     return abs(float(one) - float(other)) <= tolerance * abs(float(other))
 
 
@@ -49,6 +51,11 @@ def _constant(node: Node | None) -> Fraction | float | None:
     return value if value is not None and -1e300 < value < 1e300 else None
 
 
+def _unit(node: Node | None) -> str:
+    node = node and right_side(node)
+    return node[2] if node and node[0] == "qty" else ""
+
+
 def rounds_to(answer: Node, gold: Node, answer_text: str, gold_text: str) -> bool:
     """Whether the gold is a rounded decimal and the answer rounds to it."""
     # Only the gold may be rounded: a policy that may round is paid for guessing. So this is no
@@ -59,7 +66,7 @@ def rounds_to(answer: Node, gold: Node, answer_text: str, gold_text: str) -> boo
     if match is None or (match.end() < len(gold_text) and gold[0] not in ("qty", "pct")):
         return False
     answer, answer_text = _first_value(answer, answer_text)
-    if answer[0] == gold[0] == "qty" and units.contradict(answer[2], gold[2]):
+    if units.contradict(_unit(answer), _unit(gold)):
         return False
     try:
         target, values = _constant(gold), _readings(answer, gold)

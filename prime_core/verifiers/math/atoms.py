@@ -17,7 +17,7 @@ from prime_core.verifiers.math.piecewise import LEADS, by_cases
 from prime_core.verifiers.math.postfix import after_postfix
 from prime_core.verifiers.math.tokens import END, MAX_TOKENS, ParseError
 from prime_core.verifiers.math.tree import Node, Reader
-from prime_core.verifiers.math.units import SINGLE_LETTERS
+from prime_core.verifiers.math.units import SINGLE_LETTERS, UNITS
 
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
@@ -88,6 +88,8 @@ def _at_item_end(p: Reader) -> bool:
     following = p.peek(1)
     if following.kind == "number":  # 2 m 30 cm
         return True
+    if p.name(1) == "\\cdot":  # N \cdot m
+        return p.peek(2).kind == "text" and p.peek(2).value.lower() in UNITS
     return following is END or p.name(1) in ("^", "/", ",", ";", ")") or following.kind == "sep"
 
 

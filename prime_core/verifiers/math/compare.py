@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from prime_core.verifiers.math import choices, conditions, exact
+from prime_core.verifiers.math import choices, conditions, exact, steps
 from prime_core.verifiers.math.approximate import rounds_to, within
 from prime_core.verifiers.math.emptiness import same_nothing
 from prime_core.verifiers.math.equal import equal
@@ -129,6 +129,9 @@ def _trees(
 ) -> Comparison:
     if one is None and exact.is_wordy(answer):
         return Comparison(exact.words(answer) == exact.words(gold), "words, but the gold is not")
+    # Before math-verify, which reads the last member of a chain alone.
+    if steps.unread_contradict(answer) if one is None else steps.contradict(one, other):
+        return Comparison(False, "a chain whose members differ")
     if one is None or other is None:
         unread = "answer" if one is None else "gold answer"
         return Comparison(None, f"the {unread} cannot be parsed", one is not None)

@@ -38,6 +38,10 @@ def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
     named = naming.by_name(answer, gold, same)
     if named is not None:
         return named
+    # Rewritten they are sets alone; y in S and f(x) in S may be about one function.
+    members = _member(answer), _member(gold)
+    if all(members) and members[0] != members[1]:
+        return False
     answer, gold = rewrite(answer), rewrite(gold)
     if is_joined(answer) or is_joined(gold):
         decided = same_statement(answer, gold, same)
@@ -55,6 +59,12 @@ def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
     return same(answer, gold)
 
 
+def _member(node: Node) -> str:
+    """The name of x in S; '' for anything else."""
+    said = node[0] == "rel" and node[2] == ("in",) and node[1][0][0] == "sym"
+    return str(node[1][0][1]) if said else ""
+
+
 def same(answer: Node, gold: Node) -> bool:
     """Compare two items."""
     # Before any evaluation: what has no value (1/0, a derivative) still equals itself.
@@ -68,7 +78,7 @@ def same(answer: Node, gold: Node) -> bool:
     if answer[0] == "residue" or gold[0] == "residue":
         return residues.same_residue(answer, gold, same)
     answer, gold = compound.resolved(answer, gold), compound.resolved(gold, answer)
-    given = answer
+    given, wanted = answer, gold
     answer_unit, answer = _unit(_with_unit(answer, gold))
     gold_unit, gold = _unit(_with_unit(gold, given))
     if units.contradict(answer_unit, gold_unit):
@@ -84,7 +94,8 @@ def same(answer: Node, gold: Node) -> bool:
     if answer[0] in ("and", "or") or gold[0] in ("and", "or"):
         return same_statement(answer, gold, same) is True
     if answer[0] == "rel" or gold[0] == "rel":
-        return relations.same_relation(answer, gold, same)
+        # With their units, which are compared where the values are.
+        return relations.same_relation(given, wanted, same)
     # Two plain pairs are left to _sequences: (1, 2) may be a point as well as an interval.
     if is_region(answer) and is_region(gold) and (_is_set(answer) or _is_set(gold)):
         return as_region(answer) == as_region(gold)
@@ -181,11 +192,35 @@ def _is_set(node: Node) -> bool:
 
 
 def _with_unit(node: Node, other: Node) -> Node:
-    """5 m as five metres, where the other side has a unit."""
-    if other[0] != "qty" or node[0] != "mul" or node[2][0] != "sym":
+    """5 m and 5 m/s^2 as quantities, where the other side has a unit."""
+    if other[0] != "qty" or node[0] not in ("mul", "div"):
         return node
-    is_unit = node[2][1] in units.SINGLE_LETTERS and constant(node[1]) is not None
-    return ("qty", node[1], node[2][1]) if is_unit else node
+    found = _measured(node)
+    if found is None or not found[1]:
+        return node
+    return ("qty", found[0], " ".join(f"{letter}^{power}" for letter, power in found[1].items()))
+
+
+def _measured(node: Node) -> tuple[Node, dict[str, int]] | None:
+    """The number and the powers of units in a product; None where it has anything else."""
+    one: Node = ("num", Fraction(1))
+    if node[0] == "sym":
+        return (one, {node[1]: 1}) if node[1] in units.SINGLE_LETTERS else None
+    if node[0] == "pow" and node[1][0] == "sym":
+        power = node[2][1] if node[2][0] == "num" and abs(node[2][1]) < 10 else 0
+        found = _measured(node[1])
+        whole = power and power.denominator == 1
+        return (one, {node[1][1]: int(power)}) if found and whole else None
+    if node[0] not in ("mul", "div"):
+        return (node, {}) if constant(node) is not None else None
+    left, right = _measured(node[1]), _measured(node[2])
+    if left is None or right is None:
+        return None
+    sign = 1 if node[0] == "mul" else -1
+    powers = dict(left[1])
+    for letter, power in right[1].items():
+        powers[letter] = powers.get(letter, 0) + sign * power
+    return (node[0], left[0], right[0]), powers
 
 
 def _unit(node: Node) -> tuple[str, Node]:

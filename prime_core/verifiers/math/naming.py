@@ -33,14 +33,14 @@ def in_order(items: tuple[Node, ...]) -> tuple[Node, ...] | None:
 
 
 def by_name(one: Node, other: Node, same: Callable[[Node, Node], bool]) -> bool | None:
-    """Whether the same names have the same values; None where the names differ, or are missing."""
+    """Whether the same names have the same values; None where a side has no names."""
     # Two lists of assignments are compared in equal.py, after plus-minus is written out.
     if one[0] != "rel" and other[0] != "rel":
         return None
     first, second = _named(one), _named(other)
-    if first is None or second is None or first.keys() != second.keys():
+    if first is None or second is None:
         return None
-    return all(same(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(same(first[name], second[name]) for name in first)
 
 
 def as_tuple(node: Node) -> Node | None:

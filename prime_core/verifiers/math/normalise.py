@@ -91,6 +91,15 @@ _DECIMAL_DOTS = re.compile(r"(\.\d+)\.\.\.")
 _FIGURES = re.compile(r"[\d\s.,/+\-*^%$\\]*")
 # A vector's name: as \text{k} it could be the unit behind a number.
 _BOLD_LETTER = re.compile(r"\\mathbf\s*\{\s*([A-Za-z])\s*\}")
+_VECTOR = (
+    r"\\(?:vec|overrightarrow|mathbf|boldsymbol|bm|bold|pmb|hat|widehat)\s*"
+    r"(?:\{\s*\\?[A-Za-z][^{}]{0,40}\}|[A-Za-z](?![A-Za-z]))(?:\s*[_^]\s*(?:\w|\{[^{}]{0,40}\}))?"
+)
+# In these brackets is a vector too.
+_VECTORS = rf"(?:{_VECTOR}|\([^()]{{0,80}}?{_VECTOR}[^()]{{0,80}}\))"
+_CROSS = re.compile(rf"({_VECTORS})\s*\\times(?![A-Za-z])(?=\s*-?\s*\d*\s*{_VECTORS})")
+_SET = r"\\(?:mathbb|mathcal)\s*(?:\{\s*[A-Z]\s*\}|[A-Z])(?:\s*[_^]\s*(?:[\w*+-]|\{[^{}]{0,40}\}))*"
+_CARTESIAN = re.compile(rf"({_SET})\s*\\times(?![A-Za-z])(?=\s*{_SET})")
 _SWITCHED = re.compile(
     r"\{\s*\\(?:rm|bf|it|sf|tt|mathrm)(?![A-Za-z])\s*([A-Za-z.\s/]+(?:\^\{?\d\}?)?)\s*\}"
 )
@@ -176,6 +185,10 @@ def _macros(text: str) -> str:
     text = _MATH_MARKS.sub(" ", text)
     text = _COLOUR.sub(" ", text)
     text = _MACRO.sub(_rename, text)
+    if "\\times" in text:
+        # Before the wrappers go, by which vectors are known.
+        text = _CROSS.sub(r"\1\\cross ", text)
+        text = _CARTESIAN.sub(r"\1\\cartesian ", text)
     text = _BOLD_LETTER.sub(r" \1 ", text)
     text = _SWITCHED.sub(r"\\text{\1}", text)
     text = _TEXT.sub(r"\\text", text)

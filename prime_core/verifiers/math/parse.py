@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from prime_core.verifiers.math import atoms, compound, languages, residues
+from prime_core.verifiers.math import atoms, compound, languages, products, residues
 from prime_core.verifiers.math.connectives import AND_WORDS, OR_WORDS, joined
 from prime_core.verifiers.math.normalise import normalise
 from prime_core.verifiers.math.number_words import leave_unread
@@ -35,8 +35,9 @@ RELATIONS = {
     "\\therefore": "=>",
 }  # fmt: skip
 _UNIT_WORDS = frozenset(UNITS)
-_UNIT_POWER = re.compile(r"\D*[A-Za-z]\^?\{?[23]\}?\D*")
+_UNIT_POWER = re.compile(r"(?:\D*[A-Za-z](?:[23]|\s?\^\s?\{?\s?-?\d\s?\}?))+\D*")
 _SET_OPERATORS = {"\\cup": "union", "\\cap": "inter", "\\setminus": "minus"}
+_ORDERED = {"\\cross": products.cross, "\\cartesian": products.cartesian}
 _COMPARISONS = frozenset(["<", ">", "<=", ">=", "!=", "\\le", "\\ge", "\\ne"])
 _CLOSES = frozenset([")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil", "&", "\\\\", "\\end"])
 
@@ -218,6 +219,8 @@ class Parser:
                 words.append(token.value)
             elif words and self.name() == "/" and self.peek(1).kind in ("text", "letter"):
                 words.append("/")
+            elif words and self.name() == "\\cdot" and self.peek(1).value.lower() in UNITS:
+                pass  # N \cdot m
             elif words and token.kind == "letter" and words[-1] == "/":
                 words.append(token.value)
             elif words and self.name() == "^":
@@ -268,6 +271,12 @@ class Parser:
             if name in ("\\cdot", "\\times", "*"):
                 self.position += 1
                 node = ("mul", node, self.signed())
+            elif name in _ORDERED:
+                self.position += 1
+                other = self.signed()
+                if other[0] == "num" and atoms.starts_factor(self):  # 2\vec{b}
+                    other = ("mul", other, self.power())
+                node = _ORDERED[name](node, other)
             elif name == "/":
                 self.position += 1
                 # From the left, as programming languages do: 1/2x is half of x.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from prime_core.verifiers.math import chains, naming
+from prime_core.verifiers.math import chains, naming, units
 from prime_core.verifiers.math.atoms import GREEK
 from prime_core.verifiers.math.evaluate import NotANumber, names
 from prime_core.verifiers.math.intervals import as_region
@@ -58,7 +58,7 @@ def stands_for(node: Node) -> tuple[Node, ...]:
     values = [i for i, member in enumerate(node[1]) if not _variable(member)]
     # AB = 2x = 10 says what AB is.
     if values and (
-        _is_plain_name(node[1][0]) or not any(_is_open(member, node) for member in node[1])
+        is_plain_name(node[1][0]) or not any(_is_open(member, node) for member in node[1])
     ):
         ends = (node[1][values[-1]], node[1][values[0]])
         return ends if chains.agreeing(node, values) else ()
@@ -117,6 +117,9 @@ def _equation_for_value(answer: Node, gold: Node, same: Same) -> bool:
         if region is not None and len(members) > 1 and region == as_region(gold):
             return True
     if all(_variable(member) for member in members):
+        # 2d = 13n says something of d; (x^2 - 1)/(x - 1) = x + 1 is one expression.
+        if _is_unsolved(members[0]) and not names(members[0]) <= names(members[-1]):
+            return False
         return is_expression_of(members, gold) and same(members[-1], gold)
     return any(same(value, gold) for value in stands_for(answer))
 
@@ -127,7 +130,7 @@ def _is_open(member: Node, chain: Node) -> bool:
         return True
     # y^2 - 4x = 0 is a curve, and not the number 0.
     zero = any(constant(other) == 0 for other in chain[1] if not _variable(other))
-    return zero and _variable(member) and not _is_plain_name(member)
+    return zero and _variable(member) and not is_plain_name(member)
 
 
 def _is_unsolved(node: Node) -> bool:
@@ -137,7 +140,7 @@ def _is_unsolved(node: Node) -> bool:
     variables = names(node)
     if (
         len(variables) != 1
-        or _is_plain_name(node)
+        or is_plain_name(node)
         or node[0] in ("seq", "set", "list", "matrix", "rel")
     ):
         return False
@@ -150,7 +153,7 @@ def _is_letter(name: str) -> bool:
     return len(base) == 1 or base.lstrip("\\") in GREEK
 
 
-def _is_plain_name(node: Node) -> bool:
+def is_plain_name(node: Node) -> bool:
     """A name that is no product of unknowns: xy = 0 does not say what xy is called."""
     if node[0] == "mul":
         return is_name(node) and not all(
@@ -192,6 +195,9 @@ def _results(chain: Node) -> list[Node]:
 
 
 def _two_members(answer: Node, gold: Node, same: Same) -> bool:
+    # Behind this, differences and regions know of numbers alone.
+    if units.contradict(_units(answer), _units(gold)):
+        return False
     if len(answer[1]) == 2 and len(gold[1]) == 2:
         try:
             if _two_sided(answer, gold, same):
@@ -208,6 +214,12 @@ def _two_members(answer: Node, gold: Node, same: Same) -> bool:
     one, other = as_region(answer), as_region(gold)
     # Regions forget the variable: x > 2 and y > 2 are one set, but two answers.
     return one is not None and one == other and names(answer) == names(gold)
+
+
+def _units(equation: Node) -> str:
+    """The unit of an equation's last quantity; '' without one."""
+    quantities = [member[2] for member in equation[1] if member[0] == "qty"]
+    return quantities[-1] if quantities else ""
 
 
 def _two_sided(answer: Node, gold: Node, same: Same) -> bool:
@@ -250,6 +262,10 @@ def _renamed(head: Node, body: Node, wanted: Node) -> tuple[Node, Node]:
     if head[1] != wanted[1] or head[2][0] != "sym" or wanted[2][0] != "sym":
         return head, body
     old, new = head[2][1], wanted[2][1]
+    # P(y) = y + 1. Without it in the body, ab = 5 and \angle BEA_1 = 90 are about b and A_1.
+    bound = old in names(body)
+    if not bound and (head[0] == "mul" or new in names(body) or not {old, new} <= _UNKNOWNS):
+        return head, body
     return renamed(head, old, new), renamed(body, old, new)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prime_core.verifiers.math.naming import as_tuple, as_tuples
+from prime_core.verifiers.math.relations import is_name
 from prime_core.verifiers.math.tree import Node
 
 _MAX_SIGNS = 4  # two readings each; more signs are read as all plus or all minus
@@ -42,7 +43,9 @@ def _is_condition(node: Node) -> bool:
 
 
 def _reads_as_name(node: Node) -> bool:
-    return node[0] in ("sym", "call", "mul", "seq", "list", "text")
+    if node[0] == "list":
+        return all(map(is_name, node[1:]))
+    return node[0] in ("sym", "call", "mul", "seq", "text") and is_name(node)
 
 
 def expand(node: Node) -> Node:

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from prime_core.verifiers.math import conditions, languages
-from prime_core.verifiers.math.units import UNITS
+from prime_core.verifiers.math.units import UNITS, is_unit
 
 MAX_TOKENS = 12_000
 
@@ -150,6 +150,9 @@ def _text(content: str, spaced: bool, before: list[Token]) -> list[Token]:
     ending = languages.trailing_joining(words) if after_value else None
     if ending:  # 29 \text{ dollars and } 50 \text{ cents}
         return [*_text(ending[0], spaced, before), Token("sep", ending[1], True)]
+    # m^2, m/s and N m behind a number: as mathematics they would be names.
+    if after_value and re.search(r"[/^ ]", words) and is_unit(words):
+        return [Token("text", words, spaced)]
     if not re.search(r"[A-Za-z]{2}|[^\x00-\x7f]", words):
         if len(words) == 1 and words.isalpha():
             return [Token("text", words, spaced)]

@@ -75,8 +75,9 @@ _POWER = {
     "square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3, "平方": 2, "立方": 3,
     "кв": 2, "квадратных": 2, "кубических": 3, "cuadrados": 2, "carrés": 2,
 }  # fmt: skip
+_PLAIN = ""  # 'units', whichever they are: first in order
 _POWER_BEHIND = frozenset(["squared", "cubed", "cuadrados", "carrés"])
-_WORD = re.compile(r"平方|立方|[^\W\d_]+(?:\.m\.?)?|[$€£¥₹₽¢%]|/|\^\{?-?\d")
+_WORD = re.compile(r"平方|立方|[^\W\d_]+(?:\.m\.?)?|[$€£¥₹₽¢%]|/|\^\s*\{?\s*-?\d")
 
 
 def canonical(words: str) -> tuple[tuple[str, int], ...]:
@@ -89,17 +90,17 @@ def canonical(words: str) -> tuple[tuple[str, int], ...]:
     for word in _WORD.findall(words.replace("\\", "")):
         lowered = word.lower()
         if word[0] == "^":
-            if last:
-                found[last] *= int(word[1:].strip("{"))
+            if last is not None:
+                found[last] *= int(word[1:].strip("{ "))
         elif lowered in ("/", "per"):
             sign = -1
         elif lowered in _POWER:
-            if lowered in _POWER_BEHIND and last:
+            if lowered in _POWER_BEHIND and last is not None:
                 found[last] *= _POWER[lowered]
             else:
                 pending = _POWER[lowered]
-        elif lowered in UNITS:
-            last = UNITS[lowered]
+        elif lowered in UNITS or lowered in ("unit", "units"):
+            last = UNITS.get(lowered, _PLAIN)
             found[last] = found.get(last, 0) + sign * pending
             pending = 1
     # 'million' is part of the number: number_words.py has it.
@@ -107,9 +108,27 @@ def canonical(words: str) -> tuple[tuple[str, int], ...]:
 
 
 def contradict(one: str, other: str) -> bool:
-    """True when both name known units, and not the same ones."""
+    """True when both name known units, and not the same ones, or 'units' to another power."""
     first, second = canonical(one), canonical(other)
-    return bool(first and second and first != second)
+    if not (first and second):
+        return False
+    plain, other_plain = first[0][0] == _PLAIN, second[0][0] == _PLAIN
+    if plain == other_plain:
+        return first != second
+    # Square units may be any, of an area: cm^2, but not cm. 'Units' alone may be of anything.
+    power = (first if plain else second)[0][1]
+    return power > 1 and power != sum(power for _, power in (second if plain else first))
+
+
+def is_unit(words: str) -> bool:
+    """Whether words are known units with powers and nothing else: m^2, km/h, kg m^2."""
+    found = _WORD.findall(words)
+    unread = _WORD.sub("", words).strip(" {}.")
+    return not unread and any(word in UNITS for word in found) and all(map(_is_part, found))
+
+
+def _is_part(word: str) -> bool:
+    return word[0] in "/^" or word.lower() in UNITS or word.lower() in _POWER
 
 
 def multiplier(words: str) -> Fraction:
