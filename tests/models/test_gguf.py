@@ -21,9 +21,9 @@ from prime_core.models.load import (
     eos_token_ids,
     load_model,
     load_tokenizer,
-    prompt_tokens,
     save_model,
 )
+from prime_core.models.prompts import prompt_tokens
 from prime_core.planning.command import find_shape
 from prime_core.planning.shapes import PlanError
 from prime_core.run.state import RunState

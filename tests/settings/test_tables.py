@@ -74,10 +74,12 @@ FUNCTIONS: dict[str, tuple[Any, set[str]]] = {
 BRANCHES = {
     "resident",
     "data.source",
+    "data.system_role",
     "evaluation.benchmarks.scorer",
     "prm.loss_type",
     "prm.prm_reference",
     "rollout.stale_rollouts",
+    "training.grad_accum_dtype",
     "training.offload_optimizer",
     "value.source",
 }
