@@ -139,7 +139,8 @@ def test_the_tokenizer_of_a_qwen_is_qwens(tmp_path):
 
 
 def test_stage_build_makes_a_folder_of_a_file(file, tmp_path):
-    run = RunState(settings_of(file, results=str(tmp_path)))
+    fits = {"data.max_prompt_length": 64, "rollout.max_response_length": 64, "sft.enabled": False}
+    run = RunState(settings_of(file, results=str(tmp_path), **fits))
     run.begin()
     build.run(run.files.root)
     base = run.files.base_model
