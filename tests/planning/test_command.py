@@ -230,8 +230,9 @@ def test_recomputing_and_off_loading_save_memory_and_cost_time_or_host_memory(ca
     assert away.gpu["gradients"] == usual.gpu["gradients"]  # float32 sums stay until the step
     # four float32 numbers, weights on their way back
     assert away.host - usual.host == pytest.approx(7.615616512e9 * (16 + 2))
-    model = {"training__grad_accum_dtype": "model"}
-    away = planned(training__offload_optimizer="cpu", **model).stages["policy"]
+    away = planned(training__offload_optimizer="cpu", training__grad_accum_dtype="model").stages[
+        "policy"
+    ]
     assert away.gpu["gradients"] == 0
     # as they come
     assert away.host - usual.host == pytest.approx(7.615616512e9 * (16 + 2 + 2))
