@@ -45,12 +45,12 @@ def start_prm_source(target: Path, settings: Settings, files: RunFiles) -> Path:
     if path is None:
         return files.policy(0)
     folder = find_model(path)
-    check_lengths(folder, settings, f"prm.{key} ({path})")
     try:
         # A PRM of another tokenizer would score other words, without any error.
         check_same_tokens(folder, files.policy(0))
     except ModelError as error:
         raise ModelError(f"prm.{key}: {error}") from None
+    check_lengths(folder, settings, f"prm.{key} ({path})")
     return folder
 
 

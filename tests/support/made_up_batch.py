@@ -30,6 +30,10 @@ def made_up_batch(
             "results": str(results),
             "policy.ppo_mini_batch_size": NUM_RESPONSES,
             "policy.optimizer": {"learning_rate": 1e-3, "grad_clip": 1e9},
+            # The tiny model has 64 positions.
+            "data.max_prompt_length": 24,
+            "rollout.max_response_length": 40,
+            "sft.max_length": 64,
             **changes,
         },
         "test",
