@@ -17,7 +17,7 @@ from prime_core.data.problems import (
     quotation,
     stream_problems,
 )
-from prime_core.data.prompts import problem_text
+from prime_core.data.prompts import merge_system, problem_text
 from prime_core.data.reading import BadLine, stream_rows
 from prime_core.settings.data import Data
 from prime_core.settings.evaluation import Benchmark
@@ -92,4 +92,5 @@ def _stream_form(chosen: Benchmark, data: Data) -> Iterator[Problem | Dropped]:
             raise DataError(f"{chosen.file}: prompt_id {found['prompt_id']!r} occurs twice")
         known.add(found["prompt_id"])
         text = problem_text(found["prompt"], plain, ability)
+        found["prompt"] = merge_system(found["prompt"], plain)
         yield Problem(found, text, chosen.file, number)

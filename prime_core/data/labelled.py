@@ -1,7 +1,8 @@
 """Responses from users' own files: parquet or JSON lines with prompt and response, any names.
 
-Out: rows of prompt_id, sample, prompt (messages), response, finished (false: cut, without EOS) and,
-where they are asked for, outcome (a number from 0 to 1).
+Out: rows of prompt_id, sample, prompt (messages), response, finished (false: cut, without EOS),
+end_token (the token at its end, where the file says it) and, where they are asked for, outcome (a
+number from 0 to 1).
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from prime_core.data.prompts import conversation
+from prime_core.data.prompts import conversation, prompt_fault
 from prime_core.data.reading import BadLine, DataError, Row, stream_rows, value_of
 from prime_core.storage.table_files import find_tables
 
-NAMES = ("prompt_id", "prompt", "response", "outcome", "finished")
+NAMES = ("prompt_id", "prompt", "response", "outcome", "finished", "end_token")
 
 
 def read_responses(
@@ -72,6 +73,7 @@ def _row(values: Row | BadLine, theirs: dict[str, str], with_outcomes: bool) -> 
         "outcome": None if outcome is None else float(outcome),
         # Only an explicit false: most files have no such column, and whole responses.
         "finished": row["finished"] is not False,
+        "end_token": row["end_token"] or None,
     }
 
 
@@ -79,8 +81,12 @@ def _what_is_wrong(row: Row, with_outcomes: bool) -> str:
     """What makes a row malformed, with a quotation; "" where nothing does."""
     if conversation(row["prompt"]) is None:
         return f"prompt is neither text nor messages: {_quoted(row['prompt'])}"
+    if fault := prompt_fault(row["prompt"]):
+        return f"{fault}: {_quoted(row['prompt'])}"
     if not isinstance(row["response"], str):
         return f"response is not text: {_quoted(row['response'])}"
+    if not isinstance(row["end_token"], str | None):
+        return f"end_token is not text: {_quoted(row['end_token'])}"
     outcome = row["outcome"]
     if outcome is None and not with_outcomes:
         return ""

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prime_core.data.prompts import ability_of, as_messages, conversation, problem_text
+from prime_core.data.prompts import (
+    ability_of,
+    as_messages,
+    conversation,
+    merge_system,
+    problem_text,
+    prompt_fault,
+)
 from prime_core.data.reading import BadLine, DataError, Row, read_rows, stream_rows, value_of
 from prime_core.settings.data import Data
 from prime_core.storage.table_files import find_tables
@@ -114,7 +121,9 @@ def stream_problems(
             found["prompt_id"] = f"{name}-{found['prompt_id']}"  # sources may use the same ids
         num_repeated += found["prompt_id"] in known
         known.add(found["prompt_id"])
-        yield Problem(found, problem_text(found["prompt"], data, found["ability"]), source, number)
+        text = problem_text(found["prompt"], data, found["ability"])
+        found["prompt"] = merge_system(found["prompt"], data)
+        yield Problem(found, text, source, number)
     # Only at the end, to say how many; whoever writes the rows meanwhile throws them away
     # (table_writer).
     if num_repeated:
@@ -145,13 +154,14 @@ def stream_demonstrations(location: str | Path, data: Data) -> Iterator[Row | Dr
 def problem_of(
     row: Row, data: Data, defaults: dict[str, str], abilities: Collection[str] | None
 ) -> Row | str:
-    """A row of PROMPTS, or what is wrong with it."""
+    """A row of PROMPTS, its system message not yet merged, or what is wrong with it."""
     ability = ability_of(_value(row, "ability", data), defaults["ability"])
-    messages = as_messages(_value(row, "prompt", data), data, ability, _system(row, data))
+    prompt = _value(row, "prompt", data)
+    messages = as_messages(prompt, data, ability, _system(row, data))
     whole = _value(row, "ground_truth", data)
     answer = _after(data.ground_truth_after, whole)
     if messages is None:
-        return "no prompt, neither text nor messages"
+        return prompt_fault(prompt)
     # As text: the number 0 is a ground truth.
     if whole is None or not str(whole).strip():
         return "no ground truth"
@@ -187,10 +197,10 @@ def _demonstration(row: Row, data: Data) -> Row | str:
     ability = ability_of(_value(row, "ability", data), "math")
     messages = as_messages(prompt, data, ability, _system(row, data))
     if messages is None:
-        return "no prompt, neither text nor messages"
+        return prompt_fault(prompt)
     if not isinstance(response, str) or not response:
         return "no response"
-    return {"prompt": messages, "response": response}
+    return {"prompt": merge_system(messages, data), "response": response}
 
 
 def _value(row: Row, name: str, data: Data) -> Any:

@@ -12,6 +12,7 @@ Messages = list[dict[str, str]]
 # Roles as in ShareGPT's conversations.
 _ROLES = {"human": "user", "gpt": "assistant"}
 _ABILITIES = {"coding": "code"}
+_BETWEEN = "\n\n"  # a system message and the user's text, in one message
 
 
 def ability_of(value: Any, default: str) -> str:
@@ -30,15 +31,28 @@ def conversation(prompt: Any) -> Messages | None:
     return None if None in messages else [m for m in messages if m is not None]
 
 
+def prompt_fault(prompt: Any) -> str:
+    """Why a text or messages cannot be asked; "" where they can."""
+    messages = conversation(prompt)
+    if messages is None:
+        return "no prompt, neither text nor messages"
+    last = messages[-1]
+    # An answer at the end would be given to the model with the problem, and another one asked for.
+    if last["role"] != "user":
+        return f"its prompt ends with a message of '{last['role']}'; expected one of 'user'"
+    return "" if last["content"].strip() else "its prompt ends with an empty message"
+
+
 def as_messages(
     prompt: Any, data: Data, ability: str = "math", system: str | None = None
 ) -> Messages | None:
-    """A problem as the model is asked it, from a text or messages; None: neither.
+    """A problem as the model is asked it, from a text or messages; None: see `prompt_fault`.
 
-    system: the row's own system message, from a column beside the prompt.
+    system: the row's own system message, from a column beside the prompt. `merge_system` comes
+    after it.
     """
     messages = conversation(prompt)
-    if messages is None:
+    if messages is None or prompt_fault(prompt):
         return None
     if messages[0]["role"] != "system":
         text = system or _system_prompt(data, ability)
@@ -47,9 +61,25 @@ def as_messages(
     return [*messages[:-1], {**last, "content": _asked(last["content"], data, ability)}]
 
 
+def merge_system(messages: Messages, data: Data) -> Messages:
+    """With data.system_role `merge`, the system message put before the first user's text."""
+    if data.system_role != "merge" or messages[0]["role"] != "system":
+        return messages
+    system, *rest = messages
+    first = next((i for i, message in enumerate(rest) if message["role"] == "user"), None)
+    if first is None:
+        return messages
+    joined = system["content"] + _BETWEEN + rest[first]["content"]
+    return [*rest[:first], {"role": "user", "content": joined}, *rest[first + 1 :]]
+
+
 def problem_text(messages: Messages, data: Data, ability: str) -> str:
     """The problem alone, without what the settings put around it, for comparison with others."""
-    text = messages[-1]["content"]
+    asked = [message["content"] for message in messages if message["role"] == "user"]
+    text = asked[-1] if asked else messages[-1]["content"]
+    # A row that was merged with its own system message, in a table of the run, keeps that one.
+    if data.system_role == "merge" and (system := _system_prompt(data, ability)):
+        text = text.removeprefix(system + _BETWEEN)
     if ability in data.templates:
         return without_template(data.templates[ability], text)
     return text.removesuffix(data.prompt_suffix)

@@ -19,10 +19,11 @@ from prime_core.data.problems import (
     stream_demonstrations,
     stream_problems,
 )
+from prime_core.data.prompts import Messages, merge_system
 from prime_core.data.reading import num_rows
 from prime_core.run.seeds import derive_seed
 from prime_core.runtime.console import note, progress_bar
-from prime_core.settings.data import Difficulty
+from prime_core.settings.data import Data, Difficulty
 from prime_core.settings.run import Settings
 from prime_core.settings.verification import ABILITIES
 from prime_core.storage.table_files import find_tables, is_on_hub
@@ -80,14 +81,20 @@ def demonstrations(settings: Settings) -> Iterator[Row | Dropped]:
         seed=derive_seed(settings.seed, "demonstrations"),
     )
     for row in rows:
-        yield row | {"prompt": as_messages(row["prompt"], data)}
+        yield row | {"prompt": _asked(row["prompt"], data)}
 
 
 def _generated(settings: Settings, split: str) -> Iterator[Problem]:
     for number, row in enumerate(_sums(settings)[split]):
-        asked = row | {"prompt": as_messages(row["prompt"], settings.data)}
+        asked = row | {"prompt": _asked(row["prompt"], settings.data)}
         text = problem_text(asked["prompt"], settings.data, row["ability"])
         yield Problem(asked, text, settings.data.source, number)
+
+
+def _asked(text: str, data: Data) -> Messages:
+    messages = as_messages(text, data)
+    assert messages is not None  # a sum is a text that is not empty
+    return merge_system(messages, data)
 
 
 def _sums(settings: Settings) -> dict[str, list[Row]]:

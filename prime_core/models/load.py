@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -47,9 +47,13 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
     """
     try:
         with node_cache.cached_copy(path) as source:
-            AutoConfig.from_pretrained(source)
+            config = load_config(source)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, dtype), output_loading_info=True
+                source,
+                dtype=getattr(torch, dtype),
+                output_loading_info=True,
+                attn_implementation=attention(config),
+                trust_remote_code=False,
             )
         model, loading = loaded
         if loading["missing_keys"]:  # transformers would continue with random ones
@@ -60,6 +64,22 @@ def load_model(path: str | Path, dtype: str) -> PreTrainedModel:
     return model.to(device()).eval()
 
 
+def load_config(path: str | Path) -> PretrainedConfig:
+    """The configuration of a folder or hub id; raises what transformers raises."""
+    # Said each time: unset, transformers would ask on a terminal whether to run a model's code.
+    return AutoConfig.from_pretrained(path, trust_remote_code=False)
+
+
+def attention(config: PretrainedConfig) -> str | None:
+    """The kind of attention that computes the model as configured; None: transformers' choice.
+
+    Only the eager kind caps attention scores (Gemma 2): torch's, which transformers would take,
+    drops the cap without a word.
+    """
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return "eager" if capped else None
+
+
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """A tokenizer with an EOS token, padding on the left.
 
@@ -68,7 +88,9 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """
     try:
         # Generation continues a row at its right end, where padding would come between.
-        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, padding_side="left", trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise ModelError(_reason(path, "tokenizer", error)) from None
     if tokenizer.eos_token_id is None:
@@ -135,34 +157,6 @@ def link_model(source: Path, folder: Path) -> None:
             (folder / file.name).symlink_to(file.resolve())
 
 
-def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """Tokens of a conversation up to where the response begins.
-
-    By the tokenizer's chat template; without one, the messages' texts joined by line breaks.
-    """
-    text = _prompt_text(tokenizer, messages)
-    # A template writes BOS itself, where its model wants one.
-    return tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"]
-
-
-def prompt_lengths(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[dict[str, str]]]
-) -> list[int]:
-    """Numbers of tokens of many conversations, as `prompt_tokens` has them, several at a time."""
-    texts = [_prompt_text(tokenizer, messages) for messages in prompts]
-    if not texts:
-        return []
-    tokens = tokenizer(texts, add_special_tokens=not tokenizer.chat_template)["input_ids"]
-    return [len(ids) for ids in tokens]
-
-
-def _prompt_text(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
-    if not tokenizer.chat_template:
-        return "\n".join(message["content"] for message in messages)
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return str(text)
-
-
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """All tokens that end a response: the tokenizer's EOS and those of the generation settings."""
     return _ends(model.generation_config, tokenizer)
@@ -175,7 +169,7 @@ def saved_eos_token_ids(path: str | Path, tokenizer: PreTrainedTokenizerBase) ->
             config = GenerationConfig.from_pretrained(path)
         else:
             # What transformers itself falls back on when it loads such a model.
-            config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(path))
+            config = GenerationConfig.from_model_config(load_config(path))
     except (OSError, ValueError) as error:
         raise ModelError(_reason(path, "causal language model", error)) from None
     return _ends(config, tokenizer)
@@ -190,7 +184,13 @@ def _ends(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -
 
 
 def first_line(error: Exception) -> str:
-    """One sentence for an error of transformers: no such folder, or its first line."""
+    """One sentence for an error of transformers: its first line, or what is to be done."""
+    if "trust_remote_code" in str(error):
+        return (
+            "it needs Python code of its own (auto_map in its configuration), which is never "
+            "executed here: there is no setting for trust_remote_code; expected a model that "
+            "transformers has a class for"
+        )
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

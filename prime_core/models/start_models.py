@@ -14,6 +14,7 @@ from prime_core.models.load import (
     find_model,
     link_model,
 )
+from prime_core.models.positions import check_lengths
 from prime_core.run.atomic import atomic_folder
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import linked_prm_folders
@@ -49,6 +50,7 @@ def start_prm_source(target: Path, settings: Settings, files: RunFiles) -> Path:
         check_same_tokens(folder, files.policy(0))
     except ModelError as error:
         raise ModelError(f"prm.{key}: {error}") from None
+    check_lengths(folder, settings, f"prm.{key} ({path})")
     return folder
 
 
@@ -57,4 +59,8 @@ def previous_value_folder(settings: Settings, files: RunFiles, iteration: int) -
     if iteration > 1:
         return files.value(iteration - 1)
     path = settings.value.path
-    return find_model(path) if path else files.policy(0)
+    if path is None:
+        return files.policy(0)
+    folder = find_model(path)
+    check_lengths(folder, settings, f"value.path ({path})")
+    return folder

@@ -6,8 +6,10 @@ time. N parameters, R ranks; what DeepSpeed keeps was measured (tests repeat it)
     stage   weights   gradients   float32 copy   optimizer
     0       4 N       4 N         -              8 N
     1       d N       d N         4 N / R        8 N / R
-    2       d N       d N / R     4 N / R        8 N / R
-    3       d N / R   d N / R     4 N / R        8 N / R        d: bytes of the training dtype
+    2       d N       g N / R     4 N / R        8 N / R        d: bytes of the training dtype
+    3       d N / R   g N / R     4 N / R        8 N / R        g: of the sums of gradients
+
+With sums of another dtype than the weights', stage 1 is computed as stage 2.
 
 Where adapters of A parameters are trained instead, A takes the place of N, but weights are N + A.
 """
@@ -57,7 +59,8 @@ Memory = dict[str, float]
 class Training:
     """How a model is trained: total ranks, the largest pass of one.
 
-    num_adapter: parameters of its adapters; 0: all weights are trained.
+    num_adapter: parameters of its adapters; 0: all weights are trained. float32_sums: gradients of
+    several passes add up in float32, whatever the training dtype.
     """
 
     zero_stage: int
@@ -65,6 +68,30 @@ class Training:
     largest: Pass
     offload_optimizer: bool = False
     num_adapter: int = 0
+    float32_sums: bool = True
+
+    @property
+    def sum_bytes(self) -> int:
+        """Bytes of a number in the sums of gradients."""
+        return FLOAT32 if self.float32_sums else self.largest.dtype_bytes
+
+    @property
+    def cuts_gradients(self) -> bool:
+        """Whether a rank keeps its share of the gradients alone."""
+        # docs/decisions.md#float32-sums
+        return self.zero_stage >= 2 or (self.zero_stage == 1 and self.own_sums)
+
+    @property
+    def own_sums(self) -> bool:
+        """Whether gradients add up in another dtype than that of the passes."""
+        return self.sum_bytes != self.largest.dtype_bytes
+
+    @property
+    def gradients_leave(self) -> bool:
+        """Whether gradients go to the host as they come."""
+        # DeepSpeed keeps stage 2's float32 sums on the GPU until the step.
+        stays = self.zero_stage < 3 and self.own_sums
+        return self.offload_optimizer and self.cuts_gradients and not stays
 
     def weights_of(self, shape: ModelShape) -> int:
         """All parameters of the model, trained or not."""
@@ -98,11 +125,10 @@ def resident_memory(shape: ModelShape, how: Training) -> Memory:
     width = how.largest.dtype_bytes
     on_gpu = 0.0 if how.offload_optimizer else share
     # Below stage 2 every rank sums the gradients of all its passes whole until the step.
-    gradients = width * (share if how.zero_stage >= 2 else trained)
+    gradients = how.sum_bytes * share if how.cuts_gradients else width * trained
     return {
         "weights": width * (whole / how.num_ranks if how.zero_stage == 3 else whole),
-        # From stage 2 on an off-loaded optimizer's gradients go to the host as they come.
-        "gradients": 0.0 if how.offload_optimizer and how.zero_stage >= 2 else gradients,
+        "gradients": 0.0 if how.gradients_leave else gradients,
         # Stage 0 is refused in bfloat16, so its weights are float32 themselves and not copied.
         "float32 copy": FLOAT32 * on_gpu if how.zero_stage else 0.0,
         "optimizer states": MOMENTS * (on_gpu if how.zero_stage else trained),
@@ -182,13 +208,14 @@ def training_host_memory(shape: ModelShape, how: Training, ranks_a_node: int, ow
 def offloaded_memory(shape: ModelShape, how: Training) -> float:
     """Bytes that a rank keeps on the host instead of its GPU.
 
-    Float32 weights and their gradients, AdamW's moments; in the training dtype gradients as they
-    come (stages 2 and 3) and weights on their way back (stages 1 and 2).
+    Float32 weights and their gradients, AdamW's moments; gradients as they come (where they leave
+    the GPU) and, in the training dtype, weights on their way back (stages 1 and 2).
     """
     if not how.offload_optimizer:
         return 0.0
-    copies = 2 if how.zero_stage == 2 else 1
-    numbers = 2 * FLOAT32 + MOMENTS + copies * how.largest.dtype_bytes
+    numbers = 2 * FLOAT32 + MOMENTS
+    numbers += how.sum_bytes if how.gradients_leave else 0
+    numbers += how.largest.dtype_bytes if how.zero_stage < 3 else 0
     return float(numbers * how.trained_of(shape) / how.num_ranks)
 
 

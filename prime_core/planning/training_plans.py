@@ -48,6 +48,7 @@ def training_of(case: Case, stage: str) -> Training:
         largest_pass(case, stage),
         training.offload_optimizer == "cpu",
         adapter_parameters(case.shapes.of_stage(stage), case.settings, stage),
+        float32_sums=training.grad_accum_dtype == "float32",
     )
 
 

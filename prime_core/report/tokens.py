@@ -79,7 +79,7 @@ def load_tokenizer(files: RunFiles) -> Any:
     folders = (files.policy(0), files.reference, files.base_model)
     folder = next((folder for folder in folders if folder.exists()), folders[0])
     # A compute node may have no network, and the run's own tokenizer is the right one.
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def token_texts(tokenizer: Any, tokens: list[int]) -> list[str]:

@@ -22,6 +22,7 @@ from prime_core.run.stages import STAGES, STOPPABLE, Stage, result_of
 from prime_core.runtime.console import note
 from prime_core.runtime.run_lock import RunBusy as RunBusy  # the workflow imports it from here
 from prime_core.runtime.run_lock import RunLock
+from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import SettingsError, dump_settings, load_settings
 from prime_core.settings.run import Settings
 
@@ -88,6 +89,8 @@ class RunState:
         origin = self._refuse_origin()
         write_text(self.files.config, dump_settings(self.settings))
         record_start(self.files.provenance, self.settings, origin)
+        for line in notes_on(self.settings):
+            note(line)
 
     def end(self) -> None:
         """Remove what killed workflows leave: weights no longer needed, unfinished folders.

@@ -83,6 +83,7 @@ LABELLED_TEXTS = pa.schema(
         ("response", pa.string()),
         ("outcome", pa.float64()),
         ("finished", pa.bool_()),  # false: cut, without EOS
+        ("end_token", pa.string()),  # the token that ended it, as its tokenizer writes it
     ]
 )
 LABELLED = pa.schema(

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.models.load import load_tokenizer, prompt_tokens
+from prime_core.models.load import load_tokenizer
+from prime_core.models.prompts import prompt_tokens
 from prime_core.samplers import (
     Engine,
     Request,

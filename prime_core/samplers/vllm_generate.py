@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoConfig
 
-from prime_core.models.load import load_tokenizer, saved_eos_token_ids
+from prime_core.models.load import load_config, load_tokenizer, saved_eos_token_ids
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -83,7 +82,7 @@ def engine_arguments(
     """What vLLM's engine is started with. Raises SamplerError for impossible GPUs."""
     from vllm.platforms import current_platform
 
-    config = AutoConfig.from_pretrained(model_path).get_text_config()
+    config = load_config(model_path).get_text_config()
     longest = max(len(request.prompt_tokens) for request in requests)
     max_model_len = _max_model_len(model_path, config, longest, params, engine)
     arguments: dict[str, Any] = {

@@ -53,9 +53,11 @@ def set_environment(values: dict[str, str]) -> None:
 
 def head_width(model_path: Path) -> int | None:
     """Width of an attention head; None where the configuration does not say."""
-    from transformers import AutoConfig  # heavy, and other readers of SAMPLERS do not need it
+    from prime_core.models.load import (
+        load_config,  # heavy, and other readers of SAMPLERS do not need it
+    )
 
-    config = AutoConfig.from_pretrained(model_path).get_text_config()
+    config = load_config(model_path).get_text_config()
     width = getattr(config, "head_dim", None)
     heads, hidden = (getattr(config, name, None) for name in ("num_attention_heads", "hidden_size"))
     return width or (hidden // heads if heads and hidden else None)

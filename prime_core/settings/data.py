@@ -148,6 +148,12 @@ class Data(Section):
         description="System message of prompts that have none and whose ability has no file under "
         "system_prompts; '': none.",
     )
+    system_role: Literal["own", "merge"] = Field(
+        "own",
+        description="own: a system message is a message of its own; merge: its text is put before "
+        "the user's, for models whose chat template knows no system message (Gemma, early "
+        "Mistral).",
+    )
     prompt_suffix: str = Field(
         "",
         description="Text added to the end of every user message whose ability has no file under "

@@ -207,19 +207,37 @@ class Settings(Section):
                 "sft.enabled with data.arithmetic.num_demonstrations 0 has nothing to train on"
             )
         longest = self.data.max_prompt_length + self.rollout.max_response_length
-        # Another model's context length is not in the settings: the samplers check it.
+        # Another model's context length is not in the settings: the stage `build` checks it.
         if self.model.path is None and longest > self.model.build.max_position:
             raise ValueError(
                 f"data.max_prompt_length {self.data.max_prompt_length} and "
                 f"rollout.max_response_length {self.rollout.max_response_length} together exceed "
                 f"model.build.max_position {self.model.build.max_position}"
             )
+        self._whole_distribution()
         if self.model.dtype == "bfloat16" and self.training.zero_stage == 0:
             raise ValueError(
                 "model.dtype 'bfloat16' needs training.zero_stage 1 to 3: stage 0 keeps no "
                 "float32 copy of the weights and loses small updates"
             )
         return self
+
+    def _whole_distribution(self) -> None:
+        """Corrections compare probabilities, which must be of the same distribution."""
+        rollout, policy = self.rollout, self.policy
+        cut: dict[str, object] = {"top_p": rollout.top_p} if rollout.top_p < 1 else {}
+        cut |= {"top_k": rollout.top_k} if rollout.top_k else {}
+        corrected: dict[str, object] = {"tis_clip": policy.tis_clip} if policy.tis_clip else {}
+        if policy.rejection_level != "none":
+            corrected |= {"rejection_level": policy.rejection_level}
+        # docs/decisions.md#whole-distribution
+        if cut and corrected:
+            raise ValueError(
+                f"{_listed('rollout', cut)} with {_listed('policy', corrected)}: the sampler's "
+                "probabilities are then those of the tokens that are left, the trainer's those of "
+                "all, and a correction would take the difference for a mismatch; expected "
+                "rollout.top_p 1 and rollout.top_k 0, or no correction"
+            )
 
     @property
     def has_value_model(self) -> bool:
@@ -251,3 +269,7 @@ class Settings(Section):
     def run_dir(self) -> Path:
         """Folder of the run's files."""
         return Path(self.results) / self.run
+
+
+def _listed(section: str, values: dict[str, object]) -> str:
+    return " and ".join(f"{section}.{key} {value}" for key, value in values.items())

@@ -29,6 +29,13 @@ class Training(Section):
         "CPUs compute the steps. Needs zero_stage 1 to 3.",
         json_schema_extra=CHANGEABLE,
     )
+    # Not changeable: sums in bfloat16 differ by percents, not by rounding of a last digit.
+    # docs/decisions.md#float32-sums
+    grad_accum_dtype: Literal["float32", "model"] = Field(
+        "float32",
+        description="In what the gradients of a step's passes add up. float32: 2 bytes more for "
+        "each number that a rank keeps; model: model.dtype. The same where that is float32.",
+    )
     gradient_checkpointing: bool = Field(
         False,
         description="Keep only each layer's input and recompute the layer in the backward pass: "

@@ -4,8 +4,8 @@ In: settings (model.path, or model.build). Out: models/base, a Hugging Face fold
 files of a local folder or of the hub's cache, what a GGUF file holds, or a small model built from
 scratch.
 
-Raises ModelError when the model or its tokenizer cannot be used, or lacks the layers that a section
-`lora` names.
+Raises ModelError when the model or its tokenizer cannot be used, has fewer positions than the run's
+sequences, or lacks the layers that a section `lora` names.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from pathlib import Path
 from prime_core.models.build import build_model, build_tokenizer
 from prime_core.models.gguf import load_gguf
 from prime_core.models.load import (
+    ModelError,
     find_model,
     link_model,
     load_model,
     load_tokenizer,
     save_model,
 )
+from prime_core.models.positions import check_lengths
 from prime_core.run.atomic import atomic_folder
 from prime_core.run.seeds import derive_seed
 from prime_core.run.work import finish, open_run
@@ -44,17 +46,29 @@ def run(run_dir: Path) -> None:
                 save_model(*load_gguf(Path(path), settings.model.dtype), folder)
             else:
                 link_model(find_model(path), folder)
-            # An unusable model ends the run here, not after preparing data or the warm-up.
-            load_tokenizer(folder)
-            model = load_model(folder, settings.model.dtype)
-            check_targets(model, settings)
-            num_parameters = model.num_parameters()
+            num_parameters = _check(settings, folder)
         finish(
             files.setup_metrics("build"),
             {"model/num_parameters": num_parameters},
             f"build: {path or 'a small Qwen2 from scratch'}, "
             f"{num_parameters / 1e6:.2f} M parameters",
         )
+
+
+def _check(settings: Settings, folder: Path) -> int:
+    """The number of parameters; raises ModelError for a model that the run could not use."""
+    # Here, not after preparing data or the warm-up.
+    path = settings.model.path
+    name = "model.build" if path is None else f"model.path ({path})"
+    try:
+        load_tokenizer(folder)
+        model = load_model(folder, settings.model.dtype)
+    except ModelError as error:
+        # The folder is the temporary one, which nobody knows and which is gone by then.
+        raise ModelError(str(error).replace(str(folder), name)) from None
+    check_lengths(folder, settings, name)
+    check_targets(model, settings)
+    return model.num_parameters()
 
 
 def _build(settings: Settings, folder: Path) -> None:

@@ -26,7 +26,8 @@ from prime_core.data.problems import DataError, Dropped, Problem
 from prime_core.data.screening import Screen
 from prime_core.data.sources import demonstrations, held_out_problems, training_problems
 from prime_core.data.text_matching import HeldOut
-from prime_core.models.load import load_tokenizer, prompt_lengths
+from prime_core.models.load import load_tokenizer
+from prime_core.models.prompts import PromptRefused, prompt_lengths
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import DEMONSTRATIONS, DROPPED, PROMPTS, table_writer
 from prime_core.run.work import finish, open_run
@@ -112,7 +113,12 @@ class Preparation:
             left = [(key, one) for (key, reason), one in looked if reason is None]
             lengths = prompt_lengths(self._tokenizer, [one.row["prompt"] for _, one in left])
             for (key, one), length in zip(left, lengths, strict=True):
-                if length <= longest:
+                if isinstance(length, PromptRefused):
+                    # Where system messages are refused, it is no single row that is wrong.
+                    if one.row["prompt"][0]["role"] == "system":
+                        raise length
+                    dropped.append(one.dropped("malformed", str(length)))
+                elif length <= longest:
                     yield key, one
                 else:
                     dropped.append(one.dropped("too_long", f"{length} tokens"))

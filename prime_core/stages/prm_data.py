@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prime_core.data.labelled import read_responses
+from prime_core.data.prompts import merge_system
 from prime_core.data.reading import DataError
 from prime_core.run.prm_folders import frozen_reference_folder
 from prime_core.run.tables import LABELLED, write_table
@@ -37,6 +38,7 @@ def run(run_dir: Path) -> None:
     with only_one(files.labelled, run_dir):
         key = "prm.offline.columns.{}"
         rows, malformed = read_responses(offline.file, offline.columns, key, with_outcomes=True)
+        rows = [row | {"prompt": merge_system(row["prompt"], settings.data)} for row in rows]
         for text in malformed[:NUM_QUOTED] if rank() == 0 else ():
             print(f"{offline.file}: left out: {text}", file=sys.stderr)
         fitting = _fitting(rows, files.policy(0), offline)

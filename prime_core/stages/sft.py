@@ -17,7 +17,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from prime_core.masked import masked_sum
-from prime_core.models.load import link_model, load_tokenizer, prompt_tokens
+from prime_core.models.load import link_model, load_tokenizer
+from prime_core.models.prompts import end_of_answer, prompt_tokens
 from prime_core.models.start_models import link_start_prms
 from prime_core.run.atomic import atomic_folder
 from prime_core.run.layout import RunFiles
@@ -142,13 +143,13 @@ def _draws(num_rows: int, batch_size: int, num_steps: int, seed: int) -> list[li
 
 def _tokenised(files: RunFiles, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequences:
     table = read_table(files.demonstrations, DEMONSTRATIONS)
-    sequences = Sequences([], [])
+    sequences, end = Sequences([], []), end_of_answer(tokenizer, files.base_model)
     for messages, response in zip(table["prompt"], table["response"], strict=True):
         prompt = prompt_tokens(tokenizer, list(messages))
         answer = tokenizer(response, add_special_tokens=False)["input_ids"]
-        if len(prompt) + len(answer) < max_length:  # EOS needs room as well
+        if len(prompt) + len(answer) < max_length:  # its end needs room as well
             sequences.prompts.append(prompt)
-            sequences.responses.append([*answer, tokenizer.eos_token_id])
+            sequences.responses.append([*answer, end])
     if not len(sequences):
         raise TableError(
             f"{files.demonstrations}: none of its {len(table)} demonstrations is within "

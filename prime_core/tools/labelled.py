@@ -4,15 +4,18 @@ In: rollouts and outcomes of some iterations, data/train.parquet. Out: a parquet
 columns of LABELLED_TEXTS; prm.offline.file of another run can name it.
 
 It holds every response with a verdict, including those of groups that the filter dropped. The
-responses to one prompt are numbered through all iterations.
+responses to one prompt are numbered through all iterations. A text does not say by which token it
+ended (models may have several), so that has a column of its own.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from prime_core.models.load import load_tokenizer
 from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.tables import (
     LABELLED_TEXTS,
@@ -50,6 +53,12 @@ def run(run_dir: Path, iterations: range, out: Path) -> None:
     # A prompt is asked again in later epochs, where samples are numbered from 0 again.
     rows["sample"] = rows.groupby("prompt_id").cumcount()
     rows["prompt"] = rows["prompt_id"].map(prompts)
+    tokenizer = load_tokenizer(files.base_model)
+    ends: list[Any] = [
+        tokenizer.convert_ids_to_tokens(int(tokens[-1])) if finished else None
+        for tokens, finished in zip(rows["response_tokens"], rows["finished"], strict=True)
+    ]
+    rows = rows.assign(end_token=ends)
     rows = rows.rename(columns={"text": "response"})
     write_table(out, rows, LABELLED_TEXTS)
     say(

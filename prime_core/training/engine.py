@@ -236,8 +236,11 @@ def continue_training(
 
 
 def _deepspeed_config(grad_clip: float, training: Training, dtype: torch.dtype) -> dict[str, Any]:
+    float32_sums = dtype == torch.bfloat16 and training.grad_accum_dtype == "float32"
     zero: dict[str, Any] = {
-        "stage": training.zero_stage,
+        # For float32 sums at stage 1 DeepSpeed has another optimizer, whose states no other stage
+        # reads; stage 2 takes the same steps. docs/decisions.md#float32-sums
+        "stage": 2 if float32_sums and training.zero_stage == 1 else training.zero_stage,
         "stage3_gather_16bit_weights_on_model_save": True,
     }
     if training.offload_optimizer == "cpu":
@@ -254,5 +257,6 @@ def _deepspeed_config(grad_clip: float, training: Training, dtype: torch.dtype) 
         "zero_force_ds_cpu_optimizer": False,
         # Brings AdamW's float32 copy: a single step of a bfloat16 weight is rounded away.
         "bf16": {"enabled": dtype == torch.bfloat16},
+        "data_types": {"grad_accum_dtype": "fp32" if float32_sums else None},
         "steps_per_print": 2**31,
     }

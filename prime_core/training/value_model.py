@@ -16,9 +16,9 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
+from transformers import AutoModelForTokenClassification, PreTrainedModel
 
-from prime_core.models.load import ModelError, device, first_line
+from prime_core.models.load import ModelError, attention, device, first_line, load_config
 from prime_core.storage import node_cache
 from prime_core.training.logprob_model import (
     FAMILIES,
@@ -71,11 +71,16 @@ def load_value_model(path: str | Path, dtype: str) -> PreTrainedModel:
     """
     try:
         with node_cache.cached_copy(path) as source:
-            config = AutoConfig.from_pretrained(source)
+            config = load_config(source)
             config.num_labels = 1  # whatever the folder's own head has
             config.classifier_dropout = 0.0  # values must come from the network that is trained
             loaded: Any = AutoModelForTokenClassification.from_pretrained(
-                source, config=config, dtype=getattr(torch, dtype), output_loading_info=True
+                source,
+                config=config,
+                dtype=getattr(torch, dtype),
+                output_loading_info=True,
+                attn_implementation=attention(config),
+                trust_remote_code=False,
             )
         model, loading = loaded
         head = _head(model)

@@ -8,13 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from prime_core.data.labelled import read_responses
 from prime_core.data.problems import (
     DataError,
+    Dropped,
     Problem,
     as_messages,
     read_demonstrations,
     read_problems,
+    stream_problems,
 )
+from prime_core.data.prompts import problem_text
 from prime_core.data.sources import training_problems
 from prime_core.run.tables import DROPPED
 from prime_core.settings.data import Data
@@ -220,6 +224,46 @@ def test_system_prompt_and_suffix_are_added_once():
     assert messages is not None
     assert messages[0] == own[0]
     assert QUESTION[0]["content"] == "1+2=?"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        ([*QUESTION, {"role": "assistant", "content": "It is 3."}], "a message of 'assistant'"),
+        ([{"from": "human", "value": "1+2"}, {"from": "gpt", "value": "3"}], "of 'assistant'"),
+        ([{"role": "system", "content": "Add."}], "a message of 'system'"),
+        ([{"role": "user", "content": " "}], "an empty message"),
+    ],
+)
+def test_a_problem_ends_with_a_message_of_the_user(prompt, reason, tmp_path):
+    path = write(tmp_path / "a.jsonl", [ROWS[0], {"prompt": prompt, "ground_truth": "3"}])
+    data = Data(prompt_suffix=" Box it.")
+    good, bad = stream_problems(path, "train", data)
+    assert isinstance(good, Problem)
+    assert isinstance(bad, Dropped)
+    assert (bad.reason, reason in bad.detail) == ("malformed", True)
+    rows = [{"prompt": prompt, "response": "3"}, {"prompt": "1+2=?", "response": "3"}]
+    assert read_demonstrations(write(tmp_path / "b.jsonl", rows), data)[1] == 1
+    with pytest.raises(DataError, match=reason):
+        read_responses(write(tmp_path / "c.jsonl", rows[:1]), {}, "{}", with_outcomes=False)
+
+
+def test_a_merged_system_message_is_before_the_users_text_and_not_part_of_the_problem(tmp_path):
+    own = [{"role": "system", "content": "Mine."}, *QUESTION]
+    turns = [*QUESTION, {"role": "assistant", "content": "3"}, {"role": "user", "content": "+1?"}]
+    prompts = ["1+2=?", own, turns]
+    rows: list[dict] = [{"prompt": prompt, "ground_truth": "3"} for prompt in prompts]
+    path = write(tmp_path / "a.jsonl", rows)
+    data = Data(system_role="merge", system_prompt="Add.", prompt_suffix=" Box it.")
+    found = [one for one in stream_problems(path, "train", data) if isinstance(one, Problem)]
+    first, second, third = (one.row["prompt"] for one in found)
+    assert first == [{"role": "user", "content": "Add.\n\n1+2=? Box it."}]
+    assert second == [{"role": "user", "content": "Mine.\n\n1+2=? Box it."}]
+    assert [message["content"] for message in third] == ["Add.\n\n1+2=?", "3", "+1? Box it."]
+    assert [one.text for one in found] == ["1+2=?", "1+2=?", "+1?"]
+    assert problem_text(first, data, "math") == "1+2=?"
+    demonstrations = write(tmp_path / "b.jsonl", [{"prompt": "1+2=?", "response": "3"}])
+    assert read_demonstrations(demonstrations, data)[0] == [{"prompt": first, "response": "3"}]
 
 
 def test_demonstrations_need_a_prompt_and_a_response(tmp_path):

@@ -15,7 +15,8 @@ from prime_core.data.problems import Problem, stream_problems
 from prime_core.data.prompt_files import apply_template, without_template
 from prime_core.data.prompts import ability_of, conversation
 from prime_core.data.reading import BadLine, DataError, read_rows, stream_rows
-from prime_core.models.load import load_tokenizer, prompt_lengths, prompt_tokens
+from prime_core.models.load import load_tokenizer
+from prime_core.models.prompts import prompt_lengths, prompt_tokens
 from prime_core.run.tables import (
     DEMONSTRATIONS,
     TableError,

@@ -21,9 +21,9 @@ from prime_core.models.load import (
     eos_token_ids,
     load_model,
     load_tokenizer,
-    prompt_tokens,
     save_model,
 )
+from prime_core.models.prompts import prompt_tokens
 from prime_core.planning.command import find_shape
 from prime_core.planning.shapes import PlanError
 from prime_core.run.state import RunState
@@ -139,7 +139,8 @@ def test_the_tokenizer_of_a_qwen_is_qwens(tmp_path):
 
 
 def test_stage_build_makes_a_folder_of_a_file(file, tmp_path):
-    run = RunState(settings_of(file, results=str(tmp_path)))
+    fits = {"data.max_prompt_length": 64, "rollout.max_response_length": 64, "sft.enabled": False}
+    run = RunState(settings_of(file, results=str(tmp_path), **fits))
     run.begin()
     build.run(run.files.root)
     base = run.files.base_model

@@ -6,18 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
 
 from prime_core.models.load import (
     ModelError,
+    attention,
     eos_token_ids,
     find_model,
     link_model,
     load_model,
     load_tokenizer,
-    prompt_tokens,
+    save_model,
     saved_eos_token_ids,
 )
+from prime_core.models.prompts import prompt_tokens
+from prime_core.training.value_model import load_value_model
 
 
 @pytest.fixture
@@ -167,3 +170,50 @@ def test_a_response_ends_at_the_ends_of_tokenizer_and_generation_settings(tiny_m
     assert saved_eos_token_ids(tmp_path, tokenizer) == [tokenizer.eos_token_id]
     model.generation_config.eos_token_id = None
     assert eos_token_ids(model, tokenizer) == [tokenizer.eos_token_id]
+
+
+def gemma2(cap: float | None = 2.0) -> Gemma2ForCausalLM:
+    """A small Gemma 2 whose cap on attention scores bites."""
+    config = Gemma2Config(
+        vocab_size=263,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        initializer_range=1.0,
+        attn_logit_softcapping=cap,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Gemma2ForCausalLM(config).eval()
+
+
+def test_capped_attention_is_computed_as_configured(tiny_model, tmp_path):
+    ids = torch.arange(7, 19)[None]
+    model = gemma2()
+    save_model(model, load_tokenizer(tiny_model), tmp_path)
+    model.set_attn_implementation("eager")
+    expected = model(input_ids=ids).logits
+    assert torch.allclose(load_model(tmp_path, "float32")(input_ids=ids).logits, expected)
+    value_model = load_value_model(tmp_path, "float32")
+    assert value_model.config._attn_implementation == "eager"
+    model.set_attn_implementation("sdpa")  # what transformers would choose
+    assert not torch.allclose(model(input_ids=ids).logits, expected, atol=0.1)
+    assert attention(gemma2(cap=None).config) is None
+
+
+@pytest.mark.parametrize("load", [lambda path: load_model(path, "float32"), load_tokenizer])
+def test_a_model_that_needs_code_of_its_own_is_refused_in_words(load, copy):
+    own: dict = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    own |= {"AutoTokenizer": ["own.OwnTokenizer", None]}
+    kinds = {"model_type": "own-kind", "tokenizer_class": "OwnTokenizer", "auto_map": own}
+    for name in ("config.json", "tokenizer_config.json"):
+        config = json.loads((copy / name).read_text())
+        (copy / name).write_text(json.dumps(config | kinds))
+    (copy / "own.py").write_text("raise SystemExit('it was executed')")
+    message = refusal(load, copy)
+    assert "code of its own (auto_map" in message
+    assert "no setting for trust_remote_code" in message

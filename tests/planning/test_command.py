@@ -207,8 +207,15 @@ def test_recomputing_and_off_loading_save_memory_and_cost_time_or_host_memory(ca
     assert again.gpu["activations"] < 0.2 * usual.gpu["activations"]
     # the forward pass once more: 1 for old log-probabilities, then 4 in place of 3
     assert again.seconds.compute == pytest.approx(usual.seconds.compute * 5 / 4)
-    assert away.gpu["optimizer states"] == away.gpu["float32 copy"] == away.gpu["gradients"] == 0
-    # four float32 numbers, gradients as they come, weights on their way back
+    assert away.gpu["optimizer states"] == away.gpu["float32 copy"] == 0
+    assert away.gpu["gradients"] == usual.gpu["gradients"]  # float32 sums stay until the step
+    # four float32 numbers, weights on their way back
+    assert away.host - usual.host == pytest.approx(7.615616512e9 * (16 + 2))
+    away = planned(training__offload_optimizer="cpu", training__grad_accum_dtype="model").stages[
+        "policy"
+    ]
+    assert away.gpu["gradients"] == 0
+    # as they come
     assert away.host - usual.host == pytest.approx(7.615616512e9 * (16 + 2 + 2))
     text = "training.gradient_checkpointing=true training.offload_optimizer=cpu"
     page = output(capsys, "--configfile", str(PRIME), "--config", *text.split())[1]

@@ -49,7 +49,7 @@ def test_a_wrong_assumption_is_refused(text, expected):
         ),
         (
             BY_ROWS | {"policy__micro_batch_size": 4, "training__zero_stage": 1},
-            "policy: needs 148.1 GiB per GPU, 79 GiB available: lower policy.micro_batch_size 4, "
+            "policy: needs 137.5 GiB per GPU, 79 GiB available: lower policy.micro_batch_size 4, "
             "raise training.zero_stage 1, set training.gradient_checkpointing to true, set "
             "training.offload_optimizer to cpu, or give policy more GPUs than 8 (stage_resources)",
         ),
@@ -60,7 +60,7 @@ def test_a_wrong_assumption_is_refused(text, expected):
         ),
         (
             {"training__max_token_len_per_gpu": 16384, "training__zero_stage": 1},
-            "policy: needs 148.1 GiB per GPU, 79 GiB available: lower "
+            "policy: needs 137.5 GiB per GPU, 79 GiB available: lower "
             "training.max_token_len_per_gpu 16384, raise training.zero_stage 1, set "
             "training.gradient_checkpointing to true, set training.offload_optimizer to cpu, or "
             "give policy more GPUs than 8 (stage_resources)",

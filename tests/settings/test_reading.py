@@ -7,6 +7,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from prime_core.run.state import RunState
+from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import (
     SettingsError,
     check_overrides,
@@ -126,6 +128,14 @@ def test_all_wrong_keys_are_named_at_once():
         (
             {"policy.overlong_buffer_len": 65, "rollout.max_response_length": 64},
             ["policy.overlong_buffer_len 65", "rollout.max_response_length 64"],
+        ),
+        (
+            {"rollout": {"top_p": 0.8, "top_k": 3}, "policy.tis_clip": 2},
+            ["rollout.top_p 0.8 and rollout.top_k 3 with policy.tis_clip 2.0", "no correction"],
+        ),
+        (
+            {"rollout.top_k": 3, "policy.rejection_level": "geometric"},
+            ["rollout.top_k 3 with policy.rejection_level geometric", "rollout.top_k 0"],
         ),
         ({"prm.prm_update": "frozen"}, ["prm.prm_update 'frozen'", "prm.path"]),
         (
@@ -342,3 +352,32 @@ def test_the_zero_stage_may_be_a_text_as_snakemake_hands_nested_overrides_on(ove
 def test_other_zero_stages_are_refused(override):
     with pytest.raises(SettingsError, match=r"^settings: training\.zero_stage: "):
         parse_settings({"training": {"zero_stage": override}}, "settings")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "whiten", "words"),
+    [
+        ("reinforce", True, "is reinforce_pp"),
+        ("dr_grpo", True, "equals rloo for outcome rewards"),
+        ("reinforce_pp", False, "unwhitened it is reinforce"),
+        ("reinforce", False, None),
+        ("dr_grpo", False, None),
+        ("rloo", True, None),
+    ],
+)
+def test_settings_that_cancel_each_other_are_said(estimator, whiten, words):
+    raw = {"policy.adv_estimator": estimator, "policy.whiten": whiten}
+    notes = notes_on(parse_settings(raw, "test"))
+    assert bool(notes) == bool(words)
+    assert all(words in note and f"policy.adv_estimator {estimator}" in note for note in notes)
+
+
+def test_the_notes_are_printed_before_a_run_begins(tmp_path, capsys):
+    raw = {"policy.adv_estimator": "reinforce", "results": str(tmp_path)}
+    RunState(parse_settings(raw, "test")).begin()
+    assert "reinforce_pp (REINFORCE++)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("changes", [{"rollout.top_p": 0.8}, {"policy.tis_clip": 2.0}])
+def test_a_part_of_the_distribution_and_a_correction_are_allowed_alone(changes):
+    parse_settings(changes, "test")

@@ -77,11 +77,13 @@ FUNCTIONS: dict[str, tuple[Any, set[str]]] = {
 BRANCHES = {
     "resident",
     "data.source",
+    "data.system_role",
     "evaluation.benchmarks.scorer",
     "policy.kl_controller",
     "prm.loss_type",
     "prm.prm_reference",
     "rollout.stale_rollouts",
+    "training.grad_accum_dtype",
     "training.offload_optimizer",
     "value.source",
 }

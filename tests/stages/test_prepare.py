@@ -9,11 +9,14 @@ import pytest
 import yaml
 
 from prime_core.data.problems import DataError
+from prime_core.models.load import load_tokenizer
+from prime_core.models.prompts import PromptRefused
 from prime_core.run.state import RunState
 from prime_core.run.tables import DEMONSTRATIONS, DROPPED, PROMPTS, read_json, read_table
 from prime_core.settings.reading import parse_settings
 from prime_core.stages import build, prepare
 from tests.data.test_problems import write
+from tests.models.test_prompts import STRICT
 from tests.support.shared_data import ROOT, shared
 from tests.support.workflow_runs import TINY
 
@@ -313,3 +316,32 @@ def test_the_examples_of_the_guide_are_settings():
         assert settings.data.model_dump(exclude_unset=True).keys() == raw["data"].keys()
         for path in (*settings.data.templates.values(), *settings.data.system_prompts.values()):
             assert (ROOT / path).is_file()
+
+
+def test_a_template_without_system_messages_ends_prepare_unless_they_are_merged(
+    tmp_path, monkeypatch
+):
+    def strict(folder: Path) -> Any:
+        tokenizer = load_tokenizer(folder)
+        tokenizer.chat_template = STRICT
+        return tokenizer
+
+    monkeypatch.setattr(prepare, "load_tokenizer", strict)
+    turns = [{"role": "user", "content": word} for word in ("Add", "two")]
+    rows = [*NUMBERS[:4], {"prompt": turns, "ground_truth": "2"}]
+    data = {
+        "train": str(write(tmp_path / "train.jsonl", rows)),
+        "validation": str(write(tmp_path / "validation.jsonl", NUMBERS[4:6])),
+    }
+    tables, figures = prepared(tmp_path / "plain", data)
+    assert figures["data/num_train"] == 4
+    [(reason, row, detail)] = reasons(tables["dropped"])
+    assert (reason, row) == ("malformed", "train-000004")
+    assert "Roles must alternate" in detail
+    data |= {"system_prompt": "Think."}
+    with pytest.raises(PromptRefused, match=r"System role not supported.*data\.system_role: merge"):
+        prepared(tmp_path / "refused", data)
+    tables, _ = prepared(tmp_path / "merged", data | {"system_role": "merge"})
+    [message] = tables["train"]["prompt"][0]
+    assert message == {"role": "user", "content": "Think.\n\nWhat is 0 + 0?"}
+    assert len(tables["train"]) == 4

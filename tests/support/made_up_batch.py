@@ -33,6 +33,10 @@ def made_up_batch(
             # No sampler drew these responses: their log-probabilities are whatever a test says.
             "policy.max_mismatch_kl": None,
             "policy.optimizer": {"learning_rate": 1e-3, "grad_clip": 1e9},
+            # The tiny model has 64 positions.
+            "data.max_prompt_length": 24,
+            "rollout.max_response_length": 40,
+            "sft.max_length": 64,
             **changes,
         },
         "test",

@@ -7,6 +7,7 @@ import pytest
 
 from prime_core.data.labelled import read_responses
 from prime_core.data.reading import DataError
+from prime_core.models.load import load_tokenizer
 from prime_core.run.tables import (
     LABELLED_TEXTS,
     OUTCOMES,
@@ -17,7 +18,9 @@ from prime_core.run.tables import (
     write_table,
 )
 from prime_core.tools import labelled
+from prime_core.training.labelled_tokens import tokenise
 from tests.support.made_up_batch import made_up_batch
+from tests.support.tiny_model import save_tiny_model
 
 KEY = "prm.offline.columns.{}"
 GOOD = {"prompt": "1+1=?", "response": "2", "outcome": 1}
@@ -97,12 +100,13 @@ def test_an_absent_file_is_named(tmp_path):
 def judged_run(folder):
     """Two iterations of two prompts with three responses each; one response has no verdict."""
     files = made_up_batch(folder)
+    save_tiny_model(files.base_model)
     messages = [{"role": "user", "content": "1+1=?"}]
     problem = {"prompt": messages, "ability": "math", "ground_truth": "2", "data_source": "x"}
     write_table(files.train, [problem | {"prompt_id": f"p{i}"} for i in range(2)], PROMPTS)
     rollout = {
         "prompt_tokens": [1],
-        "response_tokens": [2, 3],
+        "response_tokens": [2, 1],
         "sampler_logprobs": [-1.0, -1.0],
         "policy_iteration": 0,
     }
@@ -130,6 +134,8 @@ def test_judged_responses_of_a_run_are_a_file_that_can_be_read_again(tmp_path, c
     assert table["response"].tolist() == [f"{i}{n}" for i in (1, 2) for n in (0, 1, 2, 3, 5)]
     assert table["outcome"].tolist() == [0, 1, 0, 1, 1] * 2
     assert table["finished"].tolist() == [True, False, False, False, False] * 2
+    assert table["end_token"].dropna().tolist() == ["<|end|>"] * 2
+    assert table["end_token"].notna().tolist() == table["finished"].tolist()
     assert not table.duplicated(["prompt_id", "sample"]).any()
     assert "labelled: 10 responses to 2 prompts, 60.0 % correct" in capsys.readouterr().out
     rows, malformed = read(out)
@@ -147,3 +153,19 @@ def test_an_iteration_without_rollouts_and_foreign_problems_are_named(tmp_path):
     with pytest.raises(TableError, match=r"not the problems of these rollouts: 'p1' is missing"):
         labelled.run(files.root, range(1, 3), tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_labelled_response_keeps_its_end_and_one_that_is_not_known_is_said(tiny_model, capsys):
+    question = [{"role": "user", "content": "1+1=?"}]
+    rows: list[dict] = [
+        {"prompt": question, "response": "2", "finished": True, "end_token": end}
+        for end in (None, "<|end|>", "<|unknown|>", "<end_of_turn>")
+    ]
+    rows.append(rows[2] | {"finished": False})
+    tokenizer = load_tokenizer(tiny_model)
+    found = [row["response_tokens"] for row in tokenise(rows, tiny_model)]
+    ends = [tokenizer.convert_ids_to_tokens(tokens[1:]) for tokens in found]
+    assert ends == [["<|end|>"], ["<|end|>"], ["<|unknown|>"], ["<|end|>"], []]
+    said = capsys.readouterr().err
+    assert "1 responses end with '<end_of_turn>'" in said
+    assert "'<|end|>' instead" in said

@@ -14,8 +14,8 @@ from prime_core.models.load import (
     check_same_tokens,
     load_model,
     load_tokenizer,
-    prompt_tokens,
 )
+from prime_core.models.prompts import prompt_tokens
 from prime_core.steps import step_ends
 from prime_core.training.batches import Sequences, pad
 from prime_core.training.scoring import response_logprobs

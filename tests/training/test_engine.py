@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from deepspeed.utils import safe_get_full_optimizer_state
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prime_core.models.build import build_model, build_tokenizer
@@ -18,6 +19,7 @@ from prime_core.models.load import load_model
 from prime_core.settings.training import Training
 from prime_core.training import universal
 from prime_core.training.engine import continue_training
+from prime_core.training.logprob_model import give_logprobs
 from tests.support.one_rank import as_one_rank
 from tests.support.shared_data import ROOT
 from tests.support.tiny_model import save_tiny_model, tiny
@@ -65,6 +67,40 @@ def plain_steps() -> tuple[Weights, list[float]]:
 @pytest.fixture(scope="module")
 def plain():
     return plain_steps()
+
+
+def summed_error(zero_stage: int, **settings: str) -> float:
+    """How far a step's first moment is from the float32 sum of its passes' own gradients."""
+    passes = [[row] for _ in range(3) for row in range(len(SEQUENCES))]
+    model = tiny()[0].bfloat16()
+    give_logprobs(model)
+    expected = {name: torch.zeros_like(p).float() for name, p in model.named_parameters()}
+    for rows in passes:
+        model.zero_grad()
+        loss_of_rows(model, rows, rows).backward()
+        for name, weight in model.named_parameters():
+            assert weight.grad is not None
+            expected[name] += weight.grad.float()
+    optimizer = usual_optimizer(betas=(0.0, 0.9), grad_clip=1e9)  # the moment is the gradient
+    trainer = trainer_of(zero_stage, tiny()[0].bfloat16(), optimizer, **settings)
+    trainer.step(passes, lambda rows: loss_of_rows(trainer.engine, rows, rows))
+    weights = dict(trainer.engine.module.named_parameters())
+    moments = {n: safe_get_full_optimizer_state(weights[n], "exp_avg") for n in expected}
+    error = sum(float((moments[n] - expected[n]).pow(2).sum()) for n in expected)
+    return (error / sum(float(expected[n].pow(2).sum()) for n in expected)) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("zero_stage", "settings"),
+    [(1, {}), (2, {}), (3, {}), (2, {"offload_optimizer": "cpu"})],
+    ids=["1", "2", "3", "off-loaded"],
+)
+def test_gradients_of_bfloat16_add_up_in_float32(zero_stage, settings):
+    assert summed_error(zero_stage, **settings) < 1e-6
+
+
+def test_gradients_of_bfloat16_may_add_up_in_bfloat16():
+    assert 1e-3 < summed_error(2, grad_accum_dtype="model") < 0.05
 
 
 @pytest.mark.parametrize("size", [1, 3, 6])
