@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIG = ROOT / "configs" / "quickstart.yaml"
 TRL = "trl==1.16.0"
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+SETUP = ["--until", "sft"]
 OUTCOMES_ALONE = ("prm.prm_update=none", "filter.filter_accuracy=false")
 
 
@@ -67,9 +68,9 @@ def trl_python(folder: Path) -> Path:
 
 
 def snakemake(folder: Path, run: str, targets: list[str], changes: list[str]) -> list[str]:
-    """The command of a run, up to these rules."""
-    words = [sys.executable, "-m", "prime_core.cli.main", "run", "--cores", "2"]
-    words += ["--configfile", str(CONFIG), "--until", *targets]
+    """The command of a run, up to these files or by `--until` up to this rule."""
+    words = [sys.executable, "-m", "prime_core.cli.main", "run", *targets, "--cores", "2"]
+    words += ["--configfile", str(CONFIG)]
     return [*words, "--config", f"run={run}", f"results={folder / 'results'}", *changes]
 
 
@@ -77,7 +78,7 @@ def start_model(folder: Path) -> RunFiles:
     """The quickstart's problems and its model after SFT; made once."""
     files = RunFiles(folder / "results" / "start")
     if not (files.policy(0) / "config.json").exists():
-        command = snakemake(folder, "start", ["sft"], ["prm.prm_update=none"])
+        command = snakemake(folder, "start", SETUP, ["prm.prm_update=none"])
         watch(command, NO_GPU, ROOT, folder / "start.log")
     return files
 
@@ -90,8 +91,11 @@ def run_ours(
     shutil.rmtree(files.root, ignore_errors=True)
     words = [f"iterations={iterations}", f"checkpoints.keep_last={iterations}"]
     words += [f"model.path={start.policy(0)}", "sft.enabled=false", *changes]
-    watch(snakemake(folder, run, ["sft"], words), NO_GPU, ROOT, folder / f"{run}-setup.log")
-    command = snakemake(folder, run, ["policy", "prm"], words)
+    watch(snakemake(folder, run, SETUP, words), NO_GPU, ROOT, folder / f"{run}-setup.log")
+    # Neither evaluations nor the report: TRL makes none.
+    last = [files.policy(iterations)]
+    last += [] if changes[: len(OUTCOMES_ALONE)] == OUTCOMES_ALONE else [files.prm(iterations)]
+    command = snakemake(folder, run, list(map(str, last)), words)
     watched = watch(command, NO_GPU, ROOT, folder / f"{run}.log")
     numbers = range(1, iterations + 1)
     ends = [files.metrics(number, "policy").stat().st_mtime for number in numbers]
