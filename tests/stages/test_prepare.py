@@ -328,7 +328,7 @@ def test_a_template_without_system_messages_ends_prepare_unless_they_are_merged(
 
     monkeypatch.setattr(prepare, "load_tokenizer", strict)
     turns = [{"role": "user", "content": word} for word in ("Add", "two")]
-    rows = [*NUMBERS[:4], {"prompt": turns, "ground_truth": "2"}]
+    rows: list[dict[str, Any]] = [*NUMBERS[:4], {"prompt": turns, "ground_truth": "2"}]
     data = {
         "train": str(write(tmp_path / "train.jsonl", rows)),
         "validation": str(write(tmp_path / "validation.jsonl", NUMBERS[4:6])),
