@@ -21,14 +21,14 @@ _LONGEST_PATH = 100  # of a Unix socket: 107 bytes
 _SECONDS_TO_END = 5.0
 
 
-def serve_stages(way: str, log: Path) -> None:
+def serve_stages(way: str, here: bool, log: Path) -> None:
     """Start a server for the stages of this process, until it ends.
 
-    way: "fork", or "none" for stages that start by themselves. A workflow that another one started
-    has that one's server.
+    way: "fork", or "none" for stages that start by themselves; here: whether they run on this
+    machine at all. A workflow that another one started has that one's server.
     """
-    if way == "none":
-        os.environ[SOCKET] = way
+    if way == "none" or not here:
+        os.environ[SOCKET] = "none"
     if os.environ.get(SOCKET):
         return
     try:

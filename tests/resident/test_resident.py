@@ -215,6 +215,6 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path):
 
 def test_a_workflow_started_by_another_uses_its_server(tmp_path):
     path = os.environ[SOCKET]
-    serve_stages("fork", tmp_path / "second.log")
+    serve_stages("fork", True, tmp_path / "second.log")
     assert os.environ[SOCKET] == path
     assert not (tmp_path / "second.log").exists()

@@ -141,7 +141,7 @@ def begin_run():
             RUN_STATE.give_back()
             restart()  # what those jobs wrote is not in this graph
         RUN_STATE.begin()
-    serve_stages(SETTINGS.resident if workflow.local_exec else "none", FILES.resident_log)
+    serve_stages(SETTINGS.resident, workflow.local_exec, FILES.resident_log)
 
 
 def end_run():
