@@ -47,6 +47,7 @@ verify.run(run, 1, 0)
 for stage in (select, score, prm, policy):
     stage.run(run, 1)
 """
+SPENT = ("timing_s/", "process/")  # figures that no two runs share
 ONE_RANK = [sys.executable, "-m", "prime_core.cli.main"]
 TWO_RANKS = [*TORCHRUN, "--no-python", "--", *ONE_RANK]
 
@@ -183,15 +184,14 @@ def same_result(files: RunFiles, others: RunFiles, stage: str) -> None:
             assert one.read_bytes() == other.read_bytes(), name
     ours, theirs = (read_json(path) for path in (figures, other_figures))
     assert ours.keys() == theirs.keys()
-    spent = ("timing_s/", "process/")
-    for key in ours.keys() - {key for key in ours if key.startswith(spent)}:
+    for key in ours.keys() - {key for key in ours if key.startswith(SPENT)}:
         assert ours[key] == theirs[key], key
 
 
 def close_figures(files: RunFiles, others: RunFiles, stage: str) -> None:
     """Assert that a stage's figures agree as far as a hundred steps of AdamW carry rounding."""
     ours, theirs = (
-        {name: number for name, number in read_json(path).items() if "timing_s/" not in name}
+        {name: number for name, number in read_json(path).items() if not name.startswith(SPENT)}
         for path in (outputs(one, stage)[-1] for one in (files, others))
     )
     assert ours == pytest.approx(theirs, rel=0.05, abs=0.01)
