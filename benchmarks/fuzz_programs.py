@@ -123,6 +123,11 @@ def cases(seed: int) -> Iterator[Case]:
         yield {"kind": f"program, {form}", "form": form, "program": program(rng, FORMS[form][1])}
 
 
+def most_held() -> int:
+    """The most bytes that this process has held at a time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
 class Checker:
     """Judges cases on warm sandboxes, each followed by a right program."""
 
@@ -131,6 +136,7 @@ class Checker:
         for form in FORMS:
             self.control(form)
         self.family = self.processes()
+        self.held = most_held()
 
     def control(self, form: str) -> str:
         """The verdict on a right program of this form."""
@@ -155,8 +161,8 @@ class Checker:
             return f"{judgement.verdict}; then a right program is {control}"
         if seconds > HOST_CPU_SECONDS:
             return f"the judging process computed for {seconds:.1f} s"
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > HOST_BYTES:
-            return "the judging process has grown beyond 400 MB"
+        if most_held() - self.held > HOST_BYTES:
+            return "the judging process has grown by more than 400 MB"
         time.sleep(0.02 if self.processes() > self.family else 0)
         if self.processes() > self.family:
             return f"{self.processes() - self.family} processes are left"

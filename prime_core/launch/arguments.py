@@ -28,7 +28,7 @@ _PROFILE = ("--profile", "--workflow-profile")
 
 def default_config() -> Path:
     """Settings of a run for which none are given: the quickstart's, as the Snakefile has it."""
-    return Path(os.path.relpath(REPOSITORY / "configs" / "quickstart.yaml"))
+    return Path(os.path.relpath(workflow_folder() / "configs" / "quickstart.yaml"))
 
 
 def asked_settings(arguments: Sequence[str]) -> Settings:

@@ -20,6 +20,7 @@ from prime_core.export import export, weights
 from prime_core.export.chosen import ExportError, choose
 from prime_core.models.load import save_model
 from prime_core.run.layout import RunFiles
+from prime_core.runtime import interruption
 from prime_core.samplers import Engine, Request, SamplingParams
 from prime_core.settings.lora import Lora
 from prime_core.training import lora
@@ -190,6 +191,7 @@ def test_ctrl_c_leaves_nothing(number, run_dir, tmp_path, monkeypatch):
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+        interruption._request.first.clear()  # this process goes on, and nobody asks it to stop
     assert not list(tmp_path.iterdir())
 
 

@@ -23,17 +23,25 @@ def test_a_thread_is_noticed():
         thread.join()
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_threads_of_a_library_are_noticed():
     with pytest.raises(server.CannotFork, match="library has started threads"):
         server.require_simple(server.number_of_threads() - 1)
 
 
-@pytest.mark.usefixtures("one_rank")
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Other tests may have left a thread that waits."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+
+@pytest.mark.usefixtures("one_rank", "one_thread")
 def test_a_process_group_is_noticed():
-    with pytest.raises(server.CannotFork, match=r"process group|thread"):
+    with pytest.raises(server.CannotFork, match="process group"):
         server.require_simple(server.number_of_threads())
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_cuda_is_noticed(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)

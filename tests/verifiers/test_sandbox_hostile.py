@@ -153,7 +153,7 @@ def test_nothing_survives_when_the_judging_process_is_killed(open_copy: Path) ->
             f"import sys; sys.path.insert(0, {str(open_copy)!r})\n"
             "from prime_core.verifiers.code import judge\n"
             "print(flush=True)\n"
-            "judge('import os, time\\nos.fork()\\nos.setsid()\\ntime.sleep(1000)',"
+            "judge('import os, time\\nif os.fork() == 0: os.setsid()\\ntime.sleep(1000)',"
             f" {{'inputs': ['']*2, 'outputs': ['']*2}}, is_program=True, sandbox={kind!r})\n"
         )
         process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
