@@ -211,18 +211,16 @@ def _let_selection_take_longer_than_is_left(run: Launched) -> None:
 
 
 def test_a_stage_that_fails_ends_the_allocation(slurm: SlurmLab, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "config.json").write_text("{")
-    changes = {"iterations": 0, "model": {"path": str(broken)}}
+    arithmetic = TINY["data"]["arithmetic"] | {"num_validation": 10_000}  # there are not so many
+    changes = {"iterations": 0, "data": {"arithmetic": arithmetic}}
     run = Launched(tmp_path, slurm, TINY | changes)
     job = run.launch("--profile", "allocation", "--allocation", str(tmp_path / "allocation.yaml"))
     run.wait_for(lambda: run.state(job) in ("FAILED", "COMPLETED"))
     assert run.state(job) == "FAILED"
     assert len(controller_starts(run.files)) == 1
     text = run.ask("status")
-    assert "not finished: build" in text
-    assert "broken" in " ".join(text.split())
+    assert "not finished: prepare" in text
+    assert "10000" in " ".join(text.split())
 
 
 def test_an_allocation_ends_with_the_budget(slurm: SlurmLab, tmp_path: Path) -> None:
