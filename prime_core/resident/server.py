@@ -193,6 +193,9 @@ def run(
 
     program: what a child runs; prepare: called once, so that no child has to.
     """
+    # Slurm signals every process of a job; this one ends with its standard input.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     try:
         with socket.socket(fileno=listening) as listener:
             state = import_state(os.environ)

@@ -181,7 +181,7 @@ def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     assert work["slurm_job"] == job
     run.signal(job, "--signal=USR2")
     run.wait_for(lambda: len(controller_starts(run.files)) == 2)
-    assert "asking sft to stop at a checkpoint" in run.log()
+    # Slurm has signalled the stage as well: it may have stopped before it was asked to.
     assert "sft: stopped at step" in run.log()
 
     _let_selection_take_longer_than_is_left(run)
