@@ -4,7 +4,6 @@ import base64
 import json
 import math
 import pickle
-import time
 import tracemalloc
 import zlib
 from typing import Any
@@ -65,13 +64,11 @@ def test_rows_that_cost_too_much_or_say_nothing_are_refused_in_words(
 ) -> None:
     monkeypatch.setattr(packed, "MAX_UNPACKED_BYTES", 1 << 20)
     monkeypatch.setattr(packed, "MAX_VALUES", 1000)
-    started = time.process_time()
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"[a-z]{3}"):
         parse_tests(row)
     assert tracemalloc.get_traced_memory()[1] < 20 << 20
     tracemalloc.stop()
-    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,7 +230,13 @@ TAGGED = [
 ]  # fmt: skip
 
 
-def test_answers_cost_the_judge_little_whatever_they_hold() -> None:
+def test_answers_cost_the_judge_little_whatever_they_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def build(value: Any) -> Any:  # sets and dicts of equal hashes, fractions of a million digits
+        raise AssertionError(f"the judging process builds {value!r:.50}")
+
+    monkeypatch.setattr(codec, "decode", build)
     tests = {"fn_name": "f", "inputs": [[]], "outputs": [6]}
     with CodeJudge() as one:
         for answer in TAGGED:
@@ -242,9 +247,7 @@ def test_answers_cost_the_judge_little_whatever_they_hold() -> None:
                 "m = memoryview(('{\"value\": ' + a + '}\\n').encode())\n"
                 "while m: m = m[os.write(3, m):]\nos._exit(0)\n"
             )
-            spent = time.process_time()
             judgement = one(source, tests, is_program=True)
-            assert time.process_time() - spent < 1, answer[:50]
             assert (judgement.verdict, len(judgement.detail) < 300) == (Verdict.wrong, True), answer
 
 
