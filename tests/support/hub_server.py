@@ -6,18 +6,18 @@ connections, be slow, and refuse; it remembers what it was asked.
 
 import hashlib
 import json
-import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from tests.support.loopback_server import Handler, LoopbackServer
 
 CHUNK = 64 * 1024
 
 
 @dataclass
-class Hub:
+class Hub(LoopbackServer):
     """models: id -> folder, of data sets as well.
 
     drop: name of a file -> bytes after which its next download breaks off. pause: seconds between
@@ -30,39 +30,17 @@ class Hub:
     gated: set[str] = field(default_factory=set)
     private: set[str] = field(default_factory=set)
     asked: list[tuple[str, str, int]] = field(default_factory=list)
-    url: str = ""
 
-    def __enter__(self):
-        hub = self
-
-        class Handler(_Handler):
-            def __init__(self, *arguments):
-                self.hub = hub
-                super().__init__(*arguments)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def handler(self):
+        return _Handler
 
     def downloads(self) -> set[str]:
         """Names of files that were asked for."""
         return {name for method, name, _ in self.asked if method == "GET" and name}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     protocol_version = "HTTP/1.1"
-    hub: Hub
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         self._answer()

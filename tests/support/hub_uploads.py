@@ -6,15 +6,15 @@ can refuse or break off. Files go by the hub's older protocol (LFS), not by its 
 
 import base64
 import json
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.loopback_server import Handler, LoopbackServer
 
 TOKEN = "hf_made_up"
 
 
 @dataclass
-class UploadHub:
+class UploadHub(LoopbackServer):
     """repositories: id -> {file: content}. private: id -> whether. refuse: status of each write;
     break_off: no commit succeeds.
     """
@@ -23,37 +23,15 @@ class UploadHub:
     private: dict[str, bool] = field(default_factory=dict)
     refuse: int = 0
     break_off: bool = False
-    url: str = ""
     cards: list[str] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
 
-    def __enter__(self):
-        hub = self
-
-        class Handler(_Handler):
-            def __init__(self, *arguments):
-                self.hub = hub
-                super().__init__(*arguments)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def handler(self):
+        return _Handler
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     protocol_version = "HTTP/1.1"
-    hub: UploadHub
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         repo_id = self.path.split("?")[0].removeprefix("/api/models/")
