@@ -31,6 +31,7 @@ from prime_core.launch.slurm.executor import adapt
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.run_lock import RunBusy, RunLock
 
+{before}
 SECONDS = {seconds!r}
 FILES = RunFiles(Path("results/small"))
 LOCK = RunLock(FILES.root)
@@ -65,6 +66,7 @@ rule kept_step:
         seconds=lambda wildcards: SECONDS[int(wildcards.iteration) - 1]
     resources:
         slurm_partition={partition!r},
+        {resources}
         mem_mb=lambda wildcards, attempt: 400 * attempt,
         runtime=lambda wildcards, attempt: 5 * attempt,
     shell:
@@ -97,7 +99,10 @@ def snakemake(way: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class SmallWorkflow:
-    """A chain of len(seconds) jobs for each shard; command: what else each job does."""
+    """A chain of len(seconds) jobs for each shard; command: what else each job does.
+
+    resources: more of them, as in a rule; before: Python that shortens the executor's waits.
+    """
 
     folder: Path
     seconds: Sequence[float] = (1, 1)
@@ -105,6 +110,8 @@ class SmallWorkflow:
     command: str = "true"
     partition: str = "cpu"
     adapted: bool = True
+    resources: str = ""
+    before: str = ""
 
     def write(self) -> SmallWorkflow:
         """Write the Snakefile."""
@@ -115,6 +122,8 @@ class SmallWorkflow:
             command=self.command,
             partition=self.partition,
             adapted=self.adapted,
+            resources=self.resources,
+            before=self.before,
         )
         (self.folder / "Snakefile").write_text(text)
         return self
