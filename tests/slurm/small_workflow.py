@@ -17,6 +17,7 @@ from pathlib import Path
 
 from prime_core.run.job_records import slurm_name
 from prime_core.run.layout import RunFiles
+from tests.slurm.users_variables import HOSTILE
 from tests.support.shared_data import ROOT
 
 SNAKEFILE = """
@@ -157,7 +158,7 @@ class SmallWorkflow:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                env={**env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                env={**env, **HOSTILE, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             )
         return Running(process, log)
 

@@ -26,6 +26,7 @@ from prime_core.run.job_records import (
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.run_lock import RunLock
 from tests.slurm.lab import SlurmLab
+from tests.slurm.users_variables import HOSTILE
 from tests.slurm.workflow_on_slurm import write_site
 from tests.support.shared_data import ROOT
 from tests.support.workflow_runs import TINY, environment
@@ -56,7 +57,8 @@ class Launched:
     def prime(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command, as a user would in the repository."""
         command = [sys.executable, "-m", "prime_core.cli.main", *words]
-        return subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True)
+        env = self.env | HOSTILE
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
     def launch(self, *options: str) -> str:
         """Launch; returns the job's number."""

@@ -1,4 +1,4 @@
-"""What Slurm refuses, or keeps pending: said in words, waited for where it passes, else an error."""
+"""What Slurm refuses or keeps pending: said in words, waited for if it passes, else an error."""
 
 import subprocess
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def test_a_refused_job_is_told_once_with_slurms_words_and_shown_by_status(tight,
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     shown = subprocess.run(status, env=env, capture_output=True, text=True, timeout=60).stdout
-    assert "refused" not in shown
+    assert "refused by Slurm" not in shown
 
 
 @pytest.mark.parametrize("of", ["MaxSubmitJobsPerUser=1", "GrpSubmitJobs=2"])

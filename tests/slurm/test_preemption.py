@@ -16,6 +16,7 @@ from prime_core.run.job_records import submitted_jobs
 from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.tables import read_json
 from tests.slurm.lab import SlurmLab
+from tests.slurm.users_variables import HOSTILE
 from tests.slurm.workflow_on_slurm import slurm_command, write_site
 from tests.support.interrupted_stages import same_result
 from tests.support.shared_data import ROOT
@@ -70,7 +71,10 @@ class Warmup:
         command = slurm_command(folder, SETTINGS, stages={"sft": needs} if needs else None)
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [*command, "--", TARGET], env=environment() | names, stdout=log, stderr=log
+                [*command, "--", TARGET],
+                env=environment() | HOSTILE | names,
+                stdout=log,
+                stderr=log,
             )
 
     def wait_until(self, condition: Callable[[], bool]) -> None:

@@ -189,7 +189,7 @@ def _of_limit(name: str, limit: re.Match[str]) -> Reason:
         )
     return Reason(
         name,
-        f"no more {_counted(what)} at a time are allowed to {whose}",
+        f"no more {_counted(what)} at a time {'is' if 'Mem' in what else 'are'} allowed to {whose}",
         "it starts when some of these jobs have ended",
         "limit",
     )
