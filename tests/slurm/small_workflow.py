@@ -89,6 +89,8 @@ OPTIONS = (
     *("--cores", "4", "--nolock", "--rerun-incomplete", "--latency-wait", "10"),
     *("--rerun-triggers", "mtime", "--quiet", "rules", "host", "reason"),
 )
+# A job's command that ends when SmallWorkflow.let_go is called, however long that takes.
+UNTIL_TOLD = "while ! [ -e go ]; do sleep 0.2; done"
 LOCAL = ("--executor", "local")
 SLURM = ("--executor", "slurm", "--jobs", "8", "--slurm-status-command", "squeue")
 
@@ -161,6 +163,10 @@ class SmallWorkflow:
                 env={**env, **HOSTILE, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             )
         return Running(process, log)
+
+    def let_go(self) -> None:
+        """End jobs whose command is UNTIL_TOLD, those to come as well."""
+        (self.folder / "go").touch()
 
     def begun(self) -> list[str]:
         """ "iteration-shard" of every start of a job, in that order."""

@@ -9,14 +9,13 @@ import pytest
 from prime_core.run.job_records import submitted_jobs
 from tests.slurm.conftest import require_slurm
 from tests.slurm.lab import SlurmLab
-from tests.slurm.small_workflow import Running, SmallWorkflow, jobs_at_work
+from tests.slurm.small_workflow import UNTIL_TOLD, Running, SmallWorkflow, jobs_at_work
 
 pytestmark = pytest.mark.slow
 
 SOON = "from prime_core.launch.slurm import verdicts; verdicts.REQUEUE_SECONDS = 1.0"
 # As the project's rules do (workflow/rules/common.smk): the job outlives the warning.
 IGNORING = f"{SOON}; shell.prefix(\"trap '' TERM; \")"
-UNTIL_TOLD = "while ! [ -e go ]; do sleep 0.2; done"
 CANCELLING = {"PreemptMode": "CANCEL", "JobRequeue": 0}
 BY_QOS = CANCELLING | {"PreemptType": "preempt/qos"}
 
@@ -50,7 +49,7 @@ def interrupted_twice(lab: SlurmLab, folder: Path, urgent: tuple[str, ...], **fl
     begun(workflow, running, 3)
     # What was asked for at first: nothing was short.
     assert jobs_at_work(lab.env, workflow.name, "%m %l") == ["400M", "5:00"]
-    (workflow.folder / "go").touch()
+    workflow.let_go()
     assert running.wait() == 0, running.said()
     assert [job.attempt for job in submitted_jobs(workflow.files)] == [1, 1, 1]
     assert "Trying to restart" not in running.said()
@@ -76,7 +75,7 @@ def test_a_node_that_dies_costs_no_attempt(cancelling, tmp_path):
     running.wait_until(lambda: again in running.said(), "message about the node", 120)
     cancelling.start("slurmd-cpu1")
     begun(flow, running, 2)
-    (flow.folder / "go").touch()
+    flow.let_go()
     assert running.wait() == 0, running.said()
     assert [job.attempt for job in submitted_jobs(flow.files)] == [1, 1]
 
