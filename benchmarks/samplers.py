@@ -19,7 +19,15 @@ import torch
 
 from benchmarks.small_model import small_model
 from prime_core.models.load import load_model, load_tokenizer
-from prime_core.samplers import Engine, Request, Sampled, SamplingParams, load_sampler, request_seed
+from prime_core.samplers import (
+    Engine,
+    FinishedResponses,
+    Request,
+    Sampled,
+    SamplingParams,
+    load_sampler,
+    request_seed,
+)
 from prime_core.samplers.vllm_platform import stdout_to_stderr, why_vllm_cannot_run
 from prime_core.settings.training import Training
 from prime_core.training.batches import Sequences
@@ -55,7 +63,8 @@ def call(
     )
     begun = time.perf_counter()
     responses = load_sampler(sampler)(
-        options.model, options.dtype, requests, params, engine, lambda _count: None
+        *(options.model, options.dtype, requests, params, engine),
+        *(lambda _count: None, FinishedResponses(None, "")),
     )
     seconds = time.perf_counter() - begun
     free_memory()

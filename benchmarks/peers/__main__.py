@@ -163,6 +163,7 @@ def accuracy(model: Path, start: RunFiles, settings: Settings) -> float:
         params=SamplingParams(chosen.temperature, chosen.top_p, 0, chosen.max_response_length),
         settings=settings,
         progress=lambda _count: None,
+        output=None,
     )
     rows = [row | {"response_length": len(row["response_tokens"])} for row in responses]
     judged = judge_responses(rows, problems, settings, model / "evaluation.json")

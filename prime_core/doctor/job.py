@@ -26,7 +26,7 @@ from prime_core.masked import masked_sum
 from prime_core.models.build import build_model, build_tokenizer
 from prime_core.models.load import device, load_model, load_tokenizer, save_model
 from prime_core.runtime.rank import is_first_rank
-from prime_core.samplers import Engine, Request, SamplingParams, load_sampler
+from prime_core.samplers import Engine, FinishedResponses, Request, SamplingParams, load_sampler
 from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
@@ -75,7 +75,9 @@ def sample(folder: Path, tell: Tell, sampler: str) -> None:
     # an interactive GPU.
     engine = Engine(NUM_RESPONSES, 64, gpu_memory_utilization=0.5, enforce_eager=True)
     params = SamplingParams(1.0, 1.0, 0, NUM_NEW_TOKENS)
-    responses = load_sampler(name)(folder, dtype, requests, params, engine, lambda _number: None)
+    nothing = FinishedResponses(None, "")
+    how = (folder, dtype, requests, params, engine)
+    responses = load_sampler(name)(*how, lambda _number: None, nothing)
     logprobs = [number for one in responses for number in one.logprobs]
     if not logprobs or not all(map(math.isfinite, logprobs)):
         raise RuntimeError(f"{name} gave no finite log-probabilities")

@@ -13,6 +13,7 @@ from prime_core.data.prompts import problem_text
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import PROMPTS, read_table
 from prime_core.runtime.console import note
+from prime_core.runtime.partial_rows import partial_path
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
 from prime_core.verifiers.pool import Row
@@ -72,7 +73,7 @@ def judge_responses(
 ) -> list[dict[str, Any]]:
     """Rows of EVALUATION for responses with prompt_id, sample, text, finish_reason and length.
 
-    Whole passes count alone, whatever rewards training.
+    Whole passes count alone, whatever rewards training. Verdicts are kept beside the output.
     """
     known = problems.set_index("prompt_id")
     rows = [
@@ -84,7 +85,7 @@ def judge_responses(
         for row in responses
     ]
     rules = settings.verification.without_partial_credit()
-    judgements = judge_all(rows, rules, None, "verifying")
+    judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying")
     refuse_broken(judgements, settings, output)
     return [
         {

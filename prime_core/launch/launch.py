@@ -88,7 +88,8 @@ def run(options: Options, arguments: Sequence[str]) -> None:
         return
     # After the dry run, which may be asked for while the run is going.
     refuse_busy(files)
-    job_id = submit(job, call)
+    pool = "controller" if options.profile != "allocation" else "gpu" if job.gpus else "cpu"
+    job_id = submit(job, call, pool)
     run = shlex.quote(str(settings.run_dir))
     print(
         f"submitted job {job_id} ({job.name})\n"

@@ -1,7 +1,7 @@
 """What was submitted for a run: one line of JSON per Slurm job, one per start of its controller.
 
-Lines are only ever added, each with one write, so that a kill can at most truncate the last line;
-such a line is skipped when the file is read.
+Lines are only ever added, each with one write, so that a kill can at most truncate one; such a line
+is skipped when the file is read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Literal
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import Stage
 
+_PREFIX, _CONTROLLER = "prime_", "_controller"
 # How a controller runs its stages: as Slurm jobs, inside one allocation, or on its own machine.
 Way = Literal["slurm", "allocation", "local"]
 
@@ -42,6 +43,25 @@ class SubmittedJob:
     @property
     def work(self) -> Stage:
         """The piece of work that it was submitted for."""
+        return Stage(self.iteration, self.stage, self.part)
+
+
+@dataclass(frozen=True)
+class RefusedJob:
+    """A job that Slurm did not take, or would never have started.
+
+    why: one sentence, with what to do; at: seconds since 1970.
+    """
+
+    stage: str
+    iteration: int
+    part: str
+    at: float
+    why: str
+
+    @property
+    def work(self) -> Stage:
+        """The piece of work that it was to do."""
         return Stage(self.iteration, self.stage, self.part)
 
 
@@ -89,17 +109,29 @@ def slurm_name(run_dir: Path) -> str:
     """
     # Resolved: a launch from another working directory, or through a link, must find the same jobs.
     folder = str(run_dir.resolve())
-    return f"prime_{run_dir.resolve().name[:30]}_{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
+    return (
+        f"{_PREFIX}{run_dir.resolve().name[:30]}_{hashlib.sha256(folder.encode()).hexdigest()[:8]}"
+    )
 
 
 def controller_name(run_dir: Path) -> str:
     """The name of the job that the run's controller is (`prime launch`)."""
-    return f"{slurm_name(run_dir)}_controller"
+    return f"{slurm_name(run_dir)}{_CONTROLLER}"
+
+
+def is_controller(name: str) -> bool:
+    """Whether a job's name is that of some run's controller."""
+    return name.startswith(_PREFIX) and name.endswith(_CONTROLLER)
 
 
 def record_job(files: RunFiles, job: SubmittedJob) -> None:
     """Add a submitted job."""
     _append(files.submitted_jobs, asdict(job))
+
+
+def record_refusal(files: RunFiles, refusal: RefusedJob) -> None:
+    """Add a job that Slurm refused."""
+    _append(files.refused_jobs, asdict(refusal))
 
 
 def record_controller(files: RunFiles, start: ControllerStart) -> None:
@@ -117,6 +149,11 @@ def submitted_jobs(files: RunFiles) -> list[SubmittedJob]:
     return [SubmittedJob(**line) for line in _lines(files.submitted_jobs)]
 
 
+def refused_jobs(files: RunFiles) -> list[RefusedJob]:
+    """All jobs that Slurm ever refused, in that order."""
+    return [RefusedJob(**line) for line in _lines(files.refused_jobs)]
+
+
 def controller_starts(files: RunFiles) -> list[ControllerStart]:
     """All starts, in that order."""
     return [ControllerStart(**line) for line in _lines(files.controllers)]
@@ -131,9 +168,12 @@ def _append(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(values, sort_keys=True) + "\n"
     # One write in append mode: lines of processes that write at the same time do not mix.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(descriptor, line.encode())
+        # Behind a line that a kill or a full disk has cut off, this one would be lost with it.
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, ("\n" * torn + line).encode())
     finally:
         os.close(descriptor)
 

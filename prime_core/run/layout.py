@@ -168,6 +168,11 @@ class RunFiles:
         return self.root / "slurm" / "jobs.jsonl"
 
     @property
+    def refused_jobs(self) -> Path:
+        """Every job that Slurm did not take (prime_core.run.job_records)."""
+        return self.root / "slurm" / "refused.jsonl"
+
+    @property
     def controllers(self) -> Path:
         """Every start of the workflow (prime_core.run.job_records)."""
         return self.root / "slurm" / "controllers.jsonl"

@@ -25,6 +25,8 @@ import weakref
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import psutil
+
 from prime_core.runtime.console import note
 from prime_core.runtime.locks import try_lock
 
@@ -134,8 +136,25 @@ def find_holder(run_dir: Path) -> Holder | None:
                     return None if free else seen.holder
     except FileNotFoundError:
         return None
+    if _ended_with_boot(seen):
+        return None
     longest = MISSED_HEARTBEATS * SECONDS_BETWEEN_HEARTBEATS + CLOCK_SKEW
     return seen.holder if time.time() - seen.touched / 1e9 < longest else None
+
+
+def _ended_with_boot(seen: _Seen) -> bool:
+    """Whether a holder of this host's name was silent when this host started: it ended with it.
+
+    Only find_holder believes it: a workflow that takes the run watches for heartbeats, since
+    another host may bear the same name.
+    """
+    assert seen.holder is not None
+    another_kernel = not seen.holder.machine.startswith(_kernel())
+    return (
+        seen.holder.host == socket.gethostname()
+        and another_kernel
+        and seen.touched / 1e9 < psutil.boot_time()
+    )
 
 
 def lock_file(run_dir: Path) -> Path:

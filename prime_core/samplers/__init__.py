@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from prime_core.samplers.finished import FinishedResponses
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -28,6 +29,7 @@ from prime_core.samplers.vllm_platform import why_vllm_cannot_run
 __all__ = [
     "SAMPLERS",
     "Engine",
+    "FinishedResponses",
     "Request",
     "Sampled",
     "Sampler",

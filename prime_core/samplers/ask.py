@@ -11,6 +11,7 @@ import pandas as pd
 
 from prime_core.models.load import load_tokenizer
 from prime_core.models.prompts import prompt_tokens
+from prime_core.runtime.partial_rows import partial_path
 from prime_core.samplers import (
     Engine,
     Request,
@@ -19,6 +20,7 @@ from prime_core.samplers import (
     load_sampler,
     request_seed,
 )
+from prime_core.samplers.finished import FinishedResponses, fingerprint
 from prime_core.settings.run import Settings
 
 
@@ -33,11 +35,13 @@ def ask(
     params: SamplingParams,
     settings: Settings,
     progress: Callable[[int], object],
+    output: Path | None,
 ) -> list[dict[str, Any]]:
     """Responses to each prompt, prompt by prompt: columns of ROLLOUTS without policy_iteration.
 
     sampler: a name in SAMPLERS. purpose: enters the random numbers, so that evaluations and
-    rollouts never share them. Raises SamplerError where the model predicts NaN.
+    rollouts never share them. output: the table beside which finished responses are kept until it
+    is written; None: nowhere. Raises SamplerError where the model predicts NaN.
     """
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
@@ -51,9 +55,9 @@ def ask(
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
         for index, prompt_id, sample in keys
     ]
-    sampled = load_sampler(sampler)(
-        model_path, settings.model.dtype, requests, params, engine_of(settings), progress
-    )
+    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
+    with _finished(output, sampler, how) as finished:
+        sampled = load_sampler(sampler)(*how, progress, finished)
     # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
     if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
         raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
@@ -70,6 +74,12 @@ def ask(
         }
         for (index, prompt_id, sample), response in zip(keys, sampled, strict=True)
     ]
+
+
+def _finished(output: Path | None, sampler: str, how: tuple[Any, ...]) -> FinishedResponses:
+    if output is None:
+        return FinishedResponses(None, "")
+    return FinishedResponses(partial_path(output, "responses"), fingerprint(sampler, *how))
 
 
 def engine_of(settings: Settings) -> Engine:

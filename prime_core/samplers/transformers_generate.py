@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from prime_core.models.load import eos_token_ids, load_model, load_tokenizer
+from prime_core.samplers.finished import FinishedResponses
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -43,8 +44,9 @@ def sample(
     params: SamplingParams,
     engine: Engine,
     progress: Callable[[int], object],
+    finished: FinishedResponses,
 ) -> list[Sampled]:
-    """One response for each request, in the requests' order."""
+    """One response for each request, in the requests' order. finished: batches drawn before."""
     model, tokenizer = load_model(model_path, dtype), load_tokenizer(model_path)
     eos = eos_token_ids(model, tokenizer)
     pad = int(tokenizer.pad_token_id)
@@ -55,8 +57,12 @@ def sample(
     order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_tokens), i))
     for start in range(0, len(order), engine.batch_size):
         chosen = order[start : start + engine.batch_size]
-        batch = [requests[index] for index in chosen]
-        for index, response in zip(chosen, _generate(model, batch, params, eos, pad), strict=True):
+        drawn = finished.batch(chosen)
+        if drawn is None:
+            batch = [requests[index] for index in chosen]
+            drawn = _generate(model, batch, params, eos, pad)
+            finished.add(chosen, drawn)
+        for index, response in zip(chosen, drawn, strict=True):
             responses[index] = response
         progress(len(chosen))
     return [response for response in responses if response is not None]

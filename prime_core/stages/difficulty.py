@@ -19,6 +19,7 @@ from prime_core.run.tables import DIFFICULTY, PROMPTS, read_table, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
@@ -42,10 +43,11 @@ def run(run_dir: Path, shard: int) -> None:
         with watch.part("generate"):
             # There may be more shards than problems, and a sampler is slow to start.
             if len(problems):
-                responses = _sample(problems, asked, settings, files)
+                responses = _sample(problems, asked, settings, files, output)
         with watch.part("verify"):
             table = _judged(problems, responses, settings, output)
         write_table(output, table, DIFFICULTY)
+        remove_partial(output)
         num_judged, num_correct = int(table["num_judged"].sum()), int(table["num_correct"].sum())
         metrics: Metrics = {
             "difficulty/num_prompts": len(problems),
@@ -63,7 +65,7 @@ def run(run_dir: Path, shard: int) -> None:
 
 
 def _sample(
-    problems: pd.DataFrame, asked: Difficulty, settings: Settings, files: RunFiles
+    problems: pd.DataFrame, asked: Difficulty, settings: Settings, files: RunFiles, output: Path
 ) -> list[dict[str, Any]]:
     num_responses = len(problems) * asked.n_samples_per_prompt
     with progress_bar(num_responses, "response", "sampling") as bar:
@@ -83,6 +85,7 @@ def _sample(
             ),
             settings=settings,
             progress=bar.update,
+            output=output,
         )
 
 
@@ -96,12 +99,10 @@ def _judged(
         Row(known[one["prompt_id"]][0], one["text"], known[one["prompt_id"]][1])
         for one in responses
     ]
-    partial = output.parent / ".partial" / f"{output.stem}.jsonl"
     # A pass rate counts whole passes; and num_correct is a number of responses.
     rules = settings.verification.without_partial_credit()
-    judgements = judge_all(rows, rules, partial, "verifying")
+    judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying")
     refuse_broken(judgements, settings, output)
-    partial.unlink(missing_ok=True)
     table = pd.DataFrame(
         {
             "prompt_id": [one["prompt_id"] for one in responses],

@@ -3,6 +3,9 @@
 In: the policy, data/validation.parquet or the benchmark's own table; with scorer 'prm' the PRM of
 the iteration and its reference.
 Out: evaluations/<i>/<benchmark>.parquet (judged responses) and .json (figures with 95 % intervals).
+
+Responses, verdicts and scores are saved beside the output as they come, so that a killed job does
+only the rest, with the bits of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
 from prime_core.run.work import open_run, progress_label
 from prime_core.runtime.console import progress_bar, say
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.partial_rows import remove_partial
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.runtime.usage import process_usage
 from prime_core.samplers import SamplingParams
@@ -48,12 +52,12 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         problems, num_malformed = benchmark_problems(chosen, settings, files)
         sampler = choose_sampler(settings.rollout.sampler, files.policy(iteration))
         with watch.part("generate"):
-            responses = _sample(problems, chosen, iteration, sampler, settings, files)
+            responses = _sample(problems, chosen, iteration, sampler, settings, files, output)
         with watch.part("verify"):
             rows = judge_responses(_measured(responses), problems, settings, output)
         if chosen.scorer:
             with watch.part("score"):
-                _add_scores(rows, responses, iteration, settings, files)
+                _add_scores(rows, responses, iteration, settings, files, output)
         schema = SCORED_EVALUATION if chosen.scorer else EVALUATION
         write_table(output.with_suffix(".parquet"), rows, schema)
         figures: dict[str, Any] = {
@@ -70,6 +74,7 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         figures["clip_ratio"] = float(table["finish_reason"].eq("length").mean())
         # last: figures imply that all responses exist
         write_json(output, figures | watch.seconds | process_usage())
+        remove_partial(output)
         say(
             f"{progress_label(iteration, settings)} evaluate {benchmark}: "
             f"accuracy {figures['accuracy']:.3f} "
@@ -85,6 +90,7 @@ def _sample(
     sampler: str,
     settings: Settings,
     files: RunFiles,
+    output: Path,
 ) -> list[dict[str, Any]]:
     num_responses = len(problems) * chosen.n_samples_per_prompt
     with progress_bar(num_responses, "response", "sampling") as bar:
@@ -106,6 +112,7 @@ def _sample(
             ),
             settings=settings,
             progress=bar.update,
+            output=output,
         )
 
 
@@ -119,12 +126,13 @@ def _add_scores(
     iteration: int,
     settings: Settings,
     files: RunFiles,
+    output: Path,
 ) -> None:
     """Put the PRM's log-odds of each whole response into its row."""
     from prime_core.training.implicit_rewards import whole_rewards
     from prime_core.training.labelled_tokens import sequences_of
 
     prm, reference = evaluation_scorer_folders(settings, files, iteration)
-    scores = whole_rewards(prm, reference, sequences_of(responses), settings)
+    scores = whole_rewards(prm, reference, sequences_of(responses), settings, output)
     for row, score in zip(rows, scores, strict=True):
         row["score"] = score

@@ -21,6 +21,7 @@ from prime_core.run.prm_folders import frozen_reference_folder
 from prime_core.run.tables import LABELLED, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.prm import Offline
 from prime_core.training.distributed import join_ranks, rank
@@ -50,11 +51,13 @@ def run(run_dir: Path) -> None:
                 sequences,
                 settings,
                 micro_batch_size=offline.micro_batch_size,
+                partial=partial_path(files.labelled, "reference"),
             )
         for row, reference_logprobs in zip(fitting, logprobs, strict=True):
             row["reference_logprobs"] = reference_logprobs
         if rank() == 0:
             write_table(files.labelled, fitting, LABELLED)
+            remove_partial(files.labelled)
         metrics: Metrics = {
             "prm_data/num_responses": len(fitting),
             "prm_data/num_prompts": len({row["prompt_id"] for row in fitting}),

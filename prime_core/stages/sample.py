@@ -3,6 +3,9 @@
 In: data/train.parquet, the policy of the iteration before (or an older one, rollout.max_staleness),
 outcomes of earlier rounds (refill), groups that the iteration before left over.
 Out: iterations/<i>/rollouts/<shard>.parquet, metrics/sample-<shard>.json.
+
+Finished responses are saved beside the output as they come, so that a killed job draws only the
+rest, with the bits of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from prime_core.run.tables import PROMPTS, ROLLOUTS, read_table, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.partial_rows import remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 
@@ -47,8 +51,10 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         write_json(files.shard_count(iteration), num_shards)
         prompts = read_table(files.train, PROMPTS)
         asked = prompts.iloc[rows_asked(settings, files, prompts, iteration, shard)]
-        sampler, rows = _sample(settings, files, asked, iteration, watch)
-        write_table(files.rollouts(iteration, shard), rows, ROLLOUTS)
+        output = files.rollouts(iteration, shard)
+        sampler, rows = _sample(settings, files, asked, iteration, output, watch)
+        write_table(output, rows, ROLLOUTS)
+        remove_partial(output)
         metrics = _metrics(rows) | watch.seconds
         finish(
             files.metrics(iteration, f"sample-{shard:02d}"),
@@ -93,7 +99,12 @@ def rows_asked(
 
 
 def _sample(
-    settings: Settings, files: RunFiles, asked: pd.DataFrame, iteration: int, watch: Stopwatch
+    settings: Settings,
+    files: RunFiles,
+    asked: pd.DataFrame,
+    iteration: int,
+    output: Path,
+    watch: Stopwatch,
 ) -> tuple[str, list[dict]]:
     """The sampler's name and the responses; "" and none where nothing is asked."""
     if asked.empty:  # engines are heavy, and a full batch needs none
@@ -124,6 +135,7 @@ def _sample(
             ),
             settings=settings,
             progress=bar.update,
+            output=output,
         )
     # Meanwhile the iteration may have been deleted and restarted with another sampler.
     refuse_mixture(sampler, files.sampler(iteration))

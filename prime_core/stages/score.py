@@ -3,6 +3,8 @@
 In: iterations/<i>/batch.parquet, the PRM (of the iteration before; after its update where
 prm_update is `before`), the reference. Out: iterations/<i>/rewards.parquet, metrics/score.json.
 
+Rows are saved beside the output as they come, so that a killed job computes only the rest.
+
 docs/decisions.md#scoring-stage
 docs/decisions.md#rewards-carry-beta
 """
@@ -21,6 +23,7 @@ from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_fold
 from prime_core.run.tables import REWARDS, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.rank import is_first_rank
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
@@ -39,13 +42,18 @@ def run(run_dir: Path, iteration: int) -> None:
     settings, files = open_run(run_dir)
     watch = Stopwatch()
     join_ranks()
-    with only_one(files.rewards(iteration), run_dir):
+    output = files.rewards(iteration)
+    with only_one(output, run_dir):
         batch = read_batch(files, iteration)
         with watch.part("forward"):
-            reference = logprobs_under(
-                reward_reference_folder(settings, files, iteration), batch, settings
+            folders = {
+                "reference": reward_reference_folder(settings, files, iteration),
+                "prm": scoring_prm_folder(settings, files, iteration),
+            }
+            reference, prm = (
+                logprobs_under(folder, batch, settings, partial=partial_path(output, name))
+                for name, folder in folders.items()
             )
-            prm = logprobs_under(scoring_prm_folder(settings, files, iteration), batch, settings)
         rewards = implicit_reward(
             batch.matrix(prm), batch.matrix(reference), batch.mask, settings.prm.beta
         )
@@ -56,7 +64,8 @@ def run(run_dir: Path, iteration: int) -> None:
                 "'frozen' will never change it: all rewards are zero; name a PRM that was trained"
             )
         if is_first_rank():  # all ranks have all rows
-            _write(files.rewards(iteration), batch, rewards, reference, settings, files)
+            _write(output, batch, rewards, reference, settings, files)
+            remove_partial(output)
         # Of the rewards before shaping: their sum is the log-odds that the loss trains.
         metrics = _metrics(rewards, batch) | watch.seconds
         finish(

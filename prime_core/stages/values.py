@@ -28,10 +28,12 @@ from prime_core.run.tables import VALUES, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.rank import is_first_rank
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import join_ranks
+from prime_core.training.finished_rows import finished_rows
 from prime_core.training.learning_batch import LearningBatch, read_batch
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import ragged_rows
@@ -48,11 +50,12 @@ def run(run_dir: Path, iteration: int) -> None:
         folder = previous_value_folder(settings, files, iteration)
         _check_tokens(settings, files, folder)
         with watch.part("forward"):
-            rows = _values_under(folder, batch, settings)
+            rows = _values_under(folder, batch, settings, files.values(iteration))
         keys = zip(batch.rows["prompt_id"], batch.rows["sample"], rows, strict=True)
         table = [dict(zip(VALUES.names, row, strict=True)) for row in keys]
         if is_first_rank():  # all ranks have all rows
             write_table(files.values(iteration), table, VALUES)
+            remove_partial(files.values(iteration))
         values = batch.matrix(rows)
         metrics: Metrics = {
             "critic/values_mean": float(token_mean(values, batch.mask)),
@@ -77,7 +80,9 @@ def _check_tokens(settings: Settings, files: RunFiles, folder: Path) -> None:
         raise ModelError(f"value.path: {error}") from None
 
 
-def _values_under(folder: Path, batch: LearningBatch, settings: Settings) -> list[list[float]]:
+def _values_under(
+    folder: Path, batch: LearningBatch, settings: Settings, output: Path
+) -> list[list[float]]:
     model = load_value_model(folder, settings.model.dtype)
     passes = passes_of(
         settings.training,
@@ -85,7 +90,15 @@ def _values_under(folder: Path, batch: LearningBatch, settings: Settings) -> lis
         load_tokenizer(folder),
         packs=give_values(model),
     )
-    with progress_bar(len(batch.sequences), "response", "values") as bar:
+    partial = partial_path(output, "values")
+    with (
+        finished_rows(partial, folder, batch.sequences, passes, settings) as finished,
+        progress_bar(len(batch.sequences), "response", "values") as bar,
+    ):
         return ragged_rows(
-            lambda one_pass: state_values(model, one_pass), batch.sequences, passes, bar.update
+            lambda one_pass: state_values(model, one_pass),
+            batch.sequences,
+            passes,
+            bar.update,
+            finished,
         )

@@ -17,6 +17,7 @@ import pandas as pd
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
+from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
@@ -31,14 +32,14 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     with only_one(output, run_dir):
         rollouts = read_table(files.rollouts(iteration, shard), ROLLOUTS)
         rows = _rows(rollouts, read_table(files.train, PROMPTS), files.rollouts(iteration, shard))
-        partial = output.parent / ".partial" / f"{shard:02d}.jsonl"
+        partial = partial_path(output, "verdicts")
         with watch.part("judge"):
             judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
         # Before the table is written: an output that exists would count as judged.
         refuse_broken(judgements, settings, output)
         table = rollouts[["prompt_id", "sample"]].assign(**columns(judgements))
         write_table(output, table, OUTCOMES)
-        partial.unlink(missing_ok=True)  # only now: a kill in between costs no row
+        remove_partial(output)
         finish(
             files.metrics(iteration, f"verify-{shard:02d}"),
             _metrics(judgements) | watch.seconds,

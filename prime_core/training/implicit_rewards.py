@@ -13,8 +13,10 @@ import torch
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.models.load import load_model, load_tokenizer
 from prime_core.runtime.console import progress_bar
+from prime_core.runtime.partial_rows import partial_path
 from prime_core.settings.run import Settings
 from prime_core.training.batches import Sequences
+from prime_core.training.finished_rows import finished_rows
 from prime_core.training.learning_batch import LearningBatch
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.passes import passes_of
@@ -27,10 +29,12 @@ def logprobs_of(
     settings: Settings,
     temperature: float = 1.0,
     micro_batch_size: int | None = None,
+    partial: Path | None = None,
 ) -> list[list[float]]:
     """Log-probabilities of the responses' tokens under one model.
 
-    micro_batch_size: responses per pass; None: as the settings say for the PRM.
+    micro_batch_size: responses per pass; None: as the settings say for the PRM. partial: where
+    finished rows are kept until the stage has written its table; None: nowhere.
     """
     model = load_model(folder, settings.model.dtype)
     passes = passes_of(
@@ -39,31 +43,55 @@ def logprobs_of(
         load_tokenizer(folder),
         packs=give_logprobs(model),
     )
-    with progress_bar(len(sequences), "response", f"log-probabilities, {folder.name}") as bar:
+    with (
+        finished_rows(partial, folder, sequences, passes, settings, temperature) as finished,
+        progress_bar(len(sequences), "response", f"log-probabilities, {folder.name}") as bar,
+    ):
         return ragged_logprobs(
-            model, sequences, passes, temperature=temperature, progress=bar.update
+            model,
+            sequences,
+            passes,
+            temperature=temperature,
+            progress=bar.update,
+            finished=finished,
         )
 
 
 def token_rewards(
-    prm: Path, reference: Path, sequences: Sequences, settings: Settings
+    prm: Path,
+    reference: Path,
+    sequences: Sequences,
+    settings: Settings,
+    output: Path | None = None,
 ) -> list[list[float]]:
-    """Implicit reward of every token of the responses: r_t = beta (log pi_phi - log pi_ref)."""
+    """Implicit reward of every token of the responses: r_t = beta (log pi_phi - log pi_ref).
+
+    output: the table beside which finished rows are kept until it is written; None: nowhere.
+    """
+    ours, theirs = (output and partial_path(output, name) for name in ("prm", "reference"))
     # One after the other: two large models need not fit in memory at once.
     rows = zip(
         # At temperature 1 whatever the sampler's: the PRM is trained on unscaled log-probabilities.
-        logprobs_of(prm, sequences, settings),
-        logprobs_of(reference, sequences, settings),
+        logprobs_of(prm, sequences, settings, partial=ours),
+        logprobs_of(reference, sequences, settings, partial=theirs),
         strict=True,
     )
-    return [_rewards_of_one(ours, theirs, settings.prm.beta) for ours, theirs in rows]
+    return [_rewards_of_one(mine, other, settings.prm.beta) for mine, other in rows]
 
 
 def whole_rewards(
-    prm: Path, reference: Path, sequences: Sequences, settings: Settings
+    prm: Path,
+    reference: Path,
+    sequences: Sequences,
+    settings: Settings,
+    output: Path | None = None,
 ) -> list[float]:
-    """Implicit reward of each whole response: the PRM's log-odds that it is correct."""
-    rows = (torch.tensor([row]) for row in token_rewards(prm, reference, sequences, settings))
+    """Implicit reward of each whole response: the PRM's log-odds that it is correct.
+
+    output: as in token_rewards.
+    """
+    rewards = token_rewards(prm, reference, sequences, settings, output)
+    rows = (torch.tensor([row]) for row in rewards)
     return [float(log_odds(row, torch.ones_like(row, dtype=torch.bool))) for row in rows]
 
 
@@ -75,7 +103,11 @@ def _rewards_of_one(logprobs: list[float], reference: list[float], beta: float) 
 
 
 def logprobs_under(
-    folder: Path, batch: LearningBatch, settings: Settings, temperature: float = 1.0
+    folder: Path,
+    batch: LearningBatch,
+    settings: Settings,
+    temperature: float = 1.0,
+    partial: Path | None = None,
 ) -> list[list[float]]:
-    """Log-probabilities of the batch's responses under one model."""
-    return logprobs_of(folder, batch.sequences, settings, temperature)
+    """Log-probabilities of the batch's responses under one model. partial: as in logprobs_of."""
+    return logprobs_of(folder, batch.sequences, settings, temperature, partial=partial)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from prime_core.logprobs import head_predictions
+from prime_core.runtime.partial_rows import PartialRows
 from prime_core.training.batches import Padded, Sequences
 from prime_core.training.distributed import gather
 from prime_core.training.logprob_model import Batch, matrix
@@ -40,13 +42,17 @@ def ragged_logprobs(
     *,
     temperature: float = 1.0,
     progress: Callable[[int], object] = lambda _num_rows: None,
+    finished: PartialRows | None = None,
 ) -> list[list[float]]:
-    """Log-probabilities of every response, as ragged rows in the sequences' order. No gradient."""
+    """Log-probabilities of every response, as ragged rows in the sequences' order. No gradient.
+
+    finished: as in ragged_rows.
+    """
 
     def logprobs(batch: Batch) -> Tensor:
         return response_logprobs(model, batch, temperature, passes.chunk_tokens)
 
-    return ragged_rows(logprobs, sequences, passes, progress)
+    return ragged_rows(logprobs, sequences, passes, progress, finished)
 
 
 def ragged_rows(
@@ -54,22 +60,42 @@ def ragged_rows(
     sequences: Sequences,
     passes: Passes,
     progress: Callable[[int], object] = lambda _num_rows: None,
+    finished: PartialRows | None = None,
 ) -> list[list[float]]:
     """One number for each response token, row by row in the sequences' order. No gradient.
 
     numbers_of(batch): [B, T] of one pass. The ranks share the work, and each gets all results.
+    finished: this rank's rows so far, of an earlier job as well: their passes are left out.
     """
     found: dict[int, list[float]] = {}  # by row: passes and ranks are ordered by length
+    work = passes.of_rank(range(len(sequences)), sequences)
+    num_finished = _passes_finished(work, finished)
     with torch.no_grad():
-        for rows in passes.of_rank(range(len(sequences)), sequences):
-            # a rank without rows still runs the pass: the others wait for it
-            numbers = numbers_of(passes.batch(sequences.take(rows or [0]))).cpu()
-            for index, row in enumerate(rows):
-                found[row] = numbers[index, : len(sequences.responses[row])].tolist()
+        for number, rows in enumerate(work):
+            if finished is not None and number < num_finished:
+                found |= {row: finished.rows[row] for row in rows}
+            else:
+                # a rank without rows still runs the pass: the others wait for it
+                numbers = numbers_of(passes.batch(sequences.take(rows or [0]))).cpu()
+                lengths = [len(sequences.responses[row]) for row in rows]
+                new = {row: numbers[i, : lengths[i]].tolist() for i, row in enumerate(rows)}
+                found |= new
+                if finished is not None and bool(numbers.isfinite().all()):
+                    finished.keep(new)
             progress(len(rows))
     # By number of row: how rows were shared among ranks and passes leaves no trace.
     everything = {row: values for part in gather(found) for row, values in part.items()}
     return [everything[row] for row in range(len(sequences))]
+
+
+def _passes_finished(work: Sequence[Sequence[int]], finished: PartialRows | None) -> int:
+    """How many passes can be left out, from the first on."""
+    if finished is None:
+        return 0
+    whole = (all(row in finished.rows for row in rows) for rows in work)
+    own = sum(1 for _ in itertools.takewhile(bool, whole))
+    # Ranks go through the model together: what one of them lacks all have to pass.
+    return min(gather(own))
 
 
 def _predictions(

@@ -1,116 +1,43 @@
 """Judgements that survive a killed job: a file of finished rows beside the output.
 
-JSON lines: first a fingerprint of the rows and rules, then one line a judgement. Lines are flushed
-to disk in batches; a torn last line is left out when the file is read again. Rows without a
-verdict are judged again. A file of other rows or rules is thrown away.
+Rows without a verdict are judged again. A file of other rows or rules is thrown away
+(prime_core/runtime/partial_rows.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import time
 from collections import Counter
 from dataclasses import astuple
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import pandas as pd
 
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.interruption import Interrupted, ending_at_once
+from prime_core.runtime.partial_rows import PartialRows
 from prime_core.settings.run import Settings
 from prime_core.settings.verification import Verification
 from prime_core.verifiers import pool
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import FAILURES, Judgement, Verdict
 
-# Not each row: a sync to a shared disk takes longer than most judgements of mathematics.
-_FLUSH_ROWS = 256
-_FLUSH_SECONDS = 1.0
 
-
-class VerifiedRows:
+class VerifiedRows(PartialRows):
     """The judgements so far, by row. Without a path nothing is kept on disk."""
 
     def __init__(self, path: Path | None, rows: list[Row], rules: Verification) -> None:
         """Read what an earlier job left, if it is of the same rows."""
-        self.path = path
-        self.fingerprint = fingerprint(rows, rules)
-        self.judgements: dict[int, Judgement] = {}
-        self._unflushed = 0
-        self._flushed_at = time.monotonic()
-        if path is None:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        earlier = self._read(path)
-        self.judgements = earlier or {}
-        # ASCII: JSON escapes the rest, also lone surrogates in a model's text, which UTF-8 refuses.
-        self._file = path.open("w" if earlier is None else "a", encoding="ascii")
-        if earlier is None:
-            self._file.write(json.dumps({"fingerprint": self.fingerprint}))
-        self._file.write("\n")  # ends a torn line as well
-        self._flush()
-
-    def __enter__(self) -> VerifiedRows:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        if self.path is not None:
-            self._flush()
-            self._file.close()
+        super().__init__(path, fingerprint(rows, rules))
+        earlier = {i: Judgement(Verdict(kept[0]), *kept[1:]) for i, kept in self.rows.items()}
+        # The verifier may have been broken then, and work now.
+        self.judgements = {i: j for i, j in earlier.items() if j.verdict is not Verdict.no_verdict}
 
     def add(self, index: int, judgement: Judgement) -> None:
         """Keep one more judgement."""
         self.judgements[index] = judgement
-        if self.path is None:
-            return
-        self._write(index, judgement)
-        self._unflushed += 1
-        late = time.monotonic() - self._flushed_at > _FLUSH_SECONDS
-        if self._unflushed >= _FLUSH_ROWS or late:
-            self._flush()
-
-    def _write(self, index: int, judgement: Judgement) -> None:
-        self._file.write(json.dumps([index, *astuple(judgement)]) + "\n")
-
-    def _flush(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._unflushed, self._flushed_at = 0, time.monotonic()
-
-    def _read(self, path: Path) -> dict[int, Judgement] | None:
-        """Judgements in the file; None where it is not a file of these rows."""
-        try:
-            lines = path.read_text(encoding="ascii", errors="replace").split("\n")
-        except FileNotFoundError:
-            return None
-        if _parsed(lines[0]) != {"fingerprint": self.fingerprint}:
-            return None
-        found: dict[int, Judgement] = {}
-        for line in lines[1:]:
-            values = _parsed(line)
-            if isinstance(values, list):
-                index, verdict, *rest = values
-                # Of a row judged twice, the later one: the first gave no verdict.
-                found[index] = Judgement(Verdict(verdict), *rest)
-        # The verifier may have been broken then, and work now.
-        return {i: j for i, j in found.items() if j.verdict is not Verdict.no_verdict}
-
-
-def _parsed(line: str) -> Any:
-    """A line's value; None for one that was torn by the end of the job that wrote it."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
+        self.keep({index: list(astuple(judgement))})
 
 
 def judge_all(

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from prime_core.launch.status import cancel as status_cancel
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.run_lock import Holder, lock_file
 from tests.support.processes import is_at_work
@@ -38,6 +39,17 @@ def test_a_process_of_this_number_is_left_alone_where_the_holder_is_another_host
         assert f"(process {other.pid}); run there: kill -INT {other.pid}" in done.stderr
         assert other.poll() is None
         other.kill()
+
+
+def test_a_holder_that_has_just_ended_by_itself_is_no_error(tmp_path, monkeypatch, capsys):
+    with subprocess.Popen(["true"]) as over:
+        over.wait()
+    holder = Holder(socket.gethostname(), "here", over.pid, "", time.time())
+    monkeypatch.setattr(Holder, "is_here", True)
+    answers = iter([holder, None])
+    monkeypatch.setattr(status_cancel, "find_holder", lambda _run: next(answers))
+    status_cancel.cancel(tmp_path)
+    assert f"ended snakemake: process {over.pid}" in capsys.readouterr().out
 
 
 @pytest.mark.slow

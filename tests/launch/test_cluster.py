@@ -2,6 +2,7 @@
 
 import pytest
 
+from prime_core.launch.survey import cluster
 from prime_core.launch.survey.cluster import (
     minutes,
     parse_associations,
@@ -151,3 +152,15 @@ def test_the_configuration_is_read():
     )
     assert config["MinJobAge"] == "300 sec"
     assert config["AuthInfo"] == "socket=/run/munge.sock,cred_expire=8"
+
+
+@pytest.mark.parametrize("spelled", ["accounting_storage/none", "(null)"])
+def test_versions_spell_it_differently_that_there_is_no_accounting(spelled, monkeypatch):
+    def call(*command: str) -> str:
+        assert command[0] != "sacctmgr"
+        if command[-1] == "config":
+            return f"AccountingStorageType = {spelled}\nClusterName = lab\n"
+        return ""
+
+    monkeypatch.setattr(cluster, "_call", call)
+    assert cluster.ask().accounting.startswith("this Slurm keeps no accounting records")

@@ -11,8 +11,10 @@ from prime_core.launch.accounting.sacct import (
     gres_gpus,
     parse_sacct,
     parse_squeue,
+    remembered,
     tres_count,
 )
+from prime_core.launch.slurm import commands as slurm
 
 # Two GPUs done; exit 1; exit 75; requeued, then running; cancelled; cancelled in the queue; two
 # nodes done; waiting for another job.
@@ -136,3 +138,15 @@ def test_times_may_also_be_local_ones(monkeypatch):
 def test_lines_cut_short_are_passed_over():
     assert parse_sacct("1|COMPLETED|0:0\n\n") == []
     assert parse_squeue("") == []
+
+
+def test_squeue_is_asked_for_this_users_jobs_alone(monkeypatch):
+    asked: list[str] = []
+
+    def call(*command: str, **_options: object) -> str:
+        asked.extend(command)
+        return ""
+
+    monkeypatch.setattr(slurm, "call", call)
+    assert remembered(["prime_a", "prime_a_controller"]) == []
+    assert {f"--user={os.getuid()}", "--name=prime_a,prime_a_controller"} <= set(asked)

@@ -47,7 +47,7 @@ def test_saccts_spelling_of_cancelled_counts(state):
     assert judge(Verdicts(), state).why == "Slurm job 7 ended in state CANCELLED."
 
 
-@pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL"])
+@pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL", "BOOT_FAIL"])
 def test_an_interrupted_job_has_a_minute_to_be_requeued(state):
     clock = Clock()
     verdicts = Verdicts(clock)
@@ -58,7 +58,19 @@ def test_an_interrupted_job_has_a_minute_to_be_requeued(state):
     clock.now += 59
     assert judge(verdicts, state) == WAIT
     clock.now += 61
-    assert judge(verdicts, state).kind == "failed"
+    verdict = judge(verdicts, state)
+    assert verdict.kind == "interrupted"
+    assert verdict.why.startswith(f"Slurm job 7 ended in state {state}: it")
+
+
+def test_an_interrupted_job_that_slurm_forgets_is_still_an_interrupted_one():
+    clock = Clock()
+    verdicts = Verdicts(clock)
+    assert judge(verdicts, "PREEMPTED") == WAIT
+    for _ in range(2):
+        assert judge(verdicts, None) == WAIT
+        clock.now += 10
+    assert judge(verdicts, None).kind == "interrupted"
 
 
 @pytest.mark.parametrize(

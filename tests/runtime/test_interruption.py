@@ -127,7 +127,7 @@ def test_one_rank_goes_on_where_two_were_stopped_at_another_zero_stage(finished,
 @pytest.mark.slow
 def test_verification_that_is_told_to_stop_keeps_its_rows_and_leaves_no_process(tmp_path):
     files = make_run(tmp_path / "run", 30_000)
-    partial = files.outcomes(1, 0).parent / ".partial" / "00.jsonl"
+    partial = files.outcomes(1, 0).parent / ".partial" / "00+verdicts.jsonl"
     process = subprocess.Popen(
         [*ONE_RANK, "verify", "--run", str(files.root), "--iteration", "1", "--shard", "0"],
         env=environment(),

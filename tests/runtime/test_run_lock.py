@@ -320,6 +320,18 @@ def test_who_only_looks_finds_a_holder_elsewhere_by_its_heartbeats(tmp_path):
         assert (found and found.host) == name
 
 
+def test_a_holder_that_was_silent_when_this_host_started_ended_with_it(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    for name, ended in ((socket.gethostname(), True), ("there", False)):
+        with holder(run, name):
+            pass
+        heartbeat = lock_file(run).stat().st_mtime
+        monkeypatch.setattr(run_lock.psutil, "boot_time", lambda at=heartbeat: at - 1)
+        assert find_holder(run) is not None
+        monkeypatch.setattr(run_lock.psutil, "boot_time", lambda at=heartbeat: at + 1)
+        assert (find_holder(run) is None) == ended
+
+
 def test_a_process_of_another_host_is_not_here_though_the_hosts_have_one_name(tmp_path):
     run = tmp_path / "run"
     with holder(run, socket.gethostname()):

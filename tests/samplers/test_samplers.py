@@ -11,6 +11,7 @@ import torch
 from prime_core.models.load import load_model, save_model
 from prime_core.samplers import (
     Engine,
+    FinishedResponses,
     Request,
     SamplerError,
     SamplingParams,
@@ -36,7 +37,8 @@ REQUESTS = [
 
 def draw(folder, requests=REQUESTS, params=PARAMS, batch_size=64):
     return load_sampler("transformers")(
-        folder, "float32", requests, params, Engine(batch_size), lambda _count: None
+        *(folder, "float32", requests, params, Engine(batch_size)),
+        *(lambda _count: None, FinishedResponses(None, "")),
     )
 
 
@@ -101,7 +103,8 @@ def test_the_same_seed_repeats_bit_for_bit_and_another_draws_anew(tiny_model, ex
 
 def test_progress_counts_every_request(tiny_model):
     counted: list[int] = []
-    load_sampler("transformers")(tiny_model, "float32", REQUESTS, PARAMS, Engine(5), counted.append)
+    how = (tiny_model, "float32", REQUESTS, PARAMS, Engine(5))
+    load_sampler("transformers")(*how, counted.append, FinishedResponses(None, ""))
     assert counted == [5, 5, 2]
 
 
@@ -146,7 +149,11 @@ def test_a_model_that_predicts_no_numbers_is_refused(tmp_path):
             params=PARAMS,
             settings=Settings(),
             progress=lambda _count: None,
+            output=tmp_path / "rollouts" / "00.parquet",
         )
+    # Not kept either: the next try draws anew.
+    (partial,) = (tmp_path / "rollouts" / ".partial").iterdir()
+    assert len(partial.read_text().split()) == 2, "a fingerprint and nothing else"
 
 
 def test_first_tokens_are_distributed_as_the_model_says(tiny_model, model):

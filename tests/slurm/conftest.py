@@ -13,7 +13,8 @@ from tests.slurm import lab as slurm_lab
 from tests.slurm.lab import SlurmLab
 
 
-def _require_slurm() -> None:
+def require_slurm() -> None:
+    """Skip the test, or fail it in CI, where no Slurm can start."""
     reason = slurm_lab.missing()
     if reason and os.environ.get("CI"):
         pytest.fail(f"CI tests on a real Slurm: {reason}")
@@ -24,7 +25,7 @@ def _require_slurm() -> None:
 @pytest.fixture(scope="module")
 def slurm_of_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
     """A Slurm with accounting; jobs of the file's other tests may be in its accounts."""
-    _require_slurm()
+    require_slurm()
     with SlurmLab(tmp_path_factory.mktemp("slurm") / "lab") as lab:
         yield lab
 
@@ -39,6 +40,6 @@ def slurm(slurm_of_file: SlurmLab) -> Iterator[SlurmLab]:
 @pytest.fixture
 def fresh_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
     """A Slurm of this test's own, with accounting, its job numbers from 1 on."""
-    _require_slurm()
+    require_slurm()
     with SlurmLab(tmp_path_factory.mktemp("fresh") / "lab") as lab:
         yield lab

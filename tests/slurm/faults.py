@@ -17,6 +17,7 @@ from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import QueuedJob
 from prime_core.run.job_records import slurm_name
 from tests.slurm.lab import SlurmLab
+from tests.slurm.users_variables import HOSTILE
 from tests.slurm.workflow_on_slurm import slurm_command, write_site
 from tests.support.shared_data import ROOT
 from tests.support.workflow_runs import environment
@@ -40,7 +41,7 @@ class Trial:
 
     def start(self) -> None:
         """Give the command (again)."""
-        self.environment = environment() | write_site(self.place)
+        self.environment = environment() | HOSTILE | write_site(self.place)
         stages = {stage: dict(numbers) for stage, numbers in self.fault.stages.items()}
         command = slurm_command(self.place, self.settings, *self.fault.options, stages=stages)
         if self.fault.launched:

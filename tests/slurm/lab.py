@@ -191,6 +191,20 @@ class SlurmLab:
         self._try("scancel", "--user=root")
         self.wait_idle()
 
+    def wait_until_saved(self, job_id: str) -> None:
+        """Wait until a slurmctld that is killed now would still know a running job.
+
+        It saves all jobs some seconds after a change of one.
+        """
+        saved = self.folder / "state" / "job_state"
+        before = saved.stat().st_mtime_ns if saved.exists() else 0
+        self._try("scontrol", "update", f"jobid={job_id}", "admincomment=to be saved")
+
+        def is_saved() -> bool:
+            return saved.exists() and saved.stat().st_mtime_ns != before
+
+        self._wait(is_saved, "jobs being saved", 60.0, "slurmctld")
+
     def wait_idle(self, timeout: float = _START_SECONDS) -> None:
         """Wait until no job is queued and every node is up and idle. Raises LabError."""
 

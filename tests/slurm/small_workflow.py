@@ -17,6 +17,7 @@ from pathlib import Path
 
 from prime_core.run.job_records import slurm_name
 from prime_core.run.layout import RunFiles
+from tests.slurm.users_variables import HOSTILE
 from tests.support.shared_data import ROOT
 
 SNAKEFILE = """
@@ -31,6 +32,7 @@ from prime_core.launch.slurm.executor import adapt
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.run_lock import RunBusy, RunLock
 
+{before}
 SECONDS = {seconds!r}
 FILES = RunFiles(Path("results/small"))
 LOCK = RunLock(FILES.root)
@@ -65,6 +67,7 @@ rule kept_step:
         seconds=lambda wildcards: SECONDS[int(wildcards.iteration) - 1]
     resources:
         slurm_partition={partition!r},
+        {resources}
         mem_mb=lambda wildcards, attempt: 400 * attempt,
         runtime=lambda wildcards, attempt: 5 * attempt,
     shell:
@@ -86,6 +89,8 @@ OPTIONS = (
     *("--cores", "4", "--nolock", "--rerun-incomplete", "--latency-wait", "10"),
     *("--rerun-triggers", "mtime", "--quiet", "rules", "host", "reason"),
 )
+# A job's command that ends when SmallWorkflow.let_go is called, however long that takes.
+UNTIL_TOLD = "while ! [ -e go ]; do sleep 0.2; done"
 LOCAL = ("--executor", "local")
 SLURM = ("--executor", "slurm", "--jobs", "8", "--slurm-status-command", "squeue")
 
@@ -97,7 +102,10 @@ def snakemake(way: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class SmallWorkflow:
-    """A chain of len(seconds) jobs for each shard; command: what else each job does."""
+    """A chain of len(seconds) jobs for each shard; command: what else each job does.
+
+    resources: more of them, as in a rule; before: Python that shortens the executor's waits.
+    """
 
     folder: Path
     seconds: Sequence[float] = (1, 1)
@@ -105,6 +113,8 @@ class SmallWorkflow:
     command: str = "true"
     partition: str = "cpu"
     adapted: bool = True
+    resources: str = ""
+    before: str = ""
 
     def write(self) -> SmallWorkflow:
         """Write the Snakefile."""
@@ -115,6 +125,8 @@ class SmallWorkflow:
             command=self.command,
             partition=self.partition,
             adapted=self.adapted,
+            resources=self.resources,
+            before=self.before,
         )
         (self.folder / "Snakefile").write_text(text)
         return self
@@ -148,9 +160,13 @@ class SmallWorkflow:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                env={**env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                env={**env, **HOSTILE, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             )
         return Running(process, log)
+
+    def let_go(self) -> None:
+        """End jobs whose command is UNTIL_TOLD, those to come as well."""
+        (self.folder / "go").touch()
 
     def begun(self) -> list[str]:
         """ "iteration-shard" of every start of a job, in that order."""

@@ -126,12 +126,13 @@ def test_a_job_of_lower_priority_gives_way_and_returns(slurm, tmp_path):
 
 
 def test_slurmctld_dies_and_jobs_go_on(slurm, tmp_path):
-    job = submit(slurm, "sleep 9", tmp_path)
+    job = submit(slurm, f"until [ -e {tmp_path}/go ]; do sleep 0.2; done", tmp_path)
     wait_until(lambda: state(slurm, job) == "RUNNING")
-    time.sleep(6)  # it saves its jobs every five seconds; a younger one would be forgotten
+    slurm.wait_until_saved(job)
     slurm.kill("slurmctld")
     assert not slurm.is_alive("slurmctld")
     slurm.start("slurmctld")
+    (tmp_path / "go").touch()
     wait_until(lambda: state(slurm, job) == "COMPLETED")
 
 

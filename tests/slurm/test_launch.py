@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from prime_core.run.job_records import (
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.run_lock import RunLock
 from tests.slurm.lab import SlurmLab
+from tests.slurm.users_variables import HOSTILE
 from tests.slurm.workflow_on_slurm import write_site
+from tests.support.processes import paused
 from tests.support.shared_data import ROOT
 from tests.support.workflow_runs import TINY, environment
 
@@ -56,7 +59,8 @@ class Launched:
     def prime(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command, as a user would in the repository."""
         command = [sys.executable, "-m", "prime_core.cli.main", *words]
-        return subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True)
+        env = self.env | HOSTILE
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
     def launch(self, *options: str) -> str:
         """Launch; returns the job's number."""
@@ -96,6 +100,10 @@ class Launched:
         log = self.files.root / "logs" / "sft.log"
         return log.exists() and "step/s" in log.read_text()
 
+    def warm_up_paused(self) -> AbstractContextManager[None]:
+        """Within, the warm-up stands still: on a loaded machine it would be over too soon."""
+        return paused(self.folder, "sft", "--run")
+
     def state(self, job_id: str) -> str:
         return self.squeue("--jobs", job_id, "--format=%T", "--states=all")
 
@@ -126,25 +134,28 @@ def test_a_launched_run_is_seen_cancelled_launched_again_and_survives_a_requeue(
     run = short_run
     first = run.launch()
     run.wait_for(run.is_training)
-    _sees_the_run_at_work(run, first)
+    with run.warm_up_paused():
+        _sees_the_run_at_work(run, first)
 
-    refused = run.try_launch()
-    assert refused.returncode == 1
-    assert f"already has a controller: job {first}, running on cpu1" in refused.stderr
+        refused = run.try_launch()
+        assert refused.returncode == 1
+        assert f"already has a controller: job {first}, running on cpu1" in refused.stderr
 
-    assert "cancelled stage jobs" in run.ask("cancel", "--yes")
+        assert "cancelled stage jobs" in run.ask("cancel", "--yes")
     assert run.squeue() == ""
     assert "nothing drives this run" in run.ask("status")
     assert "nothing is running" in run.ask("cancel")
 
     second = run.launch()
     run.wait_for(lambda: len(submitted_jobs(run.files)) == 4)
-    run.signal(second, "--signal=USR2")
-    run.wait_for(lambda: "requeued; resumes" in run.log())
+    with run.warm_up_paused():
+        run.signal(second, "--signal=USR2")
+        run.wait_for(lambda: "requeued; resumes" in run.log())
+        waits = "waiting for Slurm jobs that an earlier launch left running"
+        run.wait_for(lambda: waits in run.log())
     run.wait_for_end(second)
     stages = [job.stage for job in submitted_jobs(run.files)]
     assert stages == ["build", "prepare", "sft", "sft", "evaluate", "report"]
-    assert "waiting for Slurm jobs that an earlier launch left running" in run.log()
     assert "finished" in run.ask("status")
 
 
@@ -170,7 +181,8 @@ def _sees_the_run_at_work(run: Launched, controller: str) -> None:
 def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     slurm: SlurmLab, tmp_path: Path
 ) -> None:
-    changes = {"iterations": 1, "sft": TINY["sft"] | {"num_steps": 3000}}
+    # Long enough to be asked about and signalled before it ends.
+    changes = {"iterations": 1, "sft": TINY["sft"] | {"num_steps": 6000}}
     run = Launched(tmp_path, slurm, TINY | changes)
     size = ("--profile", "allocation", "--allocation", str(tmp_path / "allocation.yaml"))
     job = run.launch(*size)

@@ -16,6 +16,7 @@ from prime_core.run.job_records import submitted_jobs
 from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.tables import read_json
 from tests.slurm.lab import SlurmLab
+from tests.slurm.users_variables import HOSTILE
 from tests.slurm.workflow_on_slurm import slurm_command, write_site
 from tests.support.interrupted_stages import same_result
 from tests.support.shared_data import ROOT
@@ -23,7 +24,8 @@ from tests.support.workflow_runs import TINY, environment, run_well
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-NUM_STEPS = 1000
+# So many that a loaded machine looks in time, while the last of them are still to come.
+NUM_STEPS = 3000
 SETTINGS: dict[str, Any] = TINY | {
     "iterations": 0,
     "sft": TINY["sft"] | {"num_steps": NUM_STEPS},
@@ -70,7 +72,10 @@ class Warmup:
         command = slurm_command(folder, SETTINGS, stages={"sft": needs} if needs else None)
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [*command, "--", TARGET], env=environment() | names, stdout=log, stderr=log
+                [*command, "--", TARGET],
+                env=environment() | HOSTILE | names,
+                stdout=log,
+                stderr=log,
             )
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -94,9 +99,9 @@ class Warmup:
         (job,) = submitted_jobs(self.files)
         return job.job_id
 
-    def is_back_in_the_queue(self) -> bool:
-        (job,) = queue.jobs_numbered([self.job_id()])
-        return job.state == "PENDING"
+    def has_been_put_back(self) -> bool:
+        """Whether Slurm has requeued the job; true also when it runs again, or has ended."""
+        return queue.details(self.job_id())["Restarts"] != "0"
 
     def finish(self) -> int:
         """Wait for the end; returns the step after which the job went on."""
@@ -120,7 +125,7 @@ def test_a_preempted_job_goes_on_inside_the_stage_with_the_same_bits(
         warmup.begins_its_steps()
         urgent = ("--partition=gpu", "-N2", "--exclusive", "--output=/dev/null", "--wrap=true")
         subprocess.run(["sbatch", *urgent], env=slurm.env, check=True, stdout=subprocess.DEVNULL)
-        warmup.wait_until(warmup.is_back_in_the_queue)
+        warmup.wait_until(warmup.has_been_put_back)
         kept = read_json(unfinished_folder(warmup.files.policy(0)) / "about.json")["num_done"]
         assert warmup.finish() == kept
     finally:
@@ -138,7 +143,7 @@ def test_ranks_on_two_nodes_stop_together_at_slurms_warning_and_go_on(
         # What --signal=TERM@120 makes Slurm do before the time limit.
         command = ["scancel", "--signal=TERM", warmup.job_id()]
         subprocess.run(command, env=slurm.env, check=True)
-        warmup.wait_until(warmup.is_back_in_the_queue)
+        warmup.wait_until(warmup.has_been_put_back)
         assert 0 < warmup.finish() < NUM_STEPS
     finally:
         warmup.stop()

@@ -99,7 +99,7 @@ def test_a_stage_killed_five_times_gives_the_table_of_an_undisturbed_one(tmp_pat
     num_rows = 12_000
     calm, killed = (make_run(tmp_path / name, num_rows) for name in ("calm", "killed"))
     verify.run(calm.root, 1, 0)
-    partial = killed.outcomes(1, 0).parent / ".partial" / "00.jsonl"
+    partial = killed.outcomes(1, 0).parent / ".partial" / "00+verdicts.jsonl"
     rng, kept = random.Random(0), []
     for _ in range(5):
         command = [sys.executable, "-c", STAGE, str(killed.root)]

@@ -1,9 +1,10 @@
-"""The account of a made-up run's Slurm jobs, through the real file formats."""
+"""Jobs as Slurm shows them, and the account of a made-up run's, through the real file formats."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from prime_core.launch.slurm.commands import QueuedJob
 from prime_core.run.costs import Accounts, JobStart, write_accounts
 from prime_core.run.job_records import (
     ControllerStart,
@@ -24,6 +25,23 @@ STAGES = {
     "prm": (4, 32, 900, 300),
     "policy": (4, 32, 1500, 420),
 }
+
+
+def queued(job_id: str, state: str = "PENDING", **changes: Any) -> QueuedJob:
+    """A job as squeue shows it."""
+    job = QueuedJob(
+        job_id=job_id,
+        name="prime_made-up_00000000",
+        state=state,
+        reason="None",
+        partition="gpu",
+        nodes="",
+        elapsed=0,
+        left=-1,
+        start="N/A",
+        comment="",
+    )
+    return replace(job, **changes)
 
 
 def job_start(job_id: str, **changes: Any) -> JobStart:

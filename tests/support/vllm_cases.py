@@ -15,7 +15,15 @@ import pytest
 
 from prime_core.models.build import build_model, build_tokenizer
 from prime_core.models.load import save_model
-from prime_core.samplers import Engine, Request, Sampled, SamplerError, SamplingParams, load_sampler
+from prime_core.samplers import (
+    Engine,
+    FinishedResponses,
+    Request,
+    Sampled,
+    SamplerError,
+    SamplingParams,
+    load_sampler,
+)
 from tests.support.shared_data import ROOT
 from tests.support.vllm_installed import need_vllm
 
@@ -60,7 +68,8 @@ def answer(case: Case, sampler: str) -> Answer:
     counted: list[int] = []
     try:
         responses = load_sampler(sampler)(
-            case.folder, "float32", case.requests, case.params, case.engine, counted.append
+            *(case.folder, "float32", case.requests, case.params, case.engine),
+            *(counted.append, FinishedResponses(None, "")),
         )
     except SamplerError as error:
         return Answer([], counted, str(error))

@@ -88,6 +88,8 @@ def remembered(names: Sequence[str], timeout: float = TIMEOUT) -> list[JobStart]
             "squeue",
             "--noheader",
             "--states=all",
+            # By user as well, or Slurm would send the whole cluster's jobs.
+            f"--user={os.getuid()}",
             f"--name={','.join(names)}",
             f"--Format={columns}",
         ),

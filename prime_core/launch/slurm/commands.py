@@ -6,15 +6,26 @@ Only commands that any user may run; nothing is cached.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# Variables that stand for options of Slurm's commands: SQUEUE_PARTITION hides jobs, SBATCH_ACCOUNT
+# charges another account. None is heeded, however the workflow runs: what is asked of Slurm stands
+# in the project's files (docs/decisions.md#slurm-variables).
+OF_CLIENTS = (
+    *("SACCT_", "SACCTMGR_", "SALLOC_", "SATTACH_", "SBATCH_", "SBCAST_", "SCANCEL_", "SCONTROL_"),
+    *("SCRONTAB_", "SDIAG_", "SINFO_", "SPRIO_", "SQUEUE_", "SREPORT_", "SRUN_", "SSHARE_"),
+    *("SSTAT_", "STRIGGER_", "SVIEW_"),
+)
 # What a step inherits from its job; a command about another job must not see it.
-_INHERITED = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
-# Not the job's: it says where a site keeps its configuration.
-_KEPT = ("SLURM_CONF",)
+OF_JOBS = ("SLURM_", "SUBMITIT_")
+# Neither an option nor a job's: where a site keeps its configuration, and what proves the user.
+_KEPT = ("SLURM_CONF", "SLURM_JWT")
+# Free text comes last in scontrol's lines: the first of two fields of one name is Slurm's own.
+_FIELD = re.compile(r"(?:^|\s)([A-Za-z_/:]+)=(\S*)")
 
 
 class SlurmError(ValueError):
@@ -74,12 +85,19 @@ def is_available() -> bool:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what Slurm or submitit set for its own job."""
+    """This process's environment without options of Slurm's commands, and without its own job."""
     return {
         key: value
         for key, value in os.environ.items()
-        if key in _KEPT or not key.startswith(_INHERITED)
+        if key in _KEPT or not key.startswith((*OF_CLIENTS, *OF_JOBS))
     }
+
+
+def forget_variables(*prefixes: str) -> None:
+    """Drop variables that begin so from this process's environment, and so from its jobs'."""
+    for name in list(os.environ):
+        if name.startswith(prefixes) and name not in _KEPT:
+            del os.environ[name]
 
 
 def call(*command: str, timeout: float = 60.0, **variables: str) -> str:
@@ -125,6 +143,24 @@ def jobs_numbered(job_ids: Sequence[str]) -> list[QueuedJob]:
             # squeue takes a forgotten id for an error; here it is the answer.
             if "Invalid job id" not in str(error):
                 raise
+    return found
+
+
+def jobs_of_user() -> list[QueuedJob]:
+    """All jobs of this user that have not ended, whatever their names."""
+    return [job for job in _queued("--user", str(os.getuid())) if not job.ended]
+
+
+def details(job_id: str) -> dict[str, str]:
+    """Fields of `scontrol show job`: JobState, Account, QOS, TRES, PreemptTime, ..."""
+    return fields(call("scontrol", "--oneliner", "show", "job", job_id))
+
+
+def fields(line: str) -> dict[str, str]:
+    """Fields of a line of scontrol's; of a field that occurs twice the first value."""
+    found: dict[str, str] = {}
+    for key, value in _FIELD.findall(line):
+        found.setdefault(key, value)
     return found
 
 

@@ -2,37 +2,28 @@
 
 In: the run's files, the site's limits, and a callback that may refuse more jobs. Out: `adapt` puts
 an adapted executor in the place of snakemake-executor-plugin-slurm's. Adapted are: how often Slurm
-is polled, what happens while it does not answer, the jobs' name, and what is recorded of each.
-Turning a job into an sbatch command stays the plugin's. Why: docs/decisions.md#asking-slurm.
+is polled, what happens while it does not answer, what is said of pending and failed jobs, what
+becomes of interrupted ones, and submission (submitter.py). Why: docs/decisions.md#asking-slurm.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shlex
-import socket
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from snakemake_executor_plugin_slurm import Executor
-from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from prime_core.launch.site.site import Site
 from prime_core.launch.slurm import commands as slurm
-from prime_core.launch.slurm import plugin_checks, submission
-from prime_core.launch.slurm.held_jobs import HeldJobs
-from prime_core.launch.slurm.output_watch import OutputWatch
+from prime_core.launch.slurm import interruptions, submission
+from prime_core.launch.slurm.pending_jobs import PendingJobs
+from prime_core.launch.slurm.submitter import ExecutedRun, Refuse, SubmittingExecutor
 from prime_core.launch.slurm.verdicts import Verdicts
-from prime_core.run.job_records import ControllerStart, record_controller, record_job, slurm_name
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.text import duration
 
@@ -41,149 +32,39 @@ SECONDS_BETWEEN_QUESTIONS = 10.0
 # A job that has written its outputs ends within moments.
 SECONDS_BETWEEN_EARLY_QUESTIONS = 2.0
 SECONDS_BETWEEN_LOOKS = 0.5
-# Variables that describe a job to itself. SBATCH_ACCOUNT and the like are the user's, and stay.
-OWN_JOBS = ("SLURM_", "SRUN_", "SUBMITIT_")
-Refuse = Callable[[], str | None]
 
 
 def adapt(files: RunFiles, site: Site, refuse: Refuse = lambda: None) -> None:
     """Make `--executor slurm` mean PatientExecutor, for this process; may be called again.
 
+    Options of Slurm's commands in the environment are dropped, whichever executor is used.
     refuse: called before jobs are submitted, and must answer within seconds; a sentence stops the
     workflow in good order. The plugin is checked when the executor starts: WorkflowError names a
     version that does not fit.
     """
+    slurm.forget_variables(*slurm.OF_CLIENTS)
     plugin = ExecutorPluginRegistry().get_plugin("slurm")
-    run = _Run(files, site, refuse)
+    run = ExecutedRun(files, site, refuse)
     plugin.executor = type("RunExecutor", (PatientExecutor,), {"run": run})  # a class is expected
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The run that an executor class is bound to."""
-
-    files: RunFiles
-    site: Site
-    refuse: Refuse
-
-
-class PatientExecutor(Executor):
-    """The plugin's executor, adapted. One thread submits, one polls, the main one schedules."""
-
-    run: _Run
+class PatientExecutor(SubmittingExecutor):
+    """The plugin's executor, adapted. One thread polls, two submit, the main one schedules."""
 
     def __init__(self, workflow: Any, logger: Any) -> None:
-        plugin_checks.check(Executor)
-        self._files, self._site, self._refuse = self.run.files, self.run.site, self.run.refuse
-        self._refusal: str | None = None
-        self._own_job = os.environ.get("SLURM_JOB_ID", "")
-        # Before the plugin's constructor, which would drop SLURM_CONF with the other variables.
-        self._leave_own_job()
-        self._recorded_start = False
         self._verdicts = Verdicts()
-        self._watches: dict[Any, OutputWatch] = {}
         self._being_asked: list[SubmittedJobInfo] = []
         self._silent_since: float | None = None
-        self._held = HeldJobs()
-        self._closing = threading.Event()
-        # The plugin submits in two threads; each retries its own job.
-        self._submission = threading.local()
-        # Last, since it starts the polling thread, which uses all of the above.
+        self._pending = PendingJobs()
+        # Last, since it starts the polling thread.
         super().__init__(workflow, logger)
-
-    def __post_init__(self, test_mode: bool = False) -> None:
-        """Give all jobs of a run one name, whichever launch of the workflow submits them."""
-        super().__post_init__(test_mode)
-        # Jobs inherit it: on a node without internet they would wait for a missing model.
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        # The plugin would take a new name at each launch (docs/decisions.md#job-name).
-        self.run_uuid = slurm_name(self._files.root)
-        self.logger.info(f"Slurm jobs of this run: squeue --name {self.run_uuid}")
-
-    # Submission: requested in the main thread, carried out in the plugin's.
-
-    def run_jobs(self, jobs: Sequence[Any]) -> None:
-        """Submit ready jobs, unless `refuse` objects."""
-        # Not in the constructor, which runs before onstart: until then the run may be another's.
-        self._record_start()
-        if self._is_refused():
-            self._stop_in_good_order(jobs)
-        else:
-            super().run_jobs(list(jobs))
-
-    def run_job(self, job: Any) -> None:
-        """Submit one job, retrying while Slurm does not answer (docs/decisions.md#slurm-away)."""
-        submission.limit(job, self._site)
-        self._watches[job] = OutputWatch(Path(str(output)) for output in job.output)
-        find = partial(submission.accepted, self._files, self.run_uuid, _comment(job))
-        patience = submission.Patience(self._closing, self.logger)
-        accepted: str | None = ""
-        while not accepted:
-            self._submission.failure = ""
-            super().run_job(job)
-            failure, self._submission.failure = self._submission.failure, None
-            if not failure:
-                return
-            accepted = patience.wait(failure, find)
-            if accepted is None:
-                super()._report_job_error_threadsafe(SubmittedJobInfo(job), failure)
-                return
-        # sbatch failed, yet Slurm has accepted the job.
-        # Where the plugin had told sbatch to write, with the id in place of %j.
-        log = self.slurm_logdir / f"rule_{job.name}" / get_job_wildcards(job) / f"{accepted}.log"
-        info = SubmittedJobInfo(job, accepted, {"slurm_logfile": log})
-        self._report_job_submission_threadsafe(info)
-
-    def _report_job_error_threadsafe(self, job_info: SubmittedJobInfo, msg: str) -> None:
-        # The plugin reports a failed sbatch here and returns. Within run_job that must not reach
-        # Snakemake, which would count an attempt of the job as failed.
-        if getattr(self._submission, "failure", None) is None:
-            super()._report_job_error_threadsafe(job_info, msg)
-        else:
-            self._submission.failure = msg
-
-    def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
-        super()._report_job_submission_threadsafe(job_info)
-        try:
-            record_job(self._files, submission.job_record(job_info.job, job_info.external_jobid))
-        except OSError as error:  # a full disk; the job runs all the same
-            self.logger.warning(f"{self._files.submitted_jobs}: {error}")
-
-    def get_account_arg(self, job: Any) -> Iterator[str]:
-        """The account as given; sbatch itself checks it, and knows the default."""
-        # The plugin would ask sacctmgr before every job, and fail with it; likewise sinfo below.
-        account = job.resources.get("slurm_account")
-        yield f" -A {shlex.quote(str(account))}" if account else ""
-
-    def get_partition_arg(self, job: Any) -> str:
-        """The partition as given; sbatch knows the default."""
-        partition = job.resources.get("slurm_partition")
-        return f" -p {shlex.quote(str(partition))}" if partition else ""
-
-    def _is_refused(self) -> bool:
-        if self._refusal is None:
-            with contextlib.suppress(slurm.SlurmError):  # no figures, no refusal
-                self._refusal = self._refuse()
-            if self._refusal is not None:
-                self.logger.error(self._refusal)
-        return self._refusal is not None
-
-    def _stop_in_good_order(self, jobs: Sequence[Any]) -> None:
-        """Let running jobs finish, start no more; Snakemake then ends with an error."""
-        scheduler = self.workflow.scheduler
-        with scheduler._lock:
-            # Not reported as failed: Snakemake would delete their outputs and retry them.
-            # Still listed as running, they would be waited for forever.
-            scheduler.running.difference_update(jobs)
-        scheduler.exit_gracefully()
-
-    # Waiting: in the thread that polls Slurm.
 
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncIterator[SubmittedJobInfo]:
         """Poll Slurm once for all jobs of the run; yields those still to be waited for."""
         if not active_jobs:
+            self._submit_held_back(some_job_ended=False)
             return
         self._being_asked = active_jobs
         try:
@@ -194,11 +75,28 @@ class PatientExecutor(Executor):
         else:
             self._say_answers()
         states = {job.job_id: job for job in found or ()}
-        for info in active_jobs:
+        kept = [
+            info
+            for info in active_jobs
             # No answer is no news (docs/decisions.md#slurm-away).
-            if found is None or not self._settle(info, states.get(info.external_jobid)):
-                yield info
+            if found is None or not self._settle(info, states.get(info.external_jobid))
+        ]
+        for info in self._without_hopeless(kept):
+            yield info
         self._being_asked = []
+        self._submit_held_back(some_job_ended=len(kept) < len(active_jobs))
+
+    def _without_hopeless(self, active: list[SubmittedJobInfo]) -> list[SubmittedJobInfo]:
+        """Say what jobs have long been pending for; cancel those that can never start."""
+        for said in self._pending.news():
+            self.logger.warning(said)
+        hopeless = self._pending.hopeless(self._own_job)
+        for info in active:
+            if why := hopeless.get(str(info.external_jobid)):
+                with contextlib.suppress(slurm.SlurmError):
+                    slurm.cancel([str(info.external_jobid)])
+                self._end_run(info.job, why)
+        return [info for info in active if str(info.external_jobid) not in hopeless]
 
     async def sleep(self) -> None:
         """Wait for the next poll: ten seconds, or until a job has written its outputs."""
@@ -229,25 +127,46 @@ class PatientExecutor(Executor):
         verdict = self._verdicts.judge(
             info.external_jobid, job.state if job else None, watch.has_written
         )
-        log = info.aux["slurm_logfile"]
         if verdict.kind == "wait":
-            said = self._held.look(job) if job else None
+            said = self._pending.look(job, submission.title(info.job)) if job else None
             if said:
                 self.logger.warning(said)
             return False
         del self._watches[info.job]
-        if verdict.kind == "failed":
-            # Snakemake's own message about a failed job is silenced by `quiet: [rules]`.
-            self.logger.error(submission.failure(info.job, verdict.why, log))
-            self.report_job_error(info, msg=f"{verdict.why} ", aux_logs=[str(log)])
+        if verdict.kind == "done":
+            self._settle_done(info)
+        elif verdict.kind == "interrupted":
+            self._settle_interrupted(info, verdict.why)
+        elif cause := interruptions.cause(str(info.external_jobid)):
+            self._settle_interrupted(info, f"{verdict.why.rstrip('.')}: {cause}.")
         else:
-            line = submission.last_line(info.job)
-            if line:
-                self.logger.info(line)
-            if not self.workflow.executor_settings.keep_successful_logs:
-                log.unlink(missing_ok=True)
-            self.report_job_success(info)
+            self._settle_failed(info, verdict.why)
         return True
+
+    def _settle_done(self, info: SubmittedJobInfo) -> None:
+        line = submission.last_line(info.job)
+        if line:
+            self.logger.info(line)
+        if not self.workflow.executor_settings.keep_successful_logs:
+            info.aux["slurm_logfile"].unlink(missing_ok=True)
+        self.report_job_success(info)
+
+    def _settle_failed(self, info: SubmittedJobInfo, why: str) -> None:
+        log = info.aux["slurm_logfile"]
+        # What the stage wrote in an earlier attempt would tell of another failure.
+        own = [Path(str(log)) for log in info.job.log if self._log_watches[info.job].has_written()]
+        # Snakemake's own message about a failed job is silenced by `quiet: [rules]`.
+        self.logger.error(submission.failure(info.job, why, [*own, log]))
+        self.report_job_error(info, msg=f"{why} ", aux_logs=[str(log)])
+
+    def _settle_interrupted(self, info: SubmittedJobInfo, why: str) -> None:
+        """Submit a job again that others have ended; to Snakemake it has been running all along."""
+        # Not by way of Snakemake, which would count an attempt: with it grow memory and minutes.
+        self.logger.warning(
+            f"{submission.title(info.job)}: {why} It is submitted again, still as attempt "
+            f"{info.job.attempt}."
+        )
+        self._submit_again(info.job)
 
     def _some_job_seems_to_end(self) -> bool:
         with self.lock:
@@ -256,8 +175,6 @@ class PatientExecutor(Executor):
         # them, where any() would stop at the first: the poll that follows is a look at each.
         asking = [watch for watch in active if watch and watch.asks_for_a_look()]
         return bool(asking)
-
-    # Messages and records.
 
     def _say_silent(self, error: slurm.SlurmError) -> None:
         if self._silent_since is None:
@@ -269,38 +186,3 @@ class PatientExecutor(Executor):
             silence = duration(time.monotonic() - self._silent_since)
             self.logger.warning(f"Slurm answers again, after {silence}.")
             self._silent_since = None
-
-    def _record_start(self) -> None:
-        if self._recorded_start:
-            return
-        self._recorded_start = True
-        logs = self.workflow.logger_manager.get_logfile()
-        start = ControllerStart(
-            way="slurm",
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            slurm_job=self._own_job,
-            gpus=0,
-            started=time.time(),
-            log=str(logs[0]) if logs else "",
-        )
-        try:
-            record_controller(self._files, start)
-            # Its presence says that jobs may be left behind, even if a full disk keeps it empty.
-            self._files.submitted_jobs.touch()
-        except OSError as error:
-            self.logger.warning(f"{self._files.controllers}: {error}")
-
-    def _leave_own_job(self) -> None:
-        """Drop the variables of the workflow's own Slurm job: its jobs must not inherit them."""
-        if self._own_job:
-            for name in list(os.environ):
-                if name.startswith(OWN_JOBS) and name != "SLURM_CONF":
-                    del os.environ[name]
-
-
-def _comment(job: Any) -> str:
-    """The comment that the plugin submits a job with, unique to it."""
-    wildcards = get_job_wildcards(job)
-    # Spelled as in the plugin's run_job: a job that sbatch did not admit to is found by it.
-    return f"rule_{job.name}_wildcards_{wildcards}" if wildcards else f"rule_{job.name}"

@@ -1,7 +1,7 @@
 """Wait for Slurm jobs that an earlier launch of the workflow left running.
 
-In: the run's files. Out: whether there were any. They write the files that this launch would submit
-jobs for; once they have ended, the same command is started again, to rebuild the graph
+In: the run's files. Out: whether any were waited for. They write the files that this launch would
+submit jobs for; once they have ended, the same command is started again, to rebuild the graph
 (docs/decisions.md#jobs-of-dead-controller).
 """
 
@@ -20,6 +20,7 @@ from typing import NoReturn
 from snakemake.common.workdir_handler import WorkdirHandler
 
 from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm import reasons
 from prime_core.run.job_records import SubmittedJob, slurm_name, submitted_jobs
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.console import note
@@ -37,7 +38,7 @@ class StoppedWaiting(ValueError):
 
 
 def wait_for_orphans(files: RunFiles) -> bool:
-    """Wait until no job of an earlier launch is left; returns whether there were any.
+    """Wait until no job of an earlier launch is left; returns whether any may have ended meanwhile.
 
     Raises StoppedWaiting at Ctrl-C or SIGTERM.
     """
@@ -77,7 +78,8 @@ def _wait(files: RunFiles) -> bool:
             )
         if not message:
             return any_found
-        any_found = any_found or bool(left)
+        # Silence counts as well: jobs may have ended meanwhile, whose files this graph lacks.
+        any_found = True
         # Elapsed times change at every poll; they alone are no news.
         news, now = [(job.job_id, job.state, job.reason) for job in left], time.monotonic()
         if news != said or now - said_at >= SECONDS_BETWEEN_MESSAGES:
@@ -117,7 +119,7 @@ def _stage(line: SubmittedJob) -> str:
 
 def _state(job: slurm.QueuedJob) -> str:
     if job.state == "PENDING":
-        return f"pending ({job.reason})"
+        return f"pending ({reasons.explained(job.reason, job.job_id)})"
     left = f", at most {duration(job.left)} left" if job.left >= 0 else ""
     return f"{job.state.lower()} for {duration(job.elapsed)}{left}"
 

@@ -12,7 +12,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 PLUGIN = "snakemake-executor-plugin-slurm"
 TESTED = ">=2.8,<2.9"  # as in pyproject.toml
-# What executor.py overrides or calls, and the parameters that it relies on.
+# What submitter.py and executor.py override or call, and the parameters that it relies on.
 METHODS = {
     "__init__": ("self", "workflow", "logger"),
     "__post_init__": ("self", "test_mode"),
@@ -39,8 +39,9 @@ def check(executor: type) -> None:
         if found != expected:
             raise WorkflowError(
                 f"{PLUGIN} {version(PLUGIN)} differs from the one that this workflow was tested "
-                f"with: expected {name}{_signature(expected)}, found {name}{_signature(found)}: "
-                f"pip install '{PLUGIN}{TESTED}'"
+                f"with ({TESTED}): expected {name}{_signature(expected)}, found "
+                f"{name}{_signature(found)}; install this project's environment again, which locks "
+                "its version: make install-cpu, or make install-gpu"
             )
 
 

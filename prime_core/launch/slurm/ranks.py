@@ -44,6 +44,8 @@ def launcher(resources: Mapping[str, Any], environment: Mapping[str, str]) -> st
         f"--nodes={nodes} --ntasks={ranks} --ntasks-per-node={ranks // nodes} "
         # without the latter, ranks wait in a collective for the one that died
         f"--cpus-per-task={cpus} --kill-on-bad-exit=1 "
+        # A job submitted with --export=NONE, by hand or by a site's rule, would start bare ranks.
+        "--export=ALL "
         "--overlap "  # an allocation's own step holds everything
     )
 

@@ -6,28 +6,21 @@ record.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm import commands as slurm
-from prime_core.run.job_records import SubmittedJob, submitted_jobs
+from prime_core.run.job_records import RefusedJob, SubmittedJob, submitted_jobs
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.text import duration
 
-PATIENCE_SECONDS = 600.0
+# A restart of slurmctld takes seconds, maintenance without notice half an hour.
+PATIENCE_SECONDS = 1800.0
 SECONDS_BETWEEN_TRIES = 10.0
-# sbatch's messages that mean "not now" rather than "never".
-TRANSIENT = re.compile(
-    r"unable to contact slurm controller|backup controller in standby|unable to establish"
-    r"|(connection|send|receive|shutdown) failure|socket timed out|zero bytes were transmitted"
-    r"|connection (refused|reset|timed out)|temporarily|try again|munge",
-    re.IGNORECASE,
-)
 MAX_LOG_LINES, MAX_LOG_CHARACTERS = 10, 4000
 
 
@@ -39,13 +32,13 @@ class Patience:
         self._closing, self._logger = closing, logger
         self._end: float | None = None
 
-    def wait(self, failure: str, find: Callable[[], str]) -> str | None:
-        """What `find` returns once Slurm answers; None: the failure is final."""
-        if not TRANSIENT.search(failure):
-            return None
+    def wait(self, said: str, find: Callable[[], str]) -> str | None:
+        """What `find` returns once Slurm answers; None: it did not for too long.
+
+        said: why it took no job, in one line.
+        """
         if self._end is None:
             self._end = time.monotonic() + PATIENCE_SECONDS
-            said = failure.splitlines()[0]
             trying = f"retrying for {duration(PATIENCE_SECONDS)}"
             self._logger.warning(f"Slurm accepts no jobs; {trying}. {said}")
         # An event, not a sleep: the end of the workflow must not wait ten minutes.
@@ -59,15 +52,18 @@ class Patience:
         return None
 
 
-def accepted(files: RunFiles, name: str, comment: str) -> str:
+def accepted(files: RunFiles, seen: Collection[str], name: str, comment: str) -> str:
     """Id of a job that Slurm accepted although sbatch failed; "" when there is none.
 
-    name, comment: as the plugin submits it; the comment is unique to a job. Raises SlurmError.
+    seen: jobs of this launch, which a full disk may have kept from being recorded; name, comment:
+    as the plugin submits it; the comment is unique to a job. Raises SlurmError.
     """
-    # A retry has the comment of the attempt before it, which squeue still remembers.
-    known = {job.job_id for job in submitted_jobs(files)}
+    # A retry has the comment of the attempts before it, which squeue still remembers.
+    known = {job.job_id for job in submitted_jobs(files)} | set(seen)
     for job in slurm.jobs_named(name):
-        if job.comment == comment and job.job_id not in known:
+        # One that has ended may be such an attempt of an earlier launch; if it was not, its work is
+        # done once more, after it and not beside it.
+        if job.comment == comment and job.job_id not in known and not job.ended:
             return job.job_id
     return ""
 
@@ -111,19 +107,38 @@ def job_record(job: Any, job_id: str) -> SubmittedJob:
     )
 
 
-def failure(job: Any, why: str, slurm_log: Path) -> str:
-    """Message about a failed job: why, which attempt, the end of the most telling log.
-
-    why: one sentence. slurm_log: Slurm's own, read where the stage wrote none.
-    """
+def title(job: Any) -> str:
+    """A job as messages name it: "sample 00 of iteration 12"."""
     line = job_record(job, "")
     part = f" {line.part}" if line.part else ""
-    where = f" of iteration {line.iteration}" if line.iteration else ""
-    said = (
-        f"{line.stage}{part}{where} failed, attempt {job.attempt} of {job.restart_times + 1}: {why}"
-    )
-    logs = [log for log in (Path(line.log), slurm_log) if log.is_file() and log.stat().st_size]
-    return "\n".join([said, *(_end_of(logs[0]) if logs else [])])
+    return f"{line.stage}{part}" + (f" of iteration {line.iteration}" if line.iteration else "")
+
+
+def failure(job: Any, why: str, logs: Sequence[Path]) -> str:
+    """Message about a failed job: why, which attempt, the end of the most telling log.
+
+    why: one sentence. logs: the stage's own first, then Slurm's, read where the stage wrote none.
+    """
+    said = f"{title(job)} failed, attempt {job.attempt} of {job.restart_times + 1}: {why}"
+    written = [log for log in logs if log.is_file() and log.stat().st_size]
+    return "\n".join([said, *(_end_of(written[0]) if written else [])])
+
+
+def refused_job(job: Any, why: str) -> RefusedJob:
+    """What is recorded of a job that Slurm did not take."""
+    line = job_record(job, "")
+    return RefusedJob(line.stage, line.iteration, line.part, time.time(), why)
+
+
+def pool_name(job: Any) -> str:
+    """The pool of site.yaml that a job goes to."""
+    return "gpu" if job_record(job, "").gpus else "cpu"
+
+
+def lane(job: Any) -> tuple[str, ...]:
+    """What decides which limits count a job: partition, account and QoS."""
+    names = ("slurm_partition", "slurm_account", "qos")
+    return tuple(str(job.resources.get(name) or "") for name in names)
 
 
 def last_line(job: Any) -> str:

@@ -8,7 +8,6 @@ limit) is COMPLETING by then (docs/decisions.md#stage-requeues-itself).
 from __future__ import annotations
 
 import os
-import re
 
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import SlurmError
@@ -45,9 +44,8 @@ def _runs_as_batch_job() -> bool:
     if job_id is None:
         return False
     try:
-        shown = slurm.call("scontrol", "--oneliner", "show", "job", job_id)
+        shown = slurm.details(job_id)
     except SlurmError:
         return False
-    fields = dict(re.findall(r"(?:^| )(\w+)=(\S*)", shown))
     # Slurm requeues batch jobs only, not those of salloc or srun.
-    return fields.get("JobState") == "RUNNING" and fields.get("BatchFlag") == "1"
+    return shown.get("JobState") == "RUNNING" and shown.get("BatchFlag") == "1"

@@ -1,4 +1,4 @@
-"""What Slurm's answers about a job mean for the workflow: wait, done, or failed and why.
+"""What Slurm's answers about a job mean for the workflow: wait, done, failed or interrupted.
 
 In: a job's successive states, as squeue or sacct spell them; None where an answer omits the job.
 Out: a Verdict for each.
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 FAILED = {
-    "BOOT_FAIL",
     "CANCELLED",
     "DEADLINE",
     "FAILED",
@@ -22,6 +21,7 @@ FAILED = {
 }
 # Ended, unless Slurm requeues the job, which takes it a moment.
 INTERRUPTED = {
+    "BOOT_FAIL": "its node did not start",
     "NODE_FAIL": "its node failed",
     "PREEMPTED": "it was pre-empted",
 }
@@ -33,9 +33,12 @@ FORGOTTEN_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """kind: what to do about a job; why: one sentence where it failed."""
+    """kind: what to do about a job; why: one sentence where it ended without its results.
 
-    kind: Literal["wait", "done", "failed"]
+    An interrupted job did nothing wrong: it is submitted again as the same attempt.
+    """
+
+    kind: Literal["wait", "done", "failed", "interrupted"]
     why: str = ""
 
 
@@ -88,8 +91,7 @@ class Verdicts:
         if self._clock() - history.interrupted < REQUEUE_SECONDS:
             return WAIT
         return Verdict(
-            "failed",
-            f"Slurm job {job_id} ended in state {state}: {INTERRUPTED[state]}; not requeued.",
+            "interrupted", f"Slurm job {job_id} ended in state {state}: {INTERRUPTED[state]}."
         )
 
     def _missing(self, job_id: str, history: _History, has_written: Callable[[], bool]) -> Verdict:
@@ -104,7 +106,9 @@ class Verdicts:
         if has_written():  # a file that exists is complete
             return DONE
         return Verdict(
-            "failed", f"Slurm no longer knows job {job_id}, and some of its outputs are missing."
+            # Forgotten within the minute that it had to be requeued.
+            "failed" if history.interrupted is None else "interrupted",
+            f"Slurm no longer knows job {job_id}, and some of its outputs are missing.",
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from prime_core.launch.site.site import Pool
 from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm import refusals
 from prime_core.launch.slurm.commands import SlurmError
 
 # submitit counts requeues at the time limit, and gives up after this many.
@@ -69,10 +70,10 @@ def log_of(folder: Path, job_id: str) -> Path:
     return folder / f"{job_id}_0_log.out"
 
 
-def submit(job: WorkflowJob, call: Callable[[], Any]) -> str:
+def submit(job: WorkflowJob, call: Callable[[], Any], pool: str) -> str:
     """Submit the job, which will make this call on its first node; returns its id.
 
-    Raises SlurmError with sbatch's message.
+    pool: its name in site.yaml. Raises SlurmError with sbatch's message, and where to mend it.
     """
     import submitit
 
@@ -99,7 +100,7 @@ def submit(job: WorkflowJob, call: Callable[[], Any]) -> str:
         try:
             return str(executor.submit(call).job_id)
         except (submitit.core.utils.FailedJobError, FileNotFoundError) as error:
-            raise SlurmError(f"sbatch: {_last_line(error)}") from None
+            raise SlurmError(f"sbatch: {refusals.read(str(error)).explained(pool)}") from None
 
 
 @contextmanager
@@ -114,9 +115,3 @@ def _clean_environment() -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if "error:" in line]
-    return (said or lines or [type(error).__name__])[-1].removeprefix("sbatch: error: ")

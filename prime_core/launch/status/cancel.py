@@ -117,7 +117,9 @@ def _end_process(holder: Holder, say: Say) -> None:
             f"the run is driven by snakemake on {holder.host} (process {holder.pid}); "
             f"run there: kill -INT {holder.pid}"
         )
-    processes = [psutil.Process(holder.pid), *below(holder.pid)]
+    processes = below(holder.pid)
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+        processes.insert(0, psutil.Process(holder.pid))
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             # Not SIGTERM, on which Snakemake lets its running stages finish.

@@ -110,13 +110,17 @@ def _controller(status: RunStatus) -> Iterator[str]:
     if controller.state == "none":
         running = [work for work in status.at_work if work.slurm_job]
         rest = f"; {len(running)} of its Slurm jobs keep running" if running else ""
-        yield f"nothing drives this run{rest}: start it again with the same command"
+        refused = any(not failed.log for failed in status.failed)
+        once = ", once Slurm takes its jobs" if refused else ""
+        yield f"nothing drives this run{rest}: start it again with the same command{once}"
         if controller.log:
             log = Path(controller.log)
             yield f"  the last controller: {last_error(log) or last_line(log)}"
             yield f"  its log: {controller.log}"
         return
     yield f"controller: {_who(controller)}, {controller.state}{_times(controller, status.now)}"
+    if controller.waits_for:
+        yield f"  {controller.waits_for}"
     if controller.log:
         yield f"  log: {controller.log}"
 
@@ -141,7 +145,8 @@ def _times(controller: ControllerState, now: float) -> str:
 def _at_work(stages: list[StageAtWork]) -> list[str]:
     if not stages:
         return []
-    return ["", *table([_COLUMNS, *map(_row, stages)], _SIDES)]
+    reasons = dict.fromkeys(work.waits_for for work in stages if work.waits_for)
+    return ["", *table([_COLUMNS, *map(_row, stages)], _SIDES), *(f"  {one}" for one in reasons)]
 
 
 def _row(work: StageAtWork) -> tuple[str, ...]:
@@ -169,7 +174,8 @@ def _failed(status: RunStatus) -> Iterator[str]:
         how = f" ({failed.how})" if failed.how else ""
         yield f"not finished: {failed.stage}{how}"
         yield f"  {failed.error or 'nothing in its log'}"
-        yield f"  {failed.log}"
+        if failed.log:
+            yield f"  {failed.log}"
     more = len(status.failed) - _FAILED_SHOWN
     if more > 0:
         yield f"  and {more} more"

@@ -9,24 +9,28 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from prime_core.launch.accounting import accounts as accounting
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import NoCluster, QueuedJob, SlurmError
+from prime_core.launch.slurm.reasons import explained
 from prime_core.launch.slurm.workflow_job import log_of
 from prime_core.launch.status.progress import Estimate, Progress, estimate, read_progress
 from prime_core.launch.status.stage_logs import last_error, last_line, logs_of_stages, unfinished
 from prime_core.launch.status.stage_processes import running_stages
 from prime_core.run.job_records import (
+    SubmittedJob,
     controller_name,
     controller_starts,
+    refused_jobs,
     slurm_name,
     submitted_jobs,
 )
 from prime_core.run.layout import RunFiles
-from prime_core.run.stages import Stage
+from prime_core.run.stages import Stage, result_of
 from prime_core.runtime.run_lock import find_holder
 
 # Slurm's accounting knows how jobs ended that squeue has forgotten; seconds (accounting.update).
@@ -35,13 +39,18 @@ _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE = 60.0, 10.0, 300.0
 
 @dataclass(frozen=True)
 class StageAtWork:
-    """A stage that runs or is queued; seconds, limit: -1 where unknown; starts: expected start."""
+    """A stage that runs or is queued; seconds, limit: -1 where unknown; starts: expected start.
+
+    reason: why it is pending, in Slurm's word; waits_for: in a sentence with what to do; "" where
+    it is not.
+    """
 
     stage: Stage
     state: str
     slurm_job: str
     attempt: int
     reason: str
+    waits_for: str
     nodes: str
     seconds: float
     limit: float
@@ -51,7 +60,7 @@ class StageAtWork:
 
 @dataclass(frozen=True)
 class FailedStage:
-    """A stage that ended without its results, and has not been retried yet."""
+    """A stage that ended without its results, or never began, and has not been retried yet."""
 
     stage: Stage
     how: str
@@ -63,7 +72,8 @@ class FailedStage:
 class ControllerState:
     """Who drives the run. state: "running", "pending", ... or "none"; left: seconds of its time.
 
-    way: slurm, allocation or local; node: as Slurm calls it, else the host; pid: Snakemake's there.
+    way: slurm, allocation or local; node: as Slurm calls it, else the host; pid: Snakemake's there;
+    waits_for: why its job is pending, "" where it is not.
     """
 
     state: str
@@ -76,6 +86,7 @@ class ControllerState:
     left: float | None
     starts: str
     log: str
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,6 +181,7 @@ def _controller(files: RunFiles, jobs: list[QueuedJob]) -> ControllerState:
                 left=float(job.left) if job.left >= 0 else None,
                 starts=job.start if job.state == "PENDING" else "",
                 log=str(log_of(files.controller_folder, job.job_id)),
+                waits_for=_waits_for(job),
             )
     holder = find_holder(files.root)
     last = starts[-1] if starts else None
@@ -214,6 +226,7 @@ def _in_slurm(files: RunFiles, jobs: list[QueuedJob], logs: dict[Stage, Path]) -
                 slurm_job=job.job_id,
                 attempt=submitted.attempt if submitted else 1,
                 reason=job.reason if job.state == "PENDING" else "",
+                waits_for=_waits_for(job),
                 nodes=job.nodes,
                 seconds=job.elapsed,
                 limit=job.elapsed + job.left if job.left >= 0 else -1,
@@ -222,6 +235,11 @@ def _in_slurm(files: RunFiles, jobs: list[QueuedJob], logs: dict[Stage, Path]) -
             )
         )
     return found
+
+
+def _waits_for(job: QueuedJob) -> str:
+    """Why a job is pending and what to do about it; "" for any other."""
+    return str(explained(job.reason, job.job_id)) if job.state == "PENDING" else ""
 
 
 def _beside(
@@ -249,6 +267,7 @@ def _beside(
             slurm_job=controller.slurm_job,
             attempt=1,
             reason="",
+            waits_for="",
             nodes=controller.node,
             seconds=ran,
             limit=-1,
@@ -269,9 +288,10 @@ def _failed(
     # squeue is newer; the accounts remember longer.
     states |= {job.job_id: job.state for job in jobs}
     last = {job.work: job for job in submitted_jobs(files)}
-    found = []
+    refused = _refused(files, last, at_work)
+    found = list(refused.values())
     for stage in unfinished(files, logs):
-        if stage in at_work:
+        if stage in at_work or stage in refused:
             continue
         log, job = logs[stage], last.get(stage)
         state = states.get(job.job_id, "") if job else ""
@@ -281,4 +301,17 @@ def _failed(
         attempt = f"attempt {job.attempt}, " if job and job.attempt > 1 else ""
         how = f"{attempt}{state}" if state else attempt.rstrip(", ")
         found.append(FailedStage(stage, how, error or last_line(log), str(log)))
+    return found
+
+
+def _refused(
+    files: RunFiles, last: Mapping[Stage, SubmittedJob], at_work: set[Stage]
+) -> dict[Stage, FailedStage]:
+    """Stages whose latest submission Slurm has refused."""
+    found = {}
+    for refusal in refused_jobs(files):
+        stage = refusal.work
+        later = stage in last and last[stage].submitted > refusal.at
+        if not (later or stage in at_work or result_of(files, stage).exists()):
+            found[stage] = FailedStage(stage, "refused by Slurm", refusal.why, "")
     return found

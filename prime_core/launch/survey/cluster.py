@@ -18,7 +18,8 @@ from prime_core.launch.slurm import commands as slurm
 _TIMEOUT = 30.0  # seconds for one question
 _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "INVAL", "UNKNOWN"}
 _GPU = re.compile(r"^gpu(?::(?P<model>[^:]+))?(?::no_consume)?:(?P<count>\d+)$")
-_FIELD = re.compile(r"(?:^|\s)([A-Za-z_/]+)=(\S*)")
+# As versions of Slurm spell it that there is none.
+_NO_ACCOUNTING = ("(null)", "none", "accounting_storage/none")
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def ask() -> Cluster:
     )
     name = config.get("ClusterName", "")
     accounting, default, associations, qos = "", "", "", ""
-    if config.get("AccountingStorageType", "").endswith("none"):
+    if config.get("AccountingStorageType", "") in _NO_ACCOUNTING:
         accounting = "this Slurm keeps no accounting records (AccountingStorageType)"
     else:
         where = ("where", f"user={user}", f"cluster={name}")
@@ -277,12 +278,9 @@ def _barred(fields: Mapping[str, str], nodes: Sequence[Node], groups: set[str] |
 
 
 def _lines(text: str, first: str) -> Iterator[dict[str, str]]:
-    """Fields of each line; a field that occurs twice (in a comment, say) keeps its first value."""
+    """Fields of each line that has the first of them."""
     for line in text.splitlines():
-        fields: dict[str, str] = {}
-        for key, value in _FIELD.findall(line):
-            # Free text comes last: a comment `State=DOWN until noon` must not decide.
-            fields.setdefault(key, value)
+        fields = slurm.fields(line)
         if first in fields:
             yield fields
 

@@ -1,0 +1,142 @@
+"""Stages without checkpoints, killed after every batch: each batch is computed once, same bits."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from prime_core.run.layout import RunFiles
+from prime_core.runtime.partial_rows import PartialRows
+from prime_core.stages import evaluate, sample, score
+from tests.support.interrupted_stages import change_settings, finished_run
+
+pytestmark = pytest.mark.slow
+
+SCORED = {"scorer": "prm", "num_problems": 20, "n_samples_per_prompt": 2, "temperature": 1.0}
+
+
+class Killed(BaseException):
+    """As if the process had ended here."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    """A run after its first iteration, with several batches to each stage."""
+    files = finished_run(tmp_path_factory.mktemp("finished") / "run")
+    change_settings(
+        files,
+        rollout={"sampler_batch_size": 16},
+        prm={"micro_batch_size": 4},
+        evaluation={"benchmarks": {"validation": SCORED}},
+    )
+    return files
+
+
+@contextmanager
+def dying(keeps: list[str]) -> Iterator[None]:
+    """Within, a process dies as soon as it has kept a batch; `keeps` has the file's name."""
+    original = PartialRows.keep
+
+    def keep(self: PartialRows, rows: dict[int, list]) -> None:
+        original(self, rows)
+        assert self.path is not None
+        keeps.append(self.path.name)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PartialRows, "keep", keep)
+        yield
+
+
+def until_it_ends(stage: Callable[[], None]) -> list[str]:
+    """Start a stage again and again, each time killed after one more batch; their files."""
+    keeps: list[str] = []
+    while True:
+        try:
+            with dying(keeps):
+                stage()
+        except Killed:
+            continue
+        return keeps
+
+
+STAGES: dict[str, tuple[Callable[[Path], None], Callable[[RunFiles], Path], set[str]]] = {
+    "sample": (
+        lambda run: sample.run(run, 1, 0),
+        lambda files: files.rollouts(1, 0),
+        {"00+responses.jsonl"},
+    ),
+    "score": (
+        lambda run: score.run(run, 1),
+        lambda files: files.rewards(1),
+        {"rewards+reference.jsonl", "rewards+prm.jsonl"},
+    ),
+    "evaluate": (
+        lambda run: evaluate.run(run, 1, "validation"),
+        lambda files: files.evaluation(1, "validation").with_suffix(".parquet"),
+        {
+            "validation+responses.jsonl",
+            "validation+verdicts.jsonl",
+            "validation+prm.jsonl",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_only_the_rest_is_computed_again_and_the_bits_are_the_same(
+    name: str, finished: RunFiles, tmp_path: Path
+) -> None:
+    stage, table, expected_files = STAGES[name]
+    calm, killed = (RunFiles(tmp_path / name / "run") for name in ("calm", "killed"))
+    for files in (calm, killed):
+        shutil.copytree(finished.root, files.root, symlinks=True)
+        table(files).unlink(missing_ok=True)
+    stage(calm.root)
+    keeps = until_it_ends(lambda: stage(killed.root))
+    assert expected_files <= set(keeps)
+    assert len(keeps) > 2 * len(expected_files)
+    assert table(killed).read_bytes() == table(calm).read_bytes()
+    assert not list(table(killed).parent.glob(".partial/*")), "kept until the table is there"
+    # Each start has added a batch of its own: none was computed twice.
+    computed: list[str] = []
+    with counted(computed):
+        table(calm).unlink()
+        stage(calm.root)
+    assert sorted(keeps) == sorted(computed)
+
+
+@contextmanager
+def counted(keeps: list[str]) -> Iterator[None]:
+    """Within, `keeps` has the file's name of each batch that is kept."""
+    original = PartialRows.keep
+
+    def keep(self: PartialRows, rows: dict[int, list]) -> None:
+        original(self, rows)
+        assert self.path is not None
+        keeps.append(self.path.name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PartialRows, "keep", keep)
+        yield
+
+
+def test_other_weights_begin_anew(finished: RunFiles, tmp_path: Path) -> None:
+    files = RunFiles(tmp_path / "run")
+    shutil.copytree(finished.root, files.root, symlinks=True)
+    keeps: list[str] = []
+    with pytest.raises(Killed), dying(keeps):
+        sample.run(files.root, 1, 0)
+    weights = files.policy(0) / "model.safetensors"
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.unlink()
+    weights.write_bytes(changed)
+    again: list[str] = []
+    with counted(again):
+        sample.run(files.root, 1, 0)
+    with counted(keeps):
+        sample.run(files.root, 1, 0)
+    assert len(again) == len(keeps) - 1, "the batch of the other weights was drawn anew"
