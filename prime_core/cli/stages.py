@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from prime_core.cli.options import FOLDER, ITERATION, RUN, SHARD, TABLE
+from prime_core.cli.options import FOLDER, ITERATION, MODEL, RUN, SHARD, TABLE
 from prime_core.cli.rooms import stage, tool
 
 
@@ -174,6 +174,15 @@ def policy(run_dir: Path, iteration: int) -> None:
     stage("policy").run(run_dir, iteration)
 
 
+@click.command("save-state")
+@RUN
+@ITERATION
+@MODEL
+def save_state(run_dir: Path, iteration: int, model: str) -> None:
+    """Copy a training state from memory into the run's folder (training.state_storage)."""
+    stage("save_state").run(run_dir, iteration, model)
+
+
 @click.command()
 @RUN
 @click.option("--iteration", required=True, type=click.IntRange(min=0), help="0: the start model.")
@@ -216,6 +225,7 @@ COMMANDS = (
     prm,
     value,
     policy,
+    save_state,
     evaluate,
     report,
     crate,

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+# In a folder of weights that were trained: optimizer, schedule, steps, random state.
+TRAINING_STATE = "training_state"
+
 
 @dataclass(frozen=True)
 class RunFiles:

@@ -32,6 +32,7 @@ CHANGEABLE = {
     "training.packing": False,
     "training.max_token_len_per_gpu": 512,
     "training.logprobs_chunk_size": 64,
+    "training.state_storage": "memory",
     "training.checkpoint_minutes": 5.0,
     "evaluation.every": 5,
     "checkpoints.keep_last": 5,
