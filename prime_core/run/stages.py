@@ -121,13 +121,25 @@ class Stage:
         return " ".join([self.name, *number, *([self.part] if self.part else [])])
 
 
+def stage_of_rule(rule: str) -> str:
+    """The stage that a rule runs; one may be several rules: kept_policy, evaluate_shard.
+
+    docs/decisions.md#kept-and-temporary
+    """
+    name = rule.removeprefix("kept_")
+    first = name.rpartition("_")[0]
+    return first if name not in STAGES and first in STAGES else name
+
+
 def part_of(options: Mapping[str, Any]) -> str:
     """The part of a stage that a command's options name: a shard, a benchmark, or a model.
 
-    options: without their dashes; those that were not given may be None or absent.
+    options: without their dashes; those that were not given may be None or absent. A shard of an
+    evaluation is called as its file is: aime/03-of-08.
     """
-    shard, benchmark = options.get("shard"), options.get("benchmark")
+    shard, of, benchmark = (options.get(name) for name in ("shard", "of", "benchmark"))
     number = "" if shard is None else f"{int(shard):02d}"
+    number += f"-of-{int(of):02d}" if number and of else ""
     return "/".join(filter(None, (benchmark, number))) or options.get("model") or ""
 
 
@@ -135,12 +147,12 @@ def stage_of(path: Path) -> Stage:
     """The stage that a file below logs/, benchmarks/ or metrics/ belongs to.
 
     iterations/0003/sample-01.tsv -> sample 3 01; evaluations/0016/aime.json -> evaluate 16 aime;
-    sft.log -> sft.
+    evaluations/0016/aime/03-of-08.json -> evaluate 16 aime/03-of-08; sft.log -> sft.
     """
     iteration = next((int(part) for part in path.parts[:-1] if part.isdigit()), 0)
     # Before the split at "-": a benchmark's own name may hold one (math-500).
     if path.parts[0] == "evaluations":
-        return Stage(iteration, "evaluate", path.stem)
+        return Stage(iteration, "evaluate", str(Path(*path.parts[2:]).with_suffix("")))
     name, _, part = path.stem.partition("-")
     return Stage(iteration, name, part)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prime_core.run.branching import taken_folders, taken_tables
+from prime_core.run.branching import evaluated_by_origin, taken_folders, taken_tables
 from prime_core.run.kl_coef import kl_coef_files
 from prime_core.run.layout import TRAINING_STATE, RunFiles
 from prime_core.run.prm_folders import (
@@ -193,6 +194,35 @@ class Targets:
                 self.settings, self.files, int(wildcards.iteration)
             )
         ]
+
+    def benchmarks(self, *, sharded: bool, scored: bool | None = None) -> str:
+        """Regular expression of the benchmarks that are split into shards, or are not.
+
+        scored: of those alone whose responses a PRM scores, or does not; None: of both.
+        """
+        names = [
+            re.escape(name)
+            for name, one in self.settings.evaluation.benchmarks.items()
+            if (one.num_shards > 1) == sharded and scored in (None, one.scorer is not None)
+        ]
+        return f"(?:{'|'.join(names)})" if names else "(?!)"
+
+    @property
+    def has_sharded_evaluations(self) -> bool:
+        """Whether any benchmark is split into shards."""
+        return any(one.num_shards > 1 for one in self.settings.evaluation.benchmarks.values())
+
+    def evaluation_shards(self, wildcards: Any) -> list[str]:
+        """Responses and figures of all shards; nothing where a branch takes its origin's.
+
+        Takes wildcards, as rules give them.
+        """
+        iteration, name = int(wildcards.iteration), wildcards.benchmark
+        if evaluated_by_origin(self.settings, self.files, iteration, name):
+            return []
+        of = self.settings.evaluation.benchmarks[name].num_shards
+        shards = [self.files.evaluation_shard(iteration, name, shard, of) for shard in range(of)]
+        return [str(path) for one in shards for path in (one.with_suffix(".parquet"), one)]
 
     def tried(self, root: str) -> list[str]:
         """Shards of the trial that training problems are chosen by; root may hold wildcards."""

@@ -35,6 +35,7 @@ CHANGEABLE = {
     "training.state_storage": "memory",
     "training.checkpoint_minutes": 5.0,
     "evaluation.every": 5,
+    "evaluation.benchmarks.validation.num_shards": 4,
     "checkpoints.keep_last": 5,
     "checkpoints.save_freq": 3,
     "reproduction.of": "rloo-240",

@@ -15,9 +15,13 @@ from tests.support.workflow_runs import TINY, command, digests, environment, run
 SETTINGS = TINY | {
     "rollout": TINY["rollout"] | {"num_shards": 1},
     "sft": TINY["sft"] | {"num_steps": 100},
-    "evaluation": {"benchmarks": {}},
 }
-IN_MEMORY = SETTINGS | {"training": {"state_storage": "memory"}}
+VALIDATION = TINY["evaluation"]["benchmarks"]["validation"]
+# Evaluations in shards as well, which change no table either.
+IN_MEMORY = SETTINGS | {
+    "training": {"state_storage": "memory"},
+    "evaluation": {"every": 2, "benchmarks": {"validation": VALIDATION | {"num_shards": 2}}},
+}
 # A `prime` that kills the whole workflow, itself included, in place of one stage.
 KILLER = """#!/bin/sh
 case "$*" in "{stage}"*) kill -9 0;; esac

@@ -45,7 +45,7 @@ with workflow_output.one_sentence(FetchError):
     RESOURCES = {
         name: stage_resources(name, needs, SITE) for name, needs in NEEDS.items()
     }
-    workflow_output.apply_to_kept(workflow.resource_settings)
+    workflow_output.apply_to_all_rules(workflow.resource_settings)
     STATES_IN_MEMORY = keep_states(SETTINGS, NEEDS, SITE)
 workflow_output.show_stages_only(workflow, SITE)
 

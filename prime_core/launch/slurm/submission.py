@@ -17,6 +17,7 @@ from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm import commands as slurm
 from prime_core.run.job_records import SubmittedJob, submitted_jobs
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import part_of, stage_of_rule
 from prime_core.runtime.text import duration
 
 PATIENCE_SECONDS = 600.0
@@ -91,8 +92,8 @@ def limits(job: Any, site: Site) -> dict[str, int]:
 
 
 def stage_name(job: Any) -> str:
-    """The stage that a job is; one may be two rules (docs/decisions.md#kept-and-temporary)."""
-    return str(job.name).removeprefix("kept_")
+    """The stage that a job is."""
+    return stage_of_rule(str(job.name))
 
 
 def job_record(job: Any, job_id: str) -> SubmittedJob:
@@ -103,7 +104,7 @@ def job_record(job: Any, job_id: str) -> SubmittedJob:
         job_id=job_id,
         stage=stage_name(job),
         iteration=int(wildcards.get("iteration", 0)),
-        part=str(wildcards.get("shard", wildcards.get("benchmark", ""))),
+        part=part_of(wildcards),
         attempt=job.attempt,
         submitted=time.time(),
         log=str(job.log[0]) if job.log else "",

@@ -86,7 +86,7 @@ def _stage(words: Sequence[str]) -> Stage:
         return words[words.index(option) + 1] if option in words[:-1] else ""
 
     shard, iteration = value("--shard"), value("--iteration")
-    named = {name: value(f"--{name}") for name in ("benchmark", "model")}
+    named = {name: value(f"--{name}") for name in ("benchmark", "of", "model")}
     part = part_of(named | ({"shard": shard} if shard.isdigit() else {}))
     name = words[0].replace("-", "_")  # a command prm-offline is the stage prm_offline
     return Stage(int(iteration) if iteration.isdigit() else 0, name, part)
