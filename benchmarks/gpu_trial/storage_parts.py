@@ -17,7 +17,7 @@ from benchmarks.gpu_trial.training_parts import built_trainer
 from benchmarks.gpu_trial.trial import SHAPES, TINY, Trial, built_model
 from prime_core.models.build import build_tokenizer
 from prime_core.models.load import device
-from prime_core.training.engine import TRAINING_STATE
+from prime_core.run.layout import TRAINING_STATE
 
 Figures = dict[str, Any]
 MEMORY = Path("/dev/shm")

@@ -11,7 +11,8 @@ GROUPS = {
     "Data and models": ("fetch", "grade", "compare", "rate", "labelled", "export", "crate"),
     "Stages, which the workflow calls in this order": (
         *("build", "prepare", "sft", "difficulty", "band", "branch", "prm-data", "prm-offline"),
-        *("sample", "verify", "select", "score", "values", "prm", "value", "policy", "evaluate"),
+        *("sample", "verify", "select", "score", "values", "prm", "value", "policy"),
+        *("save-state", "evaluate"),
     ),
     "By hand": ("configure", "schema", "ablation", "ablations-report"),
 }

@@ -26,6 +26,12 @@ SHARD = click.option(
     type=click.IntRange(min=0),
     help="Part of the iteration's prompts, from 0 on; refill rounds continue the numbering.",
 )
+MODEL = click.option(
+    "--model",
+    required=True,
+    type=click.Choice(("policy", "prm", "value")),
+    help="Which of the models that an iteration trains.",
+)
 # Whether the file exists is asked where it decides: with --run its default is not read.
 CONFIGFILE = click.option(
     "--configfile",

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import click
 
-from prime_core.run.stages import Stage
+from prime_core.run.stages import Stage, part_of
 from prime_core.runtime import interruption
 
 
@@ -17,7 +17,8 @@ def stage(name: str) -> ModuleType:
     """The module of a stage, in a process that knows its rank and listens for signals to stop."""
     _prepare_process()
     # After the ranks know their numbers: the first of them alone may defer the stage.
-    if "PRIME_DEADLINE" in os.environ:
+    # A state in memory goes with the allocation: to write it down is never too late.
+    if "PRIME_DEADLINE" in os.environ and name != "save_state":
         _begin_in_time(name)
     _refuse_other_iterations(name)
     return import_module(f"prime_core.stages.{name}")
@@ -54,7 +55,5 @@ def _begin_in_time(name: str) -> None:
     """Defer a stage of the workflow to the next allocation where this one has too little time."""
     given = click.get_current_context().params
     if given.get("run_dir"):
-        shard, benchmark = given.get("shard"), given.get("benchmark")
-        part = benchmark or ("" if shard is None else f"{shard:02d}")
-        work = Stage(given.get("iteration") or 0, name, part)
+        work = Stage(given.get("iteration") or 0, name, part_of(given))
         import_module("prime_core.run.deadline").leave_if_too_late(given["run_dir"], work)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from prime_core.cli.options import FOLDER, ITERATION, RUN, SHARD, TABLE
+from prime_core.cli.options import FOLDER, ITERATION, MODEL, RUN, SHARD, TABLE
 from prime_core.cli.rooms import stage, tool
 
 
@@ -174,13 +174,34 @@ def policy(run_dir: Path, iteration: int) -> None:
     stage("policy").run(run_dir, iteration)
 
 
+@click.command("save-state")
+@RUN
+@ITERATION
+@MODEL
+def save_state(run_dir: Path, iteration: int, model: str) -> None:
+    """Copy a training state from memory into the run's folder (training.state_storage)."""
+    stage("save_state").run(run_dir, iteration, model)
+
+
 @click.command()
 @RUN
 @click.option("--iteration", required=True, type=click.IntRange(min=0), help="0: the start model.")
 @click.option("--benchmark", required=True, help="A name under evaluation.benchmarks.")
-def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
-    """Evaluate the policy of an iteration on one benchmark."""
-    stage("evaluate").run(run_dir, iteration, benchmark)
+@click.option("--shard", type=click.IntRange(min=0), help="Sample this part of the problems alone.")
+@click.option("--of", type=click.IntRange(min=1), help="How many parts there are.")
+def evaluate(
+    run_dir: Path, iteration: int, benchmark: str, shard: int | None, of: int | None
+) -> None:
+    """Evaluate the policy of an iteration on one benchmark, or one shard of it.
+
+    Without --shard a benchmark with num_shards is joined from its shards.
+    """
+    if (shard is None) != (of is None) or (shard is not None and of is not None and shard >= of):
+        raise click.UsageError("expected --shard K and --of N with K from 0 to N - 1, or neither")
+    if shard is None or of is None:
+        stage("evaluate").run(run_dir, iteration, benchmark)
+    else:
+        stage("evaluate").run_shard(run_dir, iteration, benchmark, shard, of)
 
 
 @click.command()
@@ -216,6 +237,7 @@ COMMANDS = (
     prm,
     value,
     policy,
+    save_state,
     evaluate,
     report,
     crate,

@@ -33,8 +33,11 @@ from prime_core.run.job_records import (
     record_stop,
     stage_stops,
 )
+from prime_core.run.training_states import save_all
+from prime_core.runtime.errors import sentence
 from prime_core.runtime.text import duration
-from prime_core.storage import node_cache
+from prime_core.settings.reading import load_settings
+from prime_core.storage import node_cache, state_memory
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 # Kept free before the time limit, for `scontrol requeue`.
@@ -85,7 +88,7 @@ class Supervisor(Controller):
         try:
             return super().__call__()
         finally:
-            node_cache.remove(self._storage())
+            self._free_storage()
 
     def options(self) -> list[str]:
         """Cores and GPUs of the first node; what does not depend on a deferred stage still runs.
@@ -173,7 +176,7 @@ class Supervisor(Controller):
 
     def go_on_later(self) -> NoReturn:
         """As the controller, unless the budget is used up."""
-        node_cache.remove(self._storage())
+        self._free_storage()
         # Floats, yet equal exactly: `deadline` is the smaller of two. A pre-empted job is requeued
         # by Slurm anyway, and looks at the budget when it starts.
         if not self.is_being_ended and self.deadline == self.budget_ends:
@@ -208,6 +211,17 @@ class Supervisor(Controller):
 
     def _storage(self) -> Path:
         return self.fast_storage / f"prime-{os.getuid()}-{self.job_id}"
+
+    def _free_storage(self) -> None:
+        """Remove all copies; states that are nowhere else go to disk first, or cost an update."""
+        storage = self._storage()
+        with state_memory.kept_in(state_memory.place_in(storage)):
+            try:
+                if storage.is_dir() and self.files.config.exists():
+                    save_all(load_settings(self.files.config), self.files)
+            except (OSError, ValueError) as error:
+                log(f"training states in memory are lost: {sentence(error)}")
+        node_cache.remove(storage)
 
     def _remove_stale_copies(self) -> None:
         """Remove copies that this user's jobs left when they were killed on this node."""

@@ -19,7 +19,7 @@ from snakemake.settings.enums import Quietness
 from prime_core.launch.arguments import as_snakemake_reads
 from prime_core.launch.dry_run import lines
 from prime_core.launch.site.site import Site
-from prime_core.run.stages import STAGES
+from prime_core.run.stages import STAGES, stage_of_rule
 from prime_core.runtime.console import IN_WORKFLOW
 from prime_core.runtime.errors import refuse_read_only, sentence
 from prime_core.settings.reading import SettingsError
@@ -89,17 +89,20 @@ def refuse_unusable_folder(results: Path) -> None:
         refuse_read_only(existing)
 
 
-def apply_to_kept(asked: Any) -> None:
-    """Let --set-resources of a stage hold for its rule whose weights are kept, too.
+def apply_to_all_rules(asked: Any) -> None:
+    """Let --set-resources of a stage hold for all rules that run it on the same kind of node.
 
     asked: Snakemake's ResourceSettings, before the first rule. Raises SettingsError for a name that
     is no stage.
     """
     overwritten = dict(asked.overwrite_resources)
-    stages = {name.removeprefix("kept_") for name in overwritten}
+    stages = {stage_of_rule(name) for name in overwritten}
     if unknown := sorted(stages - {*STAGES}):
         raise SettingsError(
             f"--set-resources {unknown[0]}: no such stage; expected one of {', '.join(STAGES)}"
         )
-    kept = {f"kept_{name}": values for name, values in overwritten.items()}
-    asked.overwrite_resources = kept | overwritten
+    others = {f"kept_{name}": values for name, values in overwritten.items()}
+    if "evaluate" in overwritten:
+        sampling = ("evaluate_shard", "evaluate_scored")
+        others |= dict.fromkeys(sampling, overwritten["evaluate"])
+    asked.overwrite_resources = others | overwritten

@@ -49,13 +49,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
+def atomic_folder(path: Path, replace: bool = True, aside: Path | None = None) -> Iterator[Path]:
     """A folder to fill aside; on success it takes the place of `path`, else it is removed.
 
-    replace: whether it may take the place of a folder with files; else that is an OSError.
+    replace: whether it may take the place of a folder with files; else that is an OSError. aside:
+    the folder to fill it in, on the same disk; None: that of `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    place = aside or path.parent
+    temporary = Path(tempfile.mkdtemp(dir=place, prefix=f".{path.name}.", suffix=".tmp"))
     # As above: mkdtemp's 0700 would hide it.
     temporary.chmod(0o755)
     try:

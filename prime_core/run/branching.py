@@ -22,6 +22,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import linked_prm_folders
 from prime_core.run.schedule import sampling_policy
 from prime_core.run.tables import read_json
+from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.reading import SettingsError, flatten, load_settings
 from prime_core.settings.run import Settings
 
@@ -158,13 +159,17 @@ def evaluated_by_origin(
     theirs = load_settings(there.config)
     same = (
         # Data and model need no comparing: a branch has its origin's (_TAKEN).
-        theirs.evaluation.benchmarks.get(benchmark) == own
+        _in_one_job(theirs.evaluation.benchmarks.get(benchmark)) == _in_one_job(own)
         and theirs.verification.without_partial_credit()
         == settings.verification.without_partial_credit()
         # Samplers draw different responses from the same seeds. docs/decisions.md#vllm-seeds
         and (theirs.seed, theirs.rollout.sampler) == (settings.seed, settings.rollout.sampler)
     )
     return found if same else None
+
+
+def _in_one_job(benchmark: Benchmark | None) -> Benchmark | None:
+    return benchmark and benchmark.model_copy(update={"num_shards": 1})
 
 
 def _error(settings: Settings, what: str) -> BranchError:

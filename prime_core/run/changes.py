@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from prime_core.run.layout import RunFiles
 from prime_core.settings.reading import flatten
@@ -38,18 +39,25 @@ def is_changeable(key: str) -> bool:
     section: type[BaseModel] = Settings
     for part in key.split("."):
         field = section.model_fields.get(part)
-        # A name that the user chose (of a benchmark, of a source): its mapping was not declared
-        # harmless.
         if field is None:
             return False
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("changeable"):
+        if _says_changeable(field):
             return True
+        # A name that the user chose follows (of a benchmark, of a source), which may hold dots.
+        if get_origin(field.annotation) is dict:
+            named = get_args(field.annotation)[1]
+            last = getattr(named, "model_fields", {}).get(key.rpartition(".")[2])
+            return last is not None and _says_changeable(last)
         sections = [kind for kind in _kinds(field.annotation) if issubclass(kind, BaseModel)]
         if not sections:
             return False
         section = sections[0]
     return False
+
+
+def _says_changeable(field: FieldInfo) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("changeable"))
 
 
 def _kinds(annotation: Any) -> list[type]:

@@ -78,7 +78,7 @@ def finished_seconds(files: RunFiles, stage: str) -> list[float]:
     """Seconds of the stage's finished runs, from Snakemake's benchmark files."""
     root = files.root / "benchmarks"
     if STAGES[stage].each == "evaluation":
-        found = list(root.glob("evaluations/*/*.tsv"))
+        found = list(root.glob("evaluations/**/*.tsv"))
     else:
         folders = ("", "iterations/*/")
         names = (f"{stage}.tsv", f"{stage}-*.tsv")

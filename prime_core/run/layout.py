@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+# In a folder of weights that were trained: optimizer, schedule, steps, random state.
+TRAINING_STATE = "training_state"
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -161,6 +164,13 @@ class RunFiles:
     def evaluation(self, iteration: int, benchmark: str) -> Path:
         """Figures of one evaluation; the judged responses lie beside it as .parquet."""
         return self.root / "evaluations" / f"{iteration:04d}" / f"{benchmark}.json"
+
+    def evaluation_shard(self, iteration: int, benchmark: str, shard: int, of: int) -> Path:
+        """Figures of one shard of an evaluation, whose responses lie beside it until all are there.
+
+        The number of shards is part of the name: it may change while an evaluation is under way.
+        """
+        return self.evaluation(iteration, f"{benchmark}/{shard:02d}-of-{of:02d}")
 
     @property
     def submitted_jobs(self) -> Path:

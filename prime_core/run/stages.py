@@ -23,9 +23,10 @@ shape in prime_core/planning/case.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prime_core.run.layout import RunFiles
 from prime_core.settings.run import Settings
@@ -35,16 +36,17 @@ from prime_core.settings.run import Settings
 class StageKind:
     """A row of STAGES.
 
-    each: what it runs once for; shards: it is cut into jobs that run side by side; ranks: a job
-    may have several; stops: it saves a checkpoint when asked to stop; samples: it generates
-    responses; forward_only: it computes with models and trains none; trains: the model that it
-    trains; section: of the settings, with its micro batches; colour: its place in the report's
-    palette, None where the report has no figures of it; like: where a stages' table has no row of
-    this name, that stage's row applies.
+    each: what it runs once for; shards: it is cut into jobs that run side by side; models: it is
+    one job for each model that is trained; ranks: a job may have several; stops: it saves a
+    checkpoint when asked to stop; samples: it generates responses; forward_only: it computes with
+    models and trains none; trains: the model that it trains; section: of the settings, with its
+    micro batches; colour: its place in the report's palette, None where the report has no figures
+    of it; like: where a stages' table has no row of this name, that stage's row applies.
     """
 
     each: Literal["run", "iteration", "evaluation"]
     shards: bool = False
+    models: bool = False
     ranks: bool = False
     stops: bool = False
     samples: bool = False
@@ -82,6 +84,7 @@ STAGES = {
     "prm": _training("iteration", trains="prm", section="prm", colour=4),
     "value": _training("iteration", trains="value", section="value", colour=8, like="prm"),
     "policy": _training("iteration", trains="policy", section="policy", colour=5),
+    "save_state": StageKind("iteration", models=True, like="select"),
     "evaluate": StageKind("evaluation", samples=True, colour=6),
     "report": StageKind("run"),
 }
@@ -92,6 +95,8 @@ def stages_of_an_iteration(settings: Settings) -> list[str]:
     """The stages that each iteration of a run has, in the order of the graph."""
     absent = {"score"} if settings.prm.prm_update == "none" else set()
     absent |= set() if settings.has_value_model else {"values"}
+    # Beside the next iteration, and only where states are in memory.
+    absent |= {"save_state"}
     return [
         name
         for name, kind in STAGES.items()
@@ -103,7 +108,7 @@ def stages_of_an_iteration(settings: Settings) -> list[str]:
 
 @dataclass(frozen=True, order=True)
 class Stage:
-    """One piece of work; iteration 0: before the first; part: shard or benchmark, or ""."""
+    """One piece of work; iteration 0: before the first; part: as of `part_of`, or ""."""
 
     iteration: int
     name: str
@@ -116,16 +121,38 @@ class Stage:
         return " ".join([self.name, *number, *([self.part] if self.part else [])])
 
 
+def stage_of_rule(rule: str) -> str:
+    """The stage that a rule runs; one may be several rules: kept_policy, evaluate_shard.
+
+    docs/decisions.md#kept-and-temporary
+    """
+    name = rule.removeprefix("kept_")
+    first = name.rpartition("_")[0]
+    return first if name not in STAGES and first in STAGES else name
+
+
+def part_of(options: Mapping[str, Any]) -> str:
+    """The part of a stage that a command's options name: a shard, a benchmark, or a model.
+
+    options: without their dashes; those that were not given may be None or absent. A shard of an
+    evaluation is called as its file is: aime/03-of-08.
+    """
+    shard, of, benchmark = (options.get(name) for name in ("shard", "of", "benchmark"))
+    number = "" if shard is None else f"{int(shard):02d}"
+    number += f"-of-{int(of):02d}" if number and of else ""
+    return "/".join(filter(None, (benchmark, number))) or options.get("model") or ""
+
+
 def stage_of(path: Path) -> Stage:
     """The stage that a file below logs/, benchmarks/ or metrics/ belongs to.
 
     iterations/0003/sample-01.tsv -> sample 3 01; evaluations/0016/aime.json -> evaluate 16 aime;
-    sft.log -> sft.
+    evaluations/0016/aime/03-of-08.json -> evaluate 16 aime/03-of-08; sft.log -> sft.
     """
     iteration = next((int(part) for part in path.parts[:-1] if part.isdigit()), 0)
     # Before the split at "-": a benchmark's own name may hold one (math-500).
     if path.parts[0] == "evaluations":
-        return Stage(iteration, "evaluate", path.stem)
+        return Stage(iteration, "evaluate", str(Path(*path.parts[2:]).with_suffix("")))
     name, _, part = path.stem.partition("-")
     return Stage(iteration, name, part)
 

@@ -15,16 +15,18 @@ from typing import Any
 from prime_core.run.atomic import write_text
 from prime_core.run.branching import origin_record
 from prime_core.run.changes import refused_changes
-from prime_core.run.layout import RunFiles, unfinished_folder
+from prime_core.run.layout import TRAINING_STATE, RunFiles, unfinished_folder
 from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.provenance import record_start
 from prime_core.run.stages import STAGES, STOPPABLE, Stage, result_of
+from prime_core.run.training_states import remove_lost
 from prime_core.runtime.console import note
 from prime_core.runtime.run_lock import RunBusy as RunBusy  # the workflow imports it from here
 from prime_core.runtime.run_lock import RunLock
 from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import SettingsError, dump_settings, load_settings
 from prime_core.settings.run import Settings
+from prime_core.storage import state_memory
 
 
 class RunState:
@@ -76,6 +78,13 @@ class RunState:
         """Release the run for another workflow; the end of the process does the same."""
         self._lock.release()
 
+    def remove_lost(self) -> bool:
+        """Remove weights whose training state was lost with a machine's memory; whether any were.
+
+        The graph that was built with them is then out of date.
+        """
+        return remove_lost(self.settings, self.files)
+
     def begin(self) -> None:
         """Hold the run for this process and write settings and provenance down.
 
@@ -104,6 +113,9 @@ class RunState:
             if used and not self.is_kept(iteration):
                 for folder in self.files.trained(iteration, self.settings.trained):
                     shutil.rmtree(folder, ignore_errors=True)
+        for folder in state_memory.entries_below(self.files.root):
+            if (folder / TRAINING_STATE).is_dir() or not folder.exists():
+                state_memory.forget(folder)
         # Only now: the workflow has ended and holds the run, so no stage is still filling one of
         # these.
         for pattern in (".*.tmp", ".*.old"):

@@ -108,6 +108,16 @@ EVALUATION = pa.schema(
 SCORED_EVALUATION = pa.schema([*EVALUATION, ("score", pa.float64())])
 
 
+# Of one shard, until all are joined: with the tokens, which a PRM scores.
+EVALUATION_SHARD = pa.schema(
+    [
+        *EVALUATION,
+        ("prompt_tokens", pa.list_(pa.int32())),
+        ("response_tokens", pa.list_(pa.int32())),
+    ]
+)
+
+
 # What `prime rate` adds at each granularity, from the coarsest on.
 RATED_COLUMNS = {
     "whole": [("log_odds", pa.float64())],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prime_core.run.branching import taken_folders, taken_tables
+from prime_core.run.branching import evaluated_by_origin, taken_folders, taken_tables
 from prime_core.run.kl_coef import kl_coef_files
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import TRAINING_STATE, RunFiles
 from prime_core.run.prm_folders import (
     evaluation_scorer_folders,
     frozen_reference_folder,
@@ -23,9 +24,17 @@ from prime_core.settings.run import Settings
 class Targets:
     """Paths, as texts, of one run's tables, weights, evaluations and report."""
 
-    def __init__(self, settings: Settings, files: RunFiles, state: RunState) -> None:
-        """Shard numbers are read once an iteration: each is asked for many times."""
+    def __init__(
+        self,
+        settings: Settings,
+        files: RunFiles,
+        state: RunState,
+        states_in_memory: bool = False,
+    ) -> None:
+        """states_in_memory: whether updates leave their training states there."""
         self.settings, self.files, self.state = settings, files, state
+        self.states_in_memory = states_in_memory
+        # Read once an iteration: each is asked for many times.
         self._shards_a_round: dict[int, int] = {}
         self.has_rewards = settings.prm.prm_update != "none"
 
@@ -61,6 +70,13 @@ class Targets:
         keeps = self.settings.rollout.keeps_surplus and iteration > 1
         return [str(self.files.surplus(iteration - 1))] if keeps else []
 
+    def carried_groups(self, wildcards: Any) -> list[str]:
+        """Groups left over by the iteration before: that many fewer are sampled.
+
+        Takes wildcards, as rules give them.
+        """
+        return self.carried(int(wildcards.iteration))
+
     def judged(self, iteration: int) -> dict[str, list[str]]:
         """What an iteration's batch is selected from."""
         return {
@@ -93,6 +109,42 @@ class Targets:
         iteration = int(wildcards.iteration)
         return str(self.files.value(iteration - 1) if iteration > 1 else self.files.policy(0))
 
+    def saved_states(self, iteration: int, *models: str) -> list[str]:
+        """What the update after this iteration waits for where states are in memory.
+
+        Copies of its states on disk; nothing for models that the run begins with.
+        """
+        if not self.states_in_memory or iteration <= self.settings.start:
+            return []
+        return [str(self.files.metrics(iteration, f"save_state-{model}")) for model in models]
+
+    def policy_state(self, wildcards: Any) -> list[str]:
+        """The copy of the state that an iteration's policy update continues from.
+
+        Takes wildcards, as rules give them; likewise below.
+        """
+        return self.saved_states(int(wildcards.iteration) - 1, "policy")
+
+    def prm_state(self, wildcards: Any) -> list[str]:
+        """The PRM's."""
+        return self.saved_states(int(wildcards.iteration) - 1, "prm")
+
+    def value_state(self, wildcards: Any) -> list[str]:
+        """The value model's."""
+        return self.saved_states(int(wildcards.iteration) - 1, "value")
+
+    def kept_until_saved(self, wildcards: Any) -> list[str]:
+        """Weights that stay until the state of those after them is on disk.
+
+        Nothing where it is there, and the older weights may be gone.
+        """
+        model, iteration = wildcards.model, int(wildcards.iteration)
+        saved = self.files.weights(model, iteration) / TRAINING_STATE
+        before = self.files.weights(model, iteration - 1)
+        # The first value model starts from the policy, which stays anyway.
+        first = model == "value" and iteration == 1
+        return [] if first or saved.exists() else [str(before)]
+
     @property
     def frozen_policy(self) -> list[str]:
         """The first policy, where adapters are trained beside its weights."""
@@ -116,8 +168,12 @@ class Targets:
         """The frozen reference of the first PRM; root may hold wildcards."""
         return str(frozen_reference_folder(self.settings, RunFiles(Path(root))))
 
-    def earlier_rounds(self, iteration: int, shard: int) -> list[str]:
-        """What a refill round depends on: rollouts and outcomes of the rounds before it."""
+    def earlier_rounds(self, wildcards: Any) -> list[str]:
+        """What a refill round depends on: rollouts and outcomes of the rounds before it.
+
+        Takes wildcards, as rules give them.
+        """
+        iteration, shard = int(wildcards.iteration), int(wildcards.shard)
         # All earlier rounds, since each shard derives again what they asked and kept; but none of
         # its own round, whose shards sample at the same time.
         a_round = self.shards_a_round(iteration)
@@ -138,6 +194,35 @@ class Targets:
                 self.settings, self.files, int(wildcards.iteration)
             )
         ]
+
+    def benchmarks(self, *, sharded: bool, scored: bool | None = None) -> str:
+        """Regular expression of the benchmarks that are split into shards, or are not.
+
+        scored: of those alone whose responses a PRM scores, or does not; None: of both.
+        """
+        names = [
+            re.escape(name)
+            for name, one in self.settings.evaluation.benchmarks.items()
+            if (one.num_shards > 1) == sharded and scored in (None, one.scorer is not None)
+        ]
+        return f"(?:{'|'.join(names)})" if names else "(?!)"
+
+    @property
+    def has_sharded_evaluations(self) -> bool:
+        """Whether any benchmark is split into shards."""
+        return any(one.num_shards > 1 for one in self.settings.evaluation.benchmarks.values())
+
+    def evaluation_shards(self, wildcards: Any) -> list[str]:
+        """Responses and figures of all shards; nothing where a branch takes its origin's.
+
+        Takes wildcards, as rules give them.
+        """
+        iteration, name = int(wildcards.iteration), wildcards.benchmark
+        if evaluated_by_origin(self.settings, self.files, iteration, name):
+            return []
+        of = self.settings.evaluation.benchmarks[name].num_shards
+        shards = [self.files.evaluation_shard(iteration, name, shard, of) for shard in range(of)]
+        return [str(path) for one in shards for path in (one.with_suffix(".parquet"), one)]
 
     def tried(self, root: str) -> list[str]:
         """Shards of the trial that training problems are chosen by; root may hold wildcards."""
@@ -163,6 +248,7 @@ class Targets:
         # Not every n-th that is kept, too: after a change of save_freq some would have to be
         # trained again.
         if self.state.is_last(iteration):
+            targets += self.saved_states(iteration, *self.settings.trained)
             targets += [str(path) for path in self.files.trained(iteration, self.settings.trained)]
         return targets
 

@@ -22,6 +22,10 @@ _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 _TORCH_WRITER = ("PytorchStreamWriter", "unexpected pos")
 
 
+class DiskError(OSError):
+    """Something could not be written, and the message says where."""
+
+
 def sentence(error: BaseException) -> str:
     """What went wrong, with the file's name where the system gives one."""
     if isinstance(error, OSError) and error.strerror:
@@ -49,6 +53,8 @@ def naming_the_disk(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except DiskError:
+        raise  # an inner path has been named: that of another disk, perhaps
     except Exception as error:
         number = _number_of(error)
         if number is None:
@@ -59,7 +65,7 @@ def naming_the_disk(path: Path) -> Iterator[None]:
         said = os.strerror(number)
         if number in _FULL:
             said += f", {bytes_text(_free(path))} free"
-        raise OSError(number, said, str(path)) from error
+        raise DiskError(number, said, str(path)) from error
 
 
 def refuse_read_only(folder: Path) -> None:

@@ -66,6 +66,13 @@ class Benchmark(Section):
     max_response_length: int = Field(
         3072, ge=1, description="Tokens. Paper: 4096; MATH-500 and LeetCode: 8192."
     )
+    num_shards: int = Field(
+        1,
+        ge=1,
+        description="Jobs that the problems are split into, side by side, and one that joins "
+        "them; 1: a single job does both. The results are the same.",
+        json_schema_extra=CHANGEABLE,
+    )
     scorer: Literal["prm"] | None = Field(
         None,
         description="prm: the iteration's PRM scores each response, for best-of-n and weighted "

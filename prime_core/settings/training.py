@@ -63,6 +63,15 @@ class Training(Section):
         description="Response tokens whose logits are held at a time.",
         json_schema_extra=CHANGEABLE,
     )
+    state_storage: Literal["disk", "memory"] = Field(
+        "disk",
+        description="Where an update leaves its training state. disk: in the folder of its "
+        "weights; memory: in the machine's memory (/dev/shm, or fast_storage of site.yaml), from "
+        "where the next update reads it, and a job copies it to disk during the next sampling. "
+        "Takes effect where all stages run on one machine: not as Slurm jobs of their own, nor on "
+        "several nodes.",
+        json_schema_extra=CHANGEABLE,
+    )
     checkpoint_minutes: float = Field(
         30.0,
         ge=0,

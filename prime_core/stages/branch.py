@@ -32,7 +32,7 @@ from prime_core.run.branching import (
     taken_folders,
     taken_tables,
 )
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import TRAINING_STATE, RunFiles
 from prime_core.run.tables import BATCH, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.console import progress_bar
@@ -40,7 +40,6 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.text import bytes_text
 from prime_core.settings.run import Settings
 from prime_core.storage.hub import incomplete_parts
-from prime_core.training.engine import TRAINING_STATE
 
 
 def run(run_dir: Path) -> None:

@@ -6,6 +6,10 @@ Out: evaluations/<i>/<benchmark>.parquet (judged responses) and .json (figures w
 
 Responses, verdicts and scores are saved beside the output as they come, so that a killed job does
 only the rest, with the bits of an undisturbed one.
+
+With num_shards the problems are split into jobs: each samples and judges its part, and the stage
+without a shard joins them. Scores and figures are of the whole, so that they do not depend on the
+number of shards. docs/decisions.md#evaluation-shards
 """
 
 from __future__ import annotations
@@ -26,18 +30,27 @@ from prime_core.evaluation.from_origin import take_evaluation
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import evaluation_scorer_folders
-from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
+from prime_core.run.schedule import shard_rows
+from prime_core.run.tables import (
+    EVALUATION,
+    EVALUATION_SHARD,
+    SCORED_EVALUATION,
+    TableError,
+    read_json,
+    stream_table,
+    write_table,
+)
 from prime_core.run.work import open_run, progress_label
 from prime_core.runtime.console import progress_bar, say
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import remove_partial
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.runtime.usage import process_usage
-from prime_core.samplers import SamplingParams
-from prime_core.samplers.ask import ask
-from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
+
+Rows = list[dict[str, Any]]
+_TOKENS = ("prompt_tokens", "response_tokens")
 
 
 def run(run_dir: Path, iteration: int, benchmark: str) -> None:
@@ -50,14 +63,13 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         if take_evaluation(settings, files, iteration, benchmark):
             return  # a branch begins with the policy that its origin has evaluated
         problems, num_malformed = benchmark_problems(chosen, settings, files)
-        sampler = choose_sampler(settings.rollout.sampler, files.policy(iteration))
-        with watch.part("generate"):
-            responses = _sample(problems, chosen, iteration, sampler, settings, files, output)
-        with watch.part("verify"):
-            rows = judge_responses(_measured(responses), problems, settings, output)
+        if chosen.num_shards > 1:
+            sampler, rows = _joined(files, iteration, benchmark, chosen.num_shards)
+        else:
+            sampler, rows = _answers(problems, chosen, iteration, settings, files, output, watch)
         if chosen.scorer:
             with watch.part("score"):
-                _add_scores(rows, responses, iteration, settings, files, output)
+                _add_scores(rows, iteration, settings, files, output)
         schema = SCORED_EVALUATION if chosen.scorer else EVALUATION
         write_table(output.with_suffix(".parquet"), rows, schema)
         figures: dict[str, Any] = {
@@ -83,6 +95,73 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         )
 
 
+def run_shard(run_dir: Path, iteration: int, benchmark: str, shard: int, of: int) -> None:
+    """Sample and judge one shard of a benchmark's problems."""
+    settings, files = open_run(run_dir)
+    chosen = benchmark_named(settings, benchmark)
+    watch = Stopwatch()
+    output = files.evaluation_shard(iteration, benchmark, shard, of)
+    with only_one(output, run_dir):
+        problems, _ = benchmark_problems(chosen, settings, files)
+        asked = problems.iloc[shard_rows(list(range(len(problems))), shard, of)]
+        # More shards than problems: an engine is not started for none.
+        sampler, rows = (
+            ("", [])
+            if asked.empty
+            else _answers(asked, chosen, iteration, settings, files, output, watch)
+        )
+        write_table(output.with_suffix(".parquet"), rows, EVALUATION_SHARD)
+        figures = {"sampler": sampler, "num_responses": len(rows)}
+        write_json(output, figures | watch.seconds | process_usage())
+        remove_partial(output)
+        say(
+            f"{progress_label(iteration, settings)} evaluate {benchmark} {shard} of {of}: "
+            f"{len(rows)} responses{sampler and f' by {sampler}'}"
+        )
+
+
+def _joined(files: RunFiles, iteration: int, benchmark: str, of: int) -> tuple[str, Rows]:
+    """Sampler and rows of all shards, in their order.
+
+    Raises TableError where one is missing, or another sampler's.
+    """
+    shards = [files.evaluation_shard(iteration, benchmark, shard, of) for shard in range(of)]
+    samplers = {read_json(shard)["sampler"] for shard in shards} - {""}
+    if len(samplers) > 1:
+        raise TableError(
+            f"{shards[0].parent}: its shards were sampled by {' and '.join(sorted(samplers))}, "
+            "which draw different responses; delete them, or name one in rollout.sampler"
+        )
+    tables = (shard.with_suffix(".parquet") for shard in shards)
+    rows = [
+        row for table in tables for part in stream_table(table, EVALUATION_SHARD) for row in part
+    ]
+    return next(iter(samplers), ""), rows
+
+
+def _answers(
+    problems: pd.DataFrame,
+    chosen: Benchmark,
+    iteration: int,
+    settings: Settings,
+    files: RunFiles,
+    output: Path,
+    watch: Stopwatch,
+) -> tuple[str, Rows]:
+    """The sampler's name and rows of EVALUATION_SHARD: responses to these problems, judged."""
+    # Here: a stage that joins shards, or takes its origin's figures, samples nothing.
+    from prime_core.samplers.choice import choose_sampler
+
+    sampler = choose_sampler(settings.rollout.sampler, files.policy(iteration))
+    with watch.part("generate"):
+        responses = _sample(problems, chosen, iteration, sampler, settings, files, output)
+    tokens = [{name: row[name] for name in _TOKENS} for row in responses]
+    measured = [row | {"response_length": len(row["response_tokens"])} for row in responses]
+    with watch.part("verify"):
+        rows = judge_responses(measured, problems, settings, output)
+    return sampler, [row | own for row, own in zip(rows, tokens, strict=True)]
+
+
 def _sample(
     problems: pd.DataFrame,
     chosen: Benchmark,
@@ -91,7 +170,10 @@ def _sample(
     settings: Settings,
     files: RunFiles,
     output: Path,
-) -> list[dict[str, Any]]:
+) -> Rows:
+    from prime_core.samplers import SamplingParams
+    from prime_core.samplers.ask import ask
+
     num_responses = len(problems) * chosen.n_samples_per_prompt
     with progress_bar(num_responses, "response", "sampling") as bar:
         return ask(
@@ -116,23 +198,14 @@ def _sample(
         )
 
 
-def _measured(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row | {"response_length": len(row["response_tokens"])} for row in responses]
-
-
 def _add_scores(
-    rows: list[dict[str, Any]],
-    responses: list[dict[str, Any]],
-    iteration: int,
-    settings: Settings,
-    files: RunFiles,
-    output: Path,
+    rows: Rows, iteration: int, settings: Settings, files: RunFiles, output: Path
 ) -> None:
     """Put the PRM's log-odds of each whole response into its row."""
     from prime_core.training.implicit_rewards import whole_rewards
     from prime_core.training.labelled_tokens import sequences_of
 
     prm, reference = evaluation_scorer_folders(settings, files, iteration)
-    scores = whole_rewards(prm, reference, sequences_of(responses), settings, output)
+    scores = whole_rewards(prm, reference, sequences_of(rows), settings, output)
     for row, score in zip(rows, scores, strict=True):
         row["score"] = score

@@ -13,15 +13,16 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prime_core.models.load import load_model, load_tokenizer, save_model
+from prime_core.run.layout import TRAINING_STATE
 from prime_core.runtime.errors import naming_the_disk
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.storage import node_cache
 from prime_core.training import distributed, lora, universal
 from prime_core.training.logprob_model import give_logprobs
+from prime_core.training.state_place import free_loaded, state_folder, state_source
 from prime_core.training.value_model import give_values, gives_values
 
-TRAINING_STATE = "training_state"
 CHECKPOINT_TAG = "state"
 
 
@@ -101,13 +102,15 @@ class Trainer:
     def save(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write a Hugging Face folder, with optimizer, schedule, step and random state in it.
 
-        Raises OSError naming the path when it cannot be written.
+        Where the workflow keeps training states in memory, the state goes there and not into the
+        folder. Raises OSError naming the path when it cannot be written.
         """
         # One folder and one rename for both, so that weights never lie beside the optimizer state
-        # of another step.
+        # of another step; a state in memory knows its weights by their digest.
         with naming_the_disk(path), distributed.shared_folder(path) as folder:
             self.save_weights(folder, tokenizer)
-            self.save_state(folder)
+            with state_folder(path, folder, self._state_bytes()) as place:
+                self.save_state(place)
         if distributed.rank() == 0:  # after the lasting folder: a copy may fail or vanish
             node_cache.store_copy(path)
 
@@ -144,15 +147,14 @@ class Trainer:
 
         Raises ValueError naming the folder, universal.NoRoom where a conversion needs more disk.
         """
-        if not (folder / TRAINING_STATE / CHECKPOINT_TAG).is_dir():
+        source = state_source(folder) / TRAINING_STATE
+        if not (source / CHECKPOINT_TAG).is_dir():
             raise ValueError(f"{folder}: holds no training state; delete it and run again")
         try:
-            with node_cache.cached_copy(folder) as copy:
-                source = Path(copy) / TRAINING_STATE
-                # Converted beside the folder, not the copy: fast storage has a budget.
-                state = universal.load(
-                    self.engine, source, CHECKPOINT_TAG, self._zero_stage, beside=folder
-                )
+            # Converted beside the folder, also from memory, which has a budget.
+            state = universal.load(
+                self.engine, source, CHECKPOINT_TAG, self._zero_stage, beside=folder
+            )
         except universal.NoRoom:
             raise
         except Exception as error:  # DeepSpeed and torch raise all kinds here
@@ -162,6 +164,16 @@ class Trainer:
             ) from error
         torch.set_rng_state(state["torch_rng_state"])
         self._take_settings()
+        free_loaded(folder)
+
+    def _state_bytes(self) -> float:
+        """Bytes that the training state takes at most, on all ranks together."""
+        # Weights, their float32 copy and AdamW's two moments; ZeRO-3 keeps a part of each weight.
+        return sum(
+            float(getattr(weight, "ds_numel", weight.numel()) * (weight.element_size() + 12))
+            for weight in self.engine.module.parameters()
+            if weight.requires_grad
+        )
 
     def _take_settings(self) -> None:
         """Apply the current settings: a state brings those of its own run (init_from)."""
@@ -215,11 +227,14 @@ def continue_training(
     training: Training,
     state: Path | None = None,
     adapter: lora.Adapter | None = None,
+    *,
+    trained: bool = False,
 ) -> tuple[Trainer, PreTrainedTokenizerBase]:
     """A trainer at constant rate that continues from a folder; without a state it starts fresh.
 
     state: another folder to continue from, with a training state of the same model. adapter: what
-    is trained, unless all weights are; then any folder but that of its start needs a state.
+    is trained, unless all weights are; then any folder but that of its start needs a state, as does
+    one that an update has written (trained).
     """
     distributed.start_ranks()
     model = load_model(adapter.start if adapter else folder, dtype)
@@ -228,9 +243,9 @@ def continue_training(
     trainer = Trainer(model, optimizer, lambda _step: 1.0, training)
     # The folder's weights have the adapter merged and rounded; its own numbers are in the state.
     goes_on = adapter is not None and folder != adapter.start
-    # With an adapter a missing state is an error (load_state raises it): a fresh adapter beside the
-    # start weights would silently undo the iterations before.
-    if state is not None or goes_on or (folder / TRAINING_STATE).exists():
+    # Then a missing state is an error (load_state raises it): a fresh adapter beside the start
+    # weights would silently undo the iterations before, fresh moments would change the next ones.
+    if state is not None or goes_on or trained or (folder / TRAINING_STATE).exists():
         trainer.load_state(state or folder)
     return trainer, load_tokenizer(folder)
 

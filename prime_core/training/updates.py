@@ -121,6 +121,8 @@ def iteration_trainer(
         settings.training,
         state,
         adapter_of(section.lora, stage, folder(0), settings.seed),
+        # What a run begins with need not have a state; its own updates always leave one.
+        trained=iteration - 1 > settings.start,
     )
     seed_update(settings, stage, iteration, state)
     return trainer, tokenizer

@@ -84,6 +84,7 @@ def test_every_stage_refuses_a_folder_that_is_no_run_in_one_sentence(stage, tmp_
     words = [name, "--run", str(tmp_path / "nowhere")]
     words += [] if kind.each == "run" else ["--iteration", "1"]
     words += ["--shard", "0"] if kind.shards else []
+    words += ["--model", "policy"] if kind.models else []
     words += ["--benchmark", "validation"] if kind.each == "evaluation" else []
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 1

@@ -9,7 +9,15 @@ import pytest
 from prime_core.launch.site.stage_resources import load_stages
 from prime_core.report.drawing.plots import SERIES
 from prime_core.run.layout import RunFiles
-from prime_core.run.stages import STAGES, Stage, result_of, stage_of, stages_of_an_iteration
+from prime_core.run.stages import (
+    STAGES,
+    Stage,
+    part_of,
+    result_of,
+    stage_of,
+    stage_of_rule,
+    stages_of_an_iteration,
+)
 from prime_core.settings.reading import parse_settings
 from prime_core.settings.run import Settings
 from tests.support.shared_data import ROOT
@@ -70,9 +78,48 @@ def test_an_iteration_has_the_stages_that_its_settings_ask_for(changes, stages):
         ("metrics/sft.json", Stage(0, "sft", "")),
         ("iterations/0003/metrics/sample-01.json", Stage(3, "sample", "01")),
         ("evaluations/0016/math-500.json", Stage(16, "evaluate", "math-500")),
+        ("evaluations/0016/gpqa-1.1/03-of-08.json", Stage(16, "evaluate", "gpqa-1.1/03-of-08")),
+        ("iterations/0003/metrics/save_state-prm.json", Stage(3, "save_state", "prm")),
     ],
 )
 def test_the_file_of_a_finished_stage_names_the_stage(tmp_path, path, stage):
     assert result_of(RunFiles(tmp_path), stage) == tmp_path / path
     shown = Path(*(part for part in Path(path).parts if part != "metrics"))
     assert stage_of(shown) == stage
+
+
+@pytest.mark.parametrize(
+    ("rule", "stage"),
+    [
+        ("policy", "policy"),
+        ("kept_policy", "policy"),
+        ("save_state", "save_state"),
+        ("evaluate_shard", "evaluate"),
+        ("evaluate_scored", "evaluate"),
+        ("polcy", "polcy"),
+    ],
+)
+def test_a_rule_runs_a_stage(rule, stage):
+    assert stage_of_rule(rule) == stage
+
+
+def test_every_rule_is_a_stages():
+    texts = [path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk")]
+    rules = re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)(?: with)?:", "\n".join(texts), re.M)
+    assert {"evaluate_scored", "kept_prm", "save_state"} <= {*rules}
+    apart = {name for name in rules if name.startswith("ablation") or name in ("all", "base")}
+    assert {stage_of_rule(name) for name in {*rules} - apart} == {*STAGES}
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"iteration": 3, "shard": 1}, "01"),
+        ({"benchmark": "aime", "shard": None}, "aime"),
+        ({"benchmark": "aime", "shard": "3", "of": "8"}, "aime/03-of-08"),
+        ({"model": "prm"}, "prm"),
+        ({}, ""),
+    ],
+)
+def test_options_name_a_part(options, part):
+    assert part_of(options) == part

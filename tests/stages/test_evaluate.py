@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import evaluation_scorer_folders
@@ -14,6 +15,7 @@ from prime_core.run.tables import (
     EVALUATION,
     PROMPTS,
     SCORED_EVALUATION,
+    TableError,
     read_json,
     read_table,
     write_table,
@@ -21,6 +23,7 @@ from prime_core.run.tables import (
 from prime_core.run.targets import Targets
 from prime_core.settings.reading import SettingsError, parse_settings
 from prime_core.stages import evaluate
+from tests.support.interrupted_stages import SPENT
 from tests.support.tiny_model import save_tiny_model
 
 
@@ -115,6 +118,58 @@ def test_the_prm_scores_each_response_and_one_equal_to_its_reference_gives_nothi
     rows = read_table(place.with_suffix(".parquet"), SCORED_EVALUATION)
     assert (rows["score"] != 0).all() == is_trained
     assert {"bon@2", "weighted_maj@2"} <= set(read_json(place))
+
+
+def in_shards(files: RunFiles, name: str, of: int) -> tuple[bytes, dict[str, Any]]:
+    """The table and the figures of an evaluation in so many shards, seconds and memory apart."""
+    settings = yaml.safe_load(files.config.read_text())
+    settings["evaluation"]["benchmarks"][name]["num_shards"] = of
+    files.config.write_text(yaml.safe_dump(settings))
+    for shard in range(of) if of > 1 else ():
+        evaluate.run_shard(files.root, 0, name, shard, of)
+    evaluate.run(files.root, 0, name)
+    place = files.evaluation(0, name)
+    figures = {k: v for k, v in read_json(place).items() if not k.startswith(SPENT)}
+    return place.with_suffix(".parquet").read_bytes(), figures
+
+
+def test_the_number_of_shards_changes_no_bit(tiny_model, tmp_path):
+    keys = {"n_samples_per_prompt": 2, "temperature": 1.0, "max_response_length": 8}
+    files = make_run(tmp_path, tiny_model, None, **keys, scorer="prm")
+    files.prm(0).symlink_to(save_tiny_model(tmp_path / "prm", seed=1))
+    files.reference.symlink_to(tiny_model)
+    for name in ("own", "scored"):
+        whole = in_shards(files, name, 1)
+        assert in_shards(files, name, 2) == whole
+        assert in_shards(files, name, 7) == whole  # of five problems: two have none
+
+
+def test_shards_of_two_samplers_are_refused_and_so_is_a_missing_one(tiny_model, tmp_path):
+    files = make_run(tmp_path, tiny_model, None)
+    in_shards(files, "own", 2)
+    first, second = (files.evaluation_shard(0, "own", shard, 2) for shard in (0, 1))
+    first.write_text(json.dumps(read_json(first) | {"sampler": "vllm"}))
+    with pytest.raises(TableError, match="own: its shards were sampled by transformers and vllm"):
+        evaluate.run(files.root, 0, "own")
+    second.unlink()
+    with pytest.raises(TableError, match=r"own/01-of-02\.json: no such file; run the stage"):
+        evaluate.run(files.root, 0, "own")
+
+
+def test_the_graph_joins_shards_unless_a_benchmark_has_one(tmp_path):
+    benchmarks = {"a.b": {"num_shards": 2}, "whole": {}, "scored": {"num_shards": 3}}
+    benchmarks["scored"] |= {"scorer": "prm", "n_samples_per_prompt": 2}
+    raw = {"results": str(tmp_path), "evaluation.benchmarks": benchmarks}
+    run = RunState(parse_settings(raw, "test"))
+    targets = Targets(run.settings, run.files, run)
+    assert targets.has_sharded_evaluations
+    assert targets.benchmarks(sharded=False) == "(?:whole)"
+    assert targets.benchmarks(sharded=True) == r"(?:a\.b|scored)"
+    assert targets.benchmarks(sharded=True, scored=True) == "(?:scored)"
+    folder = run.files.evaluation(16, "x").parent / "a.b"
+    assert targets.evaluation_shards(SimpleNamespace(iteration="0016", benchmark="a.b")) == [
+        str(folder / f"0{shard}-of-02.{kind}") for shard in (0, 1) for kind in ("parquet", "json")
+    ]
 
 
 def test_an_evaluation_waits_for_the_models_that_score_it_and_for_no_others(tmp_path):

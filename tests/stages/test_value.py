@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification
 
 from prime_core.models.load import ModelError, load_tokenizer
-from prime_core.run.layout import RunFiles, unfinished_folder
+from prime_core.run.layout import TRAINING_STATE, RunFiles, unfinished_folder
 from prime_core.run.tables import TableError, read_json
 from prime_core.runtime.interruption import Interrupted
 from prime_core.settings.reading import load_settings
@@ -22,7 +22,6 @@ from prime_core.training.batch_advantages import (
     batch_rewards,
     batch_values,
 )
-from prime_core.training.engine import TRAINING_STATE
 from prime_core.training.learning_batch import read_batch, read_values
 from tests.support.made_up_batch import NUM_RESPONSES, made_up_batch
 from tests.support.tiny_model import save_tiny_model

@@ -19,6 +19,7 @@ import yaml
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
 from prime_core.settings.reading import parse_settings
+from prime_core.storage import state_memory
 from tests.support.two_ranks import TORCHRUN
 from tests.support.workflow_runs import TINY
 
@@ -46,6 +47,55 @@ sample.run(run, 1, 0)
 verify.run(run, 1, 0)
 for stage in (select, score, prm, policy):
     stage.run(run, 1)
+"""
+# Stages of a finished run, each in a process of its own: killed at a point, then run to its end.
+AT_POINTS = """
+import importlib, os, shutil, signal, sys
+from pathlib import Path
+from prime_core.stages import policy, save_state
+
+def forked(work):
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+def killed_after(point, work):
+    module, name, count = point.split(":")
+    found = importlib.import_module(module)
+    whole, calls = getattr(found, name), []
+    def last(*given, **named):
+        result = whole(*given, **named)
+        calls.append(name)
+        if len(calls) == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(found, name, last)
+    work()
+
+def both(run):
+    policy.run(run, 1)
+    save_state.run(run, 1, "policy")
+
+for word in sys.argv[2:]:
+    stage, _, rest = word.partition(" ")
+    point, _, target = rest.partition(" ")
+    run = Path(target)
+    shutil.copytree(sys.argv[1], run, symlinks=True)
+    if stage == "save_state":
+        assert forked(lambda: policy.run(run, 1)) == 0
+        work = lambda: save_state.run(run, 1, "policy")
+    else:
+        work = lambda: policy.run(run, 1)
+    assert forked(lambda: killed_after(point, work)) == -signal.SIGKILL, word
+    # As the workflow does: the killed stage again, and what comes after it.
+    assert forked((lambda: save_state.run(run, 1, "policy")) if stage == "save_state"
+                  else (lambda: both(run))) == 0, word
 """
 SPENT = ("timing_s/", "process/")  # figures that no two runs share
 ONE_RANK = [sys.executable, "-m", "prime_core.cli.main"]
@@ -75,9 +125,9 @@ def environment(**variables: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1"} | variables
 
 
-def finished_run(root: Path) -> RunFiles:
+def finished_run(root: Path, **changes: Any) -> RunFiles:
     """A run with all stages of its first iteration done, in one process."""
-    files = open_run(root)
+    files = open_run(root, **changes)
     command = [sys.executable, "-c", ALL_STAGES, str(root)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -113,6 +163,25 @@ def run(files: RunFiles, stage: str, launcher: Sequence[str] = ONE_RANK, **varia
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stderr
+
+
+def kill_at_points(files: RunFiles, points: Sequence[str], place: Path) -> list[RunFiles]:
+    """Copies of a run in `place`, in each of which a stage was killed at a point and run again.
+
+    points: "policy module:function:n" or "save_state ...": killed when that function has returned
+    for the n-th time. Training states are in memory.
+    """
+    runs = [RunFiles(place / str(number) / "tiny") for number in range(len(points))]
+    words = [f"{point} {one.root}" for point, one in zip(points, runs, strict=True)]
+    done = subprocess.run(
+        [sys.executable, "-c", AT_POINTS, str(files.root), *words],
+        env=environment(**{state_memory.PLACE: str(place / "memory")}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return runs
 
 
 def interrupt(

@@ -13,10 +13,10 @@ from torch import Tensor
 from prime_core.models.build import build_tokenizer
 from prime_core.models.load import ModelError, load_model, save_model
 from prime_core.run.changes import refused_changes
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import TRAINING_STATE, RunFiles
 from prime_core.settings.reading import SettingsError, parse_settings
 from prime_core.stages import build
-from prime_core.training.engine import TRAINING_STATE, Trainer
+from prime_core.training.engine import Trainer
 from prime_core.training.lora import ADAPTER, add_adapter, target_modules
 from tests.support.lora_steps import STAGES, adapter, step_and_save, trainer_on
 from tests.support.tiny_model import save_tiny_model

@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from prime_core.run.input_digest import input_digest
-from prime_core.run.layout import unfinished_folder
+from prime_core.run.layout import TRAINING_STATE, unfinished_folder
 from prime_core.runtime.interruption import Interrupted
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.reading import parse_settings
 from prime_core.training import step_checkpoint
-from prime_core.training.engine import TRAINING_STATE
 from prime_core.training.step_checkpoint import StepCheckpoint
 from prime_core.training.universal import NoRoom
 from tests.support.training_steps import difference, run_steps, trainer_of, weights_of

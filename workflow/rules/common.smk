@@ -18,6 +18,7 @@ from prime_core.launch.site.stage_resources import load_stages, stage_resources
 from prime_core.launch.slurm.executor import adapt
 from prime_core.launch.slurm.orphans import StoppedWaiting, restart, wait_for_orphans
 from prime_core.launch.slurm.ranks import launcher
+from prime_core.launch.state_storage import keep_states
 from prime_core.resident.starting import serve_stages
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
@@ -44,7 +45,8 @@ with workflow_output.one_sentence(FetchError):
     RESOURCES = {
         name: stage_resources(name, needs, SITE) for name, needs in NEEDS.items()
     }
-    workflow_output.apply_to_kept(workflow.resource_settings)
+    workflow_output.apply_to_all_rules(workflow.resource_settings)
+    STATES_IN_MEMORY = keep_states(SETTINGS, NEEDS, SITE)
 workflow_output.show_stages_only(workflow, SITE)
 
 validate(
@@ -53,7 +55,7 @@ validate(
     set_default=False,
 )
 
-TARGETS = Targets(SETTINGS, FILES, RUN_STATE)
+TARGETS = Targets(SETTINGS, FILES, RUN_STATE, STATES_IN_MEMORY)
 RESULTS = SETTINGS.results
 ROOT = f"{RESULTS}/{{run}}"
 ITERATION = f"{ROOT}/iterations/{{iteration}}"
@@ -96,19 +98,9 @@ def previous_prm(wildcards):
     return str(FILES.prm(int(wildcards.iteration) - 1))
 
 
-def earlier_rounds(wildcards):
-    """What a refill round reads before it samples."""
-    return TARGETS.earlier_rounds(int(wildcards.iteration), int(wildcards.shard))
-
-
 def judged_responses(wildcards):
     """Rollouts and outcomes of all shards of an iteration, and groups left over before."""
     return TARGETS.judged(int(wildcards.iteration))
-
-
-def carried_groups(wildcards):
-    """Groups left over by the iteration before: that many fewer are sampled."""
-    return TARGETS.carried(int(wildcards.iteration))
 
 
 def scoring_prm(wildcards):
@@ -137,9 +129,9 @@ def begin_run():
     """Lock the run, wait for jobs that an earlier launch left running, write the settings."""
     with workflow_output.one_sentence(RunBusy, StoppedWaiting):
         RUN_STATE.hold()
-        if wait_for_orphans(FILES):
+        if wait_for_orphans(FILES) or RUN_STATE.remove_lost():
             RUN_STATE.give_back()
-            restart()  # what those jobs wrote is not in this graph
+            restart()  # what there is now is not in this graph
         RUN_STATE.begin()
     serve_stages(SETTINGS.resident, workflow.local_exec, FILES.resident_log)
 

@@ -2,7 +2,8 @@
 
 REQUIRED INPUTS: a policy, data/validation.parquet or a benchmark's own file; for a benchmark with
 scorer 'prm' the PRM of the same iteration and its reference; all figures.
-OUTPUTS: evaluations/<i>/<benchmark>.{json,parquet}, report/, ro-crate.zip.
+OUTPUTS: evaluations/<i>/<benchmark>.{json,parquet}, of a benchmark with num_shards also
+<benchmark>/<shard>-of-<number>.json; report/, ro-crate.zip.
 """
 
 
@@ -19,6 +20,8 @@ rule evaluate:
         f"{ROOT}/logs/evaluations/{{iteration}}/{{benchmark}}.log",
     benchmark:
         f"{ROOT}/benchmarks/evaluations/{{iteration}}/{{benchmark}}.tsv"
+    wildcard_constraints:
+        benchmark=TARGETS.benchmarks(sharded=False),
     # The next iteration waits for none, and must not find them on its cores and GPUs.
     priority: -1
     resources:
@@ -28,6 +31,53 @@ rule evaluate:
     shell:
         "{params.ranks}prime evaluate --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
         "--benchmark {wildcards.benchmark} 2> {log}"
+
+
+if TARGETS.has_sharded_evaluations:
+
+    rule evaluate_shard:
+        """Responses to one shard of a benchmark's problems, and their verdicts."""
+        input:
+            policy=policy_of,
+            problems=str(FILES.validation),
+        output:
+            figures=f"{ROOT}/evaluations/{{iteration}}/{{benchmark}}/{{shard}}-of-{{of}}.json",
+            responses=temp(
+                f"{ROOT}/evaluations/{{iteration}}/{{benchmark}}/{{shard}}-of-{{of}}.parquet"
+            ),
+        log:
+            f"{ROOT}/logs/evaluations/{{iteration}}/{{benchmark}}/{{shard}}-of-{{of}}.log",
+        benchmark:
+            f"{ROOT}/benchmarks/evaluations/{{iteration}}/{{benchmark}}/{{shard}}-of-{{of}}.tsv"
+        wildcard_constraints:
+            benchmark=TARGETS.benchmarks(sharded=True),
+            of=r"\d+",
+        priority: -1
+        resources:
+            **RESOURCES["evaluate"],
+        params:
+            ranks=start_ranks,
+        shell:
+            "{params.ranks}prime evaluate --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
+            "--benchmark {wildcards.benchmark} --shard {wildcards.shard} --of {wildcards.of} 2> {log}"
+
+    use rule evaluate as evaluate_joined with:
+        input:
+            shards=TARGETS.evaluation_shards,
+            problems=str(FILES.validation),
+        wildcard_constraints:
+            benchmark=TARGETS.benchmarks(sharded=True, scored=False),
+        # Tables alone: no GPU, and no waiting for one.
+        resources:
+            **RESOURCES["select"],
+
+    use rule evaluate as evaluate_scored with:
+        input:
+            shards=TARGETS.evaluation_shards,
+            problems=str(FILES.validation),
+            scorers=TARGETS.scorers,
+        wildcard_constraints:
+            benchmark=TARGETS.benchmarks(sharded=True, scored=True),
 
 
 rule report:

@@ -8,7 +8,8 @@ wildcard.
 REQUIRED INPUTS: iterations/<i>/batch.parquet, policy, PRM and value model of the iteration before,
 reference; where adapters are trained, also the first policy or PRM, whose weights they extend;
 with an adaptive KL metrics/policy.json of the iteration before.
-OUTPUTS: iterations/<i>/rewards.parquet, prm/, policy/; values.parquet, value/ with a value model.
+OUTPUTS: iterations/<i>/rewards.parquet, prm/, policy/; values.parquet, value/ with a value model;
+where training states are in memory, these models' training_state/ (docs/decisions.md#states-in-memory).
 """
 
 
@@ -38,6 +39,7 @@ rule prm:
     input:
         batch=BATCH,
         prm=previous_prm,
+        state=TARGETS.prm_state,
         frozen=TARGETS.frozen_prm,
         reference=rewards_before_update,
     output:
@@ -92,6 +94,7 @@ rule value:
         rewards=rewards_for_policy,
         values=TARGETS.values,
         value=TARGETS.previous_value,
+        state=TARGETS.value_state,
     output:
         value=temp(directory(f"{ITERATION}/value")),
         metrics=f"{ITERATION}/metrics/value.json",
@@ -124,6 +127,7 @@ rule policy:
         rewards=rewards_for_policy,
         values=TARGETS.values,
         policy=previous_policy,
+        state=TARGETS.policy_state,
         frozen=TARGETS.frozen_policy,
         kl=TARGETS.previous_kl,
     output:
@@ -149,3 +153,27 @@ use rule policy as kept_policy with:
         metrics=f"{ITERATION}/metrics/policy.json",
     wildcard_constraints:
         iteration=KEPT,
+
+
+if STATES_IN_MEMORY:
+
+    rule save_state:
+        """A training state that an update left in memory, on disk; beside the next sampling."""
+        input:
+            weights=f"{ITERATION}/{{model}}",
+            before=TARGETS.kept_until_saved,
+        output:
+            metrics=f"{ITERATION}/metrics/save_state-{{model}}.json",
+        log:
+            f"{ROOT}/logs/iterations/{{iteration}}/save_state-{{model}}.log",
+        benchmark:
+            f"{ROOT}/benchmarks/iterations/{{iteration}}/save_state-{{model}}.tsv"
+        wildcard_constraints:
+            model="policy|prm|value",
+        # The next update waits for it, and until then nothing else has the state.
+        priority: 1
+        resources:
+            **RESOURCES["save_state"],
+        shell:
+            "prime save-state --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
+            "--model {wildcards.model} 2> {log}"

@@ -20,8 +20,8 @@ rule sample:
     input:
         prompts=str(FILES.train),
         policy=sampled_policy,
-        carried=carried_groups,
-        earlier=earlier_rounds,
+        carried=TARGETS.carried_groups,
+        earlier=TARGETS.earlier_rounds,
     output:
         rollouts=ROLLOUTS,
         metrics=f"{ITERATION}/metrics/sample-{{shard}}.json",

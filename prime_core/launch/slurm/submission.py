@@ -16,6 +16,7 @@ from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm import commands as slurm
 from prime_core.run.job_records import RefusedJob, SubmittedJob, submitted_jobs
 from prime_core.run.layout import RunFiles
+from prime_core.run.stages import part_of, stage_of_rule
 from prime_core.runtime.text import duration
 
 # A restart of slurmctld takes seconds, maintenance without notice half an hour.
@@ -87,8 +88,8 @@ def limits(job: Any, site: Site) -> dict[str, int]:
 
 
 def stage_name(job: Any) -> str:
-    """The stage that a job is; one may be two rules (docs/decisions.md#kept-and-temporary)."""
-    return str(job.name).removeprefix("kept_")
+    """The stage that a job is."""
+    return stage_of_rule(str(job.name))
 
 
 def job_record(job: Any, job_id: str) -> SubmittedJob:
@@ -99,7 +100,7 @@ def job_record(job: Any, job_id: str) -> SubmittedJob:
         job_id=job_id,
         stage=stage_name(job),
         iteration=int(wildcards.get("iteration", 0)),
-        part=str(wildcards.get("shard", wildcards.get("benchmark", ""))),
+        part=part_of(wildcards),
         attempt=job.attempt,
         submitted=time.time(),
         log=str(job.log[0]) if job.log else "",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from prime_core.run.stages import STOPPABLE, Stage
+from prime_core.run.stages import STOPPABLE, Stage, part_of
 
 
 class StageProcess:
@@ -85,8 +85,8 @@ def _stage(words: Sequence[str]) -> Stage:
     def value(option: str) -> str:
         return words[words.index(option) + 1] if option in words[:-1] else ""
 
-    shard = value("--shard")
-    part = f"{int(shard):02d}" if shard.isdigit() else value("--benchmark")
-    iteration = value("--iteration")
+    shard, iteration = value("--shard"), value("--iteration")
+    named = {name: value(f"--{name}") for name in ("benchmark", "of", "model")}
+    part = part_of(named | ({"shard": shard} if shard.isdigit() else {}))
     name = words[0].replace("-", "_")  # a command prm-offline is the stage prm_offline
     return Stage(int(iteration) if iteration.isdigit() else 0, name, part)

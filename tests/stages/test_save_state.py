@@ -1,0 +1,38 @@
+"""Killed at each point between an update and its state on disk, stages end with the same bits."""
+
+import pytest
+
+from prime_core.run.layout import TRAINING_STATE
+from prime_core.storage import state_memory
+from tests.support.interrupted_stages import (
+    SETTINGS,
+    copy_without,
+    finished_run,
+    kill_at_points,
+    outputs,
+    same_result,
+)
+
+QUICK = {
+    "sft": SETTINGS["sft"] | {"num_steps": 100},
+    "prm": SETTINGS["prm"] | {"epochs": 1},
+    "policy": SETTINGS["policy"] | {"ppo_epochs": 2},
+}
+POINTS = (
+    "policy prime_core.storage.state_memory:seal:1",  # complete in memory, under another name
+    "policy prime_core.run.atomic:_replace_folder:1",  # in memory, without its weights
+    "policy prime_core.run.atomic:_replace_folder:2",  # with its weights, without figures
+    "save_state prime_core.storage.state_memory:copy:1",  # on disk, under another name
+    "save_state prime_core.run.atomic:_replace_folder:1",  # on disk, the weights still marked
+)
+
+
+@pytest.mark.slow
+def test_a_kill_anywhere_between_an_update_and_its_state_on_disk_changes_no_bit(tmp_path):
+    finished = finished_run(tmp_path / "tiny", **QUICK)
+    before = copy_without(finished, "policy", tmp_path / "before")
+    for files in kill_at_points(before, POINTS, tmp_path / "killed"):
+        same_result(files, finished, "policy")
+        folder = outputs(files, "policy")[0]
+        assert (folder / TRAINING_STATE).is_dir()
+        assert not (folder / state_memory.MARK).exists()
