@@ -23,10 +23,16 @@ from prime_core.launch.arguments import (
 )
 from prime_core.launch.controller import Controller
 from prime_core.launch.fetch import missing
-from prime_core.launch.site.allocation import ALLOCATION_FILE, load_allocation
-from prime_core.launch.site.site import Site, load_site, site_file
+from prime_core.launch.site.allocation import (
+    ALLOCATION_FILE,
+    Allocation,
+    load_allocation,
+    one_pool_each,
+)
+from prime_core.launch.site.site import Pool, Site, load_site, site_file
 from prime_core.launch.slurm import commands as slurm
-from prime_core.launch.slurm.workflow_job import WorkflowJob, log_of, submit
+from prime_core.launch.slurm.placement import first_to_start
+from prime_core.launch.slurm.workflow_job import WorkflowJob, as_words, log_of, submit
 from prime_core.launch.snakemake_command import translated
 from prime_core.launch.supervisor import Supervisor
 from prime_core.run.job_records import controller_name
@@ -77,11 +83,17 @@ def run(options: Options, arguments: Sequence[str]) -> None:
     command = [sys.executable, "-m", "snakemake", *words]
     folder = files.controller_folder.absolute()
     start = (command, Path.cwd(), settings.run_dir, folder)
-    call: Callable[[], Any]
+    choices: list[tuple[WorkflowJob, Callable[[], Any]]]
     if options.profile == "allocation":
-        job, call = _allocation(options, site, files, start, settings.max_gpu_hours)
+        choices = _allocations(options, site, files, start, settings.max_gpu_hours)
     else:
-        job, call = _controller(options, site, files), Controller(*start)
+        choices = [
+            (_controller(options, pool, files), Controller(*start))
+            for pool in site.pools("controller")
+        ]
+    job, call = choices[0]
+    if len(choices) > 1:
+        job, call = first_to_start(choices, lambda choice: as_words(choice[0].options()))
     if options.dry_run:
         print("would submit:")
         print(_shown(job, command))
@@ -126,8 +138,7 @@ def refuse_busy(files: RunFiles) -> None:
         raise RunBusy(f"another workflow is running in {files.root} ({holder})")
 
 
-def _controller(options: Options, site: Site, files: RunFiles) -> WorkflowJob:
-    pool = site.controller
+def _controller(options: Options, pool: Pool, files: RunFiles) -> WorkflowJob:
     minutes = options.minutes or min(CONTROLLER_MINUTES, pool.max_minutes or CONTROLLER_MINUTES)
     return WorkflowJob(
         name=controller_name(files.root),
@@ -143,21 +154,41 @@ def _controller(options: Options, site: Site, files: RunFiles) -> WorkflowJob:
     )
 
 
-def _allocation(
+def _allocations(
     options: Options,
     site: Site,
     files: RunFiles,
     start: tuple[list[str], Path, Path, Path],
     max_gpu_hours: float | None,
-) -> tuple[WorkflowJob, Supervisor]:
+) -> list[tuple[WorkflowJob, Callable[[], Any]]]:
+    """The allocation in each of the site's pools that has room for it.
+
+    Raises SettingsError where none has: what the first one says.
+    """
     source = options.allocation or Path(os.path.relpath(workflow_folder() / ALLOCATION_FILE))
     given = {
         "minutes": options.minutes,
         "gpus_per_node": options.gpus_per_node,
         "nodes": options.nodes,
     }
-    allocation = load_allocation(source, given, site)
-    job = WorkflowJob(
+    storage = Path(site.fast_storage or "/dev/shm")
+    found: list[tuple[WorkflowJob, Callable[[], Any]]] = []
+    refusals: list[SettingsError] = []
+    for one in one_pool_each(site, options.gpus_per_node):
+        try:
+            allocation = load_allocation(source, given, one)
+        except SettingsError as error:
+            refusals.append(error)
+            continue
+        call = Supervisor(*start, allocation, storage, max_gpu_hours)
+        found.append((_allocation_job(allocation, files), call))
+    if not found:
+        raise refusals[0]
+    return found
+
+
+def _allocation_job(allocation: Allocation, files: RunFiles) -> WorkflowJob:
+    return WorkflowJob(
         name=controller_name(files.root),
         pool=allocation.pool,
         minutes=allocation.minutes,
@@ -169,14 +200,13 @@ def _allocation(
         signal_seconds=round(60 * allocation.reserve_minutes),
         folder=files.controller_folder,
     )
-    storage = Path(site.fast_storage or "/dev/shm")
-    return job, Supervisor(*start, allocation, storage, max_gpu_hours)
 
 
 def _shown(job: WorkflowJob, command: Sequence[str]) -> str:
-    options = [
-        f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options().items()
-    ]
     return "\n".join(
-        ["  sbatch", *(f"    {option}" for option in options), f"  {shlex.join(command)}"]
+        [
+            "  sbatch",
+            *(f"    {option}" for option in as_words(job.options())),
+            f"  {shlex.join(command)}",
+        ]
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from snakemake.settings.enums import Quietness
 
 from prime_core.launch.arguments import as_snakemake_reads
 from prime_core.launch.dry_run import lines
+from prime_core.launch.site.resource_names import GPUS, GPUS_ASKED
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES
 from prime_core.runtime.console import IN_WORKFLOW
@@ -89,13 +90,14 @@ def refuse_unusable_folder(results: Path) -> None:
         refuse_read_only(existing)
 
 
-def apply_to_kept(asked: Any) -> None:
-    """Let --set-resources of a stage hold for its rule whose weights are kept, too.
+def apply_to_rules(workflow: Any) -> None:
+    """Let --set-resources of a stage hold for its rule whose weights are kept, too, and gpu count.
 
-    asked: Snakemake's ResourceSettings, before the first rule. Raises SettingsError for a name that
-    is no stage.
+    To be called before the first rule. Raises SettingsError for a name that is no stage, and for a
+    type of GPU, which is the site's.
     """
-    overwritten = dict(asked.overwrite_resources)
+    asked = workflow.resource_settings
+    overwritten = {name: _with_gpus(name, own) for name, own in asked.overwrite_resources.items()}
     stages = {name.removeprefix("kept_") for name in overwritten}
     if unknown := sorted(stages - {*STAGES}):
         raise SettingsError(
@@ -103,3 +105,14 @@ def apply_to_kept(asked: Any) -> None:
         )
     kept = {f"kept_{name}": values for name, values in overwritten.items()}
     asked.overwrite_resources = kept | overwritten
+    if GPUS_ASKED in workflow.global_resources:
+        workflow.global_resources[GPUS] = workflow.global_resources[GPUS_ASKED]
+
+
+def _with_gpus(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    if "gpu_model" in asked:
+        raise SettingsError(
+            f"--set-resources {name}:gpu_model: the type of GPU is the site's (site.yaml: "
+            "gpu.gpu_model)"
+        )
+    return {GPUS if key == GPUS_ASKED else key: value for key, value in asked.items()}

@@ -64,17 +64,17 @@ def warnings(*partitions: Partition, **changes) -> str:
 
 def names(choice: Choice) -> tuple[str | None, str | None, str | None]:
     site = choice.site
-    return site.cpu.partition, site.gpu.partition, site.controller.partition
+    return site.pool("cpu").partition, site.pool("gpu").partition, site.pool("controller").partition
 
 
 def test_a_plain_cluster_needs_no_warning():
     choice = chosen(partition("batch", CPU, default=True), partition("gpu", A100, A100))
     assert names(choice) == ("batch", "gpu", "batch")
     assert not choice.warnings
-    gpu = choice.site.gpu
+    gpu = choice.site.pool("gpu")
     assert (gpu.account, gpu.qos, gpu.gpu_model, gpu.gpus_per_node) == ("mine", None, None, 4)
     assert (gpu.max_minutes, gpu.max_mem_mb, gpu.max_cpus) == (1440, 256000, 32)
-    assert choice.site.cpu.gpus_per_node == 0
+    assert choice.site.pool("cpu").gpus_per_node == 0
 
 
 def test_partitions_too_short_preemptible_or_closed_are_passed_over():
@@ -93,26 +93,26 @@ def test_partitions_too_short_preemptible_or_closed_are_passed_over():
 
 def test_where_all_gpus_are_preemptible_they_are_taken_with_a_warning():
     both = (partition("batch", CPU), partition("scavenge", A100, preemptible=True))
-    assert chosen(*both).site.gpu.partition == "scavenge"
+    assert chosen(*both).site.pool("gpu").partition == "scavenge"
     assert "gpu: jobs in scavenge may be pre-empted" in warnings(*both)
 
 
 def test_without_gpus_models_run_where_the_rest_does():
     choice = chosen(partition("small", CPU), partition("large", CPU, CPU))
     assert names(choice) == ("large", "large", "large")
-    assert choice.site.gpu.gpus_per_node == 0
+    assert choice.site.pool("gpu").gpus_per_node == 0
     assert "gpu: large has no GPUs" in "\n".join(choice.warnings)
 
 
 def test_the_controller_goes_where_a_day_is_allowed():
     choice = chosen(partition("batch", CPU, default=True, minutes=240), partition("long", CPU))
     assert names(choice) == ("batch", "batch", "long")
-    assert chosen(partition("batch", CPU, minutes=240)).site.controller.partition == "batch"
+    assert chosen(partition("batch", CPU, minutes=240)).site.pool("controller").partition == "batch"
 
 
 def test_a_partition_of_several_types_names_one_and_its_numbers():
     two = replace(A100, gpus={"a100": 2}, mem_mb=128000)
-    gpu = chosen(partition("cpu", CPU), partition("gpu", A100, A100, two, H100)).site.gpu
+    gpu = chosen(partition("cpu", CPU), partition("gpu", A100, A100, two, H100)).site.pool("gpu")
     assert (gpu.gpu_model, gpu.gpus_per_node, gpu.max_mem_mb) == ("a100", 4, 256000)
 
 
@@ -120,17 +120,17 @@ def test_the_shortest_of_all_limits_counts():
     limited = replace(MINE, minutes=600)
     parts = (partition("cpu", CPU), partition("gpu", A100, max_mem_mb=100000, max_cpus=8))
     site = chosen(*parts, associations=(limited,), qos_minutes={"normal": 300}).site
-    assert site.cpu.max_minutes == 300
-    assert site.gpu.max_mem_mb == 100000
-    assert site.gpu.max_cpus == 8
-    assert chosen(partition("cpu", CPU, minutes=None)).site.cpu.max_minutes is None
+    assert site.pool("cpu").max_minutes == 300
+    assert site.pool("gpu").max_mem_mb == 100000
+    assert site.pool("gpu").max_cpus == 8
+    assert chosen(partition("cpu", CPU, minutes=None)).site.pool("cpu").max_minutes is None
 
 
 def test_a_partition_for_a_qos_gets_the_one_that_the_user_has():
     gpu = partition("gpu", A100, qos=frozenset({"gpu-long", "staff"}))
     several = replace(MINE, qos=("normal", "gpu-long"))
     site = chosen(partition("cpu", CPU), gpu, associations=(several,)).site
-    assert (site.cpu.qos, site.gpu.qos) == (None, "gpu-long")
+    assert (site.pool("cpu").qos, site.pool("gpu").qos) == (None, "gpu-long")
     assert "for the QoS gpu-long, staff; you have normal" in warnings(partition("cpu", CPU), gpu)
 
 
@@ -138,17 +138,17 @@ def test_each_partition_is_charged_to_an_account_that_it_takes():
     other = Association("other", "", ("normal",), "", None)
     gpu = partition("gpu", A100, accounts=frozenset({"other"}))
     site = chosen(partition("cpu", CPU), gpu, associations=(MINE, other)).site
-    assert (site.cpu.account, site.gpu.account) == ("mine", "other")
+    assert (site.pool("cpu").account, site.pool("gpu").account) == ("mine", "other")
     only_gpu = replace(other, partition="gpu")
     site = chosen(partition("cpu", CPU), gpu, associations=(only_gpu, MINE)).site
-    assert (site.cpu.account, site.gpu.account) == ("mine", "other")
+    assert (site.pool("cpu").account, site.pool("gpu").account) == ("mine", "other")
 
 
 def test_an_account_that_was_asked_for_is_taken_or_refused():
     other = Association("other", "", ("normal",), "", None)
     wanted = Wanted(account="other")
     site = chosen(partition("cpu", CPU), associations=(MINE, other), wanted=wanted).site
-    assert site.controller.account == "other"
+    assert site.pool("controller").account == "other"
     with pytest.raises(SettingsError, match=r"--account other: not yours .* you have mine"):
         chosen(partition("cpu", CPU), wanted=wanted)
 

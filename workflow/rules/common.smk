@@ -44,7 +44,7 @@ with workflow_output.one_sentence(FetchError):
     RESOURCES = {
         name: stage_resources(name, needs, SITE) for name, needs in NEEDS.items()
     }
-    workflow_output.apply_to_kept(workflow.resource_settings)
+    workflow_output.apply_to_rules(workflow)
 workflow_output.show_stages_only(workflow, SITE)
 
 validate(

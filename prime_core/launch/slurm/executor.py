@@ -28,7 +28,7 @@ from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from prime_core.launch.site.site import Site
 from prime_core.launch.slurm import commands as slurm
-from prime_core.launch.slurm import plugin_checks, submission
+from prime_core.launch.slurm import placement, plugin_checks, submission
 from prime_core.launch.slurm.held_jobs import HeldJobs
 from prime_core.launch.slurm.output_watch import OutputWatch
 from prime_core.launch.slurm.verdicts import Verdicts
@@ -113,7 +113,7 @@ class PatientExecutor(Executor):
 
     def run_job(self, job: Any) -> None:
         """Submit one job, retrying while Slurm does not answer (docs/decisions.md#slurm-away)."""
-        submission.limit(job, self._site)
+        placement.place(job, self._site)
         self._watches[job] = OutputWatch(Path(str(output)) for output in job.output)
         find = partial(submission.accepted, self._files, self.run_uuid, _comment(job))
         patience = submission.Patience(self._closing, self.logger)
@@ -156,9 +156,8 @@ class PatientExecutor(Executor):
         yield f" -A {shlex.quote(str(account))}" if account else ""
 
     def get_partition_arg(self, job: Any) -> str:
-        """The partition as given; sbatch knows the default."""
-        partition = job.resources.get("slurm_partition")
-        return f" -p {shlex.quote(str(partition))}" if partition else ""
+        """The partition as given (sbatch knows the default), and what else its pool asks for."""
+        return placement.partition_options(job, self._site)
 
     def _is_refused(self) -> bool:
         if self._refusal is None:
