@@ -132,8 +132,14 @@ def which_run(run_dir: Path | None, configfile: Path | None) -> Path:
 
 
 @click.command()
-@click.option("--cpu-partition", default="", help="Where verification and other small work goes.")
-@click.option("--gpu-partition", default="", help="Where sampling, scoring and training go.")
+@click.option(
+    "--cpu-partition", multiple=True, help="Where verification and other small work goes."
+)
+@click.option(
+    "--gpu-partition",
+    multiple=True,
+    help="Where sampling, scoring and training go; given twice, wherever a job starts first.",
+)
 @click.option("--account", default="", help="Account to charge; default: your default account.")
 @click.option(
     "--out",
@@ -143,8 +149,8 @@ def which_run(run_dir: Path | None, configfile: Path | None) -> Path:
 @click.option("--dry-run", is_flag=True, help="Only show what was found and would be written.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def site(
-    cpu_partition: str,
-    gpu_partition: str,
+    cpu_partition: tuple[str, ...],
+    gpu_partition: tuple[str, ...],
     account: str,
     out: Path | None,
     dry_run: bool,

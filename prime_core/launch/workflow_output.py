@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from snakemake.resources import Resources
 from snakemake.settings.enums import Quietness
 
 from prime_core.launch.arguments import as_snakemake_reads
@@ -29,7 +30,10 @@ from prime_core.settings.reading import SettingsError
 STAGE_SHELL = f"set -euo pipefail; export {IN_WORKFLOW}=1; "
 _LOGGER = logging.getLogger("snakemake.logging")
 # The stages print their own line; Snakemake's two before each job say less.
-_CHATTER = ("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log")
+_CHATTER = (
+    *("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log"),
+    "No job memory information",  # a site's wish (site.yaml: memory: none), said of every job
+)
 _REASONS = "Reasons:"
 _COUNTS = "Job stats:"
 _LAST_OF_DRY_RUN = "This was a dry-run"
@@ -109,10 +113,10 @@ def apply_to_rules(workflow: Any) -> None:
         workflow.global_resources[GPUS] = workflow.global_resources[GPUS_ASKED]
 
 
-def _with_gpus(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _with_gpus(name: str, asked: Mapping[str, Any]) -> Resources:
     if "gpu_model" in asked:
         raise SettingsError(
             f"--set-resources {name}:gpu_model: the type of GPU is the site's (site.yaml: "
             "gpu.gpu_model)"
         )
-    return {GPUS if key == GPUS_ASKED else key: value for key, value in asked.items()}
+    return Resources({GPUS if key == GPUS_ASKED else key: one for key, one in asked.items()})

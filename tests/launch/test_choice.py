@@ -1,15 +1,17 @@
 """`prime site` chooses what a knowing user would, and warns of what will bite."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from prime_core.launch.site.site import Site, load_site
+from prime_core.launch.site.site import Pool, Site, load_site
 from prime_core.launch.site.stage_resources import StageNeeds
 from prime_core.launch.survey.choice import Choice, Wanted, choose
 from prime_core.launch.survey.cluster import Association, Cluster, Node, Partition
-from prime_core.launch.survey.survey import as_yaml, described
+from prime_core.launch.survey.survey import EXAMPLE, as_yaml, described, left_to_fill
 from prime_core.settings.reading import SettingsError
+from tests.support.shared_data import ROOT
 
 NEEDS = {
     "verify": StageNeeds(pool="cpu", mem_mb=4000, runtime=60, cpus_per_task=4),
@@ -155,16 +157,16 @@ def test_an_account_that_was_asked_for_is_taken_or_refused():
 
 def test_partitions_that_were_asked_for_are_taken_with_warnings_or_refused():
     parts = (partition("cpu", CPU), partition("tiny", CPU, minutes=5), partition("gpu", A100))
-    choice = chosen(*parts, wanted=Wanted("tiny", "tiny"))
+    choice = chosen(*parts, wanted=Wanted(("tiny",), ("tiny",)))
     assert names(choice)[:2] == ("tiny", "tiny")
     assert names(choice)[2] == "cpu"
     text = "\n".join(choice.warnings)
     assert "cpu: verify: asks for up to 60 minutes (cluster_profiles/stages.yaml), tiny" in text
     assert "gpu: tiny has no GPUs" in text
     with pytest.raises(SettingsError, match=r"--gpu-partition gpus: no such partition.*cpu, tiny"):
-        chosen(*parts, wanted=Wanted(gpu_partition="gpus"))
+        chosen(*parts, wanted=Wanted(gpu_partitions=("gpus",)))
     barred = partition("cpu", CPU, barred="state DOWN")
-    choice = chosen(barred, partition("gpu", A100), wanted=Wanted("cpu"))
+    choice = chosen(barred, partition("gpu", A100), wanted=Wanted(("cpu",)))
     assert "cpu: the partition cpu is closed to you: state DOWN" in choice.warnings
 
 
@@ -218,3 +220,62 @@ def test_the_table_shows_partitions_and_reasons():
     assert "gpu 2 32-64 256-512 GB 4 a100 | 8 h100 no limit" in lines
     assert "old 1 16 64 GB - 1 d state DOWN; pre-emptible" in lines
     assert "gpu gpu mine has GPUs (4 a100, 8 h100); jobs of any length" in lines
+
+
+def test_two_partitions_of_a_kind_become_a_list_of_pools(tmp_path):
+    wanted = Wanted(gpu_partitions=("old", "new"))
+    choice = chosen(
+        partition("cpu", CPU), partition("old", A100), partition("new", H100), wanted=wanted
+    )
+    assert [pool.partition for pool in choice.site.pools("gpu")] == ["old", "new"]
+    path = tmp_path / "site.yaml"
+    path.write_text(as_yaml(choice.site))
+    assert load_site(path) == choice.site
+
+
+def test_nodes_without_memory_in_slurms_view_are_not_asked_for_any():
+    bare = replace(CPU, mem_mb=0)
+    assert chosen(partition("cpu", bare)).site.pool("cpu").memory == "none"
+    assert chosen(partition("cpu", bare, CPU)).site.pool("cpu").memory == "node"
+
+
+def test_where_slurm_gives_whole_nodes_gpus_are_not_asked_for():
+    choice = chosen(partition("gpu", A100), counts_gpus=False)
+    assert choice.site.pool("gpu").gres is None
+    assert choice.site.pool("gpu").gpu_option(4) is None
+    assert any("select/linear" in warning for warning in choice.warnings)
+
+
+def test_whole_gpus_come_before_more_of_their_slices():
+    mixed = replace(A100, gpus={"a100_1g.5gb": 14, "a100": 2})
+    assert chosen(partition("gpu", mixed)).site.pool("gpu").gpu_model == "a100"
+    sliced = replace(A100, gpus={"1g.10gb": 7})
+    choice = chosen(partition("gpu", sliced))
+    assert choice.site.pool("gpu").gpus_per_node == 7
+    assert any("one MIG device (1g.10gb) only" in warning for warning in choice.warnings)
+    assert "MIG" not in warnings(partition("gpu", A100))
+
+
+def test_a_cluster_that_shows_no_partitions_leaves_keys_to_fill_in():
+    closed = {"nodes": "Access/permission denied", "partitions": "Access/permission denied"}
+    hidden = cluster(closed=closed)
+    choice = choose(hidden, NEEDS, Wanted(("batch",), ("accel",)))
+    site = choice.site
+    assert names(choice) == ("batch", "accel", "batch")
+    assert {site.pool(kind).account for kind in ("cpu", "gpu", "controller")} == {"mine"}
+    said = "\n".join(left_to_fill(hidden, site))
+    assert "partitions: Access/permission denied" in said
+    assert "cpu.max_minutes" in said
+    assert "gpu.gpus_per_node" in said
+    assert "cpu.gpus_per_node" not in said
+    assert "partition," not in said.replace("partitions", ""), "these were given"
+    assert "site.yaml.example" in said
+    assert not list(left_to_fill(cluster(), site))
+
+
+def test_the_committed_example_is_a_site_and_explains_every_key():
+    text = (ROOT / EXAMPLE).read_text()
+    site = load_site(ROOT / EXAMPLE)
+    assert len(site.pools("gpu")) == 2
+    for key in (*Pool.model_fields, *Site.model_fields):
+        assert re.search(rf"^[ -]*{key}:", text, re.MULTILINE), key

@@ -104,6 +104,12 @@ def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"cat {tmp_path}/$name >&2\n"
     )
     program.chmod(0o755)
+    states = program.with_name("sinfo")
+    states.write_text(
+        f"#!/bin/sh\nfor word; do name=${{word#--partition=}}; done\n"
+        f"cat {tmp_path}/$name.state 2>/dev/null || echo up\n"
+    )
+    states.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     return tmp_path
 
@@ -151,6 +157,8 @@ def test_the_sites_order_decides_where_both_start_at_once_or_nobody_knows(starts
     assert placed().resources.get("slurm_partition") == "h", "only this one would take it"
     answer(starts, "a", "2026-11-30T20:00:30")
     assert placed().resources.get("slurm_partition") == "a"
+    (starts / "a.state").write_text("down\n")
+    assert placed().resources.get("slurm_partition") == "h", "a partition that is down"
 
 
 def test_a_job_that_fits_one_pool_alone_or_was_placed_by_hand_is_not_asked_about(starts: Path):

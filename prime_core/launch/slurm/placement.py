@@ -89,9 +89,21 @@ def _start(options: Sequence[str]) -> float | None:
     question = ("sh", "-c", 'exec "$@" 2>&1', "sh", "sbatch", "--test-only", *options)
     try:
         found = _START.search(slurm.call(*question, "--wrap=true"))
-        return time.mktime(time.strptime(found[1], "%Y-%m-%dT%H:%M:%S")) if found else None
+        if found is None or _is_down(options):
+            return None
+        return time.mktime(time.strptime(found[1], "%Y-%m-%dT%H:%M:%S"))
     except (slurm.SlurmError, ValueError):
         return None
+
+
+def _is_down(options: Sequence[str]) -> bool:
+    """Whether the partition is down: Slurm's test says "now" all the same."""
+    partitions = [option for option in options if option.startswith("--partition=")]
+    try:
+        states = slurm.call("sinfo", "--noheader", "--format=%a", *partitions).split()
+    except slurm.SlurmError:  # a site may keep it from its users
+        return False
+    return bool(partitions and states) and not {"up"} & {*states}
 
 
 def _candidates(job: Any, site: Site) -> list[Pool]:
