@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from snakemake.resources import Resources
+from snakemake.resources import Resource, Resources
 from snakemake.settings.enums import Quietness
 
 from prime_core.launch.arguments import as_snakemake_reads
@@ -110,7 +110,7 @@ def apply_to_rules(workflow: Any) -> None:
     kept = {f"kept_{name}": values for name, values in overwritten.items()}
     asked.overwrite_resources = kept | overwritten
     if GPUS_ASKED in workflow.global_resources:
-        workflow.global_resources[GPUS] = workflow.global_resources[GPUS_ASKED]
+        workflow.global_resources[GPUS] = workflow.global_resources[GPUS_ASKED].value
 
 
 def _with_gpus(name: str, asked: Mapping[str, Any]) -> Resources:
@@ -119,4 +119,9 @@ def _with_gpus(name: str, asked: Mapping[str, Any]) -> Resources:
             f"--set-resources {name}:gpu_model: the type of GPU is the site's (site.yaml: "
             "gpu.gpu_model)"
         )
-    return Resources({GPUS if key == GPUS_ASKED else key: one for key, one in asked.items()})
+    return Resources(dict(map(_renamed, asked.items())))
+
+
+def _renamed(item: tuple[str, Resource]) -> tuple[str, Resource]:
+    key, one = item
+    return (GPUS, Resource(GPUS, one.value, one.raw)) if key == GPUS_ASKED else item
