@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from prime_core.launch.dry_run import lines
 from prime_core.launch.site.resource_names import GPUS, GPUS_ASKED
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES
-from prime_core.runtime.console import IN_WORKFLOW
+from prime_core.runtime.console import IN_WORKFLOW, note
 from prime_core.runtime.errors import refuse_read_only, sentence
 from prime_core.settings.reading import SettingsError
 
@@ -34,6 +35,8 @@ _CHATTER = (
     *("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log"),
     "No job memory information",  # a site's wish (site.yaml: memory: none), said of every job
 )
+# The executor's own line names the stage ; the plugin's, a log to be.
+_SUBMITTED = re.compile(r"Job \d+ has been submitted with SLURM jobid ")
 _REASONS = "Reasons:"
 _COUNTS = "Job stats:"
 _LAST_OF_DRY_RUN = "This was a dry-run"
@@ -61,7 +64,7 @@ class _Output(logging.Filter):
         # The table has them, and Snakemake would print them twice.
         if message.startswith(_COUNTS):
             return not self._workflow.dryrun
-        return not message.startswith(_CHATTER)
+        return not (message.startswith(_CHATTER) or _SUBMITTED.match(message))
 
     def _table(self) -> Iterator[str]:
         jobs = self._workflow.dag.needrun_jobs(exclude_finished=False)
@@ -83,6 +86,12 @@ def one_sentence(*kinds: type[BaseException]) -> Iterator[None]:
         _LOGGER.error(sentence(error))
         # Not WorkflowError, to which Snakemake adds lines of this file.
         raise SystemExit(1) from None
+
+
+def say_finished(report: Path) -> None:
+    """Say where the report is; nothing after a part of the workflow, such as `--until build`."""
+    if report.exists():
+        note(f"finished: {report}")
 
 
 def refuse_unusable_folder(results: Path) -> None:

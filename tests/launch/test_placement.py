@@ -161,6 +161,18 @@ def test_the_sites_order_decides_where_both_start_at_once_or_nobody_knows(starts
     assert placed().resources.get("slurm_partition") == "h", "a partition that is down"
 
 
+def test_a_job_that_is_tried_again_asks_for_the_same_memory_elsewhere(starts: Path):
+    answer(starts, "h", "2026-11-30T18:00:00")
+    there = placed()
+    assert there.resources.get("mem_mb") == 0
+    (starts / "h").unlink()
+    answer(starts, "a", "2026-11-30T18:00:00")
+    placement.place(there, SEVERAL)
+    assert there.resources.get("slurm_partition") == "a"
+    assert there.resources.get("mem_mb") == 5000
+    assert there.resources.get("slurm_account") == "mine"
+
+
 def test_a_job_that_fits_one_pool_alone_or_was_placed_by_hand_is_not_asked_about(starts: Path):
     six = placed(gpu_count=6, slurm_partition="h", slurm_account=None, qos="long")
     assert six.resources.get("slurm_partition") == "h"

@@ -23,7 +23,6 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
 from prime_core.run.state import RunBusy, RunState, find_own_commands
 from prime_core.run.targets import Targets
-from prime_core.runtime.console import note
 from prime_core.settings.reading import parse_settings
 
 find_own_commands()
@@ -147,4 +146,4 @@ def begin_run():
 def end_run():
     """Clean up what killed jobs left, and say where the report is."""
     RUN_STATE.end()
-    note(f"finished: {FILES.report}")
+    workflow_output.say_finished(FILES.report)

@@ -128,6 +128,11 @@ def jobs_numbered(job_ids: Sequence[str]) -> list[QueuedJob]:
     return found
 
 
+def jobs_of_user() -> list[QueuedJob]:
+    """All jobs of this user that have not ended, whatever their names."""
+    return [job for job in _queued("--user", str(os.getuid())) if not job.ended]
+
+
 def cancel(job_ids: Sequence[str]) -> None:
     """Cancel jobs; an empty list is fine."""
     if job_ids:

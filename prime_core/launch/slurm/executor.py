@@ -74,6 +74,7 @@ class PatientExecutor(Executor):
 
     def __init__(self, workflow: Any, logger: Any) -> None:
         plugin_checks.check(Executor)
+        plugin_checks.check_paths(Path.cwd(), workflow.main_snakefile, *workflow.configfiles)
         self._files, self._site, self._refuse = self.run.files, self.run.site, self.run.refuse
         self._refusal: str | None = None
         self._own_job = os.environ.get("SLURM_JOB_ID", "")
@@ -144,8 +145,10 @@ class PatientExecutor(Executor):
 
     def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
         super()._report_job_submission_threadsafe(job_info)
+        record = submission.job_record(job_info.job, job_info.external_jobid)
+        self.logger.info(f"{record.work}: Slurm job {record.job_id}")
         try:
-            record_job(self._files, submission.job_record(job_info.job, job_info.external_jobid))
+            record_job(self._files, record)
         except OSError as error:  # a full disk; the job runs all the same
             self.logger.warning(f"{self._files.submitted_jobs}: {error}")
 

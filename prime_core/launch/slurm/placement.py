@@ -20,6 +20,8 @@ from prime_core.launch.slurm import commands as slurm
 T = TypeVar("T")
 # Resources that a pool gives a rule (Pool.resources): by them a job's pool is found again.
 _OF_A_POOL = ("slurm_partition", "slurm_account", "qos", "constraint")
+# Memory of a node before it was cut, or spelled otherwise.
+_NODE_MEMORY = "node_mem_mb"
 _START = re.compile(r"to start at (\S+)")
 # Slurm rounds, and each question takes a moment: within a minute the site's own order decides.
 _SAME_START_SECONDS = 60.0
@@ -27,6 +29,10 @@ _SAME_START_SECONDS = 60.0
 
 def place(job: Any, site: Site) -> None:
     """Make a job's resources those of the pool where it starts first, within the pool's limits."""
+    # Tried again, or in another pool, a job asks for what it did, not for what was made of it.
+    asked = job.resources.get(_NODE_MEMORY, job.resources.get("mem_mb"))
+    for key, value in ((_NODE_MEMORY, asked), ("mem_mb", asked), ("mem_mb_per_cpu", None)):
+        setattr(job.resources, key, value)
     pools = _candidates(job, site)
     if len(pools) > 1:
         pool = first_to_start(pools, lambda pool: _options(job, pool))
