@@ -38,9 +38,11 @@ from prime_core.launch.supervisor import Supervisor
 from prime_core.run.job_records import controller_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState
+from prime_core.runtime.errors import refuse_unusable
 from prime_core.runtime.run_lock import find_holder
 from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
+from prime_core.storage.caches import use_caches
 
 # Long enough for a run of any length: the job requeues itself before its limit.
 CONTROLLER_MINUTES = 1440
@@ -75,10 +77,12 @@ def run(options: Options, arguments: Sequence[str]) -> None:
             "runs of the ablations, each with its own controller (docs/ablations.md)"
         )
     settings = asked_settings(passed)
+    site = load_site(site_file(workflow_folder()))
+    use_caches(site.caches)
+    refuse_unusable(Path(), settings.run_dir)
     RunState(settings)  # refuses what would change finished work
     refuse_missing(settings, passed)
     files = RunFiles(settings.run_dir)
-    site = load_site(site_file(workflow_folder()))
     words = from_anywhere(["--profile", options.profile, *passed])
     command = [sys.executable, "-m", "snakemake", *words]
     folder = files.controller_folder.absolute()

@@ -6,7 +6,6 @@ hook in a dry run; its last message is where the table stands. docs/decisions.md
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 import sys
@@ -24,7 +23,7 @@ from prime_core.launch.site.resource_names import GPUS, GPUS_ASKED
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES
 from prime_core.runtime.console import IN_WORKFLOW, note
-from prime_core.runtime.errors import refuse_read_only, sentence
+from prime_core.runtime.errors import refuse_unusable, sentence
 from prime_core.settings.reading import SettingsError
 
 # Exported to every job: its standard error is a log (prime_core.runtime.console).
@@ -94,13 +93,9 @@ def say_finished(report: Path) -> None:
         note(f"finished: {report}")
 
 
-def refuse_unusable_folder(results: Path) -> None:
-    """Raise OSError naming the first folder that cannot be written, or is no folder."""
-    for folder in (Path(), results):
-        existing = next(path for path in (folder, *folder.parents, Path()) if path.exists())
-        if not existing.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "is a file; expected a folder", str(existing))
-        refuse_read_only(existing)
+def refuse_unusable_folder(run_dir: Path) -> None:
+    """Raise OSError naming a folder of Snakemake's or the run's that this user cannot write."""
+    refuse_unusable(Path(), Path(".snakemake"), run_dir)
 
 
 def apply_to_rules(workflow: Any) -> None:

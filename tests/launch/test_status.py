@@ -96,6 +96,12 @@ def test_a_failed_stage_is_shown_with_its_last_error(tmp_path):
     assert "not finished: select 3 (interrupted)\n  half of it\n" in text
 
 
+def test_the_resident_process_is_no_stage(tmp_path):
+    run = made(tmp_path)
+    log(run, "resident.log", "Setting accelerator to CPU.\n")
+    assert read_status(run).failed == []
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(NoRun, match="no run was started there"):
         read_status(tmp_path)

@@ -99,6 +99,9 @@ class Site(BaseModel):
     cpu: Pools = Field((Pool(),), description="Verification and other small work.")
     gpu: Pools = Field((Pool(),), description="Sampling, scoring, training.")
     controller: Pools = Field((Pool(),), description="The workflow's own small job.")
+    caches: str | None = Field(
+        None, description="Folder for caches, e.g. $SCRATCH/cache; null: ~/.cache, or here."
+    )
     fast_storage: str | None = Field(
         None, description="Node-local folder for weights between stages; null: /dev/shm."
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prime_core.run.layout import RunFiles
-from prime_core.run.stages import Stage, result_of, stage_of
+from prime_core.run.stages import STAGES, Stage, result_of, stage_of
 
 _ENDED_BY_SLURM = re.compile(
     r"\*\*\* (?:JOB|STEP) \S+ ON (?P<node>\S+) CANCELLED AT (?P<when>\S+)(?: (?P<why>.+?))? \*\*\*"
@@ -21,7 +21,9 @@ _ENDED_BY_SLURM = re.compile(
 def logs_of_stages(files: RunFiles) -> dict[Stage, Path]:
     """The log of every stage that has begun."""
     root = files.root / "logs"
-    return {stage_of(path.relative_to(root)): path for path in sorted(root.rglob("*.log"))}
+    found = {stage_of(path.relative_to(root)): path for path in sorted(root.rglob("*.log"))}
+    # The resident process has a log there, too.
+    return {stage: path for stage, path in found.items() if stage.name in STAGES}
 
 
 def unfinished(files: RunFiles, logs: dict[Stage, Path]) -> list[Stage]:

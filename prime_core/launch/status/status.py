@@ -151,8 +151,9 @@ def _ask(files: RunFiles) -> tuple[list[QueuedJob], list[QueuedJob], str]:
     if not slurm.is_available():
         return [], [], ""
     try:
-        stages = slurm.jobs_named(slurm_name(files.root))
-        return stages, slurm.jobs_named(controller_name(files.root)), ""
+        owner = files.root.stat().st_uid  # a colleague's run has the colleague's jobs
+        stages = slurm.jobs_named(slurm_name(files.root), owner)
+        return stages, slurm.jobs_named(controller_name(files.root), owner), ""
     except NoCluster:
         return [], [], ""
     except SlurmError as error:
