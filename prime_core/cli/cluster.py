@@ -52,9 +52,12 @@ def launch(
     """Run the workflow as a Slurm job, which requeues itself before its time limit.
 
     All other options are Snakemake's own: --configfile, --config policy.eps_clip=0.3, ...
+    `prime launch ablations` launches all runs of the ablations.
     """
     module = import_module("prime_core.launch.launch")
     options = module.Options(profile, minutes, gpus_per_node, nodes, allocation, dry_run)
+    if import_module("prime_core.launch.arguments").asks_for_ablations(arguments):
+        module = import_module("prime_core.ablations.launch")
     module.run(options, arguments)
 
 

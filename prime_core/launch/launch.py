@@ -16,7 +16,6 @@ from typing import Any
 
 from prime_core.launch.arguments import (
     asked_settings,
-    asks_for_ablations,
     from_anywhere,
     refuse_unknown_options,
     workflow_folder,
@@ -71,11 +70,6 @@ def run(options: Options, arguments: Sequence[str]) -> None:
     """
     refuse_unknown_options(arguments)
     passed = translated(arguments)
-    if asks_for_ablations(passed):
-        raise SettingsError(
-            "prime launch starts a single run; `snakemake ablations --profile slurm` starts all "
-            "runs of the ablations, each with its own controller (docs/ablations.md)"
-        )
     settings = asked_settings(passed)
     site = load_site(site_file(workflow_folder()))
     use_caches(site.caches)
@@ -92,20 +86,33 @@ def run(options: Options, arguments: Sequence[str]) -> None:
         choices = _allocations(options, site, files, start, settings.max_gpu_hours)
     else:
         choices = [
-            (_controller(options, pool, files), Controller(*start))
+            (controller_job(options, pool, files), Controller(*start))
             for pool in site.pools("controller")
         ]
+    submit_first(choices, files, command, options.dry_run)
+
+
+def submit_first(
+    choices: Sequence[tuple[WorkflowJob, Callable[[], Any]]],
+    files: RunFiles,
+    command: Sequence[str],
+    dry_run: bool,
+) -> None:
+    """Submit the job that would start first, or show it, and say how to follow it.
+
+    Raises RunBusy when the run already has a controller, SlurmError when Slurm refuses.
+    """
     job, call = choices[0]
     if len(choices) > 1:
         job, call = first_to_start(choices, lambda choice: as_words(choice[0].options()))
-    if options.dry_run:
+    if dry_run:
         print("would submit:")
         print(_shown(job, command))
         return
     # After the dry run, which may be asked for while the run is going.
     refuse_busy(files)
     job_id = submit(job, call)
-    run = shlex.quote(str(settings.run_dir))
+    run = shlex.quote(str(files.root))
     print(
         f"submitted job {job_id} ({job.name})\n"
         f"log:       {log_of(job.folder, job_id)}\n"
@@ -142,7 +149,10 @@ def refuse_busy(files: RunFiles) -> None:
         raise RunBusy(f"another workflow is running in {files.root} ({holder})")
 
 
-def _controller(options: Options, pool: Pool, files: RunFiles) -> WorkflowJob:
+def controller_job(
+    options: Options, pool: Pool, files: RunFiles, mem_gb: float = CONTROLLER_MEM_GB
+) -> WorkflowJob:
+    """The job that drives a workflow whose stages are jobs of their own."""
     minutes = options.minutes or min(CONTROLLER_MINUTES, pool.max_minutes or CONTROLLER_MINUTES)
     return WorkflowJob(
         name=controller_name(files.root),
@@ -150,7 +160,7 @@ def _controller(options: Options, pool: Pool, files: RunFiles) -> WorkflowJob:
         minutes=minutes,
         nodes=1,
         cpus=1,
-        mem_gb=CONTROLLER_MEM_GB,
+        mem_gb=mem_gb,
         gpus=0,
         # Half of the time at most: a job of a minute would be signalled before it has begun.
         signal_seconds=min(CONTROLLER_SIGNAL_SECONDS, minutes * 30),

@@ -67,10 +67,10 @@ def at_work(run_dir: Path) -> AtWork:
     files = RunFiles(run_dir)
     if os.geteuid() and not is_own(run_dir):
         raise NotYours(f"{run_dir} belongs to {owner(run_dir)}, who alone can cancel it")
-    controllers = _alive(controller_name(files.root), files)
+    controllers = _alive(_names(files, controller_name), files)
     # With a controller job, the process that holds the run is inside it.
     holder = None if controllers else find_holder(files.root)
-    return AtWork(controllers, _alive(slurm_name(files.root), files), holder)
+    return AtWork(controllers, _alive(_names(files, slurm_name), files), holder)
 
 
 def cancel(run_dir: Path, say: Say = print) -> None:
@@ -89,11 +89,11 @@ def cancel(run_dir: Path, say: Say = print) -> None:
     end = time.monotonic() + _SECONDS_TO_END
     while True:
         # At each turn: until the controller is dead, it may submit more.
-        stages = _alive(slurm_name(files.root), files)
+        stages = _alive(_names(files, slurm_name), files)
         fresh = [job.job_id for job in stages if job.job_id not in ended]
         slurm.cancel(fresh)
         ended.update(fresh)
-        left = [*_alive(controller_name(files.root), files), *stages]
+        left = [*_alive(_names(files, controller_name), files), *stages]
         if not left or time.monotonic() > end:
             break
         time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -102,6 +102,12 @@ def cancel(run_dir: Path, say: Say = print) -> None:
     rest = at_work(run_dir)
     if rest:
         raise StillAtWork(f"{run_dir}: still running: {rest}")
+
+
+def _names(files: RunFiles, name: Callable[[Path], str]) -> str:
+    """Names of a run's jobs, or of those of all runs of the ablations, as squeue takes them."""
+    below = sorted(path.parent for path in files.root.glob("*/config.yaml"))
+    return ",".join(map(name, [files.root, *below]))
 
 
 def _is_running(process: psutil.Process) -> bool:

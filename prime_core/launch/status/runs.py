@@ -95,10 +95,12 @@ def _runs_in(folder: Path, depth: int) -> Iterator[Path]:
     """Folders of runs, also those that wait in the queue and have no settings yet."""
     for path in sorted(folder.iterdir() if folder.is_dir() else ()):
         files = RunFiles(path)
-        if files.config.exists() or files.controller_folder.exists():
+        below = list(_runs_in(path, depth - 1)) if depth > 1 and path.is_dir() else []
+        # Ablations have a controller and are no run, but for the time until they have begun.
+        if files.config.exists() or (files.controller_folder.exists() and not below):
             yield path
-        elif path.is_dir() and depth > 1:
-            yield from _runs_in(path, depth - 1)
+        else:
+            yield from below
 
 
 def _ask() -> tuple[list[QueuedJob], str]:
