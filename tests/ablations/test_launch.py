@@ -16,7 +16,11 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("PRIME_SITE", str(tmp_path / "site.yaml"))
     (tmp_path / "site.yaml").write_text("controller: {partition: serial, max_minutes: 720}\n")
     path = tmp_path / "ablations.yaml"
-    path.write_text(yaml.safe_dump(SETTINGS | {"results": str(tmp_path / "results")}))
+    path.write_text(
+        yaml.safe_dump(
+            SETTINGS | {"results": str(tmp_path / "results"), "base": "configs/quickstart.yaml"}
+        )
+    )
     return str(path)
 
 
@@ -37,7 +41,7 @@ def test_its_settings_are_checked_before_anything_is_submitted(file):
     with pytest.raises(SettingsError, match="at_onc"):
         run(Options("slurm", dry_run=True), ["ablations", "--configfile", file, "-C", "at_onc=3"])
     with pytest.raises(SettingsError, match="no such option"):
-        run(Options("slurm", dry_run=True), ["ablations", "--profil"])
+        run(Options("slurm", dry_run=True), ["ablations", "--no-such-option"])
     with pytest.raises(SettingsError, match="an allocation holds a single run"):
         run(Options("allocation", dry_run=True), ["ablations"])
 
