@@ -52,7 +52,7 @@ ROOMS = {
     "tools": "report evaluation training samplers data models run verifiers storage runtime "
     "settings mathematics",
     "export": "report evaluation models run storage runtime settings",
-    "ablations": "report evaluation launch run runtime settings",
+    "ablations": "report evaluation launch run runtime settings storage",
     "doctor": "training samplers launch models run verifiers storage runtime settings mathematics",
 }
 # Rooms within rooms: each may import those before it.

@@ -54,11 +54,22 @@ class Workflow:
         # On a cluster --cores is not about this machine; there its own ones only bear controllers.
         asked = self._given.local_cores if self.on_cluster else self._given.cores
         all_cores = asked if isinstance(asked, int) else here
-        at_once = self.plan.ablations.at_once
-        if at_once is None:
-            at_once = CONTROLLERS_AT_ONCE if self.on_cluster else all_cores
+        at_once = self._at_once or all_cores
         # Rounded up: rather fewer runs at once than more than were asked for.
         return max(1, -(-all_cores // at_once))
+
+    @property
+    def _at_once(self) -> int | None:
+        """Runs at the same time; None: as many as there are cores."""
+        return self.plan.ablations.at_once or (CONTROLLERS_AT_ONCE if self.on_cluster else None)
+
+    @property
+    def jobs(self) -> int | None:
+        """Slurm jobs of each run at a time: an equal share, so that none fills the queue alone."""
+        asked = self._given.jobs
+        if not (self.on_cluster and isinstance(asked, int) and self._at_once):
+            return None
+        return max(1, asked // self._at_once)
 
     @property
     def options(self) -> str:
@@ -68,6 +79,8 @@ class Workflow:
             # Snakemake looks in the current folder, where the repository's profiles need not be.
             beside = self._snakefile.parent / profile
             words += ["--profile", str(beside) if beside.is_dir() else profile]
+        if self.jobs:
+            words += ["--jobs", str(self.jobs)]
         return shlex.join(words if self.on_cluster else [*words, "--cores", str(self.cores)])
 
     def needed(self, wildcards: Any) -> list[str]:

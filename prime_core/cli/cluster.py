@@ -52,24 +52,47 @@ def launch(
     """Run the workflow as a Slurm job, which requeues itself before its time limit.
 
     All other options are Snakemake's own: --configfile, --config policy.eps_clip=0.3, ...
+    `prime launch ablations` launches all runs of the ablations.
     """
     module = import_module("prime_core.launch.launch")
     options = module.Options(profile, minutes, gpus_per_node, nodes, allocation, dry_run)
+    if import_module("prime_core.launch.arguments").asks_for_ablations(arguments):
+        module = import_module("prime_core.ablations.launch")
     module.run(options, arguments)
 
 
-@click.command()
-@RUN_DIR
-@CONFIGFILE
-@click.option("--json", is_flag=True, help="Print JSON, for programs.")
-@click.option("--watch", is_flag=True, help="Repeat until the run has finished.")
-@click.option(
+JSON = click.option("--json", is_flag=True, help="Print JSON, for programs.")
+INTERVAL = click.option(
     "--interval",
     type=click.FloatRange(min=1),
     default=10.0,
     show_default=True,
     help="Seconds between updates, with --watch.",
 )
+
+
+@click.command()
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that holds the runs.",
+)
+@JSON
+@click.option("--watch", is_flag=True, help="Repeat until all runs have finished.")
+@INTERVAL
+def runs(results: Path, json: bool, watch: bool, interval: float) -> None:
+    """Show every run of a results folder in a line: state, progress, accuracy, hours, jobs."""
+    import_module("prime_core.launch.status.runs").show(results, json, watch, interval)
+
+
+@click.command()
+@RUN_DIR
+@CONFIGFILE
+@JSON
+@click.option("--watch", is_flag=True, help="Repeat until the run has finished.")
+@INTERVAL
 def status(
     run_dir: Path | None, configfile: Path | None, json: bool, watch: bool, interval: float
 ) -> None:
@@ -98,10 +121,10 @@ def cancel(run_dir: Path | None, configfile: Path | None, yes: bool) -> None:
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[ITERATION] [STAGE]")
+@click.argument("words", nargs=-1, metavar="[ITERATION] [STAGE] [PART]")
 @RUN_DIR
 @CONFIGFILE
-@click.option("--part", help="Shard or benchmark; default: the newest.")
+@click.option("--part", help="Shard or benchmark, if not after the stage; default: the newest.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing as it grows, until Ctrl-C.")
 def logs(
     words: tuple[str, ...],
@@ -110,7 +133,7 @@ def logs(
     part: str | None,
     follow: bool,
 ) -> None:
-    """Show a stage's newest log (prime logs 12 policy); without arguments, the controller's."""
+    """Show a stage's newest log (prime logs 12 sample 03); without arguments, the controller's."""
     run = which_run(run_dir, configfile)
     import_module("prime_core.launch.status.logs").show(run, words, part, follow)
 
@@ -132,8 +155,14 @@ def which_run(run_dir: Path | None, configfile: Path | None) -> Path:
 
 
 @click.command()
-@click.option("--cpu-partition", default="", help="Where verification and other small work goes.")
-@click.option("--gpu-partition", default="", help="Where sampling, scoring and training go.")
+@click.option(
+    "--cpu-partition", multiple=True, help="Where verification and other small work goes."
+)
+@click.option(
+    "--gpu-partition",
+    multiple=True,
+    help="Where sampling, scoring and training go; given twice, wherever a job starts first.",
+)
 @click.option("--account", default="", help="Account to charge; default: your default account.")
 @click.option(
     "--out",
@@ -143,8 +172,8 @@ def which_run(run_dir: Path | None, configfile: Path | None) -> Path:
 @click.option("--dry-run", is_flag=True, help="Only show what was found and would be written.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def site(
-    cpu_partition: str,
-    gpu_partition: str,
+    cpu_partition: tuple[str, ...],
+    gpu_partition: tuple[str, ...],
     account: str,
     out: Path | None,
     dry_run: bool,
@@ -265,4 +294,4 @@ def _listen() -> None:
     import_module("prime_core.runtime.interruption").listen()
 
 
-COMMANDS = (doctor, export, site, launch, status, cancel, logs, fetch, plan, gpus)
+COMMANDS = (doctor, export, site, launch, status, runs, cancel, logs, fetch, plan, gpus)

@@ -37,13 +37,15 @@ def asked_settings(arguments: Sequence[str]) -> Settings:
     Raises SettingsError naming the file or the override, and the key.
     """
     others, overrides = split_overrides(arguments)
-    folder = Path()
-    for option, value in _options(others):
-        if option in _FOLDER:
-            folder = Path(value)
     configfiles = named_configfiles(others) or [default_config()]
     settings = settings_of(configfiles, overrides)
-    return settings.model_copy(update={"results": str(folder / settings.results)})
+    return settings.model_copy(update={"results": str(named_folder(others) / settings.results)})
+
+
+def named_folder(arguments: Sequence[str]) -> Path:
+    """The folder of --directory, which is Snakemake's working directory; else this one."""
+    folders = [Path(value) for option, value in _options(arguments) if option in _FOLDER]
+    return folders[-1] if folders else Path()
 
 
 def named_configfiles(arguments: Sequence[str]) -> list[Path]:

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from prime_core.launch.site.resource_names import GPUS
 from prime_core.launch.site.site import Site
-from prime_core.launch.slurm.submission import limits, stage_name
+from prime_core.launch.slurm.placement import limits
+from prime_core.launch.slurm.submission import stage_name
 from prime_core.run.stages import STAGES
 from prime_core.runtime.text import bytes_text, table
 
@@ -52,7 +54,7 @@ def demand_of(job: Any, site: Site | None) -> Demand:
         partition=str(asked.get("slurm_partition") or ""),
         account=str(asked.get("slurm_account") or ""),
         nodes=nodes,
-        gpus=number("gpu"),
+        gpus=number(GPUS),
         processors=max(ranks * number("cpus_per_task", 1), job.threads),
         mem_mb=number("mem_mb"),
         minutes=number("runtime"),

@@ -16,7 +16,8 @@ from typing import Literal
 
 import click
 
-from prime_core.launch.arguments import asked_settings, refuse_unknown_options
+from prime_core.launch.arguments import asked_settings, refuse_unknown_options, workflow_folder
+from prime_core.launch.site.site import load_site, site_file
 from prime_core.run.changes import first_affected_files
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import trains_first_prm
@@ -24,6 +25,7 @@ from prime_core.runtime.console import note
 from prime_core.runtime.text import bytes_text, table
 from prime_core.settings.run import Settings
 from prime_core.storage import hub, table_files
+from prime_core.storage.caches import use_caches
 from prime_core.storage.gguf_files import GgufError, is_gguf, read_header
 
 # How a large file begins where a repository was cloned without git-lfs.
@@ -67,6 +69,7 @@ def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
     Raises FetchError naming what is missing.
     """
     refuse_unknown_options(arguments)
+    use_caches(load_site(site_file(workflow_folder())).caches)
     found = []
     for need in needs(asked_settings(arguments)):
         if need.is_on_hub and not check:

@@ -16,25 +16,32 @@ from typing import Any
 
 from prime_core.launch.arguments import (
     asked_settings,
-    asks_for_ablations,
     from_anywhere,
     refuse_unknown_options,
     workflow_folder,
 )
 from prime_core.launch.controller import Controller
 from prime_core.launch.fetch import missing
-from prime_core.launch.site.allocation import ALLOCATION_FILE, load_allocation
-from prime_core.launch.site.site import Site, load_site, site_file
+from prime_core.launch.site.allocation import (
+    ALLOCATION_FILE,
+    Allocation,
+    load_allocation,
+    one_pool_each,
+)
+from prime_core.launch.site.site import Pool, Site, load_site, site_file
 from prime_core.launch.slurm import commands as slurm
-from prime_core.launch.slurm.workflow_job import WorkflowJob, log_of, submit
+from prime_core.launch.slurm.placement import first_to_start
+from prime_core.launch.slurm.workflow_job import WorkflowJob, as_words, log_of, submit
 from prime_core.launch.snakemake_command import translated
 from prime_core.launch.supervisor import Supervisor
 from prime_core.run.job_records import controller_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState
+from prime_core.runtime.errors import refuse_unusable
 from prime_core.runtime.run_lock import find_holder
 from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
+from prime_core.storage.caches import use_caches
 
 # Long enough for a run of any length: the job requeues itself before its limit.
 CONTROLLER_MINUTES = 1440
@@ -63,34 +70,53 @@ def run(options: Options, arguments: Sequence[str]) -> None:
     """
     refuse_unknown_options(arguments)
     passed = translated(arguments)
-    if asks_for_ablations(passed):
-        raise SettingsError(
-            "prime launch starts a single run; `snakemake ablations --profile slurm` starts all "
-            "runs of the ablations, each with its own controller (docs/ablations.md)"
-        )
     settings = asked_settings(passed)
+    site = load_site(site_file(workflow_folder()))
+    use_caches(site.caches)
+    refuse_unusable(Path(), settings.run_dir)
     RunState(settings)  # refuses what would change finished work
     refuse_missing(settings, passed)
     files = RunFiles(settings.run_dir)
-    site = load_site(site_file(workflow_folder()))
     words = from_anywhere(["--profile", options.profile, *passed])
     command = [sys.executable, "-m", "snakemake", *words]
     folder = files.controller_folder.absolute()
     start = (command, Path.cwd(), settings.run_dir, folder)
-    call: Callable[[], Any]
+    choices: list[tuple[WorkflowJob, Callable[[], Any]]]
     if options.profile == "allocation":
-        job, call = _allocation(options, site, files, start, settings.max_gpu_hours)
+        choices = _allocations(options, site, files, start, settings.max_gpu_hours)
     else:
-        job, call = _controller(options, site, files), Controller(*start)
-    if options.dry_run:
+        choices = [
+            (controller_job(options, pool, files), Controller(*start))
+            for pool in site.pools("controller")
+        ]
+    pool = "" if options.profile == "allocation" else "controller"
+    submit_first(choices, files, command, options.dry_run, pool)
+
+
+def submit_first(
+    choices: Sequence[tuple[WorkflowJob, Callable[[], Any]]],
+    files: RunFiles,
+    command: Sequence[str],
+    dry_run: bool,
+    pool: str = "",
+) -> None:
+    """Submit the job that would start first, or show it, and say how to follow it.
+
+    pool: its kind in site.yaml, which a refusal names; "": gpu or cpu, by what the job asks for.
+
+    Raises RunBusy when the run already has a controller, SlurmError when Slurm refuses.
+    """
+    job, call = choices[0]
+    if len(choices) > 1:
+        job, call = first_to_start(choices, lambda choice: as_words(choice[0].options()))
+    if dry_run:
         print("would submit:")
         print(_shown(job, command))
         return
     # After the dry run, which may be asked for while the run is going.
     refuse_busy(files)
-    pool = "controller" if options.profile != "allocation" else "gpu" if job.gpus else "cpu"
-    job_id = submit(job, call, pool)
-    run = shlex.quote(str(settings.run_dir))
+    job_id = submit(job, call, pool or ("gpu" if job.gpus else "cpu"))
+    run = shlex.quote(str(files.root))
     print(
         f"submitted job {job_id} ({job.name})\n"
         f"log:       {log_of(job.folder, job_id)}\n"
@@ -127,8 +153,10 @@ def refuse_busy(files: RunFiles) -> None:
         raise RunBusy(f"another workflow is running in {files.root} ({holder})")
 
 
-def _controller(options: Options, site: Site, files: RunFiles) -> WorkflowJob:
-    pool = site.controller
+def controller_job(
+    options: Options, pool: Pool, files: RunFiles, mem_gb: float = CONTROLLER_MEM_GB
+) -> WorkflowJob:
+    """The job that drives a workflow whose stages are jobs of their own."""
     minutes = options.minutes or min(CONTROLLER_MINUTES, pool.max_minutes or CONTROLLER_MINUTES)
     return WorkflowJob(
         name=controller_name(files.root),
@@ -136,7 +164,7 @@ def _controller(options: Options, site: Site, files: RunFiles) -> WorkflowJob:
         minutes=minutes,
         nodes=1,
         cpus=1,
-        mem_gb=CONTROLLER_MEM_GB,
+        mem_gb=mem_gb,
         gpus=0,
         # Half of the time at most: a job of a minute would be signalled before it has begun.
         signal_seconds=min(CONTROLLER_SIGNAL_SECONDS, minutes * 30),
@@ -144,21 +172,41 @@ def _controller(options: Options, site: Site, files: RunFiles) -> WorkflowJob:
     )
 
 
-def _allocation(
+def _allocations(
     options: Options,
     site: Site,
     files: RunFiles,
     start: tuple[list[str], Path, Path, Path],
     max_gpu_hours: float | None,
-) -> tuple[WorkflowJob, Supervisor]:
+) -> list[tuple[WorkflowJob, Callable[[], Any]]]:
+    """The allocation in each of the site's pools that has room for it.
+
+    Raises SettingsError where none has: what the first one says.
+    """
     source = options.allocation or Path(os.path.relpath(workflow_folder() / ALLOCATION_FILE))
     given = {
         "minutes": options.minutes,
         "gpus_per_node": options.gpus_per_node,
         "nodes": options.nodes,
     }
-    allocation = load_allocation(source, given, site)
-    job = WorkflowJob(
+    storage = Path(site.fast_storage or "/dev/shm")
+    found: list[tuple[WorkflowJob, Callable[[], Any]]] = []
+    refusals: list[SettingsError] = []
+    for one in one_pool_each(site, options.gpus_per_node):
+        try:
+            allocation = load_allocation(source, given, one)
+        except SettingsError as error:
+            refusals.append(error)
+            continue
+        call = Supervisor(*start, allocation, storage, max_gpu_hours)
+        found.append((_allocation_job(allocation, files), call))
+    if not found:
+        raise refusals[0]
+    return found
+
+
+def _allocation_job(allocation: Allocation, files: RunFiles) -> WorkflowJob:
+    return WorkflowJob(
         name=controller_name(files.root),
         pool=allocation.pool,
         minutes=allocation.minutes,
@@ -170,14 +218,13 @@ def _allocation(
         signal_seconds=round(60 * allocation.reserve_minutes),
         folder=files.controller_folder,
     )
-    storage = Path(site.fast_storage or "/dev/shm")
-    return job, Supervisor(*start, allocation, storage, max_gpu_hours)
 
 
 def _shown(job: WorkflowJob, command: Sequence[str]) -> str:
-    options = [
-        f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options().items()
-    ]
     return "\n".join(
-        ["  sbatch", *(f"    {option}" for option in options), f"  {shlex.join(command)}"]
+        [
+            "  sbatch",
+            *(f"    {option}" for option in as_words(job.options())),
+            f"  {shlex.join(command)}",
+        ]
     )

@@ -19,13 +19,16 @@ from prime_core.launch.arguments import (
     from_anywhere,
     named_configfiles,
     split_overrides,
+    workflow_folder,
 )
+from prime_core.launch.site.site import load_site, site_file
 from prime_core.settings.reading import (
     check_overrides,
     expand_dotted,
     load_yaml,
     parse_overrides,
 )
+from prime_core.storage.caches import use_caches
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -37,6 +40,8 @@ def run(arguments: Sequence[str]) -> None:
     else:
         for path in named_configfiles(arguments):
             load_yaml(path)
+    # Snakemake keeps a cache of its own before it reads the Snakefile.
+    use_caches(load_site(site_file(workflow_folder())).caches)
     # This environment's Snakemake, whichever one comes first on PATH.
     command = [sys.executable, "-m", "snakemake", *from_anywhere(translated(arguments))]
     # exec rather than a child: Ctrl-C, SIGTERM and the exit status are Snakemake's, unmediated.

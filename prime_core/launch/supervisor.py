@@ -20,6 +20,7 @@ from typing import NoReturn
 from prime_core.launch.accounting.budget import spent_gpu_hours
 from prime_core.launch.controller import Controller, log
 from prime_core.launch.site.allocation import Allocation
+from prime_core.launch.site.resource_names import GPUS_ASKED
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import SlurmError
 from prime_core.launch.slurm.workflow_job import log_of
@@ -97,7 +98,7 @@ class Supervisor(Controller):
         """
         numbers = ["--cores", str(self.allocation.cpus_per_task), "--keep-going"]
         if self.allocation.gpus_per_node:
-            numbers += ["--resources", f"gpu={self.allocation.gpus_per_node}"]
+            numbers += ["--resources", f"{GPUS_ASKED}={self.allocation.gpus_per_node}"]
         return numbers
 
     def environment(self) -> dict[str, str]:

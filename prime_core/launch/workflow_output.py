@@ -6,29 +6,36 @@ hook in a dry run; its last message is where the table stands. docs/decisions.md
 
 from __future__ import annotations
 
-import errno
 import logging
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from snakemake.resources import Resource, Resources
 from snakemake.settings.enums import Quietness
 
 from prime_core.launch.arguments import as_snakemake_reads
 from prime_core.launch.dry_run import lines
+from prime_core.launch.site.resource_names import GPUS, GPUS_ASKED
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES, stage_of_rule
-from prime_core.runtime.console import IN_WORKFLOW
-from prime_core.runtime.errors import refuse_read_only, sentence
+from prime_core.runtime.console import IN_WORKFLOW, note
+from prime_core.runtime.errors import refuse_unusable, sentence
 from prime_core.settings.reading import SettingsError
 
 # Exported to every job: its standard error is a log (prime_core.runtime.console).
 STAGE_SHELL = f"set -euo pipefail; export {IN_WORKFLOW}=1; "
 _LOGGER = logging.getLogger("snakemake.logging")
 # The stages print their own line; Snakemake's two before each job say less.
-_CHATTER = ("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log")
+_CHATTER = (
+    *("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log"),
+    "No job memory information",  # a site's wish (site.yaml: memory: none), said of every job
+)
+# The executor's own line names the stage ; the plugin's, a log to be.
+_SUBMITTED = re.compile(r"Job \d+ has been submitted with SLURM jobid ")
 _REASONS = "Reasons:"
 _COUNTS = "Job stats:"
 _LAST_OF_DRY_RUN = "This was a dry-run"
@@ -56,7 +63,7 @@ class _Output(logging.Filter):
         # The table has them, and Snakemake would print them twice.
         if message.startswith(_COUNTS):
             return not self._workflow.dryrun
-        return not message.startswith(_CHATTER)
+        return not (message.startswith(_CHATTER) or _SUBMITTED.match(message))
 
     def _table(self) -> Iterator[str]:
         jobs = self._workflow.dag.needrun_jobs(exclude_finished=False)
@@ -80,22 +87,25 @@ def one_sentence(*kinds: type[BaseException]) -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def refuse_unusable_folder(results: Path) -> None:
-    """Raise OSError naming the first folder that cannot be written, or is no folder."""
-    for folder in (Path(), results):
-        existing = next(path for path in (folder, *folder.parents, Path()) if path.exists())
-        if not existing.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "is a file; expected a folder", str(existing))
-        refuse_read_only(existing)
+def say_finished(report: Path) -> None:
+    """Say where the report is; nothing after a part of the workflow, such as `--until build`."""
+    if report.exists():
+        note(f"finished: {report}")
 
 
-def apply_to_all_rules(asked: Any) -> None:
-    """Let --set-resources of a stage hold for all rules that run it on the same kind of node.
+def refuse_unusable_folder(run_dir: Path) -> None:
+    """Raise OSError naming a folder of Snakemake's or the run's that this user cannot write."""
+    refuse_unusable(Path(), Path(".snakemake"), run_dir)
 
-    asked: Snakemake's ResourceSettings, before the first rule. Raises SettingsError for a name that
-    is no stage.
+
+def apply_to_rules(workflow: Any) -> None:
+    """Let --set-resources of a stage hold for all rules that run it, and for GPUs as counted here.
+
+    To be called before the first rule. Raises SettingsError for a name that is no stage, and for a
+    type of GPU, which is the site's.
     """
-    overwritten = dict(asked.overwrite_resources)
+    asked = workflow.resource_settings
+    overwritten = {name: _with_gpus(name, own) for name, own in asked.overwrite_resources.items()}
     stages = {stage_of_rule(name) for name in overwritten}
     if unknown := sorted(stages - {*STAGES}):
         raise SettingsError(
@@ -106,3 +116,19 @@ def apply_to_all_rules(asked: Any) -> None:
         sampling = ("evaluate_shard", "evaluate_scored")
         others |= dict.fromkeys(sampling, overwritten["evaluate"])
     asked.overwrite_resources = others | overwritten
+    if GPUS_ASKED in workflow.global_resources:
+        workflow.global_resources[GPUS] = workflow.global_resources[GPUS_ASKED].value
+
+
+def _with_gpus(name: str, asked: Mapping[str, Any]) -> Resources:
+    if "gpu_model" in asked:
+        raise SettingsError(
+            f"--set-resources {name}:gpu_model: the type of GPU is the site's (site.yaml: "
+            "gpu.gpu_model)"
+        )
+    return Resources(dict(map(_renamed, asked.items())))
+
+
+def _renamed(item: tuple[str, Resource]) -> tuple[str, Resource]:
+    key, one = item
+    return (GPUS, Resource(GPUS, one.value, one.raw)) if key == GPUS_ASKED else item

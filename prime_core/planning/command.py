@@ -186,9 +186,9 @@ def choose_gpu(
     PROCESSORS on a site without GPUs. Raises PlanError for a --gpu that is not known.
     """
     # --gpu asks what the run would need elsewhere, whatever this site has.
-    if site is not None and not site.gpu.gpus_per_node and options.gpu is None:
+    if site is not None and not site.pool("gpu").gpus_per_node and options.gpu is None:
         return PROCESSORS, ""
-    name = options.gpu or (site.gpu.gpu_model if site else None)
+    name = options.gpu or (site.pool("gpu").gpu_model if site else None)
     if name:
         gpu, remark = _named_gpu(name, options)
     else:
@@ -220,7 +220,7 @@ def gpu_source(site: Site | None, path: Path, options: Options) -> str:
     """Where the type of GPU comes from, for the page."""
     if options.gpu:
         return "--gpu"
-    if site and (site.gpu.gpu_model or not site.gpu.gpus_per_node):
+    if site and (site.pool("gpu").gpu_model or not site.pool("gpu").gpus_per_node):
         return str(path)
     if options.measured:
         return str(options.measured)
@@ -229,7 +229,7 @@ def gpu_source(site: Site | None, path: Path, options: Options) -> str:
 
 def site_problems(found: Plan, site: Site | None) -> list[str]:
     """Stages that ask for more GPUs than the site's nodes have, where it says how many."""
-    most = site.gpu.gpus_per_node if site else 0
+    most = site.pool("gpu").gpus_per_node if site else 0
     return [
         f"{name}: {stage.machine.gpus_per_node} GPUs per node, but the site's have {most}: lower "
         f"{name}.gpus_per_node in the file of stage_resources"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,12 +31,8 @@ def write_text(path: Path, text: str) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A path to write aside; on success it is flushed and renamed to `path`, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, since a rename between file systems is a copy. A name that no pattern of
-    # tables matches, and by which RunState.end finds what a kill left.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    temporary.chmod(0o644)  # mkstemp's 0600 would hide the run from the rest of a group
+    temporary = _beside(path)
+    temporary.touch(exist_ok=False)
     try:
         with naming_the_disk(path):
             yield temporary
@@ -56,10 +53,8 @@ def atomic_folder(path: Path, replace: bool = True, aside: Path | None = None) -
     the folder to fill it in, on the same disk; None: that of `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    place = aside or path.parent
-    temporary = Path(tempfile.mkdtemp(dir=place, prefix=f".{path.name}.", suffix=".tmp"))
-    # As above: mkdtemp's 0700 would hide it.
-    temporary.chmod(0o755)
+    temporary = _beside((aside or path.parent) / path.name)
+    temporary.mkdir()
     try:
         with naming_the_disk(path):
             yield temporary
@@ -74,6 +69,16 @@ def atomic_folder(path: Path, replace: bool = True, aside: Path | None = None) -
             _flush(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A fresh name for what will take the place of `path`.
+
+    In the same folder, since a rename between file systems is a copy. A name that no pattern of
+    tables matches, and by which RunState.end finds what a kill left.
+    """
+    # Not tempfile's: its files are their user's alone, whatever a group has agreed on (umask).
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _replace_folder(new: Path, path: Path) -> None:

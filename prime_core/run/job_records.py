@@ -168,7 +168,7 @@ def _append(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(values, sort_keys=True) + "\n"
     # One write in append mode: lines of processes that write at the same time do not mix.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         # Behind a line that a kill or a full disk has cut off, this one would be lost with it.
         size = os.fstat(descriptor).st_size

@@ -69,11 +69,37 @@ def naming_the_disk(path: Path) -> Iterator[None]:
 
 
 def refuse_read_only(folder: Path) -> None:
-    """Raise OSError naming a folder in which nothing can be written."""
+    """Raise OSError naming a folder in which nothing can be written, and whose it is."""
     if not os.access(folder, os.W_OK):
         read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
         number = errno.EROFS if read_only else errno.EACCES
-        raise OSError(number, os.strerror(number), str(folder.absolute()))
+        whose = "" if read_only or is_own(folder) else f"; it belongs to {owner(folder)}"
+        raise OSError(number, os.strerror(number) + whose, str(folder.absolute()))
+
+
+def refuse_unusable(*folders: Path) -> None:
+    """Raise OSError naming the first folder that cannot be written, or is no folder.
+
+    Of a folder that is not there yet, the nearest one above it counts.
+    """
+    for folder in folders:
+        existing = next(path for path in (folder, *folder.parents, Path()) if path.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file; expected a folder", str(existing))
+        refuse_read_only(existing)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is this user's."""
+    return path.stat().st_uid == os.geteuid()
+
+
+def owner(path: Path) -> str:
+    """The name of a file's user; the number where it has none here."""
+    try:
+        return path.owner()
+    except KeyError:
+        return str(path.stat().st_uid)
 
 
 def _number_of(error: BaseException) -> int | None:

@@ -100,7 +100,7 @@ class RunLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not truncated: the last record says whom to watch. Closed on exec: the lock belongs to the
         # open file, so a program that inherited it would hold the run after this process.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             me = Holder(
                 socket.gethostname(), machine(descriptor), os.getpid(), self._slurm_job, time.time()
@@ -300,7 +300,7 @@ def _create(claim: Path) -> None:
     found, end = 0, 0.0
     while True:
         try:
-            os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+            os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             return
         except FileExistsError:
             with contextlib.suppress(FileNotFoundError):

@@ -174,7 +174,10 @@ def test_on_a_cluster_each_run_submits_its_own_stages(tmp_path, monkeypatch):
     workflow = Workflow(plan(tmp_path), ROOT / "Snakefile", words)
     assert workflow.on_cluster
     assert workflow.cores == 2  # of eight: four controllers at once
-    assert workflow.options == f"--snakefile {ROOT}/Snakefile --profile {ROOT}/slurm"
+    # Of the profile's 100 jobs a quarter each: no run fills the queue alone.
+    assert workflow.options == f"--snakefile {ROOT}/Snakefile --profile {ROOT}/slurm --jobs 25"
+    three = Workflow(plan(tmp_path, at_once=3), ROOT / "Snakefile", [*words, "--jobs", "2"])
+    assert three.options.endswith("--jobs 1")
 
 
 def test_other_targets_beside_are_refused(tmp_path):

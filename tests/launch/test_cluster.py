@@ -4,6 +4,7 @@ import pytest
 
 from prime_core.launch.survey import cluster
 from prime_core.launch.survey.cluster import (
+    average_nodes,
     minutes,
     parse_associations,
     parse_config,
@@ -108,6 +109,20 @@ def test_a_partition_says_whom_it_serves():
     assert not found["low"].allows("guests")
     assert found["low"].allows("prime")
     assert found["cpu"].allows("anyone")
+
+
+def test_where_nodes_are_hidden_the_partitions_totals_describe_them():
+    shown = (
+        "PartitionName=gpu Nodes=g[1-2] State=UP TotalCPUs=64 TotalNodes=2 "
+        "TRES=cpu=64,mem=1000000M,node=2,billing=64,gres/gpu=8,gres/gpu:a100=8\n"
+        "PartitionName=bare Nodes=b1 State=UP TotalNodes=1 TRES=cpu=8,mem=1M,node=1\n"
+        "PartitionName=none Nodes=(null) State=UP TotalNodes=0 TRES=(null)\n"
+    )
+    found = {p.name: p for p in parse_partitions(shown, average_nodes(shown), {}, None)}
+    assert [(n.cpus, n.mem_mb, n.gpus) for n in found["gpu"].nodes] == [(32, 500000, {"": 4})] * 2
+    assert (found["gpu"].num_gpus, found["gpu"].barred) == (8, "")
+    assert [node.mem_mb for node in found["bare"].nodes] == [0]
+    assert found["none"].barred == "no node is up"
 
 
 def test_a_closed_partition_says_why():

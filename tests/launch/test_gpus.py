@@ -84,8 +84,8 @@ def test_more_gpus_than_there_are_are_refused_with_a_sentence(tmp_path):
 def test_a_command_takes_gpus_only_where_it_would_see_others():
     two = {"CUDA_VISIBLE_DEVICES": "0,1"}
     assert visible_devices({"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}) == ["GPU-a", "GPU-b"]
-    assert taker({"gpu": 1}, two) == "prime gpus 1 "
-    assert taker({"gpu": 2}, two) == taker({}, two) == taker({"gpu": 1}, {}) == ""
+    assert taker({"gpu_count": 1}, two) == "prime gpus 1 "
+    assert taker({"gpu_count": 2}, two) == taker({}, two) == taker({"gpu_count": 1}, {}) == ""
 
 
 @pytest.mark.slow

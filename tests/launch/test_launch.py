@@ -158,6 +158,29 @@ def test_a_dry_run_of_an_allocation_shows_gpus_and_its_signal(settings_file, tmp
         assert f"    --{option}\n" in done.stdout
 
 
+def test_a_sites_memory_and_own_options_hold_for_controller_and_allocation(settings_file, tmp_path):
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "controller: {memory: none, extra: [--reservation=course, --exclusive]}\n"
+        "gpu:\n"
+        "  - {partition: small, gpus_per_node: 2}\n"
+        "  - {partition: large, gpus_per_node: 8, memory: cpu, max_cpus: 16, max_mem_mb: 32000}\n"
+    )
+    words = ["--configfile", str(settings_file)]
+    done = launch(*words, PRIME_SITE=str(site))
+    assert done.returncode == 0, done.stderr
+    assert "    --reservation=course\n    --exclusive\n" in done.stdout
+    assert "--mem" not in done.stdout
+    words += ["--profile", "allocation", "--gpus-per-node", "4"]
+    done = launch(*words, PRIME_SITE=str(site))
+    assert done.returncode == 0, done.stderr
+    # Half of the node's GPUs, processors and memory, in the only pool that has as many.
+    for option in ("partition=large", "gres=gpu:4", "cpus-per-task=8", "mem-per-cpu=2000M"):
+        assert f"    --{option}\n" in done.stdout
+    refused = launch(*words[:-1], "16", PRIME_SITE=str(site))
+    assert "gpus_per_node 16 is more than partition small allows (2)" in refused.stderr
+
+
 def test_settings_that_would_change_finished_work_are_refused_before_submission(tmp_path):
     files = RunFiles(make_run(tmp_path / "results" / "old"))
     write_json(files.shard_count(1), 2)

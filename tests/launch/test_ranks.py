@@ -9,7 +9,9 @@ from prime_core.launch.slurm.ranks import launcher
 IN_JOB = {"SLURM_JOB_ID": "7"}
 
 
-@pytest.mark.parametrize("resources", [{}, {"nodes": 1, "tasks": 1}, {"gpu": 1, "mpi": "srun"}])
+@pytest.mark.parametrize(
+    "resources", [{}, {"nodes": 1, "tasks": 1}, {"gpu_count": 1, "mpi": "srun"}]
+)
 def test_one_rank_is_started_by_nothing(resources):
     assert launcher(resources, IN_JOB) == launcher(resources, {}) == ""
 
@@ -22,11 +24,11 @@ def test_ranks_on_one_machine_are_started_by_torchrun():
 
 def test_a_stage_that_shares_a_node_takes_gpus_of_its_own():
     node = IN_JOB | {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
-    assert launcher({"gpu": 1}, node) == "prime gpus 1 "
-    assert launcher({"gpu": 2, "tasks": 2}, node).startswith("prime gpus 2 torchrun ")
-    assert "prime gpus" not in launcher({"gpu": 4, "tasks": 4}, node)
-    assert launcher({"gpu": 1}, IN_JOB | {"CUDA_VISIBLE_DEVICES": "3"}) == ""
-    assert "prime gpus" not in launcher({"gpu": 2, "nodes": 2, "tasks": 2}, node)
+    assert launcher({"gpu_count": 1}, node) == "prime gpus 1 "
+    assert launcher({"gpu_count": 2, "tasks": 2}, node).startswith("prime gpus 2 torchrun ")
+    assert "prime gpus" not in launcher({"gpu_count": 4, "tasks": 4}, node)
+    assert launcher({"gpu_count": 1}, IN_JOB | {"CUDA_VISIBLE_DEVICES": "3"}) == ""
+    assert "prime gpus" not in launcher({"gpu_count": 2, "nodes": 2, "tasks": 2}, node)
 
 
 @pytest.mark.parametrize("counts", [{"tasks_per_node": 4}, {"tasks": 8}])

@@ -25,9 +25,9 @@ def resources(**changes):
 def test_a_stage_goes_to_the_partition_of_its_pool():
     verify = stage_resources("verify", load_stages(TABLE)["verify"], SITE)
     assert verify["slurm_partition"] == "cpu"
-    assert "gpu" not in verify
+    assert "gpu_count" not in verify
     assert resources()["slurm_partition"] == "gpu"
-    assert (resources()["gpu"], resources()["gpu_model"]) == (1, "h100")
+    assert resources()["gpu_count"] == 1
 
 
 def test_memory_and_time_grow_with_attempts():
@@ -39,9 +39,9 @@ def test_memory_and_time_grow_with_attempts():
 def test_a_training_stage_has_one_rank_a_gpu():
     assert "mpi" not in resources()
     four = resources(gpus_per_node=4)
-    assert (four["gpu"], four["nodes"], four["tasks_per_node"]) == (4, 1, 4)
+    assert (four["gpu_count"], four["nodes"], four["tasks_per_node"]) == (4, 1, 4)
     eight = resources(gpus_per_node=4, nodes=2)
-    assert (eight["gpu"], eight["gres"]) == (8, "gpu:h100:4")
+    assert eight["gpu_count"] == 8
     assert (eight["nodes"], eight["tasks_per_node"], eight["mpi"]) == (2, 4, "srun")
 
 
@@ -53,7 +53,23 @@ def test_one_rank_on_each_of_two_nodes_is_asked_for_as_tasks():
 
 def test_a_site_without_gpus_runs_everything_on_processors():
     placed = stage_resources("policy", POLICY, Site())
-    assert not {"gpu", "gpu_model", "gres", "slurm_partition"} & set(placed)
+    assert not {"gpu", "gpu_count", "gres", "slurm_partition"} & set(placed)
+
+
+@pytest.mark.parametrize("resource", ["gpu", "gpus", "gpu_model", "nvidia_gpu", "tasks_per_gpu"])
+def test_nothing_is_asked_for_that_the_plugin_would_spell_as_gpus(resource):
+    assert resource not in resources(gpus_per_node=4, nodes=2)
+
+
+def test_of_several_pools_a_stage_is_shown_in_the_first_that_has_its_gpus():
+    site = Site(
+        gpu=[Pool(partition="small", gpus_per_node=2), Pool(partition="large", gpus_per_node=8)]
+    )
+    eight = POLICY.model_copy(update={"gpus_per_node": 8})
+    assert stage_resources("policy", POLICY, site)["slurm_partition"] == "small"
+    assert stage_resources("policy", eight, site)["slurm_partition"] == "large"
+    with pytest.raises(SettingsError, match="the site's nodes have 8"):
+        stage_resources("policy", POLICY.model_copy(update={"gpus_per_node": 9}), site)
 
 
 def test_more_gpus_than_a_node_has_are_refused():

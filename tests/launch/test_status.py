@@ -11,17 +11,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from prime_core.launch.status.logs import NoLog, find_log
-from prime_core.launch.status.page import WIDTH, page
+from prime_core.launch.status.page import WIDTH, page, screen
 from prime_core.launch.status.progress import Progress, estimate, quartiles, read_progress
 from prime_core.launch.status.stage_logs import last_error, logs_of_stages
-from prime_core.launch.status.status import NoRun, read_status
+from prime_core.launch.status.status import NoRun, RunStatus, read_status
+from prime_core.launch.status.terminal import THEME, view
 from prime_core.run.job_records import SubmittedJob, record_job
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import Stage, result_of
 from prime_core.runtime.run_lock import Holder, lock_file, machine
 from tests.support.fake_run import make_run
+from tests.support.fake_slurm import add_slurm_jobs
 
 
 def made(tmp_path: Path, iterations: int = 4, planned: int = 4) -> Path:
@@ -93,6 +96,12 @@ def test_a_failed_stage_is_shown_with_its_last_error(tmp_path):
     assert "not finished: select 3 (interrupted)\n  half of it\n" in text
 
 
+def test_the_resident_process_is_no_stage(tmp_path):
+    run = made(tmp_path)
+    log(run, "resident.log", "Setting accelerator to CPU.\n")
+    assert read_status(run).failed == []
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(NoRun, match="no run was started there"):
         read_status(tmp_path)
@@ -129,6 +138,51 @@ def test_a_workflow_of_another_host_is_found_by_its_heartbeats(tmp_path):
     assert "  sample 3 00  running" in page(status)
     os.utime(path, (time.time() - 300, time.time() - 300))
     assert "nothing drives" in page(read_status(run))
+
+
+def test_a_job_that_slurm_ended_is_told_in_words(tmp_path):
+    said = "slurmstepd-cpu1: error: *** JOB 40 ON cpu1 CANCELLED AT 2026-11-30T18:00:09 ***\n"
+    path = log(tmp_path, "a.log", said)
+    assert last_error(path) == "cancelled on cpu1 at 2026-11-30 18:00:09"
+    path.write_text(said.replace(" ***\n", " DUE TO TIME LIMIT ***\n"))
+    assert last_error(path) == "cancelled on cpu1 at 2026-11-30 18:00:09, due to time limit"
+
+
+def test_gpu_hours_so_far_are_shown_with_what_they_come_to(tmp_path):
+    run = make_run(tmp_path / "run", iterations=4, planned=8)
+    assert read_status(run).gpu_hours is None, "no Slurm job"
+    add_slurm_jobs(run, 4)
+    status = read_status(run)
+    assert status.gpu_hours is not None
+    hours = f"{status.gpu_hours:,.1f}"
+    text = page(status)
+    assert f"GPU-hours: {hours} so far, about {2 * status.gpu_hours:,.1f} in the end" in text
+    assert f"GPU-hours: {hours} so far" in shown(status)
+
+
+def shown(status: RunStatus) -> str:
+    """What a terminal of 200 columns gets, with its colours."""
+    with view(False) as terminal:
+        console = Console(width=200, force_terminal=True, color_system="standard", theme=THEME)
+        with console.capture() as captured:
+            console.print(screen(status))
+        assert not terminal.is_terminal
+    return captured.get()
+
+
+def test_a_terminal_gets_colours_and_a_pipe_none(tmp_path):
+    run = made(tmp_path, iterations=2, planned=4)
+    log(run, "iterations/0003/policy.log", "prime policy: error: [red]no room[/red]\n")
+    path = held_by(run, "elsewhere")
+    log(run, "iterations/0003/sample-00.log", "sampling: 50%\n")
+    status = read_status(run)
+    text = shown(status)
+    assert "\x1b[32mrunning\x1b[0m" in text
+    assert "\x1b[31mnot finished: policy 3\x1b[0m" in text
+    assert "[red]no room[/red]" in text, "what a log says is no markup"
+    assert "\x1b" not in page(status)
+    path.unlink()
+    assert "\x1b[31mnothing drives this run" in shown(read_status(run))
 
 
 def test_the_page_is_80_columns_wide(tmp_path):
@@ -186,6 +240,19 @@ def test_logs_are_found_by_iteration_stage_and_part(tmp_path):
     assert note == " (also: verify 2 01)"
     second = find_log(files, ["2", "verify"], "1")[0]
     assert second == logs["iterations/0002/verify-01.log"]
+    # As `prime status` names it, and as a person would.
+    for words in (["verify", "2", "01"], ["2", "verify", "01"], ["2", "verify", "1"]):
+        assert find_log(files, words, None)[0] == second
+    with pytest.raises(NoLog, match="expected one part, found '0' and --part 1"):
+        find_log(files, ["2", "verify", "0"], "1")
+
+
+def test_a_benchmarks_name_is_a_part_and_not_a_stage(tmp_path):
+    files = RunFiles(make_run(tmp_path / "fresh"))
+    aime = log(files.root, "evaluations/0000/aime.log", "a\n")
+    log(files.root, "evaluations/0004/math-500.log", "b\n")
+    for words in (["evaluate", "0", "aime"], ["0", "evaluate", "aime"]):
+        assert find_log(files, words, None) == (aime, "")
 
 
 def test_an_unknown_stage_is_answered_with_those_there_are(tmp_path):
@@ -195,8 +262,9 @@ def test_an_unknown_stage_is_answered_with_those_there_are(tmp_path):
     message = r"no log of '2 polcy'; available: sft; policy of iterations 2 to 2"
     with pytest.raises(NoLog, match=message):
         find_log(files, ["2", "polcy"], None)
-    with pytest.raises(NoLog, match=r"e\.g\. 12 policy"):
-        find_log(files, ["2", "3", "policy"], None)
+    for words in (["2", "3"], ["2", "3", "4", "policy"]):
+        with pytest.raises(NoLog, match=r"e\.g\. 12 policy or 12 sample 03, found '2 3"):
+            find_log(files, words, None)
 
 
 def test_where_a_stage_wrote_nothing_slurms_log_of_its_job_is_shown(tmp_path):

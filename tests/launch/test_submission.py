@@ -11,7 +11,6 @@ from snakemake.iocontainers import ResourceList
 from snakemake_executor_plugin_slurm import Executor
 from snakemake_interface_common.exceptions import WorkflowError
 
-from prime_core.launch.site.site import Pool, Site
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm import plugin_checks, submission
 from prime_core.launch.slurm.submission import Patience
@@ -19,11 +18,6 @@ from prime_core.run.job_records import SubmittedJob, record_job
 from prime_core.run.layout import RunFiles
 from tests.support.fake_slurm import queued
 from tests.support.shared_data import ROOT
-
-SITE = Site(
-    cpu=Pool(partition="small", max_mem_mb=4000, max_minutes=60),
-    gpu=Pool(partition="big", max_mem_mb=9000),
-)
 
 
 @dataclass
@@ -85,28 +79,8 @@ def test_a_job_that_slurm_took_is_found_and_no_earlier_attempt_for_it(tmp_path, 
     assert submission.accepted(files, {"2", "4"}, "prime_a", "rule_policy") == ""
 
 
-def test_wishes_are_cut_to_what_the_partition_gives():
-    asked = job(slurm_partition="small", mem_mb=8000, runtime=90)
-    submission.limit(asked, SITE)
-    assert (asked.resources.get("mem_mb"), asked.resources.get("runtime")) == (4000, 60)
-    asked = job(slurm_partition="big", mem_mb=8000, runtime=90)
-    submission.limit(asked, SITE)
-    assert (asked.resources.get("mem_mb"), asked.resources.get("runtime")) == (8000, 90)
-    asked = job(slurm_partition="elsewhere", mem_mb=10**6)
-    submission.limit(asked, SITE)
-    assert asked.resources.get("mem_mb") == 10**6
-
-
-def test_where_both_kinds_share_a_partition_gpus_tell_them_apart():
-    site = Site(cpu=Pool(max_mem_mb=10), gpu=Pool(max_mem_mb=20))
-    wishes = [job(mem_mb=99), job(mem_mb=99, gpu=1)]
-    for wish in wishes:
-        submission.limit(wish, site)
-    assert [wish.resources.get("mem_mb") for wish in wishes] == [10, 20]
-
-
 def test_the_ledger_gets_stage_iteration_part_attempt_and_gpus():
-    line = submission.job_record(job(gpu=4), "77")
+    line = submission.job_record(job(gpu_count=4), "77")
     assert (line.job_id, line.stage, line.iteration, line.part) == ("77", "policy", 12, "")
     assert (line.attempt, line.log, line.gpus) == (2, "logs/policy.log", 4)
     sample = Job(

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 
 from prime_core.run import tables
 from prime_core.run.atomic import atomic_folder, atomic_path, write_json, write_text
+from prime_core.run.job_records import SubmittedJob, record_job
+from prime_core.run.layout import RunFiles
 from prime_core.run.tables import (
     BATCH,
     DEMONSTRATIONS,
@@ -25,6 +28,7 @@ from prime_core.run.tables import (
     read_table,
     write_table,
 )
+from prime_core.runtime.run_lock import RunLock
 
 SCHEMAS = {
     "prompts": PROMPTS,
@@ -217,7 +221,26 @@ def test_a_file_is_not_there_before_it_is_complete(tmp_path):
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
-    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o002, 0o664, 0o775), (0o077, 0o600, 0o700)]
+)
+def test_what_is_written_is_as_open_as_the_user_wants_it(tmp_path, umask, file, folder):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "a.txt", "a")
+        with atomic_folder(tmp_path / "policy") as aside:
+            (aside / "weights").write_text("w")
+        record_job(RunFiles(tmp_path), SubmittedJob("1", "sft", 0, "", 1, 0.0, ""))
+        RunLock(tmp_path / "run").take()
+    finally:
+        os.umask(before)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 4
+    assert {oct(path.stat().st_mode & 0o777) for path in written} == {oct(file)}
+    folders = {path for path in tmp_path.rglob("*") if path.is_dir()}
+    assert {oct(path.stat().st_mode & 0o777) for path in folders} == {oct(folder)}
 
 
 def test_a_folder_takes_the_place_of_another_as_a_whole(tmp_path):

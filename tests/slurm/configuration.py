@@ -114,8 +114,16 @@ def free_ports() -> dict[str, int]:
     return found
 
 
-def slurm_conf(ports: Mapping[str, int], accounting: bool, settings: Mapping[str, object]) -> str:
-    """slurm.conf; `settings` are keys that a test adds or changes."""
+def slurm_conf(
+    ports: Mapping[str, int],
+    accounting: bool,
+    settings: Mapping[str, object],
+    memory: bool = True,
+) -> str:
+    """slurm.conf; `settings` are keys that a test adds or changes.
+
+    memory: whether nodes and partitions say how much they have; some sites' do not.
+    """
     host = socket.gethostname().split(".")[0]
     values: dict[str, object] = {
         **_SLURM,
@@ -128,12 +136,13 @@ def slurm_conf(ports: Mapping[str, int], accounting: bool, settings: Mapping[str
     values |= settings
     nodes = "".join(
         f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[f'slurmd-{node}']} "
-        f"CPUs=8 RealMemory=16000 State=UNKNOWN"
+        f"CPUs=8 {'RealMemory=16000 ' if memory else ''}State=UNKNOWN"
         + (f" Gres=gpu:h100:{GPUS_PER_NODE}" if node in GPU_NODES else "")
         + "\n"
         for node in NODES
     )
-    return "".join(f"{key}={value}\n" for key, value in values.items()) + nodes + _PARTITIONS
+    partitions = _PARTITIONS if memory else _PARTITIONS.replace(" DefMemPerCPU=500", "")
+    return "".join(f"{key}={value}\n" for key, value in values.items()) + nodes + partitions
 
 
 def slurmdbd_conf(ports: Mapping[str, int]) -> str:

@@ -65,7 +65,8 @@ class SlurmLab:
     """A Slurm in a folder of its own; see the module.
 
     accounting: with slurmdbd and MariaDB (3 s more to start). settings: lines of slurm.conf to add
-    or change, such as {"MinJobAge": 20}. Enter and leave in the same thread.
+    or change, such as {"MinJobAge": 20}. memory: whether its nodes say how much they have.
+    Enter and leave in the same thread.
     sacct knows of a job up to six seconds later than squeue; slurmctld saves its jobs every five
     seconds, so that one killed earlier forgets the youngest.
     """
@@ -75,6 +76,7 @@ class SlurmLab:
         folder: Path,
         accounting: bool = True,
         settings: Mapping[str, object] | None = None,
+        memory: bool = True,
     ) -> None:
         self.folder = folder.resolve()
         self.logs = self.folder / "logs"
@@ -85,7 +87,7 @@ class SlurmLab:
             *(f"slurmd-{node}" for node in NODES),
         ]
         self._accounting = accounting
-        self._settings = dict(settings or {})
+        self._settings, self._memory = dict(settings or {}), memory
         self._ports = configuration.free_ports()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._leave = contextlib.ExitStack()
@@ -244,7 +246,9 @@ class SlurmLab:
             os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(195, number))
         hosts = Path("/etc/hosts").read_text()
         texts = {
-            "slurm.conf": configuration.slurm_conf(self._ports, self._accounting, self._settings),
+            "slurm.conf": configuration.slurm_conf(
+                self._ports, self._accounting, self._settings, self._memory
+            ),
             "gres.conf": configuration.GRES_CONF,
             "cgroup.conf": configuration.CGROUP_CONF,
             "hosts": f"{hosts.rstrip()}\n127.0.0.1 {' '.join(NODES)}\n",

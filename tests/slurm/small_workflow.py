@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prime_core.launch.site.site import Pool
 from prime_core.run.job_records import slurm_name
 from prime_core.run.layout import RunFiles
 from tests.slurm.users_variables import HOSTILE
@@ -45,7 +46,7 @@ def refuse():
 
 
 if {adapted}:
-    adapt(FILES, Site(cpu=Pool(partition={partition!r}, max_mem_mb=500, max_minutes=9)), refuse)
+    adapt(FILES, Site({kind}={pools}), refuse)
 
 
 def before(wildcards):
@@ -67,6 +68,7 @@ rule kept_step:
         seconds=lambda wildcards: SECONDS[int(wildcards.iteration) - 1]
     resources:
         slurm_partition={partition!r},
+        gpu_count={gpus},
         {resources}
         mem_mb=lambda wildcards, attempt: 400 * attempt,
         runtime=lambda wildcards, attempt: 5 * attempt,
@@ -104,7 +106,8 @@ def snakemake(way: Sequence[str]) -> list[str]:
 class SmallWorkflow:
     """A chain of len(seconds) jobs for each shard; command: what else each job does.
 
-    resources: more of them, as in a rule; before: Python that shortens the executor's waits.
+    pools: of the site, in the partition alone where none are given; gpus: of each job; resources:
+    more of them, as in a rule; before: Python that shortens the executor's waits.
     """
 
     folder: Path
@@ -113,13 +116,19 @@ class SmallWorkflow:
     command: str = "true"
     partition: str = "cpu"
     adapted: bool = True
+    pools: Sequence[Pool] = ()
+    gpus: int = 0
     resources: str = ""
     before: str = ""
 
     def write(self) -> SmallWorkflow:
         """Write the Snakefile."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        pools = self.pools or [Pool(partition=self.partition, max_mem_mb=500, max_minutes=9)]
         text = SNAKEFILE.format(
+            kind="gpu" if self.gpus else "cpu",
+            pools=list(pools),
+            gpus=self.gpus,
             seconds=list(self.seconds),
             num_shards=self.num_shards,
             command=self.command,

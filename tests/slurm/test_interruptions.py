@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def urgent_job(lab: SlurmLab, *options: str) -> None:
     subprocess.run([*command, *options], env=lab.env, check=True, capture_output=True, timeout=200)
 
 
-def interrupted(lab: SlurmLab, folder: Path, urgent: tuple[str, ...], **flow: str) -> str:
+def interrupted(lab: SlurmLab, folder: Path, urgent: tuple[str, ...], **flow: Any) -> str:
     """A workflow of one job, which is pre-empted; returns what it said."""
     workflow = SmallWorkflow(folder, seconds=(0,), command=UNTIL_TOLD, partition="preempt", **flow)
     running = workflow.write().start("--retries", "0", env=lab.env)

@@ -27,13 +27,19 @@ def test_a_site_is_surveyed_and_its_names_are_accepted_by_slurm(slurm, tmp_path)
     assert "pre-emptible" in done.stdout
     assert "warning" not in done.stdout
     site = load_site(path)
-    assert (site.cpu.partition, site.gpu.partition, site.controller.partition) == (
-        *("cpu", "gpu", "cpu"),
-    )
-    assert site.cpu.account == site.gpu.account == "prime"
-    assert (site.gpu.gpus_per_node, site.gpu.gpu_model) == (4, None)
-    assert (site.gpu.max_minutes, site.gpu.max_mem_mb, site.gpu.max_cpus) == (1440, 16000, 8)
-    for pool in (site.cpu, site.gpu):
+    assert (
+        site.pool("cpu").partition,
+        site.pool("gpu").partition,
+        site.pool("controller").partition,
+    ) == (*("cpu", "gpu", "cpu"),)
+    assert site.pool("cpu").account == site.pool("gpu").account == "prime"
+    assert (site.pool("gpu").gpus_per_node, site.pool("gpu").gpu_model) == (4, None)
+    assert (
+        site.pool("gpu").max_minutes,
+        site.pool("gpu").max_mem_mb,
+        site.pool("gpu").max_cpus,
+    ) == (1440, 16000, 8)
+    for pool in (site.pool("cpu"), site.pool("gpu")):
         job = subprocess.run(
             [
                 *("srun", "--test-only", f"--partition={pool.partition}"),
@@ -58,9 +64,9 @@ def test_an_existing_file_is_kept_unless_asked(slurm, tmp_path):
     )
     shown = prime_site(slurm, "--out", str(path), "--dry-run")
     assert "partition: gpu" in shown.stdout
-    assert load_site(path).cpu.partition == "mine"
+    assert load_site(path).pools("cpu")[0].partition == "mine"
     assert prime_site(slurm, "--out", str(path), "--force").returncode == 0
-    assert load_site(path).cpu.partition == "cpu"
+    assert load_site(path).pools("cpu")[0].partition == "cpu"
     assert [entry.name for entry in tmp_path.iterdir()] == ["site.yaml"]
 
 
@@ -69,9 +75,9 @@ def test_other_partitions_can_be_asked_for(slurm, tmp_path):
     options = ("--cpu-partition", "short", "--gpu-partition", "preempt", "--account", "root")
     done = prime_site(slurm, "--out", str(path), *options)
     site = load_site(path)
-    assert (site.cpu.partition, site.gpu.partition) == ("short", "preempt")
-    assert site.controller.partition == "cpu", "two minutes are too short for it"
-    assert site.gpu.account == "root"
+    assert (site.pool("cpu").partition, site.pool("gpu").partition) == ("short", "preempt")
+    assert site.pool("controller").partition == "cpu", "two minutes are too short for it"
+    assert site.pool("gpu").account == "root"
     assert "warning: gpu: jobs in preempt may be pre-empted" in done.stdout
     assert "short allows 2" in done.stdout
     wrong = prime_site(slurm, "--dry-run", "--gpu-partition", "gpus")

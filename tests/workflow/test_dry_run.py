@@ -17,7 +17,18 @@ SITE = {
 # Two nodes of two ranks each; everything else as committed.
 POLICY = {"pool": "gpu", "nodes": 2, "gpus_per_node": 2, "cpus_per_task": 3}
 POLICY |= {"mem_mb": 9000, "runtime": 90}
-NAMES = ("plain", "changed", "quiet", "slurm", "local", "until", "ablations", "unknown", "reasons")
+NAMES = (
+    "plain",
+    "changed",
+    "quiet",
+    "slurm",
+    "local",
+    "until",
+    "ablations",
+    "unknown",
+    "reasons",
+    "model",
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +44,14 @@ def dry(tmp_path_factory) -> dict[str, tuple[int, str]]:
     slurm = ["--profile", str(ROOT / "slurm")]
     commands = (
         tiny,
-        [*tiny, "--config", "iterations=4", "--set-resources", "policy:mem_mb=64000"],
+        [
+            *tiny,
+            "--config",
+            "iterations=4",
+            "--set-resources",
+            "policy:mem_mb=64000",
+            "sample:gpu=2",
+        ],
         [*tiny, "--quiet", "rules"],
         [*tiny, *slurm],
         [*tiny, "--profile", str(ROOT / "allocation")],
@@ -41,6 +59,7 @@ def dry(tmp_path_factory) -> dict[str, tuple[int, str]]:
         ["-n", "--snakefile", str(ROOT / "Snakefile"), "ablations"],
         [*tiny, "--set-resources", "polcy:mem_mb=1"],
         [*tiny, "--quiet", "rules", "progress", "host"],
+        [*tiny, "--set-resources", "sample:gpu_model=h100"],
     )
     found = outputs([(folder, command) for command in commands], PRIME_SITE=f"{folder}/site.yaml")
     return dict(zip(NAMES, found, strict=True))
@@ -82,7 +101,7 @@ def test_a_dry_run_is_its_table_and_a_line_of_hours(dry):
 
 def test_settings_and_set_resources_show_in_the_table(dry):
     table = {row[0]: row for row in rows(dry["changed"][1])}
-    assert table["sample"][1] == "8"
+    assert table["sample"][1:3] == ["8", "2"]
     # Of the stage: also for the rule whose weights are kept, which bears another name.
     assert table["policy"] == ["policy", "4", "2 x 2", "2 x 6", "2 x 64 GB", "90"]
 
@@ -123,4 +142,11 @@ def test_resources_of_a_stage_that_does_not_exist_are_refused(dry):
     status, text = dry["unknown"]
     assert status == 1
     assert "--set-resources polcy: no such stage; expected one of build, prepare, sft" in text
+    assert "Traceback" not in text
+
+
+def test_a_type_of_gpu_is_the_sites(dry):
+    status, text = dry["model"]
+    assert status == 1
+    assert "--set-resources sample:gpu_model: the type of GPU is the site's" in text
     assert "Traceback" not in text

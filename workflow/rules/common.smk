@@ -24,8 +24,8 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
 from prime_core.run.state import RunBusy, RunState, find_own_commands
 from prime_core.run.targets import Targets
-from prime_core.runtime.console import note
 from prime_core.settings.reading import parse_settings
+from prime_core.storage.caches import use_caches
 
 find_own_commands()
 # Slurm signals every process of a job. Only the stage itself must react, at a checkpoint: a shell
@@ -37,15 +37,16 @@ if workflow.config_settings.config:
 with workflow_output.one_sentence(FetchError):
     SETTINGS = parse_settings(config, SETTINGS_ARE_FROM)
     FILES = RunFiles(SETTINGS.run_dir)
-    workflow_output.refuse_unusable_folder(Path(SETTINGS.results))
+    workflow_output.refuse_unusable_folder(SETTINGS.run_dir)
     RUN_STATE = RunState(SETTINGS)
-    refuse_missing_files(SETTINGS, FILES, workflow.output_settings.dryrun)
     SITE = load_site(site_file(Path(workflow.basedir)))
+    use_caches(SITE.caches)
+    refuse_missing_files(SETTINGS, FILES, workflow.output_settings.dryrun)
     NEEDS = load_stages(Path(workflow.basedir) / SETTINGS.stage_resources)
     RESOURCES = {
         name: stage_resources(name, needs, SITE) for name, needs in NEEDS.items()
     }
-    workflow_output.apply_to_all_rules(workflow.resource_settings)
+    workflow_output.apply_to_rules(workflow)
     STATES_IN_MEMORY = keep_states(SETTINGS, NEEDS, SITE)
 workflow_output.show_stages_only(workflow, SITE)
 
@@ -62,7 +63,6 @@ ITERATION = f"{ROOT}/iterations/{{iteration}}"
 ROLLOUTS = f"{ITERATION}/rollouts/{{shard}}.parquet"
 BATCH = f"{ITERATION}/batch.parquet"
 KEPT = RUN_STATE.kept_pattern()
-
 adapt(FILES, SITE, partial(budget_refusal, SETTINGS, FILES))
 
 
@@ -139,4 +139,4 @@ def begin_run():
 def end_run():
     """Clean up what killed jobs left, and say where the report is."""
     RUN_STATE.end()
-    note(f"finished: {FILES.report}")
+    workflow_output.say_finished(FILES.report)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prime_core.launch.site.site import Pool, Site
+from prime_core.launch.site.site import Kind, Pool, Site
 from prime_core.settings.reading import SettingsError, checked, load_yaml
 
 ALLOCATION_FILE = Path("cluster_profiles/allocation/allocation.yaml")
@@ -71,9 +71,16 @@ def load_allocation(path: Path, given: dict[str, Any], site: Site) -> Allocation
     return allocation
 
 
+def one_pool_each(site: Site, gpus_per_node: int | None) -> list[Site]:
+    """The site once for each pool that an allocation may go to; gpus_per_node: None: all."""
+    has_gpus = any(pool.gpus_per_node for pool in site.pools("gpu"))
+    kind: Kind = "gpu" if has_gpus and gpus_per_node != 0 else "cpu"
+    return [site.model_copy(update={kind: (pool,)}) for pool in site.pools(kind)]
+
+
 def _placed(wanted: Wanted, site: Site) -> Allocation:
-    gpus = site.gpu.gpus_per_node if wanted.gpus_per_node is None else wanted.gpus_per_node
-    pool = site.gpu if gpus else site.cpu
+    gpus = site.pool("gpu").gpus_per_node if wanted.gpus_per_node is None else wanted.gpus_per_node
+    pool = site.pool("gpu") if gpus else site.pool("cpu")
     # Whoever has the node's other GPUs needs cores and memory, too.
     share = min(gpus / pool.gpus_per_node, 1) if gpus and pool.gpus_per_node else 1
     cpus = max(int(share * pool.max_cpus), 1) if pool.max_cpus else _CPUS

@@ -1,22 +1,29 @@
 """What a cluster calls its partitions: the one small file that differs from site to site.
 
-In: cluster_profiles/slurm/site.yaml (written by `prime site`, edited by hand). Without it, Slurm's
-own default partition and account are used.
+In: cluster_profiles/slurm/site.yaml (written by `prime site`, or by hand from site.yaml.example).
+Without it, Slurm's own default partition and account are used.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from prime_core.settings.reading import checked, load_yaml
 
 SITE_FILE = Path("cluster_profiles/slurm/site.yaml")
 SITE_VARIABLE = "PRIME_SITE"
 Kind = Literal["cpu", "gpu", "controller"]
+# Options that a pool's other keys or the workflow itself set.
+_OWN = {
+    *("--partition", "--account", "--qos", "--constraint", "--gres", "--gpus", "--gpus-per-node"),
+    *("--mem", "--mem-per-cpu", "--time", "--nodes", "--ntasks", "--ntasks-per-node"),
+    *("--cpus-per-task", "--job-name", "--output", "--error", "--comment", "--chdir", "--export"),
+    *("--parsable", "--wrap", "--array", "--signal", "--requeue", "--no-requeue", "--open-mode"),
+}
 
 
 class Pool(BaseModel):
@@ -28,11 +35,33 @@ class Pool(BaseModel):
     account: str | None = Field(None, description="Account to charge; null: Slurm's default.")
     qos: str | None = Field(None, description="Quality of service; null: Slurm's default.")
     constraint: str | None = Field(None, description="Features that a node must have; null: none.")
-    gpu_model: str | None = Field(None, description="Type in gres, e.g. h100; null: any.")
+    gpu_model: str | None = Field(
+        None, description="Type in gres, e.g. h100 or, of a MIG device, 1g.10gb; null: any."
+    )
     gpus_per_node: int = Field(0, ge=0, description="GPUs of a node; 0: none.")
+    gres: str | None = Field(
+        "gpu", description="What Slurm calls GPUs; null: it does not know them (whole nodes only)."
+    )
+    memory: Literal["node", "cpu", "none"] = Field(
+        "node", description="Ask for memory by --mem, by --mem-per-cpu, or not at all."
+    )
+    extra: tuple[str, ...] = Field(
+        (),
+        description="Other options of sbatch, e.g. [--exclusive, --reservation=x].",
+    )
     max_minutes: int | None = Field(None, ge=1, description="Longest job; null: no limit.")
     max_mem_mb: int | None = Field(None, ge=1, description="Memory of a node; null: unknown.")
     max_cpus: int | None = Field(None, ge=1, description="Processors of a node; null: unknown.")
+
+    @field_validator("extra")
+    @classmethod
+    def _are_options(cls, extra: tuple[str, ...]) -> tuple[str, ...]:
+        for option in extra:
+            if not option.startswith("--"):
+                raise ValueError(f"expected options such as --nodelist=node7, got {option!r}")
+            if option.partition("=")[0] in _OWN:
+                raise ValueError(f"{option}: set by the workflow, which would not see this one")
+        return extra
 
     def resources(self) -> dict[str, str]:
         """Snakemake's resources for a rule whose jobs go here; unset ones are left out."""
@@ -41,9 +70,25 @@ class Pool(BaseModel):
             "slurm_account": self.account,
             "qos": self.qos,
             "constraint": self.constraint,
-            "gpu_model": self.gpu_model,
         }
         return {key: value for key, value in named.items() if value is not None}
+
+    def gpu_option(self, gpus: int) -> str | None:
+        """sbatch's --gres for so many GPUs of each node; None where there is nothing to ask for."""
+        if not (gpus and self.gres):
+            return None
+        return ":".join(filter(None, (self.gres, self.gpu_model, str(gpus))))
+
+
+def _listed(pools: Any) -> Any:
+    if isinstance(pools, list | tuple):
+        return pools
+    # Checked here: an error names `gpu.partition`, as the file has it, not `gpu.0.partition`.
+    return (Pool.model_validate(pools),)
+
+
+# Where jobs of one kind may go: a mapping in the file, or a list of them.
+Pools = Annotated[tuple[Pool, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
 class Site(BaseModel):
@@ -51,16 +96,23 @@ class Site(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cpu: Pool = Field(default_factory=Pool, description="Verification and other small work.")
-    gpu: Pool = Field(default_factory=Pool, description="Sampling, scoring, training.")
-    controller: Pool = Field(default_factory=Pool, description="The workflow's own small job.")
+    cpu: Pools = Field((Pool(),), description="Verification and other small work.")
+    gpu: Pools = Field((Pool(),), description="Sampling, scoring, training.")
+    controller: Pools = Field((Pool(),), description="The workflow's own small job.")
+    caches: str | None = Field(
+        None, description="Folder for caches, e.g. $SCRATCH/cache; null: ~/.cache, or here."
+    )
     fast_storage: str | None = Field(
         None, description="Node-local folder for weights between stages; null: /dev/shm."
     )
 
-    def pool(self, kind: Kind) -> Pool:
-        """Where jobs of this kind go."""
+    def pools(self, kind: Kind) -> tuple[Pool, ...]:
+        """Where jobs of this kind may go; of several, where they start first."""
         return {"cpu": self.cpu, "gpu": self.gpu, "controller": self.controller}[kind]
+
+    def pool(self, kind: Kind) -> Pool:
+        """Where jobs of this kind go, or the first of several such pools."""
+        return self.pools(kind)[0]
 
 
 def site_file(root: Path) -> Path:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prime_core.launch.site.site import Pool, Site
+from prime_core.launch.site.resource_names import GPUS
+from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES
 from prime_core.settings.reading import SettingsError, checked, load_yaml
 
@@ -43,28 +44,29 @@ def load_stages(path: Path) -> dict[str, StageNeeds]:
 
 
 def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]:
-    """Resources of a stage's rule. Raises SettingsError for more GPUs than a node has."""
-    pool = site.pool(needs.pool)
+    """Resources of a stage's rule, in the first pool that has them.
+
+    Raises SettingsError for more GPUs than a node of any pool has.
+    """
+    pools = site.pools(needs.pool)
+    most = max(pool.gpus_per_node for pool in pools)
     # Without GPUs, or before `prime site`, all stages run on CPUs (docs/decisions.md#no-gpus).
-    gpus = needs.gpus_per_node if pool.gpus_per_node else 0
-    if gpus > pool.gpus_per_node:
+    gpus = needs.gpus_per_node if most else 0
+    pool = next((pool for pool in pools if pool.gpus_per_node >= gpus), None)
+    if pool is None:
         raise SettingsError(
             f"stage_resources: {stage}.gpus_per_node {gpus}, but the site's nodes have "
-            f"{pool.gpus_per_node} (site.yaml: {needs.pool}.gpus_per_node)"
+            f"{most} (site.yaml: {needs.pool}.gpus_per_node)"
         )
     resources = pool.resources() | {
         "mem_mb": growing(needs.mem_mb),
         "runtime": growing(needs.runtime),
         "cpus_per_task": min(needs.cpus_per_task, pool.max_cpus or needs.cpus_per_task),
     }
-    if not gpus:
-        # For a model without a number the plugin asks for one GPU.
-        resources.pop("gpu_model", None)
-    else:
-        # The plugin's --gpus counts those of the whole job.
-        resources["gpu"] = gpus * needs.nodes
+    if gpus:
+        resources[GPUS] = gpus * needs.nodes
     if STAGES[stage].ranks:
-        resources |= _ranks(needs, gpus, pool)
+        resources |= _ranks(needs, gpus)
     return resources
 
 
@@ -78,20 +80,13 @@ def growing(first: int) -> Callable[..., int]:
     return value
 
 
-def _ranks(needs: StageNeeds, gpus: int, pool: Pool) -> dict[str, Any]:
+def _ranks(needs: StageNeeds, gpus: int) -> dict[str, Any]:
     ranks_a_node = needs.tasks_per_node or max(gpus, 1)
-    # Unless told otherwise, the plugin would turn `tasks` into tasks per GPU.
-    resources: dict[str, Any] = {"tasks_per_gpu": -1}
-    if needs.nodes * ranks_a_node > 1:
-        resources["mpi"] = "srun"
-        # The plugin expects `tasks` where a node has one rank, else `tasks_per_node`.
-        key, value = (
-            ("tasks", needs.nodes) if ranks_a_node == 1 else ("tasks_per_node", ranks_a_node)
-        )
-        resources |= {key: value, "nodes": needs.nodes}
-    if gpus and needs.nodes > 1:  # `gpu` alone does not say how many on each node
-        resources["gres"] = ":".join(filter(None, ("gpu", pool.gpu_model, str(gpus))))
-    return resources
+    if needs.nodes * ranks_a_node == 1:
+        return {}
+    # The plugin expects `tasks` where a node has one rank, else `tasks_per_node`.
+    key, value = ("tasks", needs.nodes) if ranks_a_node == 1 else ("tasks_per_node", ranks_a_node)
+    return {"mpi": "srun", key: value, "nodes": needs.nodes}
 
 
 def _row(path: Path, table: Mapping[str, StageNeeds], name: str) -> StageNeeds:

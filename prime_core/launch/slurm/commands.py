@@ -125,12 +125,12 @@ def call(*command: str, timeout: float = 60.0, **variables: str) -> str:
     return done.stdout
 
 
-def jobs_named(name: str) -> list[QueuedJob]:
-    """This user's jobs of a name that Slurm still remembers, including those that just ended.
+def jobs_named(name: str, user: int | None = None) -> list[QueuedJob]:
+    """A user's jobs of a name that Slurm still remembers, including those that just ended.
 
-    Selected by user as well, or Slurm would send the whole cluster's jobs.
+    user: its number, None: this one. Without it Slurm would send the whole cluster's jobs.
     """
-    return _queued("--name", name, "--user", str(os.getuid()))
+    return _queued("--name", name, "--user", str(os.getuid() if user is None else user))
 
 
 def jobs_numbered(job_ids: Sequence[str]) -> list[QueuedJob]:

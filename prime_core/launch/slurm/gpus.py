@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from prime_core.launch.site.resource_names import GPUS
 from prime_core.runtime.console import note
 from prime_core.runtime.locks import try_lock
 
@@ -30,7 +31,7 @@ def visible_devices(environment: Mapping[str, str]) -> list[str]:
 
 def taker(resources: Mapping[str, Any], environment: Mapping[str, str]) -> str:
     """Prefix of a stage's command where it asked for fewer GPUs than it would see, else ""."""
-    count = int(resources.get("gpu") or 0)
+    count = int(resources.get(GPUS) or 0)
     # In its own Slurm job a stage sees what it asked for; only where stages share a node is there
     # something to claim (docs/decisions.md#gpu-locks).
     return f"prime gpus {count} " if 0 < count < len(visible_devices(environment)) else ""

@@ -1,12 +1,14 @@
 """Whether the adapted executor works with the installed snakemake-executor-plugin-slurm.
 
-In: the plugin's executor. Out: nothing, or an error that says what to install.
+In: the plugin's executor; paths that its jobs' commands name. Out: nothing, or an error that says
+what to do.
 """
 
 from __future__ import annotations
 
 import inspect
 from importlib.metadata import version
+from pathlib import Path
 
 from snakemake_interface_common.exceptions import WorkflowError
 
@@ -42,6 +44,17 @@ def check(executor: type) -> None:
                 f"with ({TESTED}): expected {name}{_signature(expected)}, found "
                 f"{name}{_signature(found)}; install this project's environment again, which locks "
                 "its version: make install-cpu, or make install-gpu"
+            )
+
+
+def check_paths(*paths: str | Path) -> None:
+    """Raise WorkflowError naming a path that the plugin's quoting would change on its way."""
+    # It puts the job's command between double quotes: blanks and apostrophes are safe, these not.
+    for path in paths:
+        if found := sorted(set(str(path)) & set('$`"\\')):
+            raise WorkflowError(
+                f"{path}: a path with {' '.join(found)} does not reach a Slurm job unchanged; move "
+                "or rename the folder"
             )
 
 

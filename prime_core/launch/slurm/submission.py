@@ -1,7 +1,6 @@
-"""Submitting one job: within the site's limits, with retries, on record.
+"""Submitting one job: with retries, on record.
 
-In: a Snakemake job, the site, sbatch's message. Out: capped resources, whether to retry, the job's
-record.
+In: a Snakemake job, sbatch's message. Out: whether to retry, the job's record, what to say of it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from prime_core.launch.site.site import Pool, Site
+from prime_core.launch.site.resource_names import GPUS
 from prime_core.launch.slurm import commands as slurm
 from prime_core.run.job_records import RefusedJob, SubmittedJob, submitted_jobs
 from prime_core.run.layout import RunFiles
@@ -69,24 +68,6 @@ def accepted(files: RunFiles, seen: Collection[str], name: str, comment: str) ->
     return ""
 
 
-def limit(job: Any, site: Site) -> None:
-    """Cap a job's resources at its partition's limits: a retry asks for more, up to a refusal."""
-    for resource, most in limits(job, site).items():
-        setattr(job.resources, resource, most)
-
-
-def limits(job: Any, site: Site) -> dict[str, int]:
-    """Those of a job's resources that are above its partition's limits, as these limits."""
-    pool = _pool(job, site)
-    most = {"mem_mb": pool.max_mem_mb, "runtime": pool.max_minutes}
-    wishes = {resource: job.resources.get(resource) for resource in most}
-    return {
-        resource: limit
-        for resource, limit in most.items()
-        if limit is not None and isinstance(wishes[resource], int) and wishes[resource] > limit
-    }
-
-
 def stage_name(job: Any) -> str:
     """The stage that a job is."""
     return stage_of_rule(str(job.name))
@@ -95,7 +76,7 @@ def stage_name(job: Any) -> str:
 def job_record(job: Any, job_id: str) -> SubmittedJob:
     """What is recorded of a submitted job."""
     wildcards = {} if job.is_group() else job.wildcards_dict
-    gpus = job.resources.get("gpu", 0)
+    gpus = job.resources.get(GPUS, 0)
     return SubmittedJob(
         job_id=job_id,
         stage=stage_name(job),
@@ -152,11 +133,3 @@ def last_line(job: Any) -> str:
 def _end_of(log: Path) -> list[str]:
     text = log.read_text(encoding="utf-8", errors="replace")[-MAX_LOG_CHARACTERS:]
     return [f"The end of {log}:", *(f"  {line}" for line in text.splitlines()[-MAX_LOG_LINES:])]
-
-
-def _pool(job: Any, site: Site) -> Pool:
-    partition = job.resources.get("slurm_partition")
-    # Both kinds may share a partition with different limits: then GPUs decide. A partition from the
-    # command line has limits that nobody stated, so nothing is capped.
-    likely = (site.gpu, site.cpu) if job.resources.get("gpu") else (site.cpu, site.gpu)
-    return next((pool for pool in likely if pool.partition == partition), Pool())

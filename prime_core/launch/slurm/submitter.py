@@ -25,7 +25,7 @@ from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from prime_core.launch.site.site import Site
-from prime_core.launch.slurm import account_limits, plugin_checks, refusals, submission
+from prime_core.launch.slurm import account_limits, placement, plugin_checks, refusals, submission
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.held_back import HeldBack
 from prime_core.launch.slurm.output_watch import OutputWatch
@@ -62,6 +62,7 @@ class SubmittingExecutor(Executor):
 
     def __init__(self, workflow: Any, logger: Any) -> None:
         plugin_checks.check(Executor)
+        plugin_checks.check_paths(Path.cwd(), workflow.main_snakefile, *workflow.configfiles)
         self._files, self._site, self._refuse = self.run.files, self.run.site, self.run.refuse
         self._refusal: str | None = None
         self._own_job = os.environ.get("SLURM_JOB_ID", "")
@@ -122,7 +123,7 @@ class SubmittingExecutor(Executor):
 
     def _submit(self, job: Any) -> Refusal | None:
         """Submit one job, retrying while Slurm does not answer (docs/decisions.md#slurm-away)."""
-        submission.limit(job, self._site)
+        placement.place(job, self._site)
         self._watches[job] = OutputWatch(Path(str(output)) for output in job.output)
         self._log_watches[job] = OutputWatch(Path(str(log)) for log in job.log)
         find = partial(submission.accepted, self._files, self._submitted, self.run_uuid)
@@ -222,8 +223,10 @@ class SubmittingExecutor(Executor):
     def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
         self._submitted.add(str(job_info.external_jobid))
         super()._report_job_submission_threadsafe(job_info)
+        record = submission.job_record(job_info.job, job_info.external_jobid)
+        self.logger.info(f"{record.work}: Slurm job {record.job_id}")
         try:
-            record_job(self._files, submission.job_record(job_info.job, job_info.external_jobid))
+            record_job(self._files, record)
         except OSError as error:  # a full disk; the job runs all the same
             self.logger.warning(f"{self._files.submitted_jobs}: {error}")
 
@@ -234,9 +237,8 @@ class SubmittingExecutor(Executor):
         yield f" -A {shlex.quote(str(account))}" if account else ""
 
     def get_partition_arg(self, job: Any) -> str:
-        """The partition as given; sbatch knows the default."""
-        partition = job.resources.get("slurm_partition")
-        return f" -p {shlex.quote(str(partition))}" if partition else ""
+        """The partition as given (sbatch knows the default), and what else its pool asks for."""
+        return placement.partition_options(job, self._site)
 
     def _is_refused(self) -> bool:
         if self._refusal is None:

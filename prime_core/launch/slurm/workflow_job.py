@@ -7,7 +7,7 @@ run's slurm/controller folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,6 @@ class WorkflowJob:
 
     def options(self) -> dict[str, Any]:
         """sbatch's options."""
-        model = f"{self.pool.gpu_model}:" if self.pool.gpu_model else ""
         named: dict[str, Any] = {
             "job-name": self.name,
             "partition": self.pool.partition,
@@ -52,16 +51,30 @@ class WorkflowJob:
             "nodes": self.nodes,
             "ntasks-per-node": 1,
             "cpus-per-task": self.cpus,
-            "mem": f"{round(self.mem_gb * 1024)}M",
-            "gres": f"gpu:{model}{self.gpus}" if self.gpus else None,
+            **self._memory(),
+            "gres": self.pool.gpu_option(self.gpus),
             "time": self.minutes,
             "signal": f"USR2@{self.signal_seconds}",
             # Slurm requeues the job of a node that dies.
             "requeue": True,
             # Each start would otherwise truncate the log of those before it.
             "open-mode": "append",
+            **dict(map(_option, self.pool.extra)),
         }
         return {key: value for key, value in named.items() if value is not None}
+
+    def _memory(self) -> dict[str, str]:
+        mem_mb = round(self.mem_gb * 1024)
+        if self.pool.memory == "none":
+            return {}
+        if self.pool.memory == "cpu":
+            return {"mem-per-cpu": f"{-(-mem_mb // self.cpus)}M"}
+        return {"mem": f"{mem_mb}M"}
+
+
+def as_words(options: Mapping[str, Any]) -> list[str]:
+    """sbatch's options as it takes them."""
+    return [f"--{key}" if value is True else f"--{key}={value}" for key, value in options.items()]
 
 
 def log_of(folder: Path, job_id: str) -> Path:
@@ -88,7 +101,6 @@ def submit(job: WorkflowJob, call: Callable[[], Any], pool: str) -> str:
             nodes=options.pop("nodes"),
             tasks_per_node=options.pop("ntasks-per-node"),
             cpus_per_task=options.pop("cpus-per-task"),
-            slurm_mem=options.pop("mem"),
             stderr_to_stdout=True,
             slurm_signal_delay_s=job.signal_seconds,
             # The steps that the job starts itself share its resources with this one.
@@ -101,6 +113,12 @@ def submit(job: WorkflowJob, call: Callable[[], Any], pool: str) -> str:
             return str(executor.submit(call).job_id)
         except (submitit.core.utils.FailedJobError, FileNotFoundError) as error:
             raise SlurmError(f"sbatch: {refusals.read(str(error)).explained(pool)}") from None
+
+
+def _option(word: str) -> tuple[str, str | bool]:
+    """A site's own option as key and value; True for one without a value."""
+    key, _, value = word.removeprefix("--").partition("=")
+    return key, value or True
 
 
 @contextmanager

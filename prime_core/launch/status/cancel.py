@@ -7,6 +7,7 @@ started it resumes from there.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from prime_core.launch.slurm.commands import NoCluster, QueuedJob
 from prime_core.launch.status.stage_processes import below, kill_all
 from prime_core.run.job_records import controller_name, slurm_name
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.errors import is_own, owner
 from prime_core.runtime.run_lock import Holder, find_holder
 
 # Slurm kills a job some seconds (KillWait, 30 by default) after it has signalled it.
@@ -30,6 +32,10 @@ Say = Callable[[str], None]
 
 class StillAtWork(ValueError):
     """Something of a run could not be ended."""
+
+
+class NotYours(ValueError):
+    """The run is another user's."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,17 @@ class AtWork:
 
 
 def at_work(run_dir: Path) -> AtWork:
-    """Everything of a run that Slurm or this machine runs or has queued."""
+    """Everything of a run that Slurm or this machine runs or has queued.
+
+    Raises NotYours naming whose run it is.
+    """
     files = RunFiles(run_dir)
-    controllers = _alive(controller_name(files.root))
+    if os.geteuid() and not is_own(run_dir):
+        raise NotYours(f"{run_dir} belongs to {owner(run_dir)}, who alone can cancel it")
+    controllers = _alive(_names(files, controller_name), files)
     # With a controller job, the process that holds the run is inside it.
     holder = None if controllers else find_holder(files.root)
-    return AtWork(controllers, _alive(slurm_name(files.root)), holder)
+    return AtWork(controllers, _alive(_names(files, slurm_name), files), holder)
 
 
 def cancel(run_dir: Path, say: Say = print) -> None:
@@ -78,11 +89,11 @@ def cancel(run_dir: Path, say: Say = print) -> None:
     end = time.monotonic() + _SECONDS_TO_END
     while True:
         # At each turn: until the controller is dead, it may submit more.
-        stages = _alive(slurm_name(files.root))
+        stages = _alive(_names(files, slurm_name), files)
         fresh = [job.job_id for job in stages if job.job_id not in ended]
         slurm.cancel(fresh)
         ended.update(fresh)
-        left = [*_alive(controller_name(files.root)), *stages]
+        left = [*_alive(_names(files, controller_name), files), *stages]
         if not left or time.monotonic() > end:
             break
         time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -93,6 +104,12 @@ def cancel(run_dir: Path, say: Say = print) -> None:
         raise StillAtWork(f"{run_dir}: still running: {rest}")
 
 
+def _names(files: RunFiles, name: Callable[[Path], str]) -> str:
+    """Names of a run's jobs, or of those of all runs of the ablations, as squeue takes them."""
+    below = sorted(path.parent for path in files.root.glob("*/config.yaml"))
+    return ",".join(map(name, [files.root, *below]))
+
+
 def _is_running(process: psutil.Process) -> bool:
     """Whether a process runs; a dead one stays a zombie until its parent asks for its status."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -100,11 +117,12 @@ def _is_running(process: psutil.Process) -> bool:
     return False
 
 
-def _alive(name: str) -> list[QueuedJob]:
+def _alive(name: str, files: RunFiles) -> list[QueuedJob]:
     if not slurm.is_available():
         return []
     try:
-        return [job for job in slurm.jobs_named(name) if not job.ended]
+        user = files.root.stat().st_uid
+        return [job for job in slurm.jobs_named(name, user) if not job.ended]
     # A machine of no cluster has no Slurm jobs. Any other silence is an error: they may run on.
     except NoCluster:
         return []

@@ -1,4 +1,4 @@
-"""`prime logs 12 policy`: the log of a stage, or of the run's controller.
+"""`prime logs 12 sample 03`: the log of a stage, or of the run's controller.
 
 In: what was asked for, loosely. Out: which file it is, and its text. Where the stage itself wrote
 nothing, Slurm's log of its job is shown.
@@ -18,7 +18,7 @@ from prime_core.launch.slurm.workflow_job import log_of
 from prime_core.launch.status.stage_logs import logs_of_stages, newest
 from prime_core.run.job_records import SubmittedJob, controller_starts, submitted_jobs
 from prime_core.run.layout import RunFiles
-from prime_core.run.stages import Stage
+from prime_core.run.stages import STAGES, Stage
 from prime_core.runtime.console import note
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -40,10 +40,13 @@ def show(run_dir: Path, words: Sequence[str], part: str | None, follow: bool) ->
 
 
 def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[Path, str]:
-    """The log that `[ITERATION] [STAGE]` names, the newest of several; and a note on the others."""
+    """The log that `[ITERATION] [STAGE] [PART]` names, the newest of several; a note on others."""
     if not words:
         return _controller_log(files), ""
-    iteration, name = _meant(words)
+    iteration, name, named = _meant(words)
+    if named and part and named != part:
+        raise NoLog(f"expected one part, found '{named}' and --part {part}")
+    part = part or named
     logs, jobs = logs_of_stages(files), submitted_jobs(files)
     there_are = {*logs, *(job.work for job in jobs)}
     found = {
@@ -68,13 +71,23 @@ def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[P
     return path, f" (also: {_short(others)})" if others else ""
 
 
-def _meant(words: Sequence[str]) -> tuple[int | None, str | None]:
-    """Iteration and stage, in either order."""
-    numbers = [word for word in words if word.isdigit()]
-    names = [word for word in words if not word.isdigit()]
-    if len(numbers) > 1 or len(names) > 1:
-        raise NoLog(f"expected [ITERATION] [STAGE], e.g. 12 policy, found '{' '.join(words)}'")
-    return (int(numbers[0]) if numbers else None), (names[0] if names else None)
+def _meant(words: Sequence[str]) -> tuple[int | None, str | None, str | None]:
+    """Iteration, stage and part: as `prime status` writes them, or the iteration first."""
+    left = list(words)
+    # A benchmark's name is no stage; a stage that is misspelt is told by the list of those there.
+    name = next((word for word in left if word in STAGES), None)
+    name = name or next((word for word in left if not word.isdigit()), None)
+    if name:
+        left.remove(name)
+    iteration = next((word for word in left if word.isdigit()), None)
+    if iteration:
+        left.remove(iteration)
+    if len(left) > 1 or (left and not name):
+        raise NoLog(
+            "expected [ITERATION] [STAGE] [PART], e.g. 12 policy or 12 sample 03, found "
+            f"'{' '.join(words)}'"
+        )
+    return (int(iteration) if iteration else None), name, (left[0] if left else None)
 
 
 def _controller_log(files: RunFiles) -> Path:

@@ -1,15 +1,17 @@
-"""The status of a run as a page of text, 80 columns wide.
+"""The status of a run as a page: text of 80 columns, on a terminal in its width and with colours.
 
-In: a RunStatus. Out: lines for a terminal.
+In: a RunStatus. Out: lines; or what rich shows, in place with `--watch`.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich.console import Group
+
+from prime_core.launch.status import terminal
 from prime_core.launch.status.progress import Estimate, Progress
 from prime_core.launch.status.stage_logs import last_error, last_line
 from prime_core.launch.status.status import (
@@ -30,28 +32,55 @@ _SIDES = "<<><>><"
 
 def show(run_dir: Path, json: bool, watch: bool, interval: float) -> None:
     """Print the status; with `watch` repeatedly until the run has finished."""
-    while True:
-        status = read_status(run_dir)
-        # In a file, pages follow one another instead.
-        if watch and sys.stdout.isatty():
-            print("\033[2J\033[H", end="")
-        print(as_json(status) if json else page(status), flush=True)
-        if not watch or (status.progress and status.progress.finished):
-            return
-        time.sleep(interval)
+    view = terminal.view(watch and not json)
+    with view:
+        while True:
+            status = read_status(run_dir)
+            if json or not view.is_terminal:  # in a file pages follow one another
+                print(as_json(status) if json else page(status), flush=True)
+            else:
+                view.show(screen(status))
+            if not watch or (status.progress and status.progress.finished):
+                return
+            time.sleep(interval)
 
 
 def page(status: RunStatus) -> str:
     """The status as text, wrapped at WIDTH columns."""
-    lines = list(_progress(status.progress, status)) if status.progress else ["not started yet"]
-    controller = list(_controller(status))
-    lines += ["", *controller] if controller else []
-    if status.problem:
-        lines.append(f"Slurm does not answer: {status.problem}")
-    lines += _at_work(status.at_work)
-    lines += _failed(status)
-    lines += ["", f"logs: {status.run}/logs; the newest: prime logs --run {status.run}"]
+    lines = list(_above(status))
+    if status.at_work:
+        lines += ["", *table([_COLUMNS, *map(_row, status.at_work)], _SIDES)]
+        lines += [f"  {reason}" for reason in _reasons(status.at_work)]
+    lines += _below(status)
     return "\n".join(line if len(line) <= WIDTH else _wrapped(line) for line in lines)
+
+
+def screen(status: RunStatus) -> Group:
+    """The same for a terminal: its width, colours, and a line that a terminal wraps by itself."""
+    shown = list(map(terminal.coloured, _above(status)))
+    if not status.at_work:
+        return Group(*shown, *map(terminal.coloured, _below(status)))
+    rows = terminal.grid(_COLUMNS, map(_row, status.at_work), _SIDES)
+    reasons = [terminal.coloured(f"  {reason}") for reason in _reasons(status.at_work)]
+    return Group(*shown, "", rows, *reasons, *map(terminal.coloured, _below(status)))
+
+
+def _above(status: RunStatus) -> Iterator[str]:
+    """What stands above the table of stages."""
+    if status.progress:
+        yield from _progress(status.progress, status)
+    else:
+        yield "not started yet"
+    controller = list(_controller(status))
+    yield from ["", *controller] if controller else []
+    if status.problem:
+        yield f"Slurm does not answer: {status.problem}"
+
+
+def _below(status: RunStatus) -> Iterator[str]:
+    yield from _failed(status)
+    yield ""
+    yield f"logs: {status.run}/logs; the newest: prime logs --run {status.run}"
 
 
 def _progress(progress: Progress, status: RunStatus) -> Iterator[str]:
@@ -59,6 +88,8 @@ def _progress(progress: Progress, status: RunStatus) -> Iterator[str]:
     yield from _end(progress, status)
     if progress.accuracies:
         yield _accuracies(progress)
+    if status.gpu_hours is not None:
+        yield _hours(progress, status.gpu_hours, status.max_gpu_hours)
 
 
 def _bar(progress: Progress) -> str:
@@ -86,6 +117,16 @@ def _ends_at(status: RunStatus, expected: Estimate) -> str:
     if status.controller.state == "none":
         return f"once started again: {span}"
     return f"{span}, ends about {_clock(status.now + expected.seconds, status.now)}"
+
+
+def _hours(progress: Progress, spent: float, budget: float | None) -> str:
+    """GPU-hours so far and, at the same rate for each iteration, at the end."""
+    parts = [f"GPU-hours: {spent:,.1f} so far"]
+    if budget is not None:
+        parts.append(f"{budget:,g} allowed (max_gpu_hours)")
+    if spent and 1 < progress.done < progress.iterations:
+        parts.append(f"about {spent / progress.done * progress.iterations:,.1f} in the end")
+    return ", ".join(parts)
 
 
 def _span(expected: Estimate) -> str:
@@ -142,11 +183,9 @@ def _times(controller: ControllerState, now: float) -> str:
     return f"{since}; time limit in {duration(controller.left)}, then it requeues itself"
 
 
-def _at_work(stages: list[StageAtWork]) -> list[str]:
-    if not stages:
-        return []
-    reasons = dict.fromkeys(work.waits_for for work in stages if work.waits_for)
-    return ["", *table([_COLUMNS, *map(_row, stages)], _SIDES), *(f"  {one}" for one in reasons)]
+def _reasons(stages: list[StageAtWork]) -> list[str]:
+    """Why jobs are pending, each reason once."""
+    return list(dict.fromkeys(work.waits_for for work in stages if work.waits_for))
 
 
 def _row(work: StageAtWork) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class Figure:
 @dataclass(frozen=True)
 class Progress:
     """done: of `iterations`, a branch's origin included; ended_at: when each finished iteration of
-    this run's own ended, seconds since 1970; current: stage -> parts done.
+    this run's own ended, seconds since 1970; current: stage -> parts done; max_gpu_hours: budget.
     """
 
     iterations: int
@@ -44,6 +44,7 @@ class Progress:
     ended_at: list[float]
     current: dict[str, str]
     accuracies: list[Figure]
+    max_gpu_hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def read_progress(files: RunFiles) -> Progress:
         ended_at=ends,
         current=_current(files, settings, done + 1) if done < settings.iterations else {},
         accuracies=_accuracies(files, settings, done),
+        max_gpu_hours=settings.max_gpu_hours,
     )
 
 

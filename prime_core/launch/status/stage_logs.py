@@ -6,17 +6,24 @@ logs/iterations/0012/verify-00.log, logs/evaluations/0012/validation.log.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from prime_core.run.layout import RunFiles
-from prime_core.run.stages import Stage, result_of, stage_of
+from prime_core.run.stages import STAGES, Stage, result_of, stage_of
+
+_ENDED_BY_SLURM = re.compile(
+    r"\*\*\* (?:JOB|STEP) \S+ ON (?P<node>\S+) CANCELLED AT (?P<when>\S+)(?: (?P<why>.+?))? \*\*\*"
+)
 
 
 def logs_of_stages(files: RunFiles) -> dict[Stage, Path]:
     """The log of every stage that has begun."""
     root = files.root / "logs"
-    return {stage_of(path.relative_to(root)): path for path in sorted(root.rglob("*.log"))}
+    found = {stage_of(path.relative_to(root)): path for path in sorted(root.rglob("*.log"))}
+    # The resident process has a log there, too.
+    return {stage: path for stage, path in found.items() if stage.name in STAGES}
 
 
 def unfinished(files: RunFiles, logs: dict[Stage, Path]) -> list[Stage]:
@@ -39,7 +46,16 @@ def last_error(log: Path) -> str:
     """The last line that names an error; "" where none does."""
     # srun's lines only repeat that a task exited
     errors = [line for line in _lines(log) if "error" in line.lower() and line[:5] != "srun:"]
-    return (errors or [""])[-1]
+    return in_words((errors or [""])[-1])
+
+
+def in_words(line: str) -> str:
+    """A line of Slurm's about a job that it ended, as people say it; any other as it is."""
+    ended = _ENDED_BY_SLURM.search(line)
+    if ended is None:
+        return line
+    why = f", {ended['why'].lower()}" if ended["why"] else ""
+    return f"cancelled on {ended['node']} at {ended['when'].replace('T', ' ')}{why}"
 
 
 def last_line(log: Path) -> str:

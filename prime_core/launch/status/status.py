@@ -21,6 +21,7 @@ from prime_core.launch.slurm.workflow_job import log_of
 from prime_core.launch.status.progress import Estimate, Progress, estimate, read_progress
 from prime_core.launch.status.stage_logs import last_error, last_line, logs_of_stages, unfinished
 from prime_core.launch.status.stage_processes import running_stages
+from prime_core.run.costs import Accounts, gpu_hours
 from prime_core.run.job_records import (
     SubmittedJob,
     controller_name,
@@ -93,8 +94,9 @@ class ControllerState:
 class RunStatus:
     """What `prime status` shows of a run; `--json` writes these fields.
 
-    progress: None before the workflow has begun; problem: why Slurm could not be queried, "" where
-    it could or is not installed.
+    progress: None before the workflow has begun; gpu_hours: of its Slurm jobs so far, None without
+    any; max_gpu_hours: its budget; problem: why Slurm could not be queried, "" where it could or is
+    not installed.
     """
 
     run: str
@@ -104,6 +106,8 @@ class RunStatus:
     controller: ControllerState
     at_work: list[StageAtWork]
     failed: list[FailedStage]
+    gpu_hours: float | None
+    max_gpu_hours: float | None
     problem: str
 
 
@@ -115,7 +119,7 @@ def read_status(run_dir: Path) -> RunStatus:
     """The state of a run now. Raises NoRun where none has been started."""
     files, now = RunFiles(run_dir), time.time()
     stage_jobs, controller_jobs, problem = _ask(files)
-    controller = _controller(files, controller_jobs)
+    controller = controller_state(files, controller_jobs)
     progress = read_progress(files) if files.config.exists() else None
     # A run whose first job still waits in the queue has no config, but this folder.
     if progress is None and controller.state == "none" and not files.controller_folder.exists():
@@ -124,6 +128,7 @@ def read_status(run_dir: Path) -> RunStatus:
     at_work = _in_slurm(files, stage_jobs, logs)
     if controller.state == "running" and controller.way != "slurm":
         at_work += _beside(files, controller, logs, {work.stage for work in at_work})
+    accounts = accounting.update(files, _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE)
     return RunStatus(
         run=str(run_dir),
         now=now,
@@ -131,7 +136,9 @@ def read_status(run_dir: Path) -> RunStatus:
         estimate=estimate(progress, now) if progress else None,
         controller=controller,
         at_work=sorted(at_work, key=lambda work: work.stage),
-        failed=_failed(files, logs, stage_jobs, {work.stage for work in at_work}),
+        failed=_failed(files, logs, accounts, stage_jobs, {work.stage for work in at_work}),
+        gpu_hours=gpu_hours(accounts.starts, now) if accounts.starts else None,
+        max_gpu_hours=progress.max_gpu_hours if progress else None,
         problem=problem,
     )
 
@@ -155,15 +162,16 @@ def _ask(files: RunFiles) -> tuple[list[QueuedJob], list[QueuedJob], str]:
     if not slurm.is_available():
         return [], [], ""
     try:
-        stages = slurm.jobs_named(slurm_name(files.root))
-        return stages, slurm.jobs_named(controller_name(files.root)), ""
+        owner = files.root.stat().st_uid  # a colleague's run has the colleague's jobs
+        stages = slurm.jobs_named(slurm_name(files.root), owner)
+        return stages, slurm.jobs_named(controller_name(files.root), owner), ""
     except NoCluster:
         return [], [], ""
     except SlurmError as error:
         return [], [], str(error)
 
 
-def _controller(files: RunFiles, jobs: list[QueuedJob]) -> ControllerState:
+def controller_state(files: RunFiles, jobs: list[QueuedJob]) -> ControllerState:
     """The controller's job, else the process that holds the run, else none."""
     starts = controller_starts(files)
     for job in jobs:
@@ -280,10 +288,13 @@ def _beside(
 
 
 def _failed(
-    files: RunFiles, logs: dict[Stage, Path], jobs: list[QueuedJob], at_work: set[Stage]
+    files: RunFiles,
+    logs: dict[Stage, Path],
+    accounts: Accounts,
+    jobs: list[QueuedJob],
+    at_work: set[Stage],
 ) -> list[FailedStage]:
     """Unfinished stages that neither run nor wait: how Slurm says they ended, the last line."""
-    accounts = accounting.update(files, _ACCOUNTS_MAX_AGE, _ACCOUNTS_TIMEOUT, _ACCOUNTS_PATIENCE)
     states = {start.job_id: start.state for start in accounts.starts}
     # squeue is newer; the accounts remember longer.
     states |= {job.job_id: job.state for job in jobs}

@@ -6,6 +6,7 @@ choice, and warnings about what will cause trouble.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from prime_core.settings.reading import SettingsError
 DAY = 1440  # minutes; a controller's job need not be longer, since it requeues itself
 SHORT_MEMORY = 120  # seconds; jobs are polled every ten, but this machine or Slurm may stall
 _ENDLESS = 10**9
+# A slice of a GPU, as NVIDIA names its profiles: 1g.10gb, a100_3g.20gb, nvidia_a100_1g.5gb.
+_MIG = re.compile(r"(?:\b|_)\d+g\.\d+gb")
 
 
 @dataclass
@@ -33,10 +36,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked for; "" where the choice is free."""
+    """What the user asked for; nothing where the choice is free."""
 
-    cpu_partition: str = ""
-    gpu_partition: str = ""
+    cpu_partitions: tuple[str, ...] = ()
+    gpu_partitions: tuple[str, ...] = ()
     account: str = ""
 
 
@@ -54,21 +57,38 @@ class _Chooser:
 
     def choose(self) -> Choice:
         self._check_account()
-        cpu, cpu_reason = self._partition("cpu", self.wanted.cpu_partition, self._cpu_rank)
-        gpu, gpu_reason = self._partition("gpu", self.wanted.gpu_partition, self._gpu_rank)
-        if not gpu.num_gpus:
-            if not self.wanted.gpu_partition:
-                gpu, gpu_reason = cpu, "no partition with GPUs is open to you"
-            self.warnings.append(f"gpu: {gpu.name} has no GPUs; models will run on CPUs")
-        controller, controller_reason = self._controller(cpu)
+        if "partitions" in self.cluster.closed:
+            return self._unseen()
+        cpus, cpu_reason = self._partitions("cpu", self.wanted.cpu_partitions, self._cpu_rank)
+        gpus, gpu_reason = self._partitions("gpu", self.wanted.gpu_partitions, self._gpu_rank)
+        if not any(partition.num_gpus for partition in gpus):
+            if not self.wanted.gpu_partitions:
+                gpus, gpu_reason = cpus, "no partition with GPUs is open to you"
+            self.warnings.append(f"gpu: {gpus[0].name} has no GPUs; models will run on CPUs")
+        controller, controller_reason = self._controller(cpus[0])
         site = Site(
-            cpu=self._pool("cpu", cpu),
-            gpu=self._pool("gpu", gpu),
+            cpu=[self._pool("cpu", partition) for partition in cpus],
+            gpu=[self._pool("gpu", partition) for partition in gpus],
             controller=self._pool("controller", controller),
         )
         self._warn_of_slurm()
         reasons = {"cpu": cpu_reason, "gpu": gpu_reason, "controller": controller_reason}
         return Choice(site, reasons, self.warnings)
+
+    def _unseen(self) -> Choice:
+        """What the user said, on a cluster that does not show its partitions."""
+        account = self.wanted.account or next(iter(self.cluster.accounts), None)
+        named = {"cpu": self.wanted.cpu_partitions, "gpu": self.wanted.gpu_partitions}
+        pools = {
+            kind: [Pool(partition=name, account=account) for name in names or (None,)]
+            for kind, names in named.items()
+        }
+        self._warn_of_slurm()
+        site = Site(cpu=pools["cpu"], gpu=pools["gpu"], controller=pools["cpu"][0])
+        reasons = {
+            kind: "as requested" if named[kind] else "Slurm's default partition" for kind in named
+        }
+        return Choice(site, reasons | {"controller": "same as cpu"}, self.warnings)
 
     def _check_account(self) -> None:
         account, known = self.wanted.account, self.cluster.accounts
@@ -78,11 +98,12 @@ class _Chooser:
                 f"--account {account}: not yours on this cluster; you have {', '.join(known)}"
             )
 
-    def _partition(
-        self, kind: str, name: str, rank: Callable[[Partition], tuple[Any, ...]]
-    ) -> tuple[Partition, str]:
-        if name:
-            return self._named(kind, name), f"requested by --{kind}-partition"
+    def _partitions(
+        self, kind: str, names: Sequence[str], rank: Callable[[Partition], tuple[Any, ...]]
+    ) -> tuple[list[Partition], str]:
+        if names:
+            found = [self._named(kind, name) for name in names]
+            return found, f"requested by --{kind}-partition"
         usable = [part for part in self.cluster.partitions if not self._closed(part)]
         if not usable:
             raise SettingsError(
@@ -90,7 +111,7 @@ class _Chooser:
                 + "; ".join(f"{p.name}: {self._closed(p)}" for p in self.cluster.partitions)
             )
         best = max(usable, key=rank)
-        return best, _features(kind, best)
+        return [best], _features(kind, best)
 
     def _named(self, kind: str, name: str) -> Partition:
         for partition in self.cluster.partitions:
@@ -156,7 +177,8 @@ class _Chooser:
         limits = [partition.minutes, association and association.minutes, qos_minutes]
         minutes = min((limit for limit in limits if limit), default=None)
         gpus = partition.gpus if kind == "gpu" else {}
-        model = max(gpus, key=lambda name: gpus[name], default="")
+        # Whole GPUs before slices of them, however many those are.
+        model = max(gpus, key=lambda name: (not _MIG.search(name), gpus[name]), default="")
         nodes = [node for node in partition.nodes if not gpus or model in node.gpus]
         counts = Counter(node.gpus.get(model, 0) for node in nodes)
         pool = Pool(
@@ -167,11 +189,14 @@ class _Chooser:
             gpu_model=model if model and len(gpus) > 1 else None,
             # The usual node, not the largest: jobs that fit only a few nodes wait for those.
             gpus_per_node=counts.most_common(1)[0][0] if gpus else 0,
+            gres="gpu" if self.cluster.counts_gpus else None,
+            # 1 MB, Slurm's default, counts as not configured: every --mem would be refused.
+            memory="node" if not nodes or any(node.mem_mb for node in nodes) else "none",
             max_minutes=minutes,
             max_mem_mb=_most([n.mem_mb for n in nodes], partition.max_mem_mb),
             max_cpus=_most([n.cpus for n in nodes], partition.max_cpus),
         )
-        self._warn_of_pool(kind, partition, pool)
+        self._warn_of_pool(kind, partition, pool, model)
         return pool
 
     def _account(self, partition: Partition) -> tuple[str | None, Association | None]:
@@ -202,7 +227,7 @@ class _Chooser:
         )
         return None, None
 
-    def _warn_of_pool(self, kind: str, partition: Partition, pool: Pool) -> None:
+    def _warn_of_pool(self, kind: str, partition: Partition, pool: Pool, model: str) -> None:
         if partition.preemptible:
             self.warnings.append(
                 f"{kind}: jobs in {partition.name} may be pre-empted; "
@@ -220,6 +245,15 @@ class _Chooser:
             for (limit, above), number in zip(wishes.values(), asked, strict=True):
                 if limit is not None and number > limit:
                     above[name] = number
+        if (
+            pool.gpus_per_node
+            and _MIG.search(model)
+            and max((n.gpus_per_node for _, n in self._needs(kind)), default=0) > 1
+        ):
+            self.warnings.append(
+                f"{kind}: a process can use one MIG device ({model}) only: keep gpus_per_node in "
+                "cluster_profiles/stages.yaml at 1"
+            )
         for what, (limit, above) in wishes.items():
             if above:
                 self.warnings.append(
@@ -229,6 +263,11 @@ class _Chooser:
 
     def _warn_of_slurm(self) -> None:
         cluster = self.cluster
+        if not cluster.counts_gpus:
+            self.warnings.append(
+                "Slurm gives whole nodes here (select/linear): every job holds a node with all of "
+                "its GPUs, for which it must not ask (gres: null)"
+            )
         if 0 < cluster.min_job_age < SHORT_MEMORY:
             self.warnings.append(
                 f"Slurm forgets an ended job after {cluster.min_job_age} s (MinJobAge, 300 by "

@@ -1,7 +1,8 @@
 """What Slurm reports about a cluster: partitions, nodes, GPUs, limits, and what a user may use.
 
 In: the output of `scontrol show config|partition|node` and `sacctmgr show assoc|qos|user`. Out: a
-Cluster. Nothing is chosen here. Why not sinfo: docs/decisions.md#site-from-nodes.
+Cluster. Nothing is chosen here, and what a site keeps from its users (PrivateData) is left open.
+Why not sinfo: docs/decisions.md#site-from-nodes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import pwd
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from prime_core.launch.slurm import commands as slurm
 
@@ -20,6 +21,11 @@ _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "INVAL",
 _GPU = re.compile(r"^gpu(?::(?P<model>[^:]+))?(?::no_consume)?:(?P<count>\d+)$")
 # As versions of Slurm spell it that there is none.
 _NO_ACCOUNTING = ("(null)", "none", "accounting_storage/none")
+# What Slurm says to a user who may not know (PrivateData), not where it is down.
+_CLOSED = re.compile(r"denied|permission|privilege|not authorized", re.IGNORECASE)
+# "cpu=16,mem=32000M,node=2,gres/gpu=8": whole numbers, memory in MB.
+_PAIR = re.compile(r"([a-z/]+)=(\d+)(?=M?(?:,|$))")
+_FIELD = re.compile(r"(?:^|\s)([A-Za-z_/]+)=(\S*)")
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ class Cluster:
 
     accounting: "" when sacct and sacctmgr answer, else why not. enforced: whether Slurm refuses
     jobs of users without an account. qos_minutes: longest job by QoS, where there is a limit.
+    counts_gpus: whether jobs can ask for GPUs (select/linear gives whole nodes, and fails the steps
+    of a job that did). closed: what this user may not ask, and Slurm's words.
     """
 
     name: str
@@ -108,6 +116,8 @@ class Cluster:
     associations: tuple[Association, ...]
     qos_minutes: Mapping[str, int]
     partitions: tuple[Partition, ...]
+    counts_gpus: bool = True
+    closed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def accounts(self) -> list[str]:
@@ -119,19 +129,19 @@ class Cluster:
 def ask() -> Cluster:
     """Query Slurm. Raises SlurmError when it is not installed or does not answer."""
     user = _user()
-    config = parse_config(_call("scontrol", "show", "config"))
-    nodes = parse_nodes(_call("scontrol", "--all", "--oneliner", "show", "node"))
+    closed: dict[str, str] = {}
+    config = parse_config(_open(closed, "settings", "scontrol", "show", "config"))
+    shown_nodes = _open(closed, "nodes", "scontrol", "--all", "--oneliner", "show", "node")
+    shown = _open(closed, "partitions", "scontrol", "--oneliner", "show", "partition")
+    nodes = parse_nodes(shown_nodes) if "nodes" not in closed else average_nodes(shown)
     numbers = {os.getegid(), *os.getgroups()}
     groups = {_group(number) for number in numbers} if os.geteuid() else None
-    partitions = parse_partitions(
-        _call("scontrol", "--oneliner", "show", "partition"), nodes, config, groups
-    )
     name = config.get("ClusterName", "")
     accounting, default, associations, qos = "", "", "", ""
     if config.get("AccountingStorageType", "") in _NO_ACCOUNTING:
         accounting = "this Slurm keeps no accounting records (AccountingStorageType)"
     else:
-        where = ("where", f"user={user}", f"cluster={name}")
+        where = ("where", f"user={user}", *([f"cluster={name}"] if name else []))
         try:
             default = _ask_accounts("user", "defaultaccount", "where", f"user={user}")
             fields = "account,partition,qos,defaultqos,maxwall"
@@ -139,9 +149,9 @@ def ask() -> Cluster:
             qos = _ask_accounts("qos", "name,maxwall")
         # Partitions can be chosen without the database; what it would have said becomes a warning.
         except slurm.SlurmError as error:
-            accounting = str(error)
+            accounting = _one_line(error)
     return Cluster(
-        name=name,
+        name=name or "?",
         version=config.get("SLURM_VERSION", "?"),
         user=user,
         # shown as "300 sec"
@@ -151,7 +161,9 @@ def ask() -> Cluster:
         default_account=default.strip().split("\n")[0],
         associations=tuple(parse_associations(associations)),
         qos_minutes=parse_qos(qos),
-        partitions=partitions,
+        partitions=parse_partitions(shown, nodes, config, groups),
+        counts_gpus=config.get("SelectType") != "select/linear",
+        closed=closed,
     )
 
 
@@ -182,6 +194,29 @@ def parse_nodes(text: str) -> list[Node]:
             )
         )
     return nodes
+
+
+def average_nodes(text: str) -> list[Node]:
+    """Nodes as the partitions' totals tell them (`scontrol --oneliner show partition`), all alike.
+
+    For users who may not ask for nodes. A node in two partitions is counted in both.
+    """
+    found = []
+    for fields in _lines(text, "PartitionName"):
+        name, total = fields["PartitionName"], _number(fields.get("TotalNodes", "")) or 0
+        tres = dict(_PAIR.findall(fields.get("TRES", "")))
+        mem_mb = int(tres.get("mem", "0")) // max(total, 1)
+        gpus = int(tres.get("gres/gpu", "0")) // max(total, 1)
+        one = Node(
+            name="",
+            cpus=int(tres.get("cpu", "0")) // max(total, 1),
+            mem_mb=mem_mb if mem_mb > 1 else 0,
+            gpus={"": gpus} if gpus else {},
+            up=True,
+            partitions=frozenset({name}),
+        )
+        found += [replace(one, name=f"{name}-{number}") for number in range(total)]
+    return found
 
 
 def parse_gres(text: str) -> dict[str, int]:
@@ -324,3 +359,19 @@ def _ask_accounts(what: str, fields: str, *where: str) -> str:
 
 def _call(*command: str) -> str:
     return slurm.call(*command, timeout=_TIMEOUT)
+
+
+def _open(closed: dict[str, str], what: str, *command: str) -> str:
+    """The answer to a question, "" where this user may not ask it: `closed` then says so."""
+    try:
+        return _call(*command)
+    except slurm.SlurmError as error:
+        if not _CLOSED.search(str(error)):
+            raise
+        closed[what] = _one_line(error)
+        return ""
+
+
+def _one_line(error: slurm.SlurmError) -> str:
+    """Slurm's words in one line, without the command's name: it may have any number of options."""
+    return " ".join(str(error).partition(": ")[2].split())

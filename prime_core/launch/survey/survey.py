@@ -23,9 +23,13 @@ from prime_core.runtime.text import duration, table
 from prime_core.settings.reading import SettingsError
 
 STAGES_FILE = Path("cluster_profiles/stages.yaml")
+EXAMPLE = SITE_FILE.with_name("site.yaml.example")
+# Keys that a run does better with: without them Slurm's defaults hold, and nothing is capped.
+_TO_FILL = ("partition", "account", "gpus_per_node", "max_minutes", "max_mem_mb", "max_cpus")
 HEAD = """\
 # The partitions of this cluster, and what they allow. Written by `prime site`: edit it, or write it
-# again with `prime site --force`. A key left out is null.
+# again with `prime site --force`. A key left out has its default. Several pools of one kind are a
+# list: a job goes where Slurm would start it first.
 """
 
 _OFFERED = ["partition", "nodes", "CPUs", "memory", "GPUs per node", "longest job", ""]
@@ -34,6 +38,8 @@ _CHOSEN = ["chosen for", "partition", "account", "because"]
 
 def survey(wanted: Wanted, out: Path | None, dry_run: bool, force: bool) -> None:
     """Show what Slurm offers and write the site's file, or with dry_run only show both.
+
+    What a site keeps from its users is left open, and named.
 
     Raises SlurmError when Slurm is not installed or does not answer; SettingsError for an unknown
     partition or account, for a file that exists (without force), or outside the repository.
@@ -53,7 +59,26 @@ def survey(wanted: Wanted, out: Path | None, dry_run: bool, force: bool) -> None
         print(f"\n{path} would be:\n\n{text}", end="")
         return
     write_text(path, text)
-    print(f"\nWrote {path}.")
+    print("\n".join(["", f"Wrote {path}.", *left_to_fill(found, choice.site)]))
+
+
+def left_to_fill(cluster: Cluster, site: Site) -> Iterator[str]:
+    """What Slurm did not tell this user, and the keys that the user can fill in instead."""
+    if not cluster.closed:
+        return
+    yield "Slurm does not show everything to you:"
+    yield from (f"  {what}: {why}" for what, why in cluster.closed.items())
+    empty = [
+        f"{kind}.{key}"
+        for kind in ("cpu", "gpu", "controller")
+        for key in _TO_FILL
+        if not getattr(site.pool(kind), key) and (key != "gpus_per_node" or kind == "gpu")
+    ]
+    yield f"Left for you to fill in: {', '.join(empty)}."
+    yield (
+        f"{EXAMPLE} explains each key; your site's documentation, or `scontrol show partition` on "
+        "a machine that may ask, has the values."
+    )
 
 
 def described(cluster: Cluster, choice: Choice) -> str:
@@ -64,12 +89,17 @@ def described(cluster: Cluster, choice: Choice) -> str:
         f"ended jobs are remembered for {memory}",
         f"accounts: {', '.join(cluster.accounts) or 'none'}",
         "",
-        *table([_OFFERED, *(_row(partition) for partition in cluster.partitions)], "<", indent=""),
-        "",
+        *_offered(cluster),
         *table([_CHOSEN, *_chosen(choice)], "<", indent=""),
         *(f"warning: {warning}" for warning in choice.warnings),
     ]
     return "\n".join(lines)
+
+
+def _offered(cluster: Cluster) -> Iterator[str]:
+    if cluster.partitions:
+        rows = [_OFFERED, *(_row(partition) for partition in cluster.partitions)]
+        yield from [*table(rows, "<", indent=""), ""]
 
 
 def as_yaml(site: Site) -> str:
@@ -77,12 +107,20 @@ def as_yaml(site: Site) -> str:
     lines = []
     for key, field in Site.model_fields.items():
         value = getattr(site, key)
-        if isinstance(value, Pool):
+        if isinstance(value, tuple):
             lines.append(f"{key}:  # {field.description}")
-            lines += [f"  {line}" for line in _keys(value)]
+            lines += _pools(value)
         else:
             lines.append(f"{key}: {_scalar(value)}  # {field.description}")
     return HEAD + "\n".join(lines) + "\n"
+
+
+def _pools(pools: Sequence[Pool]) -> Iterator[str]:
+    """One pool as a mapping; several as a list of them."""
+    for pool in pools:
+        first = "  - " if len(pools) > 1 else "  "
+        for number, line in enumerate(_keys(pool)):
+            yield (first if number == 0 else " " * len(first)) + line
 
 
 def _keys(pool: BaseModel) -> Iterator[str]:
@@ -91,6 +129,8 @@ def _keys(pool: BaseModel) -> Iterator[str]:
 
 
 def _scalar(value: Any) -> str:
+    if isinstance(value, tuple):
+        return yaml.safe_dump(list(value), width=1000, default_flow_style=True).strip()
     # YAML ends a bare scalar with a line "..."; and one key has to stay on one line.
     return yaml.safe_dump(value, width=1000).splitlines()[0]
 
@@ -107,7 +147,9 @@ def _row(partition: Partition) -> list[str]:
         partition.name + ("*" if partition.default else ""),
         str(len(nodes)),
         _span([node.cpus for node in nodes]),
-        _span([node.mem_mb // 1000 for node in nodes]) + " GB",
+        f"{_span([node.mem_mb // 1000 for node in nodes])} GB"
+        if any(node.mem_mb for node in nodes)
+        else "-",
         " | ".join(counts) or "-",
         duration(60 * partition.minutes) if partition.minutes else "no limit",
         "; ".join(remarks),
@@ -123,6 +165,7 @@ def _span(values: Sequence[int]) -> str:
 
 def _chosen(choice: Choice) -> Iterator[list[str]]:
     for kind, reason in choice.reasons.items():
-        pool: Pool = getattr(choice.site, kind)
-        account = " ".join(filter(None, (pool.account or "-", pool.qos and f"({pool.qos})")))
-        yield [kind, pool.partition or "-", account, reason]
+        pools: tuple[Pool, ...] = getattr(choice.site, kind)
+        for pool in pools:
+            account = " ".join(filter(None, (pool.account or "-", pool.qos and f"({pool.qos})")))
+            yield [kind, pool.partition or "-", account, reason]
