@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prime_core.ablations.plan import Ablations, Plan, parse_ablations
 from prime_core.ablations.workflow import CONTROLLERS_AT_ONCE
