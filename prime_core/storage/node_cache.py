@@ -51,8 +51,10 @@ def store_copy(
         begun = gather(begun)[0]
         if begun is None:
             return False
-        copied = all(gather(_copy_part(folder, *begun, number, of)))
-        done = number == 0 and copied and _put_in_place(folder, *begun, _entry(storage, folder))
+        listing, aside = begun
+        copied = all(gather(_copy_part(folder, listing, aside, number, of)))
+        entry = _entry(storage, folder)
+        done = number == 0 and copied and _put_in_place(folder, listing, aside, entry)
         return bool(gather(done)[0])
 
 
