@@ -39,7 +39,7 @@ ROOMS = {
     "resident": "runtime",
     "verifiers": "settings runtime",
     "run": "settings runtime storage mathematics",  # of the mathematics filtering alone
-    "models": "run settings storage",
+    "models": "run runtime settings storage",
     "data": "run runtime settings storage",
     "launch": "run runtime settings storage",
     "samplers": "models run runtime settings storage",

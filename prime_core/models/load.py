@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from prime_core.runtime.hidden_modules import hidden
 from prime_core.storage import hub, node_cache
 
 transformers_logging.disable_progress_bar()
@@ -130,7 +131,9 @@ def save_model(
 
     weights: the whole weights, where the model itself holds only parts of them.
     """
-    model.save_pretrained(folder, state_dict=weights)
+    # transformers looks whether the model is one of DeepSpeed's, and imports it to know.
+    with hidden("deepspeed"):
+        model.save_pretrained(folder, state_dict=weights)
     tokenizer.save_pretrained(folder)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from prime_core.report.tables.collect import RunTables
+from prime_core.runtime.hidden_modules import hidden
 
 NOT_FIGURES = frozenset({"iteration", "finished"})
 
@@ -17,7 +18,9 @@ def write_events(folder: Path, run: RunTables) -> None:
 
     The folder must be one that nobody reads yet: events are written one by one.
     """
-    from tensorboardX import SummaryWriter
+    # It imports torch where it can, for tensors, and is given numbers alone.
+    with hidden("torch"):
+        from tensorboardX import SummaryWriter
 
     with SummaryWriter(logdir=str(folder)) as writer:
         for tag, value, step in scalars(run):

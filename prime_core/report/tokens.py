@@ -73,11 +73,16 @@ def example_pairs(run_dir: Path) -> list[Pair]:
 
 
 def load_tokenizer(files: RunFiles) -> Any:
-    """The run's tokenizer, from the first model folder that exists."""
-    from transformers import AutoTokenizer
-
+    """The run's tokenizer, from the first model folder that exists: it decodes, and no more."""
     folders = (files.policy(0), files.reference, files.base_model)
     folder = next((folder for folder in folders if folder.exists()), folders[0])
+    if (folder / "tokenizer.json").exists():
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    # Of a model that brings another kind of file; imports torch, which takes seconds.
+    from transformers import AutoTokenizer
+
     # A compute node may have no network, and the run's own tokenizer is the right one.
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 

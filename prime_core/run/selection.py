@@ -6,10 +6,10 @@ The filter itself is `prime_core.filtering`; here are the tables around it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.run.layout import RunFiles
@@ -47,9 +47,9 @@ def group_ids(judged: pd.DataFrame) -> np.ndarray:
 
 def filter_groups(judged: pd.DataFrame, bounds: Filter) -> pd.DataFrame:
     """The judged responses of the groups that pass the filter, in the order asked."""
-    # Copied: pandas hands out read-only arrays, and torch warns of tensors that share their memory.
-    outcome = torch.from_numpy(judged["outcome"].to_numpy(copy=True))
-    group = torch.from_numpy(group_ids(judged))
+    # Arrays, as the filter takes them as well: torch would be imported for this alone.
+    outcome: Any = judged["outcome"].to_numpy()
+    group: Any = group_ids(judged)
     # Switched off, the filter still runs: responses without a verdict, and groups with a single
     # judged one, have no advantage.
     lower, upper = (
@@ -57,11 +57,11 @@ def filter_groups(judged: pd.DataFrame, bounds: Filter) -> pd.DataFrame:
         if bounds.filter_accuracy
         else (0.0, 1.0)
     )
-    keep = accuracy_filter(outcome, group, lower, upper)
+    keep: Any = accuracy_filter(outcome, group, lower, upper)
     if bounds.filter_truncated:
-        cut = torch.from_numpy(judged["finish_reason"].eq("length").to_numpy(copy=True))
-        keep &= truncation_filter(cut, group)
-    return judged[keep.numpy()].reset_index(drop=True)
+        cut: Any = judged["finish_reason"].eq("length").to_numpy()
+        keep = keep & truncation_filter(cut, group)
+    return judged[keep].reset_index(drop=True)
 
 
 def first_groups(kept: pd.DataFrame, num_groups: int) -> pd.DataFrame:

@@ -40,6 +40,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.text import bytes_text
 from prime_core.settings.run import Settings
 from prime_core.storage.hub import incomplete_parts
+from prime_core.storage.state_memory import MARK
 
 
 def run(run_dir: Path) -> None:
@@ -122,11 +123,17 @@ def is_trained(folder: Path, files: RunFiles, origin: Origin) -> bool:
 
 
 def _refuse_part(source: Path, folder: Path, trained: bool) -> None:
-    """Raise FileNotFoundError where the source was being removed while it was taken over.
+    """Raise FileNotFoundError where the source was being removed while it was taken over, and
+    BranchError where its state is still in memory.
 
     Without its training state a model would silently continue with fresh moments.
     """
     names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    if trained and (source / MARK).exists() and not (source / TRAINING_STATE).exists():
+        raise BranchError(
+            f"{source}: its training state is not on disk yet (training.state_storage 'memory' of "
+            "the origin); try again when its stage save_state has ended"
+        )
     whole = all((source / name).exists() for name in names) and not incomplete_parts(folder)
     if not whole or (trained and not (folder / TRAINING_STATE).is_dir()):
         raise FileNotFoundError(f"a part of {source}")

@@ -1,9 +1,10 @@
 """Copies of weights in memory or on a node's own disk, read instead of the shared disk's files.
 
 In: PRIME_FAST_STORAGE, a folder (without it nothing happens), and PRIME_FAST_STORAGE_GB, how much
-it may hold. Out: `store_copy` copies a finished folder of weights, `cached_copy` gives the copy to
-read, as long as it matches the folder. The shared disk's files stay the truth: a copy that is
-stale, incomplete or gone means only that they are read instead.
+it may hold. Out: `store_copy` copies the files of a finished folder of weights (not its training
+state), all ranks at once; `cached_copy` gives the copy to read, as long as it matches the folder.
+The shared disk's files stay the truth: a copy that is stale, incomplete or gone means only that
+they are read instead.
 
 docs/decisions.md#node-cache
 """
@@ -17,38 +18,44 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from prime_core.runtime.private_folder import private_folder, require_private
 
 STORAGE = "PRIME_FAST_STORAGE"
 LIMIT_GB = "PRIME_FAST_STORAGE_GB"
-# Snakemake writes it into folders that are outputs.
-_SNAKEMAKES = ".snakemake_timestamp"
-# Relative path, bytes, time of the last change (ns): for each file of a folder.
+_BLOCK = 1 << 24
+# Name, bytes, time of the last change (ns): for each file of a folder.
 Listing = list[list[str | int]]
+# A rank's value -> the values of all.
+Gather = Callable[[Any], list[Any]]
 
 
-def store_copy(folder: Path) -> bool:
+def store_copy(
+    folder: Path, number: int = 0, of: int = 1, gather: Gather = lambda value: [value]
+) -> bool:
     """Copy a folder of finished weights, where there is room; whether there is a copy now.
 
-    Older copies make room; those being read stay. Failing to copy is not an error.
+    All ranks call it, and each copies its part: number: of this one, of: how many there are,
+    gather: gives every rank the values of all. Older copies make room; those being read stay.
+    Failing to copy is not an error.
     """
     storage = _storage()
     if storage is None:
         return False
-    try:
-        storage.mkdir(parents=True, exist_ok=True, mode=0o700)  # /dev/shm is open to all
-        # One copy at a time: two that count the room at once would both find enough.
-        with _locked(storage / "lock", fcntl.LOCK_EX):
-            before = _listing(folder)  # a folder that changes while it is copied gives no copy
-            if not _make_room(storage, sum(int(size) for _, size, _ in before), folder):
-                print(f"no room for a copy of {folder} in {storage}", file=sys.stderr)
-                return False
-            return _copy(folder, before, _entry(storage, folder))
-    except OSError as error:
-        print(f"no copy of {folder} in {storage}: {error}", file=sys.stderr)
-        return False
+    with contextlib.ExitStack() as held:
+        begun = held.enter_context(_begun(storage, folder)) if number == 0 else None
+        begun = gather(begun)[0]
+        if begun is None:
+            return False
+        listing, aside = begun
+        copied = all(gather(_copy_part(folder, listing, aside, number, of)))
+        entry = _entry(storage, folder)
+        done = number == 0 and copied and _put_in_place(folder, listing, aside, entry)
+        return bool(gather(done)[0])
 
 
 @contextmanager
@@ -61,6 +68,7 @@ def cached_copy(folder: Path | str) -> Iterator[Path | str]:
         return
     with contextlib.ExitStack() as held:
         try:
+            require_private(entry.parent)
             # Readers share the lock; only copies whose lock can be taken exclusively are removed.
             held.enter_context(_locked(entry / "lock", fcntl.LOCK_SH))
             copy = entry / "files" if _is_current(entry, Path(folder)) else folder
@@ -87,17 +95,63 @@ def _entry(storage: Path, folder: Path) -> Path:
 
 
 def _listing(folder: Path) -> Listing:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != _SNAKEMAKES)
+    # Hidden files come and go: Snakemake's, and the mark of a state in memory.
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != ".")
     stats = [(path, path.stat()) for path in files]
     # Not their content: to hash weights would be to read what the copy saves reading.
-    return [[str(path.relative_to(folder)), s.st_size, s.st_mtime_ns] for path, s in stats]
+    return [[path.name, s.st_size, s.st_mtime_ns] for path, s in stats]
 
 
-def _copy(folder: Path, listing: Listing, entry: Path) -> bool:
+@contextmanager
+def _begun(storage: Path, folder: Path) -> Iterator[tuple[Listing, Path] | None]:
+    """What is copied, and the folder to copy it into; None where nothing can be."""
     # Renamed once complete: a kill leaves a .tmp, which nobody reads and `_make_room` removes.
-    aside = entry.with_suffix(".tmp")
+    aside = _entry(storage, folder).with_suffix(".tmp")
+    with contextlib.ExitStack() as held:
+        begun = None
+        try:
+            private_folder(storage)  # /dev/shm is open to all
+            # One copy at a time: two that count the room at once would both find enough.
+            held.enter_context(_locked(storage / "lock", fcntl.LOCK_EX))
+            listing = _listing(folder)  # a folder that changes while it is copied gives no copy
+            if _make_room(storage, sum(int(size) for _, size, _ in listing), folder):
+                (aside / "files").mkdir(parents=True)
+                for name, size, _ in listing:
+                    with (aside / "files" / str(name)).open("wb") as file:
+                        file.truncate(int(size))
+                begun = listing, aside
+            else:
+                print(f"no room for a copy of {folder} in {storage}", file=sys.stderr)
+        except OSError as error:
+            print(f"no copy of {folder} in {storage}: {error}", file=sys.stderr)
+        try:
+            yield begun
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _copy_part(folder: Path, listing: Listing, aside: Path, number: int, of: int) -> bool:
+    """Copy this rank's share of each file's bytes; whether that went well."""
     try:
-        shutil.copytree(folder, aside / "files")
+        for name, whole, _ in listing:
+            size = int(whole)
+            start, end = size * number // of, size * (number + 1) // of
+            with (
+                (folder / str(name)).open("rb") as source,
+                (aside / "files" / str(name)).open("r+b") as target,
+            ):
+                source.seek(start)
+                target.seek(start)
+                while start < end and (block := source.read(min(_BLOCK, end - start))):
+                    start += target.write(block)
+    except OSError as error:
+        print(f"no copy of {folder} in {aside.parent}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _put_in_place(folder: Path, listing: Listing, aside: Path, entry: Path) -> bool:
+    try:
         if _listing(folder) != listing:
             return False
         source = {"path": str(folder), "files": listing}
@@ -106,9 +160,10 @@ def _copy(folder: Path, listing: Listing, entry: Path) -> bool:
         _remove(entry)
         # Where somebody reads the old copy it is still there, and this fails: no copy, then.
         aside.rename(entry)
-        return True
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        print(f"no copy of {folder} in {entry.parent}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _is_current(entry: Path, folder: Path) -> bool:
@@ -140,7 +195,7 @@ def _make_room(storage: Path, size: int, coming: Path) -> bool:
 
 
 def _fits(storage: Path, size: int) -> bool:
-    used = sum(int(bytes_) for _, bytes_, _ in _listing(storage))
+    used = sum(path.lstat().st_size for path in storage.rglob("*") if path.is_file())
     limit = float(os.environ.get(LIMIT_GB, "inf")) * 1e9
     # The same amount again stays free: /dev/shm is the job's own memory.
     return used + size <= limit and shutil.disk_usage(storage).free > 2 * size

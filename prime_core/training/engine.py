@@ -111,8 +111,10 @@ class Trainer:
             self.save_weights(folder, tokenizer)
             with state_folder(path, folder, self._state_bytes()) as place:
                 self.save_state(place)
-        if distributed.rank() == 0:  # after the lasting folder: a copy may fail or vanish
-            node_cache.store_copy(path)
+        # After the lasting folder: a copy may fail or vanish.
+        node_cache.store_copy(
+            path, distributed.rank(), distributed.world_size(), distributed.gather
+        )
 
     def save_weights(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write weights and tokenizer, whole even where ZeRO-3 keeps parts on each rank."""

@@ -18,6 +18,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.tables import BATCH, read_json, read_table
 from prime_core.settings.reading import dump_settings
 from prime_core.stages import branch
+from prime_core.storage.state_memory import MARK
 from tests.run.test_branching import SURPLUS, branch_of, origin_at
 from tests.support.workflow_runs import TINY, digests, environment, modified, run_well
 
@@ -124,6 +125,15 @@ def test_weights_that_are_being_removed_are_refused_by_name(tmp_path, monkeypatc
     ours = RunFiles(there.root.with_name("branch"))
     assert not ours.prm(2).exists()
     assert not ours.setup_metrics("branch").exists()
+
+
+def test_a_state_that_is_still_in_memory_is_waited_for(tmp_path):
+    there = origin_with_weights(tmp_path / "a")
+    shutil.rmtree(there.policy(2) / "training_state")
+    (there.policy(2) / MARK).write_text("node1\n")
+    with pytest.raises(BranchError, match="policy: its training state is not on disk yet"):
+        taken(there.root)
+    assert not RunFiles(there.root.with_name("branch")).policy(2).exists()
 
 
 def test_a_run_of_its_own_has_nothing_to_take_over(tmp_path):

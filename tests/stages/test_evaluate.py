@@ -157,12 +157,8 @@ def test_shards_of_two_samplers_are_refused_and_so_is_a_missing_one(tiny_model, 
 
 
 def test_the_graph_joins_shards_unless_a_benchmark_has_one(tmp_path):
-    benchmarks: dict[str, Any] = {
-        "a.b": {"num_shards": 2},
-        "whole": {},
-        "scored": {"num_shards": 3},
-    }
-    benchmarks["scored"] |= {"scorer": "prm", "n_samples_per_prompt": 2}
+    scored = {"num_shards": 3, "scorer": "prm", "n_samples_per_prompt": 2}
+    benchmarks: dict[str, Any] = {"a.b": {"num_shards": 2}, "whole": {}, "scored": scored}
     raw = {"results": str(tmp_path), "evaluation.benchmarks": benchmarks}
     run = RunState(parse_settings(raw, "test"))
     targets = Targets(run.settings, run.files, run)

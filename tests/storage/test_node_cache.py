@@ -2,10 +2,14 @@
 
 import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import pytest
 
+from prime_core.runtime.private_folder import private_folder
 from prime_core.storage import node_cache
 
 
@@ -42,7 +46,8 @@ def test_a_copy_is_read_instead_of_the_shared_files(tmp_path, storage, capfd):
     assert node_cache.store_copy(folder)
     place = read_from(folder)
     assert place.is_relative_to(storage)
-    assert (place / "training_state" / "optimizer.pt").read_bytes() == b"0123456789" * 2
+    assert (place / "model.safetensors").read_bytes() == b"0123456789"
+    assert not (place / "training_state").exists()  # prime_core.storage.state_memory's
     assert f"weights of {folder} are read from {place}" in capfd.readouterr().err
 
 
@@ -74,6 +79,36 @@ def test_what_snakemake_puts_beside_makes_no_copy_stale(tmp_path):
 
 
 @pytest.mark.usefixtures("storage")
+@pytest.mark.parametrize("of", [2, 3, 16])
+def test_each_rank_copies_a_part(tmp_path, of):
+    folder, meeting = weights(tmp_path / "policy"), Barrier(of)
+    values: list[Any] = [None] * of
+
+    def rank(number: int) -> bool:
+        def gather(value: Any) -> list[Any]:
+            values[number] = value
+            meeting.wait()
+            everybody = list(values)
+            meeting.wait()
+            return everybody
+
+        return node_cache.store_copy(folder, number, of, gather)
+
+    with ThreadPoolExecutor(of) as ranks:
+        assert all(ranks.map(rank, range(of)))
+    assert (read_from(folder) / "model.safetensors").read_bytes() == b"0123456789"
+
+
+def test_a_storage_that_others_may_enter_is_neither_written_nor_read(tmp_path, storage, capfd):
+    folder = weights(tmp_path / "policy")
+    assert node_cache.store_copy(folder)
+    storage.chmod(0o755)
+    assert read_from(folder) == folder
+    assert not node_cache.store_copy(folder)
+    assert "others may enter it" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("storage")
 def test_an_incomplete_copy_is_not_read(tmp_path):
     folder = weights(tmp_path / "policy")
     node_cache.store_copy(folder)
@@ -101,8 +136,8 @@ def test_the_copy_of_removed_weights_goes_away_with_the_next_one(tmp_path, stora
 
 @pytest.mark.usefixtures("storage")
 def test_the_oldest_copies_make_room_but_not_those_being_read(tmp_path, monkeypatch):
-    monkeypatch.setenv(node_cache.LIMIT_GB, str(500e-9))  # one copy is 30 bytes and its list
-    folders = [weights(tmp_path / str(i) / "policy") for i in range(4)]
+    monkeypatch.setenv(node_cache.LIMIT_GB, str(3000e-9))  # one copy is 1,000 bytes and its list
+    folders = [weights(tmp_path / str(i) / "policy", b"0123456789" * 100) for i in range(4)]
     node_cache.store_copy(folders[0])
     with node_cache.cached_copy(folders[0]) as read:
         assert read != folders[0]
@@ -134,6 +169,7 @@ def test_a_storage_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, cap
 
 
 def test_what_a_killed_copy_left_is_swept_up(tmp_path, storage):
+    private_folder(storage)
     (storage / "0123456789abcdef.tmp" / "files").mkdir(parents=True)
     assert node_cache.store_copy(weights(tmp_path / "policy"))
     assert not list(storage.glob("*.tmp"))
