@@ -32,7 +32,9 @@ from prime_core.launch.supervisor import Supervisor
 from prime_core.run.job_records import controller_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState
+from prime_core.runtime.console import note
 from prime_core.runtime.run_lock import find_holder
+from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
 
@@ -69,6 +71,8 @@ def run(options: Options, arguments: Sequence[str]) -> None:
             "runs of the ablations, each with its own controller (docs/ablations.md)"
         )
     settings = asked_settings(passed)
+    for line in notes_on(settings):
+        note(line)
     RunState(settings)  # refuses what would change finished work
     refuse_missing(settings, passed)
     files = RunFiles(settings.run_dir)

@@ -17,7 +17,8 @@ SITE = {
 # Two nodes of two ranks each; everything else as committed.
 POLICY = {"pool": "gpu", "nodes": 2, "gpus_per_node": 2, "cpus_per_task": 3}
 POLICY |= {"mem_mb": 9000, "runtime": 90}
-NAMES = ("plain", "changed", "quiet", "slurm", "local", "until", "ablations", "unknown", "reasons")
+NAMES = ("plain", "noted", "changed", "quiet", "slurm", "local", "until", "ablations", "unknown")
+NAMES += ("reasons",)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def dry(tmp_path_factory) -> dict[str, tuple[int, str]]:
     slurm = ["--profile", str(ROOT / "slurm")]
     commands = (
         tiny,
+        [*tiny, "--config", "policy={adv_estimator: dr_grpo}"],
         [*tiny, "--config", "iterations=4", "--set-resources", "policy:mem_mb=64000"],
         [*tiny, "--quiet", "rules"],
         [*tiny, *slurm],
@@ -52,6 +54,13 @@ def rows(text: str) -> list[list[str]]:
     first = next(number for number, line in enumerate(lines) if line.startswith("stage "))
     last = next(number for number, line in enumerate(lines) if line.startswith("total "))
     return [re.split(r"  +", line.strip()) for line in lines[first : last + 1]]
+
+
+def test_a_dry_run_says_which_settings_cancel_each_other(dry):
+    (status, text), (_, plain) = dry["noted"], dry["plain"]
+    assert status == 0
+    note = next(line for line in text.splitlines() if "dr_grpo as published" in line)
+    assert text.replace(f"{note}\n", "") == plain
 
 
 def test_a_dry_run_is_its_table_and_a_line_of_hours(dry):

@@ -45,7 +45,7 @@ with workflow_output.one_sentence(FetchError):
         name: stage_resources(name, needs, SITE) for name, needs in NEEDS.items()
     }
     workflow_output.apply_to_kept(workflow.resource_settings)
-workflow_output.show_stages_only(workflow, SITE)
+workflow_output.show_stages_only(workflow, SITE, SETTINGS)
 
 validate(
     SETTINGS.model_dump(mode="json"),
