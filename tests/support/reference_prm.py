@@ -152,7 +152,7 @@ def recipe_prmloss(name: str) -> list[Comparison]:
     losses = {"ce": prm_loss.prm_loss(prm_loss.prm_cross_entropy(z, acc), len(z))}
     for bon_weight in ("none", "bon_acc", "bon_rm"):
         opponents, weights = prm_loss.pair_terms(z, acc, group, bon_weight)
-        weighed = weights * prm_loss.prm_dpo(z, opponents, acc)
+        weighed = weights * prm_loss.prm_dpo_detached(z, opponents, acc)
         losses[bon_weight] = prm_loss.prm_loss(weighed, len(z) if bon_weight == "none" else 1)
     decided = acc != 0.5
     share_right = prm_loss.prm_accuracy(z[decided], acc[decided]) * (decided.sum() / len(z))
@@ -182,11 +182,11 @@ def recipe_update(name: str) -> list[Comparison]:
     weights = prm_loss.best_of_n_weight(stale, group)
 
     def dpo_mean(z: Tensor, rows: Tensor, outcome: Tensor, num_responses: int) -> Tensor:
-        losses = prm_loss.prm_dpo(z, opponents[rows], outcome[rows])
+        losses = prm_loss.prm_dpo_detached(z, opponents[rows], outcome[rows])
         return prm_loss.prm_loss(losses, num_responses)
 
     def bon_sum(z: Tensor, rows: Tensor, outcome: Tensor, num_responses: int) -> Tensor:
-        losses = weights[rows] * prm_loss.prm_dpo(z, opponents[rows], outcome[rows])
+        losses = weights[rows] * prm_loss.prm_dpo_detached(z, opponents[rows], outcome[rows])
         return prm_loss.prm_loss(losses, num_responses // micro)
 
     parts = {"ce": cross_entropy_mean, "dpo": dpo_mean, "bon_rm": bon_sum}
