@@ -35,10 +35,10 @@ MATHEMATICS = {
 ROOMS = {
     "settings": "",
     "runtime": "",
-    "storage": "",
+    "storage": "runtime",
     "resident": "runtime",
     "verifiers": "settings runtime",
-    "run": "settings runtime mathematics",  # of the mathematics filtering alone
+    "run": "settings runtime storage mathematics",  # of the mathematics filtering alone
     "models": "run settings storage",
     "data": "run runtime settings storage",
     "launch": "run runtime settings storage",

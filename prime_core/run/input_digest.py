@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from prime_core.run.changes import is_changeable
+from prime_core.runtime.content_digest import content_digest
 from prime_core.settings.reading import flatten
 from prime_core.settings.run import Settings
 
-_BLOCK = 1 << 20
-# Of a larger file, weights above all, only this many blocks are read: training changes every
-# number, so any block shows it.
-_NUM_BLOCKS = 64
 # Settings that no training stage reads.
 _APART = ("evaluation.", "checkpoints.", "verification.")
 
@@ -22,17 +18,11 @@ _APART = ("evaluation.", "checkpoints.", "verification.")
 def input_digest(settings: Settings, inputs: Sequence[Path]) -> str:
     """A digest of the settings that results depend on, and of files and folders by content.
 
-    Of a folder its files count, its subfolders do not. Raises OSError for a missing input.
+    Of a folder its files count, its subfolders and what is hidden in it (Snakemake's, a mark of
+    state_memory) do not. Raises OSError for a missing input.
     """
-    digest = hashlib.sha256(json.dumps(_settings_that_matter(settings), sort_keys=True).encode())
-    for path in inputs:
-        for file in _files(path):
-            # Name and size first: else a byte could pass from the end of one file to the next
-            # unseen.
-            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-            for block in _blocks(file):
-                digest.update(block)
-    return digest.hexdigest()
+    matters = json.dumps(_settings_that_matter(settings), sort_keys=True).encode()
+    return content_digest([file for path in inputs for file in _files(path)], matters)
 
 
 def _settings_that_matter(settings: Settings) -> dict[str, object]:
@@ -45,13 +35,6 @@ def _settings_that_matter(settings: Settings) -> dict[str, object]:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-
-
-def _blocks(file: Path) -> Iterator[bytes]:
-    last = max(file.stat().st_size - _BLOCK, 0)
-    step = max(last // (_NUM_BLOCKS - 1), _BLOCK)
-    with file.open("rb") as stream:
-        for start in (*range(0, last, step), last):
-            stream.seek(start)
-            yield stream.read(_BLOCK)
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")

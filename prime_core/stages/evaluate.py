@@ -23,6 +23,7 @@ from prime_core.evaluation.from_origin import take_evaluation
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import evaluation_scorer_folders
+from prime_core.run.records import Made, checked_weights
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
 from prime_core.run.work import open_run, progress_label
 from prime_core.runtime.console import progress_bar, say
@@ -55,7 +56,9 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
             with watch.part("score"):
                 _add_scores(rows, responses, iteration, settings, files)
         schema = SCORED_EVALUATION if chosen.scorer else EVALUATION
-        write_table(output.with_suffix(".parquet"), rows, schema)
+        write_table(
+            output.with_suffix(".parquet"), rows, schema, _made(chosen, iteration, settings, files)
+        )
         figures: dict[str, Any] = {
             "benchmark": benchmark,
             "iteration": iteration,
@@ -90,7 +93,7 @@ def _sample(
     with progress_bar(num_responses, "response", "sampling") as bar:
         return ask(
             sampler=sampler,
-            model_path=files.policy(iteration),
+            model_path=checked_weights(files.policy(iteration), files.root),
             prompts=problems,
             # The same random numbers at each iteration, so that differences are the policy's.
             purpose="evaluate",
@@ -109,6 +112,13 @@ def _sample(
         )
 
 
+def _made(chosen: Benchmark, iteration: int, settings: Settings, files: RunFiles) -> Made:
+    """What the responses were made from: the policy, the run's own problems, a PRM that scores."""
+    problems = [files.validation] if chosen.file == "validation" else []
+    folders = evaluation_scorer_folders(settings, files, iteration) if chosen.scorer else ()
+    return Made(files.root, [files.policy(iteration), *problems, *folders])
+
+
 def _measured(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"response_length": len(row["response_tokens"])} for row in responses]
 
@@ -124,7 +134,10 @@ def _add_scores(
     from prime_core.training.implicit_rewards import whole_rewards
     from prime_core.training.labelled_tokens import sequences_of
 
-    prm, reference = evaluation_scorer_folders(settings, files, iteration)
+    prm, reference = (
+        checked_weights(folder, files.root)
+        for folder in evaluation_scorer_folders(settings, files, iteration)
+    )
     scores = whole_rewards(prm, reference, sequences_of(responses), settings)
     for row, score in zip(rows, scores, strict=True):
         row["score"] = score

@@ -19,6 +19,7 @@ import pandas as pd
 from prime_core.models.load import load_tokenizer
 from prime_core.models.start_models import start_prm_source
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
+from prime_core.run.records import Made, checked_weights, write_weights_record
 from prime_core.run.seeds import generator
 from prime_core.run.tables import LABELLED, read_table
 from prime_core.run.work import finish, open_run
@@ -27,7 +28,7 @@ from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.prm import Offline
 from prime_core.settings.run import Settings
 from prime_core.training.batches import group_minibatches, minibatches
-from prime_core.training.distributed import shared_folder
+from prime_core.training.distributed import rank, shared_folder
 from prime_core.training.learning_batch import batch_of
 from prime_core.training.prm_update import PrmSteps
 from prime_core.training.updates import first_trainer, trained_update
@@ -40,8 +41,8 @@ def run(run_dir: Path) -> None:
     if offline is None:
         raise ValueError(f"{files.config}: prm.offline is null; name a file of labelled responses")
     with only_one(files.prm(0), run_dir):
-        start = start_prm_source(files.prm(0), settings, files)
-        table = read_table(files.labelled, LABELLED)
+        start = checked_weights(start_prm_source(files.prm(0), settings, files), files.root)
+        table = read_table(files.labelled, LABELLED, files.root)
         plan = _plan(table, offline, settings.seed)
         with trained_update(
             lambda state: OfflineUpdate(settings, offline, start, table, len(plan), state),
@@ -55,6 +56,9 @@ def run(run_dir: Path) -> None:
             # Weights alone: the online updates begin with fresh moments.
             with shared_folder(files.prm(0)) as folder:
                 update.trainer.save_weights(folder, update.tokenizer)
+                if rank() == 0:
+                    made = Made(files.root, [files.labelled, start])
+                    write_weights_record(folder, files.prm(0), made)
             metrics = update.metrics()
             losses = update.figures["losses"]
             finish(

@@ -18,6 +18,7 @@ from prime_core.models.load import load_tokenizer
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
+from prime_core.run.records import Made, checked_weights
 from prime_core.run.tables import REWARDS, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
@@ -42,10 +43,14 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.rewards(iteration), run_dir):
         batch = read_batch(files, iteration)
         with watch.part("forward"):
-            reference = logprobs_under(
-                reward_reference_folder(settings, files, iteration), batch, settings
+            folders = [
+                reward_reference_folder(settings, files, iteration),
+                scoring_prm_folder(settings, files, iteration),
+            ]
+            reference, prm = (
+                logprobs_under(checked_weights(folder, files.root), batch, settings)
+                for folder in folders
             )
-            prm = logprobs_under(scoring_prm_folder(settings, files, iteration), batch, settings)
         rewards = implicit_reward(
             batch.matrix(prm), batch.matrix(reference), batch.mask, settings.prm.beta
         )
@@ -56,7 +61,8 @@ def run(run_dir: Path, iteration: int) -> None:
                 "'frozen' will never change it: all rewards are zero; name a PRM that was trained"
             )
         if is_first_rank():  # all ranks have all rows
-            _write(files.rewards(iteration), batch, rewards, reference, settings, files)
+            made = Made(files.root, [files.batch(iteration), *folders])
+            _write(files.rewards(iteration), batch, rewards, reference, settings, files, made)
         # Of the rewards before shaping: their sum is the log-odds that the loss trains.
         metrics = _metrics(rewards, batch) | watch.seconds
         finish(
@@ -73,6 +79,7 @@ def _write(
     reference: list[list[float]],
     settings: Settings,
     files: RunFiles,
+    made: Made,
 ) -> None:
     shaped = _shaped(rewards, batch, settings, files)
     keys = zip(batch.rows["prompt_id"], batch.rows["sample"], strict=True)
@@ -87,7 +94,7 @@ def _write(
         }
         for index, (prompt_id, sample) in enumerate(keys)
     ]
-    write_table(path, rows, REWARDS)
+    write_table(path, rows, REWARDS, made)
 
 
 def _origin(settings: Settings) -> str:

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prime_core.runtime.private_folder import NotPrivate, private_folder, require_private
+
 STORAGE = "PRIME_FAST_STORAGE"
 LIMIT_GB = "PRIME_FAST_STORAGE_GB"
 # Snakemake writes it into folders that are outputs.
@@ -38,7 +40,7 @@ def store_copy(folder: Path) -> bool:
     if storage is None:
         return False
     try:
-        storage.mkdir(parents=True, exist_ok=True, mode=0o700)  # /dev/shm is open to all
+        private_folder(storage)  # /dev/shm is open to all
         # One copy at a time: two that count the room at once would both find enough.
         with _locked(storage / "lock", fcntl.LOCK_EX):
             before = _listing(folder)  # a folder that changes while it is copied gives no copy
@@ -56,7 +58,14 @@ def cached_copy(folder: Path | str) -> Iterator[Path | str]:
     """Where to read a folder of weights: its copy, kept for the block, or the folder itself."""
     storage = _storage()
     entry = _entry(storage, Path(folder)) if storage else None
-    if entry is None or not entry.is_dir():
+    if storage is None or entry is None or not entry.is_dir():
+        yield folder
+        return
+    try:
+        require_private(storage)
+    except NotPrivate as error:
+        # What another user could have put there is not read, whatever it looks like.
+        print(f"no copies of weights are read: {error}", file=sys.stderr)
         yield folder
         return
     with contextlib.ExitStack() as held:

@@ -13,11 +13,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prime_core.models.load import load_model, load_tokenizer, save_model
+from prime_core.run.records import Made, TableError, write_weights_record
 from prime_core.runtime.errors import naming_the_disk
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.storage import node_cache
-from prime_core.training import distributed, lora, universal
+from prime_core.training import distributed, lora, state_files, universal
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.value_model import give_values, gives_values
 
@@ -98,15 +99,20 @@ class Trainer:
             self.engine.step()
         return norm if self._zero_stage == 0 else float(self.engine.get_global_grad_norm() or 0.0)
 
-    def save(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    def save(
+        self, path: Path, tokenizer: PreTrainedTokenizerBase, made: Made | None = None
+    ) -> None:
         """Write a Hugging Face folder, with optimizer, schedule, step and random state in it.
 
-        Raises OSError naming the path when it cannot be written.
+        made: the run whose weights they are, and what they were made from. Raises OSError naming
+        the path when it cannot be written.
         """
         # One folder and one rename for both, so that weights never lie beside the optimizer state
         # of another step.
         with naming_the_disk(path), distributed.shared_folder(path) as folder:
             self.save_weights(folder, tokenizer)
+            if made and distributed.rank() == 0:
+                write_weights_record(folder, path, made)
             self.save_state(folder)
         if distributed.rank() == 0:  # after the lasting folder: a copy may fail or vanish
             node_cache.store_copy(path)
@@ -138,6 +144,9 @@ class Trainer:
                 client_state=state,
                 exclude_frozen_parameters=True,
             )
+        distributed.barrier()  # the record lists the files of all ranks
+        if distributed.rank() == 0:
+            state_files.write_record(folder / TRAINING_STATE, folder)
 
     def load_state(self, folder: Path) -> None:
         """Continue where `save_state` was called, on any number of ranks and at any ZeRO stage.
@@ -149,11 +158,12 @@ class Trainer:
         try:
             with node_cache.cached_copy(folder) as copy:
                 source = Path(copy) / TRAINING_STATE
+                self._check_state(source, folder)
                 # Converted beside the folder, not the copy: fast storage has a budget.
                 state = universal.load(
                     self.engine, source, CHECKPOINT_TAG, self._zero_stage, beside=folder
                 )
-        except universal.NoRoom:
+        except (universal.NoRoom, TableError):
             raise
         except Exception as error:  # DeepSpeed and torch raise all kinds here
             raise ValueError(
@@ -162,6 +172,19 @@ class Trainer:
             ) from error
         torch.set_rng_state(state["torch_rng_state"])
         self._take_settings()
+
+    @staticmethod
+    def _check_state(source: Path, folder: Path) -> None:
+        """Raise TableError, on all ranks, unless the state is whole and of these weights."""
+        why = ""
+        if distributed.rank() == 0:
+            try:
+                state_files.check_record(source, folder)
+            except TableError as error:
+                why = str(error)
+        # On all of them: ranks that went on to load would wait for the first forever.
+        if why := distributed.gather(why)[0]:
+            raise TableError(why)
 
     def _take_settings(self) -> None:
         """Apply the current settings: a state brings those of its own run (init_from)."""

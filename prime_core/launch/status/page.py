@@ -19,6 +19,7 @@ from prime_core.launch.status.status import (
     as_json,
     read_status,
 )
+from prime_core.runtime.console import show as show_text
 from prime_core.runtime.text import duration, table
 
 WIDTH = 80
@@ -35,7 +36,7 @@ def show(run_dir: Path, json: bool, watch: bool, interval: float) -> None:
         # In a file, pages follow one another instead.
         if watch and sys.stdout.isatty():
             print("\033[2J\033[H", end="")
-        print(as_json(status) if json else page(status), flush=True)
+        show_text(as_json(status) if json else page(status))
         if not watch or (status.progress and status.progress.finished):
             return
         time.sleep(interval)
