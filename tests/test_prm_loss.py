@@ -226,6 +226,7 @@ def test_gradients_of_micro_batches_add_up_to_that_of_the_minibatch(seed, micro_
         *reference_names("orig_ce_"),
         *reference_names("orig_dpoacc_"),
         *reference_names("recipe_prmloss_"),
+        *reference_names("istar_eto_"),
     ],
 )
 def test_losses_and_gradients_match_the_published_ones(name):
