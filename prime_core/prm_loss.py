@@ -2,7 +2,7 @@
 
 In: the log-odds z [B] of each response, the sum of its implicit rewards (see implicit_reward), its
 outcome [B] in [0, 1], and its group [B]. Out: losses [B] and counts. Cross-entropy: arXiv
-2412.01981 and 2502.01456. Detached DPO: verl's PRIME recipe.
+2412.01981 and 2502.01456. DPO: arXiv 2412.01981. Detached DPO: verl's PRIME recipe.
 """
 
 import torch
@@ -53,7 +53,7 @@ def opponent_reward(
     return total / torch.zeros_like(z).index_add(0, left, opposed).clamp(min=1)
 
 
-def prm_dpo(
+def prm_dpo_detached(
     summed_reward: Float[Tensor, " B"],
     opponent_reward: Float[Tensor, " B"],
     outcome: Float[Tensor, " B"],
@@ -105,6 +105,49 @@ def pair_terms(
     if bon_weight not in values:
         raise ValueError(f"bon_weight must be 'none', 'bon_acc' or 'bon_rm', got {bon_weight!r}")
     return opponents, best_of_n_weight(values[bon_weight], group)
+
+
+def dpo_tangent(
+    summed_reward: Float[Tensor, " B"], outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """DPO's loss and slope in each z, from z without a gradient: what prm_dpo needs of the groups.
+
+        L = 1/P sum_{(i, j)} -log sigmoid(z_i - z_j)
+        slope_i = B dL/dz_i                         value_i = B (share of i in L)
+
+    over the P pairs of one group with r_i > r_j, as in Free Process Rewards (arXiv 2412.01981),
+    whose file has the pairs one by one; half of a pair's loss is the share of either. Times B,
+    since prm_loss divides by it. Returns value and slope. Takes complete groups. Raises ValueError
+    without a pair.
+    """
+    z = at_least_float32(summed_reward.detach())
+    left, right = pairs_within(group)
+    won = outcome[left] > outcome[right]
+    left, right = left[won], right[won]
+    if len(left) == 0:
+        raise ValueError("no group has responses of different outcomes, which dpo compares")
+    lead, scale = z[left] - z[right], len(z) / len(left)
+    value, slope = torch.zeros_like(z), torch.zeros_like(z)
+    for side, sign in ((left, -1.0), (right, 1.0)):
+        value.index_add_(0, side, -logsigmoid(lead) * scale / 2)
+        slope.index_add_(0, side, sign * torch.sigmoid(-lead) * scale)
+    return value, slope
+
+
+def prm_dpo(
+    summed_reward: Float[Tensor, " B"],
+    value: Float[Tensor, " B"],
+    slope: Float[Tensor, " B"],
+) -> Float[Tensor, " B"]:
+    """Each response's share of DPO's loss, with the gradient of both sides of its pairs.
+
+        loss_i = value_i + slope_i (z_i - sg[z_i])            sg: no gradient
+
+    The sum's gradient is that of dpo_tangent's L where z is what L was taken at, so the two sides
+    of a pair need not share a micro batch. docs/decisions.md#dpo-of-both-sides
+    """
+    z = at_least_float32(summed_reward)
+    return value + slope * (z - z.detach())
 
 
 def prm_loss(losses: Float[Tensor, " B"], num_responses: int) -> Float[Tensor, ""]:

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.prm_loss import (
     best_of_n_weight,
+    dpo_tangent,
     opponent_reward,
     pair_terms,
     prm_accuracy,
     prm_cross_entropy,
     prm_dpo,
+    prm_dpo_detached,
     prm_loss,
     prm_ranking_accuracy,
 )
@@ -87,10 +89,50 @@ def test_opponents_are_the_responses_that_ended_otherwise():
 
 def test_dpo_pushes_a_correct_response_above_its_opponents_and_a_wrong_one_below():
     z = torch.zeros(2, requires_grad=True)
-    losses = prm_dpo(z, torch.zeros(2), torch.tensor([1.0, 0.0]))
+    losses = prm_dpo_detached(z, torch.zeros(2), torch.tensor([1.0, 0.0]))
     (gradient,) = torch.autograd.grad(losses.sum(), z)
     assert losses.tolist() == pytest.approx([math.log(2)] * 2)
     assert gradient.tolist() == [-0.5, 0.5]
+
+
+def test_dpo_is_the_mean_over_pairs_with_the_gradient_of_both_sides():
+    # Two prompts; pairs (0, 1), (0, 2), (3, 4), as ImplicitPRM's file would have them.
+    group = torch.tensor([0, 0, 0, 1, 1])
+    outcome = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0])
+    z = torch.tensor([0.5, -1.0, 2.0, 0.0, 3.0], dtype=torch.float64, requires_grad=True)
+    chosen, rejected = [0, 0, 3], [1, 2, 4]
+    theirs = -torch.nn.functional.logsigmoid(z[chosen] - z[rejected]).mean()
+    (their_gradient,) = torch.autograd.grad(theirs, z)
+    value, slope = dpo_tangent(z, outcome, group)
+    ours = prm_loss(prm_dpo(z, value, slope), len(z))
+    (gradient,) = torch.autograd.grad(ours, z)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradient, their_gradient)
+    # The detached one moves the same responses otherwise: a pair's two sides are not its own.
+    detached = prm_dpo_detached(z, opponent_reward(z, outcome, group), outcome).mean()
+    (other,) = torch.autograd.grad(detached, z)
+    assert float((other - gradient).abs().max()) > 0.01
+
+
+def test_the_parts_of_dpos_minibatch_add_up_however_it_is_cut():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(12, generator=generator, dtype=torch.float64).requires_grad_()
+    outcome, group = torch.arange(12) % 3 / 2, torch.arange(12) // 4
+    value, slope = dpo_tangent(z, outcome, group)
+    whole = prm_loss(prm_dpo(z, value, slope), 12)
+    parts = [
+        prm_loss(prm_dpo(z[rows], value[rows], slope[rows]), 12)
+        for rows in torch.arange(12).split(5)
+    ]
+    (first,) = torch.autograd.grad(whole, z)
+    (second,) = torch.autograd.grad(torch.stack(parts).sum(), z)
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(whole, torch.stack(parts).sum())
+
+
+def test_dpo_without_a_pair_is_an_error_not_a_loss_of_zero():
+    with pytest.raises(ValueError, match="no group has responses of different outcomes"):
+        dpo_tangent(torch.zeros(4), torch.ones(4), torch.tensor([0, 0, 1, 1]))
 
 
 def test_the_best_of_four_weighs_four_and_the_worst_nearly_nothing():
@@ -134,7 +176,7 @@ def test_dpo_sees_differences_within_a_group_alone(seed, shift):
         [len(set(batch.outcome[batch.group == one].tolist())) > 1 for one in batch.group]
     )
     losses, shifted = (
-        prm_dpo(scores, opponent_reward(scores, batch.outcome, batch.group), batch.outcome)
+        prm_dpo_detached(scores, opponent_reward(scores, batch.outcome, batch.group), batch.outcome)
         for scores in (z, z + shift * (1 + batch.group))
     )
     torch.testing.assert_close(shifted[has_pair], losses[has_pair], rtol=1e-3, atol=1e-4)
@@ -157,7 +199,7 @@ def test_ranking_equals_a_slow_loop_over_pairs(seed):
 def test_dpo_equals_a_slow_loop_over_responses(seed):
     batch = random_batch(seed)
     z = summed(batch)
-    losses = prm_dpo(z, opponent_reward(z, batch.outcome, batch.group), batch.outcome)
+    losses = prm_dpo_detached(z, opponent_reward(z, batch.outcome, batch.group), batch.outcome)
     for i in range(len(z)):
         others = (batch.group == batch.group[i]) & (batch.outcome != batch.outcome[i])
         opponent = z[others].mean() if others.any() else torch.tensor(0.0)
@@ -184,6 +226,7 @@ def test_gradients_of_micro_batches_add_up_to_that_of_the_minibatch(seed, micro_
         *reference_names("orig_ce_"),
         *reference_names("orig_dpoacc_"),
         *reference_names("recipe_prmloss_"),
+        *reference_names("istar_eto_"),
     ],
 )
 def test_losses_and_gradients_match_the_published_ones(name):

@@ -22,7 +22,7 @@ from pydantic import Field, StringConstraints, model_validator
 from prime_core.ablations.findings import Finding
 from prime_core.settings.reading import checked, expand_dotted, load_yaml, merged, parse_settings
 from prime_core.settings.run import Settings
-from prime_core.settings.section import NAME_PATTERN, Section
+from prime_core.settings.section import NAME_PATTERN, FolderPath, Section
 
 BASE = "base"
 
@@ -65,7 +65,9 @@ class Comparison(Section):
 class Ablations(Section):
     """All settings of a set of ablations."""
 
-    results: str = Field("results/ablations", description="Folder of the runs and the report.")
+    results: FolderPath = Field(
+        "results/ablations", description="Folder of the runs and the report."
+    )
     base: str = Field(
         "configs/quickstart.yaml",
         description="Settings of a run; a path from the repository's folder.",

@@ -17,6 +17,7 @@ from prime_core.doctor import hardware, places, software
 from prime_core.doctor.finding import Finding, Probe, examine
 from prime_core.doctor.job_check import job_findings
 from prime_core.doctor.processes import ask, own_module
+from prime_core.runtime.console import show
 
 _NAME_WIDTH = 14
 _NOT_A_TERMINAL = 5.0  # seconds after which a log is told what is waited for
@@ -30,7 +31,7 @@ def run(results: Path, gpu: bool, as_json: bool, on_cpu: bool = False) -> int:
         progress.clear()
         found.append(finding)
         if not as_json:
-            print(line_of(finding), flush=True)
+            show(line_of(finding))
     failed = [finding for finding in found if finding.fails]
     if as_json:
         whole = {
@@ -39,7 +40,7 @@ def run(results: Path, gpu: bool, as_json: bool, on_cpu: bool = False) -> int:
         }
         print(json.dumps(whole, indent=1))
     else:
-        print(summary(found))
+        show(summary(found))
     return 1 if failed else 0
 
 

@@ -44,7 +44,7 @@ def benchmark_problems(
                 "the benchmark is a run's held-out problems (file: validation): name the run with "
                 "--run"
             )
-        problems, num_malformed = read_table(files.validation, PROMPTS), 0
+        problems, num_malformed = read_table(files.validation, PROMPTS, files.root), 0
         problems["text"] = [
             problem_text(list(messages), settings.data, ability)
             for messages, ability in zip(problems["prompt"], problems["ability"], strict=True)

@@ -68,7 +68,9 @@ def _change(chosen: Chosen, benchmark: str, first: int) -> Paired | None:
     ]
     if not all(path.exists() for path in tables):
         return None
-    before, after = (problem_means(read_table(path, EVALUATION)) for path in tables)
+    before, after = (
+        problem_means(read_table(path, EVALUATION, chosen.files.root)) for path in tables
+    )
     # num_problems may have changed in between: only pairs can be compared.
     common: pd.Index = after.index.intersection(before.index)
     return compare_paired(after[common], before[common]) if len(common) else None

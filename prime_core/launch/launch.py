@@ -37,8 +37,10 @@ from prime_core.launch.supervisor import Supervisor
 from prime_core.run.job_records import controller_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState
+from prime_core.runtime.console import note
 from prime_core.runtime.errors import refuse_unusable
 from prime_core.runtime.run_lock import find_holder
+from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
 from prime_core.storage.caches import use_caches
@@ -71,6 +73,8 @@ def run(options: Options, arguments: Sequence[str]) -> None:
     refuse_unknown_options(arguments)
     passed = translated(arguments)
     settings = asked_settings(passed)
+    for line in notes_on(settings):
+        note(line)
     site = load_site(site_file(workflow_folder()))
     use_caches(site.caches)
     refuse_unusable(Path(), settings.run_dir)

@@ -24,7 +24,9 @@ from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES, stage_of_rule
 from prime_core.runtime.console import IN_WORKFLOW, note
 from prime_core.runtime.errors import refuse_unusable, sentence
+from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import SettingsError
+from prime_core.settings.run import Settings
 
 # Exported to every job: its standard error is a log (prime_core.runtime.console).
 STAGE_SHELL = f"set -euo pipefail; export {IN_WORKFLOW}=1; "
@@ -41,22 +43,30 @@ _COUNTS = "Job stats:"
 _LAST_OF_DRY_RUN = "This was a dry-run"
 
 
-def show_stages_only(workflow: Any, site: Site | None = None) -> None:
-    """Leave out Snakemake's chatter; end a dry run with the table of its jobs."""
-    _LOGGER.addFilter(_Output(workflow, site or Site()))
+def show_stages_only(
+    workflow: Any, site: Site | None = None, settings: Settings | None = None
+) -> None:
+    """Leave out Snakemake's chatter; end a dry run with the table of its jobs.
+
+    settings: whose notes stand above that table; a run that begins says them itself.
+    """
+    _LOGGER.addFilter(_Output(workflow, site or Site(), notes_on(settings) if settings else []))
 
 
 class _Output(logging.Filter):
     """On the logger, not on a handler: a message is seen once, whatever is shown of it."""
 
-    def __init__(self, workflow: Any, site: Site) -> None:
+    def __init__(self, workflow: Any, site: Site, notes: list[str]) -> None:
         super().__init__()
-        self._workflow, self._site = workflow, site
+        self._workflow, self._site, self._notes = workflow, site, notes
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
         if message.startswith(_LAST_OF_DRY_RUN):
-            record.msg, record.args = "\n".join([*self._table(), _LAST_OF_DRY_RUN + "."]), ()
+            record.msg, record.args = (
+                "\n".join([*self._notes, *self._table(), _LAST_OF_DRY_RUN + "."]),
+                (),
+            )
             return True
         if message.startswith(_REASONS):
             return Quietness.REASON not in (self._workflow.output_settings.quiet or ())

@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from prime_core.run.records import RECORD
 from prime_core.runtime.hidden_modules import hidden
 from prime_core.storage import hub, node_cache
 
@@ -156,7 +157,8 @@ def link_model(source: Path, folder: Path) -> None:
     """Fill a folder with links to a model's files (not to the training state beside them)."""
     # Links: the same weights are in up to four folders of a run, and nothing writes into them.
     for file in sorted(source.iterdir()):
-        if file.is_file() and not file.name.startswith("."):
+        # Another run's record would not be true of the links.
+        if file.is_file() and not file.name.startswith(".") and file.name != RECORD:
             (folder / file.name).symlink_to(file.resolve())
 
 

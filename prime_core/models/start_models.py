@@ -18,6 +18,7 @@ from prime_core.models.positions import check_lengths
 from prime_core.run.atomic import atomic_folder
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import linked_prm_folders
+from prime_core.run.records import Made, write_weights_record
 from prime_core.settings.run import Settings
 
 
@@ -25,7 +26,9 @@ def link_start_prms(settings: Settings, files: RunFiles) -> None:
     """Link them all, as the settings name them; a branch does this by its own settings."""
     for target in linked_prm_folders(settings, files):
         with atomic_folder(target) as folder:
-            link_model(start_prm_source(target, settings, files), folder)
+            source = start_prm_source(target, settings, files)
+            link_model(source, folder)
+            write_weights_record(folder, target, Made(files.root, [source]))
 
 
 def start_prm_source(target: Path, settings: Settings, files: RunFiles) -> Path:

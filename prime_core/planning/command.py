@@ -28,6 +28,7 @@ from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape
 from prime_core.planning.workload import workload
 from prime_core.runtime.console import note
 from prime_core.runtime.repository import REPOSITORY
+from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import SettingsError, parse_overrides
 from prime_core.settings.run import Settings
 from prime_core.storage import hub
@@ -58,6 +59,8 @@ def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
     """Print the plan; returns the exit status. Raises SettingsError or PlanError."""
     refuse_unknown_options(arguments)
     settings = asked_settings(arguments)
+    for line in notes_on(settings):
+        note(line)
     site_path = site_file(workflow_folder())
     site = load_site(site_path) if site_path.exists() else None
     name, shape = find_shape(settings, options.model_size)

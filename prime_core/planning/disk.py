@@ -20,12 +20,12 @@ from prime_core.storage.gguf_files import is_gguf
 
 # transformers splits weights into files of this size.
 SHARD_BYTES = 50e9
-MODEL_FILES = 6  # weights, config, generation config, tokenizer, its config, chat template
+MODEL_FILES = 7  # weights, config, generation config, tokenizer, its config, chat template, record
 TIMESTAMP = 1  # Snakemake's, in each folder that is an output
 ADAPTER_FILES = 2  # LoRA's weights and their configuration
 JOB_FILES = 3  # log, benchmark, lock
 REPORT_FILES = 27  # page, tables, plots, TensorBoard's events; about
-TABLE_BYTES = 5_000  # of a parquet file without rows, about
+TABLE_BYTES = 7_000  # of a parquet file without rows, about
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def state_bytes(num_trained: int, dtype_bytes: int, zero_stage: int) -> float:
 
 
 def state_files(zero_stage: int, num_ranks: int) -> int:
-    """Files of a training state: what the ranks write, its tag, DeepSpeed's two scripts."""
+    """Files of a training state: what the ranks write, its tag and record, DeepSpeed's scripts."""
     # Stages 1 and 2: common weights, each rank's optimizer; stage 3: each rank's part of both.
     ranks = {0: 1, 1: 1 + num_ranks, 2: 1 + num_ranks, 3: 2 * num_ranks}[zero_stage]
-    return ranks + 1 + (2 if zero_stage else 0)
+    return ranks + 2 + (2 if zero_stage else 0)
 
 
 def disk_of(

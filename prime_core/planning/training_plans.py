@@ -173,15 +173,15 @@ def _longest_rows(case: Case, stage: str) -> tuple[int, int, int]:
 def _prm_flops(case: Case, stage: str, one: float, train: int) -> float:
     """FLOPs of a PRM's training, online or offline.
 
-    DPO computes the opponents' rewards first (docs/decisions.md#detached-dpo); with `before` the
+    DPO computes rewards before its passes (docs/decisions.md#detached-dpo); with `before` the
     update also runs the reference, whose log-probabilities scoring would have written.
     """
     prm = case.settings.prm
     if stage == "prm_offline":
         offline = _offline(case)
-        passes = offline.epochs * (train + (offline.loss_type == "dpo"))
+        passes = offline.epochs * (train + (offline.objective != "ce"))
         return case.assumed.labelled * one * passes
-    passes = prm.epochs * (train + (prm.loss_type == "dpo"))
+    passes = prm.epochs * (train + (prm.objective != "ce"))
     before = prm.prm_update == "before"
     return case.work.trained_responses * one * passes + before * _batch_flops(
         case, case.shapes.prm_reference

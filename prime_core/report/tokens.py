@@ -109,15 +109,15 @@ def token_texts(tokenizer: Any, tokens: list[int]) -> list[str]:
 def _first_rated(files: RunFiles, iterations: list[int]) -> int | None:
     """The first iteration with a reward other than 0: the first PRM equals its reference."""
     for iteration in iterations:
-        rewards = read_table(files.rewards(iteration), REWARDS)["implicit_reward"]
+        rewards = read_table(files.rewards(iteration), REWARDS, files.root)["implicit_reward"]
         if any(np.any(np.asarray(row) != 0) for row in rewards):
             return iteration
     return None
 
 
 def _scored_batch(files: RunFiles, iteration: int) -> pd.DataFrame:
-    batch = read_table(files.batch(iteration), BATCH)
-    rewards = read_table(files.rewards(iteration), REWARDS)
+    batch = read_table(files.batch(iteration), BATCH, files.root)
+    rewards = read_table(files.rewards(iteration), REWARDS, files.root)
     # One to one, or tokens would be shown with another response's rewards.
     return batch.merge(rewards, on=["prompt_id", "sample"], validate="one_to_one")
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from prime_core.resident import protocol
 from prime_core.resident.leaving import exit_status, finish
+from prime_core.runtime.console import harmless
 
 # As Python starts: it ignores these, so that a write fails with an error instead.
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -36,7 +37,8 @@ def become(
         status = exit_status(program)
         finish()
     except BaseException as error:  # whatever it is, this process must not return to the server
-        print(f"prime: error: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        line = harmless(f"prime: error: {type(error).__name__}: {error}")
+        print(line, file=sys.stderr, flush=True)
     finally:
         # Last: a client that has been told ends, and the thread above then kills this process.
         protocol.send_line(connection, "status", status & 0xFF)

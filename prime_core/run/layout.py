@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -99,7 +98,14 @@ class RunFiles:
         The number may be changed for iterations to come; those that have begun keep theirs.
         """
         begun = self.shard_count(iteration)
-        return int(json.loads(begun.read_text())) if begun.exists() else configured
+        if not begun.exists():
+            return configured
+        text = begun.read_text(encoding="utf-8").strip()
+        if not text.isdecimal() or int(text) == 0:
+            raise ValueError(
+                f"{begun}: expected the number of shards that a round began with, found {text!r}"
+            )
+        return int(text)
 
     def sampler(self, iteration: int) -> Path:
         """Which sampler this iteration's responses come from."""

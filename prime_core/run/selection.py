@@ -6,6 +6,7 @@ The filter itself is `prime_core.filtering`; here are the tables around it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import pandas as pd
 
 from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import BATCH, OUTCOMES, ROLLOUTS, TableError, read_table
+from prime_core.run.records import TableError
+from prime_core.run.tables import BATCH, OUTCOMES, ROLLOUTS, read_fact, read_table
 from prime_core.settings.rollout import Rollout
 from prime_core.settings.run import Filter
 
@@ -25,8 +27,9 @@ def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.Da
     """
     parts = []
     for shard in shards:
-        rollouts = read_table(files.rollouts(iteration, shard), ROLLOUTS)
-        outcomes = read_table(files.outcomes(iteration, shard), OUTCOMES)
+        rollouts = read_table(files.rollouts(iteration, shard), ROLLOUTS, files.root)
+        outcomes = read_table(files.outcomes(iteration, shard), OUTCOMES, files.root)
+        _refuse_other_count(files, iteration, shard)
         keys = ["prompt_id", "sample"]
         # The same number of rows proves nothing: of a shard that was sampled again, old verdicts
         # would land on new responses.
@@ -38,6 +41,27 @@ def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.Da
         outcome = outcomes["outcome"].astype("float64")
         parts.append(rollouts.assign(outcome=outcome, verdict=outcomes["verdict"]))
     return pd.concat(parts, ignore_index=True)
+
+
+def judged_tables(files: RunFiles, iteration: int, shards: Iterable[int]) -> list[Path]:
+    """What read_judged reads."""
+    return [
+        path
+        for shard in shards
+        for path in (files.rollouts(iteration, shard), files.outcomes(iteration, shard))
+    ]
+
+
+def _refuse_other_count(files: RunFiles, iteration: int, shard: int) -> None:
+    """Raise TableError where a shard was one of another number than the iteration now counts."""
+    counted, path = files.shard_count(iteration), files.rollouts(iteration, shard)
+    known = read_fact(path, "num_shards")
+    # Of too small a number the other shards would be left out without a word.
+    if known is not None and counted.exists() and files.num_shards(iteration, 0) != known:
+        raise TableError(
+            f"{counted}: says {files.num_shards(iteration, 0)} shards a round, but {path} was "
+            f"sampled as one of {known}; write {known} into it"
+        )
 
 
 def group_ids(judged: pd.DataFrame) -> np.ndarray:
@@ -91,7 +115,7 @@ def read_carried(files: RunFiles, iteration: int, rollout: Rollout) -> pd.DataFr
     """Groups that the iteration before left over for this one; none where none are kept."""
     if not rollout.keeps_surplus or iteration == 1:
         return BATCH.empty_table().to_pandas()
-    return read_table(files.surplus(iteration - 1), BATCH)
+    return read_table(files.surplus(iteration - 1), BATCH, files.root)
 
 
 def prompt_rows(groups: pd.DataFrame, prompts: pd.DataFrame) -> list[int]:

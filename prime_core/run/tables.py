@@ -1,8 +1,9 @@
 """The tables between stages: their columns, types, and how they are read and written.
 
 Every table is a parquet file. A table that exists is complete: it is written aside, flushed to
-disk and renamed. Reading checks columns and types, so that a truncated or foreign file is refused
-by name instead of failing somewhere later.
+disk and renamed. Reading checks columns and types, the checksum of each page, and where the table
+belongs (prime_core.run.records), so that a truncated, flipped or foreign file is refused by name
+instead of failing somewhere later.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prime_core.run.atomic import atomic_path
+from prime_core.run.records import (
+    ContentDigest,
+    Made,
+    TableError,
+    check_record,
+    record_of_table,
+)
 from prime_core.runtime.errors import first_line
 
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -134,17 +142,15 @@ def rated(granularity: str) -> pa.Schema:
     return pa.schema([*_KEY, ("response", pa.string()), ("outcome", pa.float64()), *rewards])
 
 
-class TableError(ValueError):
-    """A table is missing, incomplete, or not of the kind that was expected."""
-
-
-def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
+def read_table(path: Path, schema: pa.Schema, root: Path | None = None) -> pd.DataFrame:
     """Rows of one table, in file order, with exactly the columns of `schema`.
 
-    Raises TableError naming the file and what was expected.
+    root: of the run whose table it is; None: of no run. Raises TableError naming the file and what
+    was expected.
     """
-    with _naming(path):
-        table = pq.read_table(path)
+    with _naming(path), _opened(path) as file:
+        _check(path, file, root)
+        table = file.read()
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise TableError(f"{path}: columns {missing} are missing; found {table.column_names}")
@@ -156,39 +162,82 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     return table.to_pandas()
 
 
-def write_table(path: Path, rows: pd.DataFrame | list[dict[str, Any]], schema: pa.Schema) -> None:
-    """Write rows as a parquet file of this schema, whole or not at all."""
+def write_table(
+    path: Path,
+    rows: pd.DataFrame | list[dict[str, Any]],
+    schema: pa.Schema,
+    made: Made | None = None,
+) -> None:
+    """Write rows as a parquet file of this schema, whole or not at all.
+
+    made: the run whose table it is, and what it was made from.
+    """
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=schema.names)
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     table = table.replace_schema_metadata(None)  # pandas' note of its own version is not data
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with _writer(path, schema, made) as write:
+        write(table)
 
 
 @contextmanager
 def table_writer(
-    path: Path, schema: pa.Schema
+    path: Path, schema: pa.Schema, made: Made | None = None
 ) -> Iterator[Callable[[Sequence[dict[str, Any]]], None]]:
     """Write a table too large for memory, a batch of rows per call; whole or not at all."""
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
-    ):
+    with _writer(path, schema, made) as write_rows:
 
         def write(rows: Sequence[dict[str, Any]]) -> None:
             if rows:
-                writer.write_table(pa.Table.from_pylist(list(rows), schema))
+                write_rows(pa.Table.from_pylist(list(rows), schema))
 
         yield write
 
 
-def stream_table(path: Path, schema: pa.Schema) -> Iterator[list[dict[str, Any]]]:
+@contextmanager
+def _writer(
+    path: Path, schema: pa.Schema, made: Made | None
+) -> Iterator[Callable[[pa.Table], None]]:
+    # Before the first row: what it was made from is what is there now.
+    record, digest = made.record(path) if made else {}, ContentDigest()
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+
+        def write(table: pa.Table) -> None:
+            digest.update(table)
+            writer.write_table(table)
+
+        yield write
+        if made:
+            writer.add_key_value_metadata(digest.metadata(record))
+
+
+def stream_table(
+    path: Path, schema: pa.Schema, root: Path | None = None
+) -> Iterator[list[dict[str, Any]]]:
     """Rows of a table of this schema, some at a time. Raises TableError naming the file."""
-    with _naming(path), pq.ParquetFile(path) as file:
+    with _naming(path), _opened(path) as file:
+        _check(path, file, root)
         if file.schema_arrow.names != schema.names:
             raise TableError(f"{path}: columns {file.schema_arrow.names}, not {schema.names}")
         for batch in file.iter_batches(1024):
             yield batch.to_pylist()
+
+
+def read_fact(path: Path, name: str) -> int | None:
+    """A fact that a table's record has beside its origin. Raises TableError naming the file."""
+    with _naming(path):
+        return record_of_table(path, pq.read_metadata(path)).get(name)
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path, page_checksum_verification=True)
+
+
+def _check(path: Path, file: pq.ParquetFile, root: Path | None) -> None:
+    if root is not None:
+        check_record(path, record_of_table(path, file.metadata), root)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What a process prints: a progress bar, its one line, notes on the way.
 
 Standard error of a stage is its log. Of several ranks only the first prints, except for errors.
+Lines may quote what others wrote (answers, data, names, other programs' errors): no terminal takes
+any of it for commands.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from prime_core.runtime.rank import is_first_rank
+from prime_core.runtime.text import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -46,12 +49,23 @@ def say(line: str, error: bool = False) -> None:
         return
     in_log = IN_WORKFLOW in os.environ
     if in_log or not error:
-        print(line, flush=True)
+        show(line)
     if in_log or error:
-        print(line, file=sys.stderr, flush=True)
+        print(harmless(line), file=sys.stderr, flush=True)
 
 
 def note(line: str) -> None:
     """Print a note on the way, on standard error alone."""
     if is_first_rank():
-        print(line, file=sys.stderr, flush=True)
+        print(harmless(line), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print what a command is asked for, on standard output."""
+    print(harmless(text), flush=True)
+
+
+def harmless(text: str) -> str:
+    """A text of several lines in which no character commands a terminal; lines stay lines."""
+    # Blanks that stand for tabs and the like are kept apart from line ends alone.
+    return "\n".join(printable(line) for line in text.split("\n"))

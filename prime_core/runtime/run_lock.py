@@ -13,7 +13,6 @@ filelock's SoftFileLease.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import signal
@@ -28,7 +27,7 @@ from pathlib import Path
 import psutil
 
 from prime_core.runtime.console import note
-from prime_core.runtime.locks import try_lock
+from prime_core.runtime.locks import try_flock
 
 SECONDS_BETWEEN_HEARTBEATS = 10.0
 # After so many without a heartbeat a holder counts as dead. One may be late: a busy disk, a
@@ -42,8 +41,6 @@ LOCK_SECONDS = 0.5
 CLAIM_SECONDS = 5.0
 # find_holder does not watch: it compares the file server's clock with this host's.
 CLOCK_SKEW = 30.0
-# NFS without a lock manager; file systems that leave flock out (Lustre without `-o flock`, FUSE).
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class RunBusy(ValueError):
@@ -130,7 +127,7 @@ def find_holder(run_dir: Path) -> Holder | None:
                 return None
             if seen.holder.machine == machine(file.fileno()):
                 # Shared: several may look at once, and reading is all that a looker may do.
-                free = _try_flock(file.fileno(), shared=True)
+                free = try_flock(file.fileno(), shared=True)
                 # None: no locks on this file system, so heartbeats decide even on one machine.
                 if free is not None:
                     return None if free else seen.holder
@@ -240,7 +237,7 @@ class _Hold:
     def _flock(self) -> bool:
         """Whether this process now has the flock; False where there is none."""
         end = time.monotonic() + LOCK_SECONDS
-        while (locked := _try_flock(self.descriptor)) is False:
+        while (locked := try_flock(self.descriptor)) is False:
             if time.monotonic() > end:
                 raise self._busy(_look(self.path))
             time.sleep(0.05)
@@ -313,16 +310,6 @@ def _create(claim: Path) -> None:
                     # Others remove it at the same moment. Created at once, they would remove ours.
                     time.sleep(1.0)
             time.sleep(0.05)
-
-
-def _try_flock(descriptor: int, shared: bool = False) -> bool | None:
-    """Lock a file if it is free. Whether it was; None where the file system has no locks."""
-    try:
-        return try_lock(descriptor, shared)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        return None
 
 
 def _look(path: Path) -> _Seen:

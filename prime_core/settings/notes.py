@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prime_core.settings.policy import Policy
 from prime_core.settings.run import Settings
 
 
@@ -11,21 +12,46 @@ def notes_on(settings: Settings) -> list[str]:
     Not refused: with whitening they are the published code's, and the paper's rows may have them.
     docs/decisions.md#whitened-baselines
     """
-    policy = settings.policy
+    return [*_of_whitening(settings.policy), *_of_weights(settings)]
+
+
+def _of_whitening(policy: Policy) -> list[str]:
+    """Estimators that whitening makes into another, and those that are whitened regardless."""
     key = f"policy.adv_estimator {policy.adv_estimator}"
-    if policy.adv_estimator == "reinforce_pp" and not policy.whiten:
-        return [f"{key} is whitened although policy.whiten is false: unwhitened it is reinforce"]
-    if not policy.whiten:
-        return []
-    if policy.adv_estimator == "reinforce":
+    unwhitened = {"reinforce_pp": "reinforce", "reinforce_pp_baseline": "dr_grpo"}
+    if policy.adv_estimator in unwhitened and not policy.whiten:
+        other = unwhitened[policy.adv_estimator]
+        return [f"{key} is whitened although policy.whiten is false: unwhitened it is {other}"]
+    if policy.adv_estimator == "reinforce" and policy.whiten:
         return [
             f"{key} with policy.whiten true is reinforce_pp (REINFORCE++): whitening subtracts "
             "the batch's mean; policy.whiten=false is REINFORCE without a baseline"
         ]
-    if policy.adv_estimator == "dr_grpo":
+    if policy.adv_estimator == "dr_grpo" and policy.whiten:
         return [
             f"{key} with policy.whiten true divides by the batch's standard deviation, which "
             "dr_grpo leaves out, and equals rloo for outcome rewards; policy.whiten=false is "
             "dr_grpo as published"
+        ]
+    return []
+
+
+def _of_weights(settings: Settings) -> list[str]:
+    """Weights of rewards that come to nothing."""
+    policy, update = settings.policy, settings.prm.prm_update
+    values_of_prm = policy.adv_estimator == "gae" and settings.value.source == "prm"
+    if update != "none" and policy.process_coef == 0 and not values_of_prm:
+        return [
+            f"policy.process_coef 0 with prm.prm_update {update}: a PRM is scored and trained "
+            "whose rewards weigh nothing; prm.prm_update=none is the same policy without it"
+        ]
+    # Whitening divides by the scale of all rewards, which is the outcomes' where there are no
+    # others.
+    compares = policy.adv_estimator != "gae"  # a value model learns returns as they are
+    if update == "none" and compares and policy.whiten and policy.outcome_coef != 1:
+        return [
+            f"policy.outcome_coef {policy.outcome_coef:g} with policy.whiten true and "
+            "prm.prm_update none has no effect: whitening divides by the scale of the only "
+            "rewards there are"
         ]
     return []

@@ -79,7 +79,11 @@ class Policy(MismatchCorrection):
     clip_ratio_c: float = Field(0.0, ge=0, description="Dual clip, above 1; 0: off.")
     loss_agg_mode: Literal[
         "token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
-    ] = Field("token-mean")
+    ] = Field(
+        "token-mean",
+        description="What the loss is a mean over. Published script: over responses of their "
+        "tokens' mean, since its passes are one response each.",
+    )
     entropy_coef: float = Field(0.0, ge=0, description="Paper: 0.")
     kl_coef: float = Field(0.0, ge=0, description="Weight of KL to the start model. Paper: 0.")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="Of the loss.")

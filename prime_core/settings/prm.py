@@ -21,23 +21,29 @@ class PrmOptimizer(Optimizer):
 class PrmLoss(Section):
     """The PRM's loss on outcomes: a part of the section `prm`, and of `prm.offline`."""
 
-    loss_type: Literal["ce", "dpo"] = Field(
-        "ce",
-        description="ce: cross-entropy of each response's outcome; dpo: each response against the "
-        "mean of its prompt's responses with the opposite outcome, detached. Paper: ce.",
-    )
+    loss_type: str
     bon_weight: Literal["none", "bon_acc", "bon_rm"] = Field(
         "none",
-        description="Weight of dpo's losses: a response's chance of being the best of its "
+        description="Weight of detached dpo's losses: a response's chance of being the best of its "
         "prompt's, by outcome (bon_acc) or by the PRM's own reward (bon_rm). Paper: none.",
     )
 
+    @property
+    def objective(self) -> str:
+        """ce, dpo (gradients through both sides of a pair) or dpo_detached, wherever it is set."""
+        return self.loss_type
+
+    @property
+    def _detached(self) -> str:
+        """What detached dpo is called in this section."""
+        return "dpo_detached"
+
     @model_validator(mode="after")
     def _weights_of_pairs(self) -> PrmLoss:
-        if self.bon_weight != "none" and self.loss_type != "dpo":
+        if self.bon_weight != "none" and self.objective != "dpo_detached":
             raise ValueError(
-                f"bon_weight '{self.bon_weight}' weighs the losses of loss_type 'dpo', and "
-                f"loss_type is '{self.loss_type}'"
+                f"bon_weight '{self.bon_weight}' weighs the losses of loss_type "
+                f"'{self._detached}', and loss_type is '{self.loss_type}'"
             )
         return self
 
@@ -53,9 +59,15 @@ class OfflineOptimizer(Optimizer):
 class Offline(PrmLoss):
     """Training of the first PRM on labelled responses, before reinforcement learning begins."""
 
+    loss_type: Literal["ce", "dpo", "dpo_detached"] = Field(
+        "ce",
+        description="ce: cross-entropy of each response's outcome; dpo: that of Free Process "
+        "Rewards, every right response of a prompt against every wrong one, with gradients through "
+        "both; dpo_detached: the online `dpo`, without gradients through the opponents.",
+    )
     file: str = Field(
         description="Labelled responses, specified like data.train: prompt, response, outcome (0 "
-        "or 1) and, for dpo, prompt_id. `prime labelled` writes such a file from a run."
+        "or 1) and, for either dpo, prompt_id. `prime labelled` writes such a file from a run."
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -84,6 +96,12 @@ class Offline(PrmLoss):
 class Prm(PrmLoss):
     """The implicit process reward model. Paper: beta 0.05, rate 1e-6, clip 10, updated online."""
 
+    loss_type: Literal["ce", "dpo"] = Field(
+        "ce",
+        description="ce: cross-entropy of each response's outcome; dpo: each response against the "
+        "mean of its prompt's responses with the opposite outcome, detached (verl's recipe). "
+        "Paper: ce.",
+    )
     prm_update: Literal["after", "before", "frozen", "none"] = Field(
         "after",
         description="after: score the batch, then update; before: update, then score; frozen: "
@@ -122,6 +140,15 @@ class Prm(PrmLoss):
     lora: Lora | None = Field(
         None, description="Low-rank adapters; null: all weights are trained, as in the paper."
     )
+
+    @property
+    def objective(self) -> str:
+        """As in prm.offline, where `dpo` is the other one."""
+        return "dpo_detached" if self.loss_type == "dpo" else self.loss_type
+
+    @property
+    def _detached(self) -> str:
+        return "dpo"
 
     @model_validator(mode="after")
     def _one_reference(self) -> Prm:

@@ -22,7 +22,7 @@ from prime_core.settings.policy import Policy
 from prime_core.settings.prm import Prm
 from prime_core.settings.reproduction import Reproduction
 from prime_core.settings.rollout import Rollout
-from prime_core.settings.section import CHANGEABLE, NAME_PATTERN, Section
+from prime_core.settings.section import CHANGEABLE, NAME_PATTERN, FolderPath, Section
 from prime_core.settings.training import Training
 from prime_core.settings.value import Value
 from prime_core.settings.verification import Verification
@@ -118,7 +118,7 @@ class Settings(Section):
         pattern=NAME_PATTERN,
         description="Name of the run, and of its folder.",
     )
-    results: str = Field("results", description="Folder that holds the runs.")
+    results: FolderPath = Field("results", description="Folder that holds the runs.")
     seed: int = Field(0, ge=0, description="Source of every random number of the run.")
     iterations: int = Field(
         16, ge=0, description="RL iterations. Paper: 592.", json_schema_extra=CHANGEABLE

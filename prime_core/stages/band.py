@@ -19,6 +19,7 @@ import pandas as pd
 from prime_core.data.problems import DataError
 from prime_core.data.sources import difficulty_settings
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import Made
 from prime_core.run.tables import (
     DIFFICULTY,
     DROPPED,
@@ -40,18 +41,19 @@ def run(run_dir: Path) -> None:
     asked = difficulty_settings(settings)
     with only_one(files.train, run_dir):
         shards = range(asked.num_shards)
-        tables = [read_table(files.difficulty(shard), DIFFICULTY) for shard in shards]
+        tables = [read_table(files.difficulty(shard), DIFFICULTY, files.root) for shard in shards]
         tried: dict[str, Any] = {
             str(row.prompt_id): row for table in tables for row in table.itertuples()
         }
+        made = Made(files.root, [files.candidates, *map(files.difficulty, shards)])
         counts = Counter(dict.fromkeys(("kept", "too_easy", "too_hard", "no_verdict"), 0))
         with (
             # Closed in reverse order: what the next stages wait for is renamed into place last.
-            table_writer(files.train, PROMPTS) as keep,
-            table_writer(files.too_easy_or_hard, DROPPED) as drop,
+            table_writer(files.train, PROMPTS, made) as keep,
+            table_writer(files.too_easy_or_hard, DROPPED, made) as drop,
         ):
             num_read = 0
-            for rows in stream_table(files.candidates, PROMPTS):
+            for rows in stream_table(files.candidates, PROMPTS, files.root):
                 reasons = [difficulty_verdict(_tried(tried, row, files), asked) for row in rows]
                 counts.update(reasons)
                 known = list(zip(rows, reasons, strict=True))

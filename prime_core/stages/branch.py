@@ -33,6 +33,7 @@ from prime_core.run.branching import (
     taken_tables,
 )
 from prime_core.run.layout import TRAINING_STATE, RunFiles
+from prime_core.run.records import Made, checked_weights, write_weights_record
 from prime_core.run.tables import BATCH, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.console import progress_bar
@@ -79,13 +80,18 @@ def _take_folders(settings: Settings, files: RunFiles, origin: Origin) -> tuple[
         for path in folders:
             with atomic_folder(path) as folder:
                 if path in own:  # what the branch's own settings name
-                    link_model(start_models.start_prm_source(path, settings, files), folder)
+                    prm = start_models.start_prm_source(path, settings, files)
+                    link_model(prm, folder)
+                    write_weights_record(folder, path, Made(files.root, [prm]))
                 else:
                     source = path_in_origin(path, files, origin)
                     sizes = _take_folder(source, folder, files.root, origin.files.root)
                     linked, copied = linked + sizes[0], copied + sizes[1]
                     # Checked after copying: the origin may be running, and deletes old weights.
                     _refuse_part(source, folder, is_trained(path, files, origin))
+                    checked_weights(source, origin.files.root)
+                    if source.relative_to(origin.files.root) != path.relative_to(files.root):
+                        write_weights_record(folder, path, Made(files.root))
             bar.update()
     return linked, copied
 
@@ -158,7 +164,7 @@ def link_or_copy(source: Path, target: Path, link: Callable[[Path, Path], None] 
 def _take_tables(settings: Settings, files: RunFiles, origin: Origin) -> None:
     for target in taken_tables(settings, files):
         if is_empty_surplus(target, files, origin):
-            write_table(target, [], BATCH)
+            write_table(target, [], BATCH, Made(files.root))
             continue
         with atomic_path(target) as temporary:
             shutil.copyfile(path_in_origin(target, files, origin), temporary)

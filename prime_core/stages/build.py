@@ -24,6 +24,7 @@ from prime_core.models.load import (
 )
 from prime_core.models.positions import check_lengths
 from prime_core.run.atomic import atomic_folder
+from prime_core.run.records import Made, write_weights_record
 from prime_core.run.seeds import derive_seed
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
@@ -47,6 +48,7 @@ def run(run_dir: Path) -> None:
             else:
                 link_model(find_model(path), folder)
             num_parameters = _check(settings, folder)
+            write_weights_record(folder, files.base_model, Made(files.root))
         finish(
             files.setup_metrics("build"),
             {"model/num_parameters": num_parameters},

@@ -14,6 +14,7 @@ import pandas as pd
 
 from prime_core.data.sources import difficulty_settings
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import Made
 from prime_core.run.schedule import shard_rows
 from prime_core.run.tables import DIFFICULTY, PROMPTS, read_table, write_table
 from prime_core.run.work import finish, open_run
@@ -36,7 +37,7 @@ def run(run_dir: Path, shard: int) -> None:
     asked = difficulty_settings(settings)
     output, watch = files.difficulty(shard), Stopwatch()
     with only_one(output, run_dir):
-        candidates = read_table(files.candidates, PROMPTS)
+        candidates = read_table(files.candidates, PROMPTS, files.root)
         rows = shard_rows(list(range(len(candidates))), shard, asked.num_shards)
         problems = candidates.iloc[rows]
         responses: list[dict[str, Any]] = []
@@ -46,7 +47,8 @@ def run(run_dir: Path, shard: int) -> None:
                 responses = _sample(problems, asked, settings, files, output)
         with watch.part("verify"):
             table = _judged(problems, responses, settings, output)
-        write_table(output, table, DIFFICULTY)
+        made = Made(files.root, [files.candidates, files.policy(0)])
+        write_table(output, table, DIFFICULTY, made)
         remove_partial(output)
         num_judged, num_correct = int(table["num_judged"].sum()), int(table["num_correct"].sum())
         metrics: Metrics = {

@@ -30,6 +30,7 @@ from prime_core.evaluation.from_origin import take_evaluation
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import evaluation_scorer_folders
+from prime_core.run.records import Made, checked_weights
 from prime_core.run.schedule import shard_rows
 from prime_core.run.tables import (
     EVALUATION,
@@ -71,7 +72,9 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
             with watch.part("score"):
                 _add_scores(rows, iteration, settings, files, output)
         schema = SCORED_EVALUATION if chosen.scorer else EVALUATION
-        write_table(output.with_suffix(".parquet"), rows, schema)
+        write_table(
+            output.with_suffix(".parquet"), rows, schema, _made(chosen, iteration, settings, files)
+        )
         figures: dict[str, Any] = {
             "benchmark": benchmark,
             "iteration": iteration,
@@ -110,7 +113,8 @@ def run_shard(run_dir: Path, iteration: int, benchmark: str, shard: int, of: int
             if asked.empty
             else _answers(asked, chosen, iteration, settings, files, output, watch)
         )
-        write_table(output.with_suffix(".parquet"), rows, EVALUATION_SHARD)
+        made = _sampled(chosen, iteration, files)
+        write_table(output.with_suffix(".parquet"), rows, EVALUATION_SHARD, made)
         figures = {"sampler": sampler, "num_responses": len(rows)}
         write_json(output, figures | watch.seconds | process_usage())
         remove_partial(output)
@@ -134,7 +138,10 @@ def _joined(files: RunFiles, iteration: int, benchmark: str, of: int) -> tuple[s
         )
     tables = (shard.with_suffix(".parquet") for shard in shards)
     rows = [
-        row for table in tables for part in stream_table(table, EVALUATION_SHARD) for row in part
+        row
+        for table in tables
+        for part in stream_table(table, EVALUATION_SHARD, files.root)
+        for row in part
     ]
     return next(iter(samplers), ""), rows
 
@@ -178,7 +185,7 @@ def _sample(
     with progress_bar(num_responses, "response", "sampling") as bar:
         return ask(
             sampler=sampler,
-            model_path=files.policy(iteration),
+            model_path=checked_weights(files.policy(iteration), files.root),
             prompts=problems,
             # The same random numbers at each iteration, so that differences are the policy's.
             purpose="evaluate",
@@ -198,6 +205,18 @@ def _sample(
         )
 
 
+def _sampled(chosen: Benchmark, iteration: int, files: RunFiles) -> Made:
+    """What responses were made from: the policy, and the run's own problems."""
+    problems = [files.validation] if chosen.file == "validation" else []
+    return Made(files.root, [files.policy(iteration), *problems])
+
+
+def _made(chosen: Benchmark, iteration: int, settings: Settings, files: RunFiles) -> Made:
+    """What the whole table was made from: its responses' origin, and a PRM that scores."""
+    folders = evaluation_scorer_folders(settings, files, iteration) if chosen.scorer else ()
+    return Made(files.root, [*_sampled(chosen, iteration, files).inputs, *folders])
+
+
 def _add_scores(
     rows: Rows, iteration: int, settings: Settings, files: RunFiles, output: Path
 ) -> None:
@@ -205,7 +224,10 @@ def _add_scores(
     from prime_core.training.implicit_rewards import whole_rewards
     from prime_core.training.labelled_tokens import sequences_of
 
-    prm, reference = evaluation_scorer_folders(settings, files, iteration)
+    prm, reference = (
+        checked_weights(folder, files.root)
+        for folder in evaluation_scorer_folders(settings, files, iteration)
+    )
     scores = whole_rewards(prm, reference, sequences_of(rows), settings, output)
     for row, score in zip(rows, scores, strict=True):
         row["score"] = score

@@ -19,6 +19,7 @@ from torch import Tensor
 from prime_core.run.kl_coef import kl_coef_files
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder
+from prime_core.run.records import Made
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
@@ -41,6 +42,7 @@ def run(run_dir: Path, iteration: int) -> None:
         values = batch_values(settings, files, iteration, batch, rewards)
         logprobs = _reference_logprobs(settings, files, iteration, batch)
         reference = ReferenceKl.of_iteration(settings, files, iteration, logprobs)
+        inputs = _inputs(settings, files, iteration)
         with trained_update(
             lambda state: PolicyUpdate(
                 settings,
@@ -55,7 +57,7 @@ def run(run_dir: Path, iteration: int) -> None:
             ),
             lambda update: _plan(settings, update, iteration),
             files.policy(iteration),
-            _inputs(settings, files, iteration),
+            inputs,
             settings,
             watch,
             name="policy",
@@ -64,7 +66,8 @@ def run(run_dir: Path, iteration: int) -> None:
             before={"old_logprobs": PolicyUpdate.old_logprobs},
         ) as update:
             with watch.part("save"):
-                update.trainer.save(files.policy(iteration), update.tokenizer)
+                made = Made(files.root, inputs)
+                update.trainer.save(files.policy(iteration), update.tokenizer, made)
             metrics = update.metrics() | watch.seconds
             finish(
                 files.metrics(iteration, "policy"),

@@ -13,7 +13,6 @@ docs/decisions.md#split-by-hash
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -29,8 +28,10 @@ from prime_core.data.text_matching import HeldOut
 from prime_core.models.load import load_tokenizer
 from prime_core.models.prompts import PromptRefused, prompt_lengths
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import Made, checked_weights
 from prime_core.run.tables import DEMONSTRATIONS, DROPPED, PROMPTS, table_writer
 from prime_core.run.work import finish, open_run
+from prime_core.runtime.console import note
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
@@ -51,7 +52,7 @@ def run(run_dir: Path) -> None:
     settings, files = open_run(run_dir)
     with only_one(files.train, run_dir):
         begun = time.monotonic()
-        with table_writer(files.dropped, DROPPED) as drop:
+        with table_writer(files.dropped, DROPPED, Made(files.root)) as drop:
             preparation = Preparation(settings, files, drop)
             preparation.demonstrations()
             preparation.problems()
@@ -68,11 +69,12 @@ class Preparation:
         """drop: takes rows of DROPPED. counts: "num_train", "num_train_too_long", ..."""
         self.settings, self.files, self._drop = settings, files, drop
         self.counts = Counter[str](dict.fromkeys(_ALWAYS, 0))
-        self._tokenizer = load_tokenizer(files.base_model)
+        self._tokenizer = load_tokenizer(checked_weights(files.base_model, files.root))
 
     def demonstrations(self) -> None:
         """Write the demonstrations."""
-        with table_writer(self.files.demonstrations, DEMONSTRATIONS) as write:
+        files = self.files
+        with table_writer(files.demonstrations, DEMONSTRATIONS, Made(files.root)) as write:
             for found in chunks(demonstrations(self.settings)):
                 rows = [one for one in found if not isinstance(one, Dropped)]
                 self._leave_out("demonstrations", [x for x in found if isinstance(x, Dropped)])
@@ -85,8 +87,9 @@ class Preparation:
         target = files.train if data.difficulty is None else files.candidates
         apart = HeldOut[Row](data.num_validation if data.source == "files" else 0)
         with (
-            table_writer(target, PROMPTS) as write,  # the last to be renamed into place
-            table_writer(files.validation, PROMPTS) as hold_out,
+            # The last to be renamed into place.
+            table_writer(target, PROMPTS, Made(files.root)) as write,
+            table_writer(files.validation, PROMPTS, Made(files.root)) as hold_out,
         ):
             # No screen: nobody trains on held-out problems, and they may well be a benchmark's.
             for some in chunks(self._usable("validation", held_out_problems(settings), None)):
@@ -147,7 +150,7 @@ class Preparation:
                 self.counts["num_malformed"] += 1
                 if self.counts["num_malformed"] <= _SHOWN:
                     where = f"{one.source}: row {one.row}"
-                    print(f"{where} left out: {one.detail}: {one.quote.strip()}", file=sys.stderr)
+                    note(f"{where} left out: {one.detail}: {one.quote.strip()}")
             if one.reason == "in_benchmark":
                 self.counts[f"num_in_benchmark/{one.detail.partition('/')[0]}"] += 1
         self._drop([{"split": split, **vars(one)} for one in dropped])

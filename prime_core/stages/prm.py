@@ -18,6 +18,7 @@ from torch import Tensor
 
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder
+from prime_core.run.records import Made
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
@@ -38,20 +39,22 @@ def run(run_dir: Path, iteration: int) -> None:
         # All rows, even those that the policy's correction rejects: their outcomes are valid.
         rows, size = range(len(batch.sequences)), prm.mini_batch_size
         plan = minibatch_plan(rows, size, prm.epochs, settings.seed, "prm", iteration)
+        inputs = _inputs(settings, files, iteration)
         with trained_update(
             lambda state: PrmUpdate(settings, files, iteration, batch, reference, state),
             lambda _update: plan,
             files.prm(iteration),
-            _inputs(settings, files, iteration),
+            inputs,
             settings,
             watch,
             name="prm",
             # Kept with the checkpoint, so that a resumed update has the same opponents.
             # docs/decisions.md#detached-dpo
-            before={"pairs": PrmUpdate.first_pairs} if prm.loss_type == "dpo" else {},
+            before={"pairs": PrmUpdate.first_pairs} if prm.objective != "ce" else {},
         ) as update:
             with watch.part("save"):
-                update.trainer.save(files.prm(iteration), update.tokenizer)
+                made = Made(files.root, inputs)
+                update.trainer.save(files.prm(iteration), update.tokenizer, made)
             losses, norms = update.figures["losses"], update.figures["norms"]
             metrics = {
                 "prm/loss": sum(losses) / len(losses),

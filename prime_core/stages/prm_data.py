@@ -10,7 +10,6 @@ docs/decisions.md#labelled-tokens
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ from prime_core.data.labelled import read_responses
 from prime_core.data.prompts import merge_system
 from prime_core.data.reading import DataError
 from prime_core.run.prm_folders import frozen_reference_folder
+from prime_core.run.records import Made, checked_weights
 from prime_core.run.tables import LABELLED, write_table
 from prime_core.run.work import finish, open_run
+from prime_core.runtime.console import note
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
@@ -40,14 +41,14 @@ def run(run_dir: Path) -> None:
         key = "prm.offline.columns.{}"
         rows, malformed = read_responses(offline.file, offline.columns, key, with_outcomes=True)
         rows = [row | {"prompt": merge_system(row["prompt"], settings.data)} for row in rows]
-        for text in malformed[:NUM_QUOTED] if rank() == 0 else ():
-            print(f"{offline.file}: left out: {text}", file=sys.stderr)
+        for text in malformed[:NUM_QUOTED]:
+            note(f"{offline.file}: left out: {text}")
         fitting = _fitting(rows, files.policy(0), offline)
         num_pairs = _check_outcomes(fitting, offline)
         sequences = sequences_of(fitting)
         with watch.part("forward"):
             logprobs = logprobs_of(
-                frozen_reference_folder(settings, files),
+                checked_weights(frozen_reference_folder(settings, files), files.root),
                 sequences,
                 settings,
                 micro_batch_size=offline.micro_batch_size,
@@ -56,7 +57,8 @@ def run(run_dir: Path) -> None:
         for row, reference_logprobs in zip(fitting, logprobs, strict=True):
             row["reference_logprobs"] = reference_logprobs
         if rank() == 0:
-            write_table(files.labelled, fitting, LABELLED)
+            made = Made(files.root, [frozen_reference_folder(settings, files)])
+            write_table(files.labelled, fitting, LABELLED, made)
             remove_partial(files.labelled)
         metrics: Metrics = {
             "prm_data/num_responses": len(fitting),
@@ -104,9 +106,10 @@ def _check_outcomes(rows: list[dict[str, Any]], offline: Offline) -> int:
             "expected right and wrong ones"
         )
     num_pairs = sum(len(found) > 1 for found in outcomes.values())
-    if offline.loss_type == "dpo" and num_pairs == 0:
+    if offline.objective != "ce" and num_pairs == 0:
         raise DataError(
             f"{offline.file}: no prompt has responses of different outcomes, which "
-            "prm.offline.loss_type 'dpo' compares; name the prompts in a column prompt_id"
+            f"prm.offline.loss_type '{offline.loss_type}' compares; name the prompts in a column "
+            "prompt_id"
         )
     return num_pairs

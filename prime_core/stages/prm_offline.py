@@ -3,10 +3,10 @@
 In: data/labelled.parquet, models/policy-0000 or the folder of prm.path, from which training starts.
 Out: models/prm-0000, metrics/prm_offline.json.
 
-An implicit PRM is an outcome reward model: cross-entropy or detached DPO on the summed implicit
-reward (Free Process Rewards without Process Labels, arXiv 2412.01981). Each step of dpo has whole
-groups, and takes its opponents from the PRM as it is before that step. Interrupted, it resumes
-after its last step (prime_core.training.step_checkpoint).
+An implicit PRM is an outcome reward model: cross-entropy or DPO on the summed implicit reward (Free
+Process Rewards without Process Labels, arXiv 2412.01981), or detached DPO. Each step of a DPO has
+whole groups, and takes their rewards from the PRM as it is before that step. Interrupted, it
+resumes after its last step (prime_core.training.step_checkpoint).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pandas as pd
 from prime_core.models.load import load_tokenizer
 from prime_core.models.start_models import start_prm_source
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
+from prime_core.run.records import Made, checked_weights, write_weights_record
 from prime_core.run.seeds import generator
 from prime_core.run.tables import LABELLED, read_table
 from prime_core.run.work import finish, open_run
@@ -27,7 +28,7 @@ from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.prm import Offline
 from prime_core.settings.run import Settings
 from prime_core.training.batches import group_minibatches, minibatches
-from prime_core.training.distributed import shared_folder
+from prime_core.training.distributed import rank, shared_folder
 from prime_core.training.learning_batch import batch_of
 from prime_core.training.prm_update import PrmSteps
 from prime_core.training.updates import first_trainer, trained_update
@@ -40,8 +41,8 @@ def run(run_dir: Path) -> None:
     if offline is None:
         raise ValueError(f"{files.config}: prm.offline is null; name a file of labelled responses")
     with only_one(files.prm(0), run_dir):
-        start = start_prm_source(files.prm(0), settings, files)
-        table = read_table(files.labelled, LABELLED)
+        start = checked_weights(start_prm_source(files.prm(0), settings, files), files.root)
+        table = read_table(files.labelled, LABELLED, files.root)
         plan = _plan(table, offline, settings.seed)
         with trained_update(
             lambda state: OfflineUpdate(settings, offline, start, table, len(plan), state),
@@ -55,6 +56,9 @@ def run(run_dir: Path) -> None:
             # Weights alone: the online updates begin with fresh moments.
             with shared_folder(files.prm(0)) as folder:
                 update.trainer.save_weights(folder, update.tokenizer)
+                if rank() == 0:
+                    made = Made(files.root, [files.labelled, start])
+                    write_weights_record(folder, files.prm(0), made)
             metrics = update.metrics()
             losses = update.figures["losses"]
             finish(
@@ -67,17 +71,23 @@ def run(run_dir: Path) -> None:
 
 
 def _plan(table: pd.DataFrame, offline: Offline, seed: int) -> list[list[int]]:
-    """All epochs' minibatches; of dpo with whole groups."""
-    group = pd.factorize(table["prompt_id"])[0].tolist()
+    """All epochs' minibatches: of whole groups for either dpo, of those with pairs for dpo."""
+    rows = list(range(len(table)))
+    if offline.objective == "dpo":
+        # A group whose responses are all right, or all wrong, has no part in this loss.
+        num_outcomes = table.groupby("prompt_id")["outcome"].transform("nunique")
+        rows = [row for row, number in enumerate(num_outcomes) if number > 1]
+    group = pd.factorize(table["prompt_id"].iloc[rows])[0].tolist()
     steps: list[list[int]] = []
     for epoch in range(offline.epochs):
         # From the epoch's own seed: training that resumes draws the same plan, and finds its place
         # in it by the number of steps.
         order = generator(seed, "prm_offline", epoch)
-        if offline.loss_type == "dpo":
-            steps += group_minibatches(group, offline.mini_batch_size, order)
+        if offline.objective == "ce":
+            parts = minibatches(len(rows), offline.mini_batch_size, order)
         else:
-            steps += minibatches(len(table), offline.mini_batch_size, order)
+            parts = group_minibatches(group, offline.mini_batch_size, order)
+        steps += [[rows[index] for index in part] for part in parts]
     return steps
 
 
@@ -110,7 +120,7 @@ class OfflineUpdate(PrmSteps):
         reference = batch.matrix(batch.rows["reference_logprobs"])
         # Of the PRM as it is now: an untrained one has no rewards, and dpo against them is ce.
         # docs/decisions.md#detached-dpo
-        pairs = self.pairs(batch, reference) if self.loss.loss_type == "dpo" else None
+        pairs = None if self.loss.objective == "ce" else self.pairs(batch, reference)
         z = self.learn(batch, reference, range(len(rows)), pairs)
         ranked_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)
         self.figures["right"].append(float(prm_accuracy(z, batch.outcome)))

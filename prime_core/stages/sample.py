@@ -16,6 +16,7 @@ import pandas as pd
 
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import Made, checked_weights
 from prime_core.run.schedule import (
     first_round,
     num_first_round,
@@ -49,11 +50,13 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         num_shards = files.num_shards(iteration, settings.rollout.num_shards)
         # Before the first table: the iteration now keeps this number, whatever is configured later.
         write_json(files.shard_count(iteration), num_shards)
-        prompts = read_table(files.train, PROMPTS)
+        prompts = read_table(files.train, PROMPTS, files.root)
         asked = prompts.iloc[rows_asked(settings, files, prompts, iteration, shard)]
         output = files.rollouts(iteration, shard)
         sampler, rows = _sample(settings, files, asked, iteration, output, watch)
-        write_table(output, rows, ROLLOUTS)
+        sampled_by = files.policy(sampling_policy(iteration, settings.rollout.lag))
+        made = Made(files.root, [files.train, sampled_by], {"num_shards": num_shards})
+        write_table(output, rows, ROLLOUTS, made)
         remove_partial(output)
         metrics = _metrics(rows) | watch.seconds
         finish(
@@ -122,7 +125,7 @@ def _sample(
     with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
         responses = ask(
             sampler=sampler,
-            model_path=files.policy(sampled_by),
+            model_path=checked_weights(files.policy(sampled_by), files.root),
             prompts=asked,
             purpose="sample",
             iteration=iteration,

@@ -20,6 +20,7 @@ from prime_core.models.load import load_tokenizer
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
+from prime_core.run.records import Made, checked_weights
 from prime_core.run.tables import REWARDS, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
@@ -51,7 +52,12 @@ def run(run_dir: Path, iteration: int) -> None:
                 "prm": scoring_prm_folder(settings, files, iteration),
             }
             reference, prm = (
-                logprobs_under(folder, batch, settings, partial=partial_path(output, name))
+                logprobs_under(
+                    checked_weights(folder, files.root),
+                    batch,
+                    settings,
+                    partial=partial_path(output, name),
+                )
                 for name, folder in folders.items()
             )
         rewards = implicit_reward(
@@ -64,7 +70,8 @@ def run(run_dir: Path, iteration: int) -> None:
                 "'frozen' will never change it: all rewards are zero; name a PRM that was trained"
             )
         if is_first_rank():  # all ranks have all rows
-            _write(output, batch, rewards, reference, settings, files)
+            made = Made(files.root, [files.batch(iteration), *folders.values()])
+            _write(output, batch, rewards, reference, settings, files, made)
             remove_partial(output)
         # Of the rewards before shaping: their sum is the log-odds that the loss trains.
         metrics = _metrics(rewards, batch) | watch.seconds
@@ -82,6 +89,7 @@ def _write(
     reference: list[list[float]],
     settings: Settings,
     files: RunFiles,
+    made: Made,
 ) -> None:
     shaped = _shaped(rewards, batch, settings, files)
     keys = zip(batch.rows["prompt_id"], batch.rows["sample"], strict=True)
@@ -96,7 +104,7 @@ def _write(
         }
         for index, (prompt_id, sample) in enumerate(keys)
     ]
-    write_table(path, rows, REWARDS)
+    write_table(path, rows, REWARDS, made)
 
 
 def _origin(settings: Settings) -> str:

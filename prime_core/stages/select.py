@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.run.records import Made
 from prime_core.run.selection import (
     accuracy_histogram,
     filter_groups,
     first_groups,
     fresh_enough,
     groups_after,
+    judged_tables,
     num_groups,
     read_carried,
     read_judged,
@@ -42,7 +44,8 @@ def run(run_dir: Path, iteration: int) -> None:
     rollout = settings.rollout
     with only_one(files.batch(iteration), run_dir):
         num_shards = files.num_shards(iteration, rollout.num_shards)
-        judged = read_judged(files, iteration, range(num_shards * (1 + rollout.refill_rounds)))
+        shards = range(num_shards * (1 + rollout.refill_rounds))
+        judged = read_judged(files, iteration, shards)
         passed = filter_groups(judged, settings.filter)
         carried = read_carried(files, iteration, rollout)
         # Groups left over before come first: they grow too old, while fresh ones can wait.
@@ -51,13 +54,16 @@ def run(run_dir: Path, iteration: int) -> None:
         if kept.empty:
             raise EmptyBatch(_explain_empty(judged, settings, iteration))
         batch = first_groups(kept, rollout.rollout_batch_size)
+        has_carried = rollout.keeps_surplus and iteration > 1
+        inputs = judged_tables(files, iteration, shards)
+        inputs += [files.surplus(iteration - 1)] if has_carried else []
         if rollout.keeps_surplus:
             left = groups_after(kept, rollout.rollout_batch_size)
             # By the age that they will have when the next iteration could train on them.
             surplus = fresh_enough(left, iteration + 1, rollout.max_staleness)
-            write_table(files.surplus(iteration), surplus, BATCH)
+            write_table(files.surplus(iteration), surplus, BATCH, Made(files.root, inputs))
         # Last: where the batch exists, the surplus does as well.
-        write_table(files.batch(iteration), batch, BATCH)
+        write_table(files.batch(iteration), batch, BATCH, Made(files.root, inputs))
         metrics = {
             **_sampled(judged, passed),
             **_selected(kept, batch, settings),

@@ -22,6 +22,7 @@ from prime_core.models.prompts import end_of_answer, prompt_tokens
 from prime_core.models.start_models import link_start_prms
 from prime_core.run.atomic import atomic_folder
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import Made, checked_weights, write_weights_record
 from prime_core.run.seeds import generator
 from prime_core.run.tables import DEMONSTRATIONS, TableError, read_table
 from prime_core.run.work import finish, open_run
@@ -40,11 +41,13 @@ def run(run_dir: Path) -> None:
     """Train the start model on demonstrations, or use it as is."""
     settings, files = open_run(run_dir)
     with only_one(files.policy(0), run_dir):
+        checked_weights(files.base_model, files.root)
         if settings.sft.enabled:
             _train(settings, files)
         else:
             with atomic_folder(files.policy(0)) as folder:
                 link_model(files.base_model, folder)
+                write_weights_record(folder, files.policy(0), Made(files.root, [files.base_model]))
             _finish(settings, files, {}, "sft: skipped, the start model is used as is")
 
 
@@ -54,6 +57,7 @@ def _finish(settings: Settings, files: RunFiles, metrics: Metrics, line: str) ->
     if rank() == 0:
         with atomic_folder(files.reference) as folder:
             link_model(files.policy(0), folder)
+            write_weights_record(folder, files.reference, Made(files.root, [files.policy(0)]))
         link_start_prms(settings, files)
     finish(files.setup_metrics("sft"), metrics, line)
 
@@ -81,6 +85,9 @@ def _train(settings: Settings, files: RunFiles) -> None:
         # Weights alone: RL begins with fresh moments and its own learning rates.
         with shared_folder(files.policy(0)) as folder:
             update.trainer.save_weights(folder, tokenizer)
+            if rank() == 0:
+                made = Made(files.root, [files.base_model, files.demonstrations])
+                write_weights_record(folder, files.policy(0), made)
         losses = update.figures["losses"]
         last = losses[-max(len(losses) // 20, 1) :]  # a single step's loss says little
         loss = sum(last) / len(last)
@@ -142,7 +149,7 @@ def _draws(num_rows: int, batch_size: int, num_steps: int, seed: int) -> list[li
 
 
 def _tokenised(files: RunFiles, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequences:
-    table = read_table(files.demonstrations, DEMONSTRATIONS)
+    table = read_table(files.demonstrations, DEMONSTRATIONS, files.root)
     sequences, end = Sequences([], []), end_of_answer(tokenizer, files.base_model)
     for messages, response in zip(table["prompt"], table["response"], strict=True):
         prompt = prompt_tokens(tokenizer, list(messages))

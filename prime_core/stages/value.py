@@ -16,6 +16,7 @@ from pathlib import Path
 
 from prime_core.models.start_models import previous_value_folder
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import Made
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
@@ -39,17 +40,19 @@ def run(run_dir: Path, iteration: int) -> None:
         # All rows: the correction is for the policy's ratio, and values have none.
         rows, size = range(len(batch.sequences)), value.mini_batch_size
         plan = minibatch_plan(rows, size, value.epochs, settings.seed, "value", iteration)
+        inputs = _inputs(settings, files, iteration)
         with trained_update(
             lambda state: ValueUpdate(settings, files, iteration, batch, values, returns, state),
             lambda _update: plan,
             files.value(iteration),
-            _inputs(settings, files, iteration),
+            inputs,
             settings,
             watch,
             name="value",
         ) as update:
             with watch.part("save"):
-                update.trainer.save(files.value(iteration), update.tokenizer)
+                made = Made(files.root, inputs)
+                update.trainer.save(files.value(iteration), update.tokenizer, made)
             losses = update.figures["losses"]
             finish(
                 files.metrics(iteration, "value"),

@@ -24,6 +24,7 @@ from prime_core.models.load import (
 )
 from prime_core.models.start_models import previous_value_folder
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import Made, checked_weights
 from prime_core.run.tables import VALUES, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
@@ -47,14 +48,15 @@ def run(run_dir: Path, iteration: int) -> None:
     join_ranks()
     with only_one(files.values(iteration), run_dir):
         batch = read_batch(files, iteration)
-        folder = previous_value_folder(settings, files, iteration)
+        folder = checked_weights(previous_value_folder(settings, files, iteration), files.root)
         _check_tokens(settings, files, folder)
         with watch.part("forward"):
             rows = _values_under(folder, batch, settings, files.values(iteration))
         keys = zip(batch.rows["prompt_id"], batch.rows["sample"], rows, strict=True)
         table = [dict(zip(VALUES.names, row, strict=True)) for row in keys]
         if is_first_rank():  # all ranks have all rows
-            write_table(files.values(iteration), table, VALUES)
+            made = Made(files.root, [files.batch(iteration), folder])
+            write_table(files.values(iteration), table, VALUES, made)
             remove_partial(files.values(iteration))
         values = batch.matrix(rows)
         metrics: Metrics = {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.run.records import Made
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
@@ -30,15 +31,16 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     output = files.outcomes(iteration, shard)
     watch = Stopwatch()
     with only_one(output, run_dir):
-        rollouts = read_table(files.rollouts(iteration, shard), ROLLOUTS)
-        rows = _rows(rollouts, read_table(files.train, PROMPTS), files.rollouts(iteration, shard))
+        source = files.rollouts(iteration, shard)
+        rollouts = read_table(source, ROLLOUTS, files.root)
+        rows = _rows(rollouts, read_table(files.train, PROMPTS, files.root), source)
         partial = partial_path(output, "verdicts")
         with watch.part("judge"):
             judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
         # Before the table is written: an output that exists would count as judged.
         refuse_broken(judgements, settings, output)
         table = rollouts[["prompt_id", "sample"]].assign(**columns(judgements))
-        write_table(output, table, OUTCOMES)
+        write_table(output, table, OUTCOMES, Made(files.root, [source, files.train]))
         remove_partial(output)
         finish(
             files.metrics(iteration, f"verify-{shard:02d}"),

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prime_core.runtime.private_folder import private_folder, require_private
+from prime_core.runtime.private_folder import NotPrivate, private_folder, require_private
 
 STORAGE = "PRIME_FAST_STORAGE"
 LIMIT_GB = "PRIME_FAST_STORAGE_GB"
@@ -63,7 +63,14 @@ def cached_copy(folder: Path | str) -> Iterator[Path | str]:
     """Where to read a folder of weights: its copy, kept for the block, or the folder itself."""
     storage = _storage()
     entry = _entry(storage, Path(folder)) if storage else None
-    if entry is None or not entry.is_dir():
+    if storage is None or entry is None or not entry.is_dir():
+        yield folder
+        return
+    try:
+        require_private(storage)
+    except NotPrivate as error:
+        # What another user could have put there is not read, whatever it looks like.
+        print(f"no copies of weights are read: {error}", file=sys.stderr)
         yield folder
         return
     with contextlib.ExitStack() as held:

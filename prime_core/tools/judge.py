@@ -67,7 +67,7 @@ def judge_rows(source: Path, output: Path, rules: Verification | None = None) ->
         name: pa.array(series, from_pandas=True) for name, series in columns(judgements).items()
     }
     with atomic_path(output) as temporary:
-        pq.write_table(pa.table(data), temporary, compression="zstd")
+        pq.write_table(pa.table(data), temporary, compression="zstd", write_page_checksum=True)
     num_correct = sum(judgement.verdict is Verdict.correct for judgement in judgements)
     print(f"verify: {len(rows)} rows, {num_correct} correct: {output}")
 

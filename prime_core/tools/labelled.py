@@ -38,7 +38,7 @@ def run(run_dir: Path, iterations: range, out: Path) -> None:
         raise ValueError(
             f"--iterations {iterations.start}-{iterations.stop - 1}: the end precedes the beginning"
         )
-    prompts = read_table(files.train, PROMPTS).set_index("prompt_id")["prompt"]
+    prompts = read_table(files.train, PROMPTS, files.root).set_index("prompt_id")["prompt"]
     with progress_bar(len(iterations), "iteration", "reading") as bar:
         tables = []
         for iteration in iterations:
@@ -75,8 +75,8 @@ def _judged(files: RunFiles, iteration: int) -> pd.DataFrame:
     keys = ["prompt_id", "sample"]
     tables = []
     for path in shards:
-        rollouts = read_table(path, ROLLOUTS)
-        outcomes = read_table(files.outcomes(iteration, int(path.stem)), OUTCOMES)
+        rollouts = read_table(path, ROLLOUTS, files.root)
+        outcomes = read_table(files.outcomes(iteration, int(path.stem)), OUTCOMES, files.root)
         tables.append(rollouts.merge(outcomes[[*keys, "outcome", "verdict"]], on=keys, how="left"))
     rows = pd.concat(tables, ignore_index=True).dropna(subset="outcome")
     return rows.assign(finished=rows["finish_reason"] == "stop")

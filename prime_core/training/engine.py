@@ -14,11 +14,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prime_core.models.load import load_model, load_tokenizer, save_model
 from prime_core.run.layout import TRAINING_STATE
+from prime_core.run.records import Made, TableError, write_weights_record
 from prime_core.runtime.errors import naming_the_disk
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.storage import node_cache
-from prime_core.training import distributed, lora, universal
+from prime_core.training import distributed, lora, state_files, universal
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.state_place import free_loaded, state_folder, state_source
 from prime_core.training.value_model import give_values, gives_values
@@ -99,18 +100,23 @@ class Trainer:
             self.engine.step()
         return norm if self._zero_stage == 0 else float(self.engine.get_global_grad_norm() or 0.0)
 
-    def save(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    def save(
+        self, path: Path, tokenizer: PreTrainedTokenizerBase, made: Made | None = None
+    ) -> None:
         """Write a Hugging Face folder, with optimizer, schedule, step and random state in it.
 
-        Where the workflow keeps training states in memory, the state goes there and not into the
-        folder. Raises OSError naming the path when it cannot be written.
+        made: the run whose weights they are, and what they were made from. Where the workflow keeps
+        training states in memory, the state goes there and not into the folder. Raises OSError
+        naming the path when it cannot be written.
         """
         # One folder and one rename for both, so that weights never lie beside the optimizer state
         # of another step; a state in memory knows its weights by their digest.
         with naming_the_disk(path), distributed.shared_folder(path) as folder:
             self.save_weights(folder, tokenizer)
+            if made and distributed.rank() == 0:
+                write_weights_record(folder, path, made)
             with state_folder(path, folder, self._state_bytes()) as place:
-                self.save_state(place)
+                self.save_state(place, folder)
         # After the lasting folder: a copy may fail or vanish.
         node_cache.store_copy(
             path, distributed.rank(), distributed.world_size(), distributed.gather
@@ -131,8 +137,11 @@ class Trainer:
                 whole = lora.merged_weights(model, whole)
             save_model(model, tokenizer, folder, whole)
 
-    def save_state(self, folder: Path) -> None:
-        """Write what `load_state` reads: weights, optimizer, schedule, step, random state."""
+    def save_state(self, folder: Path, weights: Path | None = None) -> None:
+        """Write what `load_state` reads: weights, optimizer, schedule, step, random state.
+
+        weights: the folder of the weights that it belongs to; None: the same.
+        """
         # DeepSpeed saves no random state, and dropout draws from it.
         state = {"torch_rng_state": torch.get_rng_state()}
         with lora.without_frozen(self.engine.module):
@@ -143,6 +152,9 @@ class Trainer:
                 client_state=state,
                 exclude_frozen_parameters=True,
             )
+        distributed.barrier()  # the record lists the files of all ranks
+        if distributed.rank() == 0:
+            state_files.write_record(folder / TRAINING_STATE, weights or folder)
 
     def load_state(self, folder: Path) -> None:
         """Continue where `save_state` was called, on any number of ranks and at any ZeRO stage.
@@ -153,11 +165,12 @@ class Trainer:
         if not (source / CHECKPOINT_TAG).is_dir():
             raise ValueError(f"{folder}: holds no training state; delete it and run again")
         try:
+            self._check_state(source, folder)
             # Converted beside the folder, also from memory, which has a budget.
             state = universal.load(
                 self.engine, source, CHECKPOINT_TAG, self._zero_stage, beside=folder
             )
-        except universal.NoRoom:
+        except (universal.NoRoom, TableError):
             raise
         except Exception as error:  # DeepSpeed and torch raise all kinds here
             raise ValueError(
@@ -176,6 +189,19 @@ class Trainer:
             for weight in self.engine.module.parameters()
             if weight.requires_grad
         )
+
+    @staticmethod
+    def _check_state(source: Path, folder: Path) -> None:
+        """Raise TableError, on all ranks, unless the state is whole and of these weights."""
+        why = ""
+        if distributed.rank() == 0:
+            try:
+                state_files.check_record(source, folder)
+            except TableError as error:
+                why = str(error)
+        # On all of them: ranks that went on to load would wait for the first forever.
+        if why := distributed.gather(why)[0]:
+            raise TableError(why)
 
     def _take_settings(self) -> None:
         """Apply the current settings: a state brings those of its own run (init_from)."""

@@ -48,7 +48,7 @@ class LearningBatch:
 
 def read_batch(files: RunFiles, iteration: int) -> LearningBatch:
     """The batch of one iteration."""
-    return batch_of(read_table(files.batch(iteration), BATCH))
+    return batch_of(read_table(files.batch(iteration), BATCH, files.root))
 
 
 def batch_of(rows: pd.DataFrame) -> LearningBatch:
@@ -69,20 +69,24 @@ def batch_of(rows: pd.DataFrame) -> LearningBatch:
 
 def read_rewards(files: RunFiles, iteration: int, batch: LearningBatch) -> pd.DataFrame:
     """Rewards of the batch, row for row. Raises TableError for those of other responses."""
-    return _read_beside(files.rewards(iteration), REWARDS, files.batch(iteration), batch)
+    return _read_beside(files.rewards(iteration), REWARDS, files, iteration, batch)
 
 
 def read_values(files: RunFiles, iteration: int, batch: LearningBatch) -> Float[Tensor, "B T"]:
     """Values of the batch's states, row for row. Raises TableError for other responses'."""
-    values = _read_beside(files.values(iteration), VALUES, files.batch(iteration), batch)
+    values = _read_beside(files.values(iteration), VALUES, files, iteration, batch)
     return batch.matrix(values["values"])
 
 
-def _read_beside(path: Path, schema: pa.Schema, of: Path, batch: LearningBatch) -> pd.DataFrame:
+def _read_beside(
+    path: Path, schema: pa.Schema, files: RunFiles, iteration: int, batch: LearningBatch
+) -> pd.DataFrame:
     """A table with a row for each response of the batch, in its order."""
-    table = read_table(path, schema)
+    table = read_table(path, schema, files.root)
     # The same number of rows proves nothing: a batch selected again can hold other responses.
     keys = ["prompt_id", "sample"]
     if not table[keys].equals(batch.rows[keys]):
-        raise TableError(f"{path}: its responses are not those of {of}; delete it")
+        raise TableError(
+            f"{path}: its responses are not those of {files.batch(iteration)}; delete it"
+        )
     return table

@@ -1,9 +1,9 @@
 """Optimizer steps of a PRM on its outcome loss: what the online update and offline training share.
 
 In: responses with outcomes, log-probabilities under the reference. Each step's loss is a mean over
-its whole minibatch, however that is cut into passes and ranks. What detached DPO needs of a
-response's group comes from a pass without gradients before the step, so a group may lie in
-different passes, ranks and minibatches.
+its whole minibatch, however that is cut into passes and ranks. What DPO needs of a response's group
+comes from a pass without gradients before the step, so a group may lie in different passes and
+ranks, and with detached DPO in different minibatches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from prime_core.implicit_reward import implicit_reward, log_odds
-from prime_core.prm_loss import pair_terms, prm_cross_entropy, prm_dpo, prm_loss
+from prime_core.prm_loss import (
+    dpo_tangent,
+    pair_terms,
+    prm_cross_entropy,
+    prm_dpo,
+    prm_dpo_detached,
+    prm_loss,
+)
 from prime_core.run.layout import RunFiles
 from prime_core.settings.prm import PrmLoss
 from prime_core.settings.run import Settings
@@ -28,7 +35,8 @@ from prime_core.training.passes import passes_of
 from prime_core.training.scoring import ragged_logprobs, response_logprobs
 from prime_core.training.updates import iteration_trainer, take_step
 
-# Opponents' rewards and weights of each response of a batch; None for cross-entropy.
+# Two numbers of each response of a batch: with detached DPO its opponents' reward and its weight,
+# with DPO the loss and its slope. None for cross-entropy.
 Pairs = tuple[Tensor, Tensor]
 
 
@@ -50,16 +58,18 @@ class PrmSteps:
         self.figures: dict[str, Any] = {"losses": [], "norms": []}
 
     def pairs(self, batch: LearningBatch, reference_logprobs: Tensor) -> Pairs:
-        """What detached DPO needs, from the current PRM. Takes complete groups.
+        """What DPO needs of the groups, from the current PRM. Takes complete groups.
 
         docs/decisions.md#detached-dpo
         """
-        # Without dropout: opponents and weights are constants of the loss, not samples.
+        # Without dropout: these are constants of the loss, not samples.
         self.trainer.engine.eval()
         rows = ragged_logprobs(self.trainer.engine, batch.sequences, self.passes)
         self.trainer.engine.train()
         rewards = implicit_reward(batch.matrix(rows), reference_logprobs, batch.mask, self.beta)
         z = log_odds(rewards, batch.mask)
+        if self.loss.objective == "dpo":
+            return dpo_tangent(z, batch.outcome, batch.group)
         return pair_terms(z, batch.outcome, batch.group, self.loss.bon_weight)
 
     def learn(
@@ -71,7 +81,7 @@ class PrmSteps:
     ) -> Tensor:
         """One optimizer step on these rows; returns their log-odds z from before it.
 
-        pairs: of the whole batch, where the loss is dpo's.
+        pairs: of the whole batch, where the loss compares responses.
         """
         total = 0.0
         found: dict[int, float] = {}
@@ -108,8 +118,10 @@ class PrmSteps:
         outcome = batch.outcome[rows].to(z.device)
         if pairs is None:
             return prm_cross_entropy(z, outcome)
-        opponents, weights = (part[rows].to(z.device) for part in pairs)
-        return weights * prm_dpo(z, opponents, outcome)
+        first, second = (part[rows].to(z.device) for part in pairs)
+        if self.loss.objective == "dpo":
+            return prm_dpo(z, value=first, slope=second)
+        return second * prm_dpo_detached(z, first, outcome)
 
 
 class PrmUpdate(PrmSteps):

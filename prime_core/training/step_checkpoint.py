@@ -37,6 +37,7 @@ from prime_core.training.distributed import (
     world_size,
 )
 from prime_core.training.engine import Trainer
+from prime_core.training.state_files import digests
 from prime_core.training.universal import NoRoom
 
 _ABOUT = "about.json"
@@ -80,7 +81,8 @@ class StepCheckpoint:
         """
         # The first rank's view counts: a shared disk may show others an older one, and ranks that
         # decided differently would wait for each other forever.
-        there, why_not = gather((self.folder.exists(), self._why_unusable()))[0]
+        looked = (self.folder.exists(), self._why_unusable()) if rank() == 0 else (False, "")
+        there, why_not = gather(looked)[0]
         if there and not why_not:
             try:
                 update = make(self.folder)
@@ -145,13 +147,13 @@ class StepCheckpoint:
             update.trainer.save_state(folder)
             torch.save(update.figures, _figures(folder, rank()))
             barrier()
-            if rank() == 0:  # last, since it lists the sizes of what all ranks have written
+            if rank() == 0:  # last, since it lists what all ranks have written
                 about = {
                     "digest": self._digest,
                     "num_ranks": world_size(),
                     "num_done": self.num_done,
                     "seconds": self._watch.so_far(),  # so that figures cover all starts
-                    "sizes": _sizes(folder),
+                    "files": _files(folder),
                 }
                 (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         # From the end of the saving, or a disk slower than the interval would be written to after
@@ -163,7 +165,7 @@ class StepCheckpoint:
         try:
             about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
             # The folder was renamed whole, but a disk that was full or lost power may hold less.
-            if about["sizes"] != _sizes(self.folder):
+            if about["files"] != _files(self.folder):
                 return "it is damaged"
             if about["digest"] != self._digest:
                 return "it is of other settings or inputs"
@@ -202,7 +204,6 @@ def _figures(folder: Path, number: int) -> Path:
     return folder / f"figures-{number}.pt"
 
 
-def _sizes(folder: Path) -> dict[str, int]:
+def _files(folder: Path) -> dict[str, str]:
     # about.json holds this list, so it cannot be in it.
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _ABOUT)
-    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+    return {name: digest for name, digest in digests(folder).items() if name != _ABOUT}

@@ -30,6 +30,7 @@ from prime_core.runtime.errors import is_full
 from prime_core.runtime.text import bytes_text
 from prime_core.training import universal_files
 from prime_core.training.distributed import barrier, rank, world_size
+from prime_core.training.state_files import loading_values_only
 
 # While the first rank converts, the others wait, longer than NCCL's own time-out allows.
 LONGEST = timedelta(hours=12)
@@ -74,9 +75,14 @@ def engine_layout(zero_stage: int) -> StateLayout:
 def load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> dict[str, Any]:
     """Load the state folder/tag into a DeepSpeed engine; returns what was saved with it.
 
-    beside: the scratch folder is created next to this one. Raises NoRoom, on all ranks, and
-    whatever DeepSpeed and torch raise for a damaged state.
+    beside: the scratch folder is created next to this one. Nothing in the state is executed. Raises
+    NoRoom, on all ranks, and whatever DeepSpeed and torch raise for a damaged state.
     """
+    with loading_values_only():
+        return _load(engine, folder, tag, zero_stage, beside)
+
+
+def _load(engine: Any, folder: Path, tag: str, zero_stage: int, beside: Path) -> dict[str, Any]:
     there, here = saved_layout(folder / tag), engine_layout(zero_stage)
     if there == here:
         # Frozen weights are not in a state, so with an adapter some must be missing.

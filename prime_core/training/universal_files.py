@@ -98,5 +98,5 @@ def _save_shared(folder: Path, shared: dict[str, Any], groups: Any, step: torch.
 
 
 def _load(path: Path) -> Any:
-    # DeepSpeed pickles objects of its own with the tensors, such as the loss scaler.
-    return torch.load(path, map_location="cpu", weights_only=False)
+    # Of DeepSpeed's own objects in it only the loss scaler and the like (training/state_files.py).
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import checked_weights
 from prime_core.run.seeds import derive_seed, generator
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.prm import Offline
@@ -114,8 +115,9 @@ def iteration_trainer(
     folder = files.policy if stage == "policy" else files.prm
     # Adapters always train beside the first model's weights, so folder(0) is needed as well.
     # docs/decisions.md#adapters
+    checked_weights(folder(0), files.root)
     trainer, tokenizer = continue_training(
-        folder(iteration - 1),
+        checked_weights(folder(iteration - 1), files.root),
         settings.model.dtype,
         section.optimizer,
         settings.training,

@@ -12,6 +12,7 @@ from prime_core.models.load import load_tokenizer
 from prime_core.models.start_models import previous_value_folder
 from prime_core.policy_loss import token_mean_loss
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import checked_weights
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import gather
@@ -44,6 +45,7 @@ class ValueUpdate:
         values, returns: [B, T], before the update.
         """
         start, value = previous_value_folder(settings, files, iteration), settings.value
+        checked_weights(start, files.root)
         self.trainer = Trainer(
             load_value_model(start, settings.model.dtype),
             value.optimizer,

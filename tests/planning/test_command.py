@@ -50,6 +50,12 @@ def test_the_quickstart_fits(capsys):
     assert "built from scratch, 0.15 M parameters" in page
 
 
+def test_settings_that_cancel_each_other_are_said_beside_the_plan(capsys):
+    status, _, said = output(capsys, "--config", "policy.adv_estimator=dr_grpo")
+    assert status == 0
+    assert "policy.whiten=false is dr_grpo as published" in said
+
+
 def test_what_does_not_fit_is_refused_in_sentences(capsys):
     status, page, errors = output(
         capsys, "--configfile", str(PRIME), "--gpu-memory-gb", "24", "--disk-tb", "1"

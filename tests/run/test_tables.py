@@ -177,11 +177,10 @@ def test_a_full_disk_leaves_the_old_table_and_nothing_else(monkeypatch, tmp_path
     write_table(path, example(OUTCOMES), OUTCOMES)
     before = path.read_bytes()
 
-    def full(_table, where, **_options):
-        Path(where).write_bytes(b"PAR1 half of it")
+    def full(_writer, _table):
         raise OSError(errno.ENOSPC, "Error writing bytes to file. No space left on device")
 
-    monkeypatch.setattr(tables.pq, "write_table", full)
+    monkeypatch.setattr(tables.pq.ParquetWriter, "write_table", full)
     with pytest.raises(OSError, match="No space left") as caught:
         write_table(path, example(OUTCOMES) * 2, OUTCOMES)
     assert path.read_bytes() == before

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prime_core.runtime.console import IN_WORKFLOW, note, progress_bar, say
+from prime_core.runtime.console import IN_WORKFLOW, note, progress_bar, say, show
 from prime_core.runtime.rank import has_other_ranks, is_first_rank, rank
 
 
@@ -45,3 +45,10 @@ def test_of_several_ranks_the_first_speaks_but_errors_are_everybodys(capsys, mon
     assert capsys.readouterr() == ("", "")
     say("no memory", error=True)
     assert capsys.readouterr() == ("", "no memory\n")
+
+
+@pytest.mark.parametrize("out", [show, say, note, lambda text: say(text, error=True)])
+def test_no_terminal_takes_what_others_wrote_for_commands(out, capsys):
+    out("answer \x1b]0;title\x07 and \x1b[31mred\x9b2J\r over\nnext \u202eline")
+    printed = "".join(capsys.readouterr())
+    assert printed == "answer \\x1b]0;title\\x07 and \\x1b[31mred\\x9b2J  over\nnext \\u202eline\n"

@@ -66,7 +66,7 @@ PUBLISHED = {
     "policy.whiten": True,
     "policy.eps_clip": 0.2,
     "policy.eps_clip_high": 0.2,
-    "policy.loss_agg_mode": "token-mean",
+    "policy.loss_agg_mode": "seq-mean-token-mean",
     "policy.entropy_coef": 0.0,
     "policy.kl_coef": 0.0,
     "policy.ppo_mini_batch_size": 256,
@@ -234,9 +234,11 @@ def test_benchmarks_are_those_of_the_table_of_all_benchmarks(path):
     ours = load_settings(path).evaluation.benchmarks
     assert set(ours) - set(rows) == {"validation"}
     for name in set(ours) & set(rows):
-        num_problems = {"num_problems": ours[name].num_problems}
-        assert ours[name] == Benchmark.model_validate(rows[name] | num_problems), name
+        # The system message is the published evaluation's, not the run's.
+        chosen = {key: getattr(ours[name], key) for key in ("num_problems", "system_prompt")}
+        assert ours[name] == Benchmark.model_validate(rows[name] | chosen), name
         assert ours[name].num_problems is not None
+        assert "\\n[ASSESS]\\n" in str(ours[name].system_prompt)
 
 
 def test_the_sft_run_takes_three_epochs_of_its_demonstrations():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from tests.support.tiny_model import save_tiny_model
 pytestmark = pytest.mark.usefixtures("one_rank")
 
 # To each prompt right responses that begin with "so", wrong ones that begin with "hm".
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"prompt": f"{number}+1=?", "response": f"{word} {number + n}", "outcome": int(word == "so")}
     for number in range(4)
     for n, word in enumerate(("so", "hm", "hm"))
@@ -81,7 +82,7 @@ def test_labelled_responses_become_tokens_with_the_references_logprobs(tmp_path,
     assert "left out: row 15: response is not text: None" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("loss", ["ce", "dpo"])
+@pytest.mark.parametrize("loss", ["ce", "dpo", "dpo_detached"])
 def test_a_prm_learns_to_tell_right_from_wrong_and_a_frozen_one_gives_rewards(tmp_path, loss):
     files = train(labelled_run(tmp_path, offline={"loss_type": loss}))
     figures = read_json(files.setup_metrics("prm_offline"))
@@ -93,17 +94,48 @@ def test_a_prm_learns_to_tell_right_from_wrong_and_a_frozen_one_gives_rewards(tm
     assert read_json(files.metrics(1, "score"))["reward/implicit_mean"] != 0
 
 
-def test_the_two_losses_are_not_the_same_training(tmp_path):
+def test_no_two_losses_are_the_same_training(tmp_path):
     runs = [
         train(labelled_run(tmp_path / loss, offline={"loss_type": loss, "mini_batch_size": 12}))
-        for loss in ("ce", "dpo")
+        for loss in ("ce", "dpo", "dpo_detached")
+    ]
+    for first, second in combinations(map(weights, runs), 2):
+        assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_dpo_learns_from_whole_groups_that_have_pairs(tmp_path, monkeypatch):
+    # Four prompts of three responses; of the first, all are wrong.
+    rows = [row | ({"outcome": 0} if row["prompt"].startswith("0") else {}) for row in ROWS]
+    files = labelled_run(tmp_path, rows, offline={"loss_type": "dpo", "mini_batch_size": 4})
+    seen = []
+    usual = prm_offline.OfflineUpdate.learn
+
+    def learn(self, batch, reference, rows, pairs):
+        z = usual(self, batch, reference, rows, pairs)
+        seen.append((batch.rows["prompt_id"].tolist(), float(pairs[0].mean())))
+        return z
+
+    monkeypatch.setattr(prm_offline.OfflineUpdate, "learn", learn)
+    train(files)
+    assert len({prompt for step, _ in seen for prompt in step}) == 3
+    assert all(step.count(prompt) == 3 for step, _ in seen for prompt in step)
+    assert seen[0][1] == pytest.approx(math.log(2))  # at first all rewards are 0
+    assert seen[-1][1] < 0.5
+
+
+def test_the_passes_of_a_step_of_dpo_change_nothing(tmp_path):
+    dpo = {"loss_type": "dpo", "mini_batch_size": 12, "epochs": 1}
+    runs = [
+        train(labelled_run(tmp_path / str(size), offline=dpo | {"micro_batch_size": size}))
+        for size in (1, 12)  # the sides of a pair apart, and together
     ]
     first, second = map(weights, runs)
-    assert any(not torch.equal(first[name], second[name]) for name in first)
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-6)
 
 
 def test_steps_of_dpo_have_whole_groups_and_opponents_of_their_own_time(tmp_path, monkeypatch):
-    files = labelled_run(tmp_path, offline={"loss_type": "dpo", "mini_batch_size": 4})
+    files = labelled_run(tmp_path, offline={"loss_type": "dpo_detached", "mini_batch_size": 4})
     seen = []
     usual = prm_offline.OfflineUpdate.learn
 
@@ -123,7 +155,8 @@ def test_steps_of_dpo_have_whole_groups_and_opponents_of_their_own_time(tmp_path
 
 @pytest.mark.parametrize("lora", [None, {"rank": 4}], ids=["all", "lora"])
 def test_interrupted_training_goes_on_and_ends_with_the_same_bits(lora, tmp_path, monkeypatch):
-    dpo = {"loss_type": "dpo", "bon_weight": "bon_rm", "micro_batch_size": 4, "lora": lora}
+    dpo = {"loss_type": "dpo_detached", "bon_weight": "bon_rm", "micro_batch_size": 4}
+    dpo |= {"lora": lora}
     calm = train(labelled_run(tmp_path / "calm", offline=dpo))
     files = labelled_run(tmp_path / "stopped", offline=dpo)
     # the same file by another name is the same input
@@ -233,7 +266,10 @@ def test_a_reference_of_its_own_is_linked_and_used(tmp_path):
     ("settings", "message"),
     [
         ({"bon_weight": "bon_rm"}, "bon_weight 'bon_rm' weighs the losses of loss_type 'dpo'"),
-        ({"offline": {"file": "x", "bon_weight": "bon_acc"}}, "bon_weight 'bon_acc' weighs"),
+        (
+            {"offline": {"file": "x", "bon_weight": "bon_acc", "loss_type": "dpo"}},
+            "bon_weight 'bon_acc' weighs the losses of loss_type 'dpo_detached', and .* is 'dpo'",
+        ),
         ({"prm_update": "frozen"}, "'frozen' needs prm.path or prm.offline"),
         ({"reference_path": "x", "prm_reference": "policy"}, "leave one of them out"),
     ],

@@ -189,3 +189,24 @@ def test_a_reader_waits_for_nobody(tmp_path, storage):
     with (storage / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # somebody else is copying
         assert read_from(folder) != folder
+
+
+def test_a_storage_that_others_may_enter_is_neither_read_nor_written(tmp_path, storage, capsys):
+    folder = weights(tmp_path / "policy")
+    assert node_cache.store_copy(folder)
+    assert read_from(folder) != folder
+    storage.chmod(0o755)
+    assert read_from(folder) == folder
+    assert not node_cache.store_copy(folder)
+    assert f"{storage}: others may enter it (mode 0755)" in capsys.readouterr().err
+
+
+def test_a_storage_that_another_user_made_is_neither_read_nor_written(
+    tmp_path, storage, capsys, monkeypatch
+):
+    folder = weights(tmp_path / "policy")
+    assert node_cache.store_copy(folder)
+    monkeypatch.setattr(os, "getuid", lambda: storage.stat().st_uid + 1)
+    assert read_from(folder) == folder
+    assert not node_cache.store_copy(folder)
+    assert "belongs to user" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from tests.support.paper_words import SIX
 ITERATIONS = "240  # RL iterations. Paper, other RL algorithms: 240"
 HOURS = "null  # GPU-hours. Paper: 680 s an iteration on 8 A800, 363 GPU-hours"
 OUTCOME_HOURS = "null  # GPU-hours. Paper: 531 s an iteration on 8 A800, 283 GPU-hours"
+WHITENED = "true  # script: of every estimator, so this is REINFORCE++. docs/paper.md#whitening"
 OUTCOME_ONLY = "none  # outcome rewards only; the rest of this section is not used"
 
 
@@ -42,23 +43,23 @@ VALUE_WORDS = {
 _NAMED = "eurus2-7b-{}  # name of the run's folder under `results`"
 
 OFFLINE = """
-    file: data/eurus-prm/labelled.parquet  # responses and outcomes
-    columns: {}  # our name: theirs; the file's columns already have our names
+    file: data/eurus-prm/labelled.parquet  # responses and outcomes. Paper, PRM data
+    columns: {}  # our name: theirs; not used: the file's columns have our names
     max_length: 4096  # tokens of prompt and response. Assumption: the model's positions
     mini_batch_size: 64  # responses per optimizer step. The released model's card: 64
     micro_batch_size: 1  # responses per pass of a rank; does not affect results
-    epochs: 1  # passes over the responses. Paper: not given
-    warmup_ratio: 0.0  # share of the steps. Paper: not given
+    epochs: 1  # passes over the responses. Assumption; paper: not given
+    warmup_ratio: 0.0  # share of the steps. Assumption; paper: not given
     loss_type: ce  # paper, Algorithm 1: cross-entropy
     bon_weight: none  # not used: loss_type is ce
     optimizer:
       learning_rate: 5.0e-7  # peak. The released model's card: 5e-7
-      weight_decay: 0.0  # paper: not given
-      betas: [0.9, 0.999]  # paper: not given; AdamW's own
-      grad_clip: 10.0  # norm. Paper: not given; as the PRM's
-    lora: null  # null: all weights are trained"""
+      weight_decay: 0.0  # assumption; paper: not given
+      betas: [0.9, 0.999]  # assumption, AdamW's own; paper: not given
+      grad_clip: 10.0  # norm. Assumption, as the PRM's; paper: not given
+    lora: null  # null: all weights are trained. Assumption, as online"""
 NOT_THE_START = {
-    "prm.path": "null  # null: the SFT model, trained by prm.offline",
+    "prm.path": "null  # null: the SFT model, trained by prm.offline. Paper, PRM data",
     "max_gpu_hours": "null  # GPU-hours. Paper: not given",
 }
 
@@ -72,7 +73,10 @@ def _sized(size: str, prm: str | None) -> dict[str, str]:
     changes["evaluation.benchmarks"] = SIX
     if prm is not None:
         text = f"{prm}  # paper, effect of reward model size: its base model"
-        changes |= {"prm.path": text, "prm.reference_path": f"{prm}  # the same, frozen"}
+        changes |= {
+            "prm.path": text,
+            "prm.reference_path": f"{prm}  # paper, effect of reward model size: the same, frozen",
+        }
     return changes
 
 
@@ -127,7 +131,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "eurus2_7b_sft": {
         "run": _NAMED.format("sft"),
         "seed": "42  # paper, SFT training: 42",
-        "iterations": "0  # RL iterations: none",
+        "iterations": "0  # RL iterations. Paper, SFT training: none",
         "model.path": "Qwen/Qwen2.5-Math-7B  # paper, SFT training: Qwen2.5-Math-7B-Base",
         "data.sft": (
             "hf://datasets/PRIME-RL/Eurus-2-SFT-Data/0000.parquet  # 229,763. Paper: 230,000"
@@ -139,7 +143,7 @@ CHANGES: dict[str, dict[str, str]] = {
             "    system: system  # the system message\n"
             "    ability: task  # Math, Coding, ..."
         ),
-        "sft.enabled": "true  # the only training of this run",
+        "sft.enabled": "true  # paper, SFT training: the only training of this run",
     },
     "qwen25_7b_prm_3b": _sized("3b", "Qwen/Qwen2.5-3B"),
     "qwen25_7b_prm_7b": _sized("7b", None),
@@ -158,7 +162,7 @@ CHANGES: dict[str, dict[str, str]] = {
         "model.path": "Qwen/Qwen2.5-32B  # paper, zero experiments: Qwen2.5-32B-Base",
         "stage_resources": "cluster_profiles/stages-32b.yaml  # nodes with eight 80 GB GPUs",
         "rollout.num_shards": "4  # sampling jobs per round: one for every two GPUs of a node",
-        "rollout.tensor_parallel_size": "2  # GPUs that share a copy of the model, 66 GB",
+        "rollout.tensor_parallel_size": "2  # GPUs that share 66 GB of weights. Assumption",
         "training.zero_stage": "3  # each GPU keeps an eighth of everything. Script: FSDP",
         "training.offload_optimizer": "cpu  # its states in the node's memory. Script: the same",
         "training.gradient_checkpointing": CHECKPOINTING,
@@ -169,28 +173,23 @@ _START = "paper, zero experiments: the base model"
 _SIZES = {
     "max_gpu_hours": "null  # GPU-hours. Paper: not given",
     "data.sft": "null  # demonstrations; not used: the start is a base model",
-    "sft.enabled": "false  # the start is a base model",
+    "sft.enabled": "false  # paper: the start is a base model",
 }
 WORDS: dict[str, dict[str, str]] = {
     "eurus2_7b_rloo": {
         "max_gpu_hours": OUTCOME_HOURS,
     },
-    **{
-        name: {"max_gpu_hours": HOURS if name.endswith("prime") else OUTCOME_HOURS}
-        for name in (
-            "eurus2_7b_reinforce",
-            "eurus2_7b_reinforce_prime",
-            "eurus2_7b_grpo",
-            "eurus2_7b_grpo_prime",
-        )
-    },
+    "eurus2_7b_grpo": {"max_gpu_hours": OUTCOME_HOURS},
+    "eurus2_7b_grpo_prime": {"max_gpu_hours": HOURS},
+    "eurus2_7b_reinforce": {"max_gpu_hours": OUTCOME_HOURS, "policy.whiten": WHITENED},
+    "eurus2_7b_reinforce_prime": {"max_gpu_hours": HOURS, "policy.whiten": WHITENED},
     "eurus2_7b_ppo": VALUE_WORDS,
     "eurus2_7b_ppo_prime": VALUE_WORDS,
     "eurus2_7b_prm_as_value": {
         "max_gpu_hours": HOURS,
         "policy.gae_lambda": GAE,
         "policy.process_coef": "1.0  # not used: the PRM gives values, not returns",
-        "value": "  # there is no value model: only source and prm_value are used",
+        "value": "  # not used but for source and prm_value: there is no value model",
         "value.prm_value": "log_odds  # paper, value or reward: the sum of rewards so far",
     },
     "eurus2_7b_eurusprm": NOT_THE_START,
@@ -207,7 +206,8 @@ WORDS: dict[str, dict[str, str]] = {
     },
     "eurus2_7b_sft": {"max_gpu_hours": "null  # GPU-hours. Paper: not given"},
     "qwen25_7b_prm_3b": _SIZES,
-    "qwen25_7b_prm_7b": _SIZES | {"prm.path": "null  # null: the start model, Qwen2.5-7B"},
+    "qwen25_7b_prm_7b": _SIZES
+    | {"prm.path": "null  # paper, effect of reward model size: the start model, Qwen2.5-7B"},
     "qwen25_7b_prm_14b": _SIZES,
     "prime_zero_7b": _SIZES
     | {

@@ -23,11 +23,11 @@ def _rows(*names: str) -> str:
 # For the table of PRM sizes, which has AIME 2025 and no programs.
 SIX = f"""
 {_rows("validation")}    # The six of the paper's table, greedy, with at most 4,096 tokens (8,192
-    # for MATH-500). As in configs/benchmarks.yaml. temperature 0: greedy; null: as in the section
-    # `data`, or all.
+    # for MATH-500). As in configs/benchmarks.yaml, but for the system message, the script's.
+    # temperature 0: greedy; null: as in the section `data`, or all.
 {_rows("aime-2024")}    aime-2025:  # 30 problems
       {{file: "hf://datasets/math-ai/aime25/test.jsonl",
-       form: plain, ability: math, system_prompt: null, ground_truth_after: null,
+       form: plain, ability: math, system_prompt: *eval_system, ground_truth_after: null,
        columns: {{prompt: problem, ground_truth: answer}}, num_problems: 30,
        prompt_suffix: *boxed,
        n_samples_per_prompt: 1, temperature: 0.0, top_p: 1.0, max_response_length: 4096,
@@ -42,14 +42,17 @@ with only the verifier's rewards. eurus2_7b_prime.yaml describes the data and gi
 all values; this file differs from it in `run`, `iterations` and `prm.prm_update`.
 """,
     "eurus2_7b_reinforce": """
-REINFORCE with outcome rewards only (PRIME, arXiv 2502.01456, "other RL algorithms"): no baseline,
-240 iterations; mean of the seven benchmarks 36.0. eurus2_7b_prime.yaml describes the data and
-gives the sources of all values.
+REINFORCE with outcome rewards only (PRIME, arXiv 2502.01456, "other RL algorithms"): no baseline of
+its own, 240 iterations; mean of the seven benchmarks 36.0. The script whitens every estimator's
+advantages, so that the batch's mean is the baseline, as in REINFORCE++: that is this file's reading
+of the paper's row, and `policy.whiten=false` the other (configs/ablations/whitening.yaml compares
+them). eurus2_7b_prime.yaml describes the data and gives the sources of all values.
 """,
     "eurus2_7b_reinforce_prime": """
-REINFORCE with PRIME (arXiv 2502.01456, "other RL algorithms", Eq. 8): returns without a baseline,
-240 iterations; mean of the seven benchmarks 37.8. eurus2_7b_prime.yaml describes the data and
-gives the sources of all values.
+REINFORCE with PRIME (arXiv 2502.01456, "other RL algorithms", Eq. 8): returns without a baseline of
+their own, whitened as in eurus2_7b_reinforce.yaml, which says how that is to be read; 240
+iterations; mean of the seven benchmarks 37.8. eurus2_7b_prime.yaml describes the data and gives the
+sources of all values.
 """,
     "eurus2_7b_grpo": """
 GRPO with outcome rewards only (PRIME, arXiv 2502.01456, "other RL algorithms"): outcomes minus

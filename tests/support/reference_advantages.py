@@ -36,7 +36,7 @@ def orig_rloo(name: str) -> list[Comparison]:
     mask = x["eos_mask"].bool()
     ours, returns = advantages(
         x["gt_scores"].sum(1),
-        None if settings["sources"] == "gt" else x["rm_scores"],
+        None if settings.only("sources", "both", "rm", "gt") == "gt" else x["rm_scores"],
         mask,
         groups_of(len(mask), settings["n_samples"]),
         gamma_process=settings["reward_model_gamma"],
@@ -117,9 +117,14 @@ def verl_adv(name: str) -> list[Comparison]:
     """GRPO, Dr. GRPO, RLOO, OPO, REINFORCE++ with a baseline of outcomes; of token rewards
     REINFORCE++ and GAE.
     """
-    x, _ = tensors(name)
+    x, settings = tensors(name)
+    settings.only("grpo_eps", 1e-6)
+    settings.only("grpo_std", "unbiased torch.std")
     mask = x["response_mask"].bool()
     outcome, group = x["outcome_rewards"].sum(1), x["index"]
+    assert group.unique(return_counts=True)[1].tolist() == [settings["n_samples"]] * len(
+        group.unique()
+    )
     pairs = [
         ("grpo", "grpo"),
         ("dr_grpo", "drgrpo"),

@@ -7,7 +7,7 @@ agree; benchmarks/reference_agreement.py tabulates by how much.
 from collections.abc import Callable
 
 from tests.support import reference_advantages, reference_policy, reference_prm
-from tests.support.comparison import Comparison
+from tests.support.comparison import Comparison, NotExpressible, refuse_unread
 
 CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "orig_rloo_": reference_advantages.orig_rloo,
@@ -31,12 +31,29 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "recipe_filter_": reference_policy.recipe_filter,
     "recipe_prmloss_": reference_prm.recipe_prmloss,
     "recipe_update_": reference_prm.recipe_update,
+    "istar_eto_": reference_prm.istar_eto,
     "verl_adv_": reference_advantages.verl_adv,
     "verl_loss_": reference_policy.verl_loss,
 }
 
 
 def check(name: str) -> list[Comparison]:
-    """All comparisons of one reference file, by the longest prefix of its name in CHECKS."""
-    prefix = max((prefix for prefix in CHECKS if name.startswith(prefix)), key=len)
-    return CHECKS[prefix](name)
+    """All comparisons of one reference file, by the longest prefix of its name in CHECKS.
+
+    Raises NotExpressible where a setting of the file is not honoured.
+    """
+    try:
+        comparisons = CHECKS[prefix_of(name)](name)
+    except AssertionError:
+        refuse_unread(name)  # then this is why the shapes differ
+        raise
+    refuse_unread(name)
+    return comparisons
+
+
+def prefix_of(name: str) -> str:
+    """The longest prefix of a file's name in CHECKS. Raises NotExpressible where there is none."""
+    found = [prefix for prefix in CHECKS if name.startswith(prefix)]
+    if not found:
+        raise NotExpressible("no function of ours computes what it holds")
+    return max(found, key=len)

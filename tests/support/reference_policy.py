@@ -1,20 +1,36 @@
 """Our policy losses, masked statistics and filters beside the published ones."""
 
+import re
+
 import torch
 from torch import Tensor
 
 from prime_core import filtering, logprobs, masked, mismatch, policy_loss, value_loss
 from prime_core.settings.policy import Policy
 from prime_core.training.reference_kl import ReferenceKl
-from tests.support.comparison import Comparison, compare, groups_of, tensors
+from tests.support.comparison import Comparison, Settings, compare, groups_of, tensors
+
+KL_NAMES = {"k1": "kl_kl", "k2": "kl_mse"}  # ours: theirs
 
 
 def orig_filter(name: str) -> list[Comparison]:
     """Rows that pass the prompt filter."""
     x, settings = tensors(name)
-    group = groups_of(len(x["acc"]), settings["n_samples"])
-    kept = filtering.accuracy_filter(x["acc"], group, settings["lower"], settings["upper"])
+    limit = settings["max_response_length"]
+    kept = kept_rows(x, settings, settings["filter_truncated"], limit)
     return [compare("kept rows", kept.nonzero().flatten(), x["kept_rows"])]
+
+
+def kept_rows(x: dict[str, Tensor], settings: Settings, truncated: bool, limit: int) -> Tensor:
+    """Rows that our filters keep; a response of `limit` tokens counts as truncated."""
+    group = groups_of(len(x["acc"]), settings["n_samples"])
+    bounds = (settings.get("lower", 0.2), settings.get("upper", 0.8))
+    accurate = settings.only("filter_accuracy", True, False)
+    kept = filtering.accuracy_filter(x["acc"], group, *(bounds if accurate else (0.0, 1.0)))
+    if truncated:
+        lengths = x["attention_mask"][:, -x["responses"].shape[1] :].sum(1)
+        kept &= filtering.truncation_filter(lengths >= limit, group)
+    return kept
 
 
 def recipe_filter(name: str) -> list[Comparison]:
@@ -23,9 +39,11 @@ def recipe_filter(name: str) -> list[Comparison]:
     So either all of ours are among theirs, or theirs are all among ours.
     """
     x, settings = tensors(name)
-    group = groups_of(len(x["acc"]), settings["n_samples"])
-    kept = set(filtering.accuracy_filter(x["acc"], group).nonzero().flatten().tolist())
-    theirs = set(x["kept_rows"].tolist())
+    # Theirs calls a response truncated that lacks one token of the limit.
+    limit = settings.get("max_response_length", x["responses"].shape[1]) - 1
+    ours = kept_rows(x, settings, settings["filter_truncate"], limit)
+    kept, theirs = set(ours.nonzero().flatten().tolist()), set(x["kept_rows"].tolist())
+    assert len(theirs) == int(len(x["acc"]) // settings["oversample_factor"])
     num_common = min(len(kept), len(theirs))
     return [compare("common rows", len(kept & theirs), torch.tensor(num_common))]
 
@@ -191,9 +209,11 @@ def orig_entropy(name: str) -> list[Comparison]:
 def orig_kl(name: str) -> list[Comparison]:
     """k1 and k2 (kl and mse in the published code)."""
     x, _ = tensors(name)
+    kl = {kind: policy_loss.kl_estimate(x["logprob"], x["ref_logprob"], kind) for kind in KL_NAMES}
+    rewards = x["scores"] - 0.1 * kl["k1"]  # the weight is part of the array's name
     return [
-        compare(kind, policy_loss.kl_estimate(x["logprob"], x["ref_logprob"], kind), x[key])
-        for kind, key in (("k1", "kl_kl"), ("k2", "kl_mse"))
+        *(compare(kind, kl[kind], x[key]) for kind, key in KL_NAMES.items()),
+        compare("rewards", rewards, x["rewards_kl0p1"]),
     ]
 
 
@@ -218,7 +238,9 @@ def orig_klpen(name: str) -> list[Comparison]:
 def orig_adaptive_kl(name: str) -> list[Comparison]:
     """The weight of the KL over the controller's steps."""
     x, settings = tensors(name)
-    coefs = [0.2]
+    # The controller's first weight, target and horizon: AdaptiveKLController(0.2,6,10000).
+    first, target, horizon = map(float, re.findall(r"[\d.]+", settings["fn"]))
+    coefs, steps = [first], settings["n_steps"]
     for kl in x["current_kl"].tolist():
-        coefs.append(policy_loss.next_kl_coef(coefs[-1], kl, settings["n_steps"], 6.0, 10000))
+        coefs.append(policy_loss.next_kl_coef(coefs[-1], kl, steps, target, int(horizon)))
     return [compare("weights", torch.tensor(coefs[1:], dtype=torch.double), x["values"])]

@@ -127,11 +127,16 @@ def orig_prmstep(name: str) -> list[Comparison]:
     mask = x["attention_mask"][:, -x["responses"].shape[1] :].bool()
     rewards = update.rewards / settings["beta"]
     metrics = settings["metrics"]
+    group = groups_of(len(x["acc"]), settings["n_samples"])
+    ranked = mean_ranking_accuracy(log_odds(rewards, mask), x["acc"], group)
+    granularity = settings.only("granularity", "token", "whole")
+    (theirs,) = metrics["reward_model/dpo_acc_before"]
     return [
         *compare_weights(update.weights, x),
+        compare("ranking accuracy", ranked, torch.tensor(theirs)),
         compare(
             "rewards",
-            shaped(rewards, mask, settings["granularity"], settings["norm"], eos_reward=True),
+            shaped(rewards, mask, granularity, settings["norm"], eos_reward=True),
             x["scores"],
         ),
         compare("gradient norms", *lists(update.grad_norms, metrics["reward_model/grad_norm"])),
@@ -152,7 +157,7 @@ def recipe_prmloss(name: str) -> list[Comparison]:
     losses = {"ce": prm_loss.prm_loss(prm_loss.prm_cross_entropy(z, acc), len(z))}
     for bon_weight in ("none", "bon_acc", "bon_rm"):
         opponents, weights = prm_loss.pair_terms(z, acc, group, bon_weight)
-        weighed = weights * prm_loss.prm_dpo(z, opponents, acc)
+        weighed = weights * prm_loss.prm_dpo_detached(z, opponents, acc)
         losses[bon_weight] = prm_loss.prm_loss(weighed, len(z) if bon_weight == "none" else 1)
     decided = acc != 0.5
     share_right = prm_loss.prm_accuracy(z[decided], acc[decided]) * (decided.sum() / len(z))
@@ -179,23 +184,45 @@ def recipe_update(name: str) -> list[Comparison]:
     group = groups_of(len(x["acc"]), num_samples)
     stale = settings["beta"] * x["Q_bc"][::num_samples].flatten()
     opponents = prm_loss.opponent_reward(stale, x["acc"], group)
-    weights = prm_loss.best_of_n_weight(stale, group)
+    loss_type = settings.only("loss_type", "ce", "dpo", "bon_acc", "bon_rm")
+    value = x["acc"] if loss_type == "bon_acc" else stale
+    weights = prm_loss.best_of_n_weight(value, group)
 
     def dpo_mean(z: Tensor, rows: Tensor, outcome: Tensor, num_responses: int) -> Tensor:
-        losses = prm_loss.prm_dpo(z, opponents[rows], outcome[rows])
+        losses = prm_loss.prm_dpo_detached(z, opponents[rows], outcome[rows])
         return prm_loss.prm_loss(losses, num_responses)
 
     def bon_sum(z: Tensor, rows: Tensor, outcome: Tensor, num_responses: int) -> Tensor:
-        losses = weights[rows] * prm_loss.prm_dpo(z, opponents[rows], outcome[rows])
+        losses = weights[rows] * prm_loss.prm_dpo_detached(z, opponents[rows], outcome[rows])
         return prm_loss.prm_loss(losses, num_responses // micro)
 
-    parts = {"ce": cross_entropy_mean, "dpo": dpo_mean, "bon_rm": bon_sum}
-    update = prm_update(x, settings, micro, parts[settings["loss_type"]])
+    part = {"ce": cross_entropy_mean, "dpo": dpo_mean}.get(loss_type, bon_sum)
+    update = prm_update(x, settings, micro, part)
     norms = settings["metrics"]["reward_model/grad_norm"]
     return [
         *compare_weights(update.weights, x),
         compare("gradient norms", *lists(update.grad_norms, norms)),
     ]
+
+
+def istar_eto(name: str) -> list[Comparison]:
+    """DPO over all pairs of a group, with its gradient; an episode's z is the mean over its turns.
+
+    Rows are turns; an episode is the turns of one trajectory.
+    """
+    x, settings = tensors(name)
+    q = x["q"].clone().requires_grad_()
+    episodes, turn_of = x["traj"].unique(return_inverse=True)
+    sums = settings["beta"] * masked.only(q, x["mask"].bool()).sum(1)
+    counts = turn_of.bincount().to(sums)
+    z = torch.zeros(len(episodes)).to(sums).index_add(0, turn_of, sums) / counts
+    first = torch.tensor([int((turn_of == number).nonzero()[0]) for number in range(len(episodes))])
+    outcome, group = x["outcome"][first], x["uid"][first]
+    value, slope = prm_loss.dpo_tangent(z, outcome, group)
+    loss = prm_loss.prm_loss(prm_loss.prm_dpo(z, value, slope), len(z))
+    loss.backward()
+    assert q.grad is not None
+    return [compare("loss", loss, x["loss"]), compare("gradient", q.grad, x["grad_q"])]
 
 
 def compare_weights(weights: dict[str, Tensor], x: dict[str, Tensor]) -> list[Comparison]:

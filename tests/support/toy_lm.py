@@ -9,6 +9,7 @@ from torch import Tensor
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.logprobs import predictions
 from prime_core.prm_loss import prm_cross_entropy, prm_loss
+from tests.support.comparison import Settings
 
 WEIGHTS = ("emb", "W", "U", "head")
 
@@ -46,7 +47,7 @@ def cross_entropy_mean(z: Tensor, rows: Tensor, outcome: Tensor, num_responses: 
 
 def prm_update(
     x: dict[str, Tensor],
-    settings: dict,
+    settings: Settings,
     micro_batch_size: int,
     loss_part: Callable[..., Tensor] = cross_entropy_mean,
 ) -> Update:
@@ -72,7 +73,12 @@ def prm_update(
         for part in rows.split(micro_batch_size):
             ids, attention = x["input_ids"][part], x["attention_mask"][part]
             prm = response_logprobs(weights, ids, attention, num_tokens)
-            ref = response_logprobs(frozen, ids, attention, num_tokens)
+            # The frozen model, or the policy that sampled.
+            ref = (
+                response_logprobs(frozen, ids, attention, num_tokens)
+                if settings.only("ref_type", "freeze", "policy") == "freeze"
+                else x["old_log_probs"][part][:, -num_tokens:]
+            )
             reward = implicit_reward(prm, ref, mask[part], settings["beta"])
             z = log_odds(reward, mask[part])
             loss = loss_part(z, part, x["acc"], num_responses=len(rows))

@@ -14,7 +14,7 @@ from prime_core.run.layout import TRAINING_STATE, unfinished_folder
 from prime_core.runtime.interruption import Interrupted
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.reading import parse_settings
-from prime_core.training import step_checkpoint
+from prime_core.training import state_files, step_checkpoint
 from prime_core.training.step_checkpoint import StepCheckpoint
 from prime_core.training.universal import NoRoom
 from tests.support.training_steps import difference, run_steps, trainer_of, weights_of
@@ -176,7 +176,7 @@ def test_figures_of_two_ranks_go_on_in_one(interrupted, undisturbed, capsys):
     torch.save(figures | {"sums": {"rows": 3}}, interrupted.kept / "figures-0.pt")
     torch.save(figures | {"sums": {"rows": 2}}, interrupted.kept / "figures-1.pt")
     about = json.loads((interrupted.kept / "about.json").read_text())
-    about |= {"num_ranks": 2, "sizes": step_checkpoint._sizes(interrupted.kept)}
+    about |= {"num_ranks": 2, "files": step_checkpoint._files(interrupted.kept)}
     (interrupted.kept / "about.json").write_text(json.dumps(about))
     assert_same(interrupted.start(), undisturbed)
     assert "resuming after step 2" in capsys.readouterr().err
@@ -213,9 +213,21 @@ def test_a_truncated_file_is_noticed(interrupted, undisturbed, capsys):
     assert_from_the_first_step(interrupted, undisturbed, capsys, "it is damaged")
 
 
-def test_a_file_of_the_right_size_that_does_not_load_is_noticed(interrupted, undisturbed, capsys):
+def test_a_file_of_the_right_size_with_other_bytes_is_noticed(interrupted, undisturbed, capsys):
+    for state in interrupted.kept.rglob("*.pt"):
+        content = bytearray(state.read_bytes())
+        content[len(content) // 2] ^= 1
+        state.write_bytes(content)
+    assert_from_the_first_step(interrupted, undisturbed, capsys, "it is damaged")
+
+
+def test_a_file_that_does_not_load_is_noticed(interrupted, undisturbed, capsys):
     for state in interrupted.kept.rglob("*.pt"):
         state.write_bytes(b"\0" * state.stat().st_size)
+    about = json.loads((interrupted.kept / "about.json").read_text())
+    state_files.write_record(interrupted.kept / TRAINING_STATE, interrupted.kept)
+    about |= {"files": step_checkpoint._files(interrupted.kept)}
+    (interrupted.kept / "about.json").write_text(json.dumps(about))
     assert_from_the_first_step(interrupted, undisturbed, capsys, "it does not load (")
 
 

@@ -19,6 +19,7 @@ POLICY = {"pool": "gpu", "nodes": 2, "gpus_per_node": 2, "cpus_per_task": 3}
 POLICY |= {"mem_mb": 9000, "runtime": 90}
 NAMES = (
     "plain",
+    "noted",
     "changed",
     "quiet",
     "slurm",
@@ -44,6 +45,7 @@ def dry(tmp_path_factory) -> dict[str, tuple[int, str]]:
     slurm = ["--profile", str(ROOT / "slurm")]
     commands = (
         tiny,
+        [*tiny, "--config", "policy={adv_estimator: dr_grpo}"],
         [
             *tiny,
             "--config",
@@ -71,6 +73,13 @@ def rows(text: str) -> list[list[str]]:
     first = next(number for number, line in enumerate(lines) if line.startswith("stage "))
     last = next(number for number, line in enumerate(lines) if line.startswith("total "))
     return [re.split(r"  +", line.strip()) for line in lines[first : last + 1]]
+
+
+def test_a_dry_run_says_which_settings_cancel_each_other(dry):
+    (status, text), (_, plain) = dry["noted"], dry["plain"]
+    assert status == 0
+    note = next(line for line in text.splitlines() if "dr_grpo as published" in line)
+    assert text.replace(f"{note}\n", "") == plain
 
 
 def test_a_dry_run_is_its_table_and_a_line_of_hours(dry):

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -117,6 +118,21 @@ def test_another_benchmark_and_other_shards_redo_no_finished_work(finished, tmp_
     after = modified(root)
     assert (root / "evaluations" / "0002" / "greedy.json").exists()
     assert redone(before, after) == set()
+
+
+def test_no_damaged_file_is_read_in_silence(finished):
+    (folder, _), command = finished, [sys.executable, "-m", "benchmarks.corruption"]
+    done = subprocess.run(
+        [*command, str(folder / "results" / "tiny")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    words = {tuple(line.split()[:2]) for line in done.stdout.splitlines()}
+    assert {("emptied", "named"), ("truncated", "named"), ("swapped", "named")} <= words
+    assert ("flipped", "named") in words
+    assert "silent" not in done.stdout
 
 
 def test_a_deleted_table_is_rebuilt_with_what_depends_on_it(finished, tmp_path):

@@ -68,7 +68,7 @@ rule ablation:
     params:
         options=ABLATIONS.options,
     shell:
-        "prime ablation {RESULTS}/settings/{wildcards.run}.yaml --out {output} {params.options} 2>> {log}"
+        "prime ablation {RESULTS:q}/settings/{wildcards.run}.yaml --out {output:q} {params.options} 2>> {log:q}"
 
 
 rule ablation_labelled:
@@ -85,8 +85,8 @@ rule ablation_labelled:
     benchmark:
         f"{RESULTS}/benchmarks/labelled-{{run}}.{{first}}-{{last}}.tsv"
     shell:
-        "prime labelled --run {RESULTS}/{wildcards.run} --iterations {wildcards.first}-{wildcards.last} "
-        "--out {output} 2> {log}"
+        "prime labelled --run {RESULTS:q}/{wildcards.run} --iterations {wildcards.first}-{wildcards.last} "
+        "--out {output:q} 2> {log:q}"
 
 
 rule ablations_report:
@@ -104,7 +104,7 @@ rule ablations_report:
     benchmark:
         f"{RESULTS}/benchmarks/report.tsv"
     shell:
-        "prime ablations-report --results {RESULTS} --settings {output.settings} 2> {log}"
+        "prime ablations-report --results {RESULTS:q} --settings {output.settings:q} 2> {log:q}"
 
 
 onstart:

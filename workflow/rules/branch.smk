@@ -31,4 +31,4 @@ if SETTINGS.init_from:
         resources:
             **RESOURCES["branch"],
         shell:
-            "prime branch --run {RESULTS}/{wildcards.run} 2> {log}"
+            "prime branch --run {RESULTS:q}/{wildcards.run} 2> {log:q}"

@@ -48,7 +48,7 @@ with workflow_output.one_sentence(FetchError):
     }
     workflow_output.apply_to_rules(workflow)
     STATES_IN_MEMORY = keep_states(SETTINGS, NEEDS, SITE)
-workflow_output.show_stages_only(workflow, SITE)
+workflow_output.show_stages_only(workflow, SITE, SETTINGS)
 
 validate(
     SETTINGS.model_dump(mode="json"),

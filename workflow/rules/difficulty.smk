@@ -26,8 +26,8 @@ if SETTINGS.data.difficulty and not SETTINGS.init_from:
         params:
             ranks=start_ranks,
         shell:
-            "{params.ranks}prime difficulty --run {RESULTS}/{wildcards.run} --shard {wildcards.shard} "
-            "2> {log}"
+            "{params.ranks}prime difficulty --run {RESULTS:q}/{wildcards.run} --shard {wildcards.shard} "
+            "2> {log:q}"
 
     rule band:
         """The training problems that are neither too easy nor too hard."""
@@ -45,4 +45,4 @@ if SETTINGS.data.difficulty and not SETTINGS.init_from:
         resources:
             **RESOURCES["band"],
         shell:
-            "prime band --run {RESULTS}/{wildcards.run} 2> {log}"
+            "prime band --run {RESULTS:q}/{wildcards.run} 2> {log:q}"

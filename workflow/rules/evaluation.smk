@@ -29,8 +29,8 @@ rule evaluate:
     params:
         ranks=start_ranks,
     shell:
-        "{params.ranks}prime evaluate --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
-        "--benchmark {wildcards.benchmark} 2> {log}"
+        "{params.ranks}prime evaluate --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} "
+        "--benchmark {wildcards.benchmark} 2> {log:q}"
 
 
 if TARGETS.has_sharded_evaluations:
@@ -134,4 +134,4 @@ rule report:
     resources:
         **RESOURCES["report"],
     shell:
-        "prime report --run {RESULTS}/{wildcards.run} 2> {log}"
+        "prime report --run {RESULTS:q}/{wildcards.run} 2> {log:q}"

@@ -31,7 +31,7 @@ rule score:
     params:
         ranks=start_ranks,
     shell:
-        "{params.ranks}prime score --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+        "{params.ranks}prime score --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} 2> {log:q}"
 
 
 rule prm:
@@ -56,7 +56,7 @@ rule prm:
     params:
         ranks=start_ranks,
     shell:
-        "{params.ranks}prime prm --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+        "{params.ranks}prime prm --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} 2> {log:q}"
 
 
 use rule prm as kept_prm with:
@@ -84,7 +84,7 @@ rule values:
     params:
         ranks=start_ranks,
     shell:
-        "{params.ranks}prime values --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+        "{params.ranks}prime values --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} 2> {log:q}"
 
 
 rule value:
@@ -109,7 +109,7 @@ rule value:
     params:
         ranks=start_ranks,
     shell:
-        "{params.ranks}prime value --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+        "{params.ranks}prime value --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} 2> {log:q}"
 
 
 use rule value as kept_value with:
@@ -144,7 +144,7 @@ rule policy:
     params:
         ranks=start_ranks,
     shell:
-        "{params.ranks}prime policy --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+        "{params.ranks}prime policy --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} 2> {log:q}"
 
 
 use rule policy as kept_policy with:

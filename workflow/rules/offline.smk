@@ -27,7 +27,7 @@ if TARGETS.trains_first_prm:
         params:
             ranks=start_ranks,
         shell:
-            "{params.ranks}prime prm-data --run {RESULTS}/{wildcards.run} 2> {log}"
+            "{params.ranks}prime prm-data --run {RESULTS:q}/{wildcards.run} 2> {log:q}"
 
     rule prm_offline:
         """The first PRM: the start model, or the folder of prm.path, after the labelled responses."""
@@ -46,4 +46,4 @@ if TARGETS.trains_first_prm:
         params:
             ranks=start_ranks,
         shell:
-            "{params.ranks}prime prm-offline --run {RESULTS}/{wildcards.run} 2> {log}"
+            "{params.ranks}prime prm-offline --run {RESULTS:q}/{wildcards.run} 2> {log:q}"

@@ -34,8 +34,8 @@ rule sample:
     params:
         ranks=start_ranks,
     shell:
-        "{params.ranks}prime sample --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
-        "--shard {wildcards.shard} 2> {log}"
+        "{params.ranks}prime sample --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} "
+        "--shard {wildcards.shard} 2> {log:q}"
 
 
 rule verify:
@@ -53,8 +53,8 @@ rule verify:
     resources:
         **RESOURCES["verify"],
     shell:
-        "prime verify --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
-        "--shard {wildcards.shard} 2> {log}"
+        "prime verify --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} "
+        "--shard {wildcards.shard} 2> {log:q}"
 
 
 rule select:
@@ -72,4 +72,4 @@ rule select:
     resources:
         **RESOURCES["select"],
     shell:
-        "prime select --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} 2> {log}"
+        "prime select --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} 2> {log:q}"

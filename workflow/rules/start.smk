@@ -19,7 +19,7 @@ rule build:
     resources:
         **RESOURCES["build"],
     shell:
-        "prime build --run {RESULTS}/{wildcards.run} 2> {log}"
+        "prime build --run {RESULTS:q}/{wildcards.run} 2> {log:q}"
 
 
 rule prepare:
@@ -39,7 +39,7 @@ rule prepare:
     resources:
         **RESOURCES["prepare"],
     shell:
-        "prime prepare --run {RESULTS}/{wildcards.run} 2> {log}"
+        "prime prepare --run {RESULTS:q}/{wildcards.run} 2> {log:q}"
 
 
 rule sft:
@@ -61,4 +61,4 @@ rule sft:
     params:
         ranks=start_ranks,
     shell:
-        "{params.ranks}prime sft --run {RESULTS}/{wildcards.run} 2> {log}"
+        "{params.ranks}prime sft --run {RESULTS:q}/{wildcards.run} 2> {log:q}"

@@ -18,6 +18,7 @@ from typing import Any
 from prime_core.launch.site.resource_names import GPUS
 from prime_core.runtime.console import note
 from prime_core.runtime.locks import try_lock
+from prime_core.runtime.private_folder import private_folder
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SECONDS_BETWEEN_TRIES = 0.2
@@ -85,6 +86,5 @@ def _try(device: str) -> int | None:
 def _folder() -> Path:
     """Local to node, user and job: another job's device 0 is another device."""
     job = os.environ.get("SLURM_JOB_ID", "here")
-    folder = Path(tempfile.gettempdir()) / f"prime-gpus-{os.getuid()}-{job}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    # Anybody could have made it: locks of theirs would keep a stage waiting.
+    return private_folder(Path(tempfile.gettempdir()) / f"prime-gpus-{os.getuid()}-{job}")

@@ -6,6 +6,7 @@ nothing, Slurm's log of its job is shown.
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ from prime_core.launch.status.stage_logs import logs_of_stages, newest
 from prime_core.run.job_records import SubmittedJob, controller_starts, submitted_jobs
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import STAGES, Stage
-from prime_core.runtime.console import note
+from prime_core.runtime.console import harmless, note
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -36,7 +37,8 @@ def show(run_dir: Path, words: Sequence[str], part: str | None, follow: bool) ->
     if follow:
         _follow(path)
     else:
-        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+        # Bytes: read as text, a bar's carriage returns would become lines.
+        sys.stdout.write(_shown(path.read_bytes().decode("utf-8", errors="replace")))
 
 
 def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[Path, str]:
@@ -160,11 +162,13 @@ def _short(stages: Sequence[Stage]) -> str:
 def _follow(path: Path) -> None:
     """Print a file and what is appended, until interrupted; a new attempt's from its beginning."""
     file: BinaryIO = path.open("rb")
+    # A character may be cut between two chunks.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     try:
         while True:
             chunk = file.read(65536)
             if chunk:
-                sys.stdout.buffer.write(chunk)
+                sys.stdout.write(_shown(decoder.decode(chunk)))
                 sys.stdout.flush()
                 continue
             time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -175,6 +179,11 @@ def _follow(path: Path) -> None:
         pass
     finally:
         file.close()
+
+
+def _shown(text: str) -> str:
+    """A log for a terminal: what commands it is written out, but for progress bars' \\r."""
+    return "\r".join(map(harmless, text.split("\r")))
 
 
 def _was_replaced(file: BinaryIO, path: Path) -> bool:

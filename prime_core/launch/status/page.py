@@ -21,6 +21,7 @@ from prime_core.launch.status.status import (
     as_json,
     read_status,
 )
+from prime_core.runtime.console import show as show_text
 from prime_core.runtime.text import duration, table
 
 WIDTH = 80
@@ -37,7 +38,7 @@ def show(run_dir: Path, json: bool, watch: bool, interval: float) -> None:
         while True:
             status = read_status(run_dir)
             if json or not view.is_terminal:  # in a file pages follow one another
-                print(as_json(status) if json else page(status), flush=True)
+                show_text(as_json(status) if json else page(status))
             else:
                 view.show(screen(status))
             if not watch or (status.progress and status.progress.finished):

@@ -182,7 +182,9 @@ def _training_interval(files: RunFiles, iteration: int, row: dict[str, float]) -
     tables = in_order(files.outcomes(iteration, 0).parent.glob("*.parquet"))
     if "rollout/accuracy" not in row or not tables:
         return {}
-    judged = judged_responses(pd.concat([read_table(path, OUTCOMES) for path in tables]))
+    judged = judged_responses(
+        pd.concat([read_table(path, OUTCOMES, files.root) for path in tables])
+    )
     if judged.empty:
         return {}
     # By prompt: responses to one prompt are not independent.

@@ -37,7 +37,9 @@ def paired_changes(files: RunFiles, evaluations: pd.DataFrame) -> dict[str, Pair
         )
         if first == last or not (first.exists() and last.exists()):
             continue
-        before, after = (problem_means(read_table(path, EVALUATION)) for path in (first, last))
+        before, after = (
+            problem_means(read_table(path, EVALUATION, files.root)) for path in (first, last)
+        )
         # num_problems may have changed in between: only pairs can be compared.
         common = after.index.intersection(before.index)
         if len(common):
