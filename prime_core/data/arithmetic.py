@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = dict[str, Any]
@@ -105,14 +105,24 @@ def demonstrations(
     guess_accuracy: float,
     max_error: int,
     seed: int,
+    slip_share: float = 0.0,
+    cancel_share: float = 0.0,
 ) -> list[Row]:
     """Rows of `prompt` and `response`: chains of partial sums, and guesses that are mostly wrong.
 
     Every row asks one of the sums of `train`, its terms in a fresh random order. With probability
     guess_share the response is a guess, which is right with probability guess_accuracy and
-    otherwise off by 1 to max_error.
+    otherwise off by 1 to max_error. With probability slip_share one partial sum of a chain is off
+    by as much, and what follows is added to it; with probability cancel_share of those that have a
+    later step, that one is off by as much the other way: right by luck.
     """
-    for name, value in (("guess_share", guess_share), ("guess_accuracy", guess_accuracy)):
+    shares = {
+        "guess_share": guess_share,
+        "guess_accuracy": guess_accuracy,
+        "slip_share": slip_share,
+        "cancel_share": cancel_share,
+    }
+    for name, value in shares.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} = {value}: expected a share between 0 and 1")
     if max_error < 1:
@@ -126,6 +136,9 @@ def demonstrations(
         if rng.random() < guess_share:
             right = rng.random() < guess_accuracy
             response = guess(sum(terms) if right else near_miss(sum(terms), max_error, rng))
+        # Nothing is drawn without slips: the demonstrations are those of settings without the key.
+        elif slip_share and rng.random() < slip_share:
+            response = chain(terms, slips(terms, max_error, cancel_share, rng))
         else:
             response = chain(terms)
         rows.append({"prompt": question(terms), "response": response})
@@ -137,14 +150,35 @@ def question(terms: Terms) -> list[dict[str, str]]:
     return [{"role": "user", "content": "+".join(map(str, terms)) + "=?"}]
 
 
-def chain(terms: Terms) -> str:
-    r"""The careful answer: (3, 4, 5) -> ``3+4=7, 7+5=12: \boxed{12}``."""
+def chain(terms: Terms, errors: Mapping[int, int] | None = None) -> str:
+    r"""The careful answer: (3, 4, 5) -> ``3+4=7, 7+5=12: \boxed{12}``.
+
+    errors: step, counted from 1 -> how far its partial sum is off.
+    """
     total = terms[0]
     steps = []
-    for term in terms[1:]:
-        steps.append(f"{total}+{term}={total + term}")
-        total += term
+    for number, term in enumerate(terms[1:], start=1):
+        partial = total + term + (errors or {}).get(number, 0)
+        steps.append(f"{total}+{term}={partial}")
+        total = partial
     return f"{', '.join(steps)}: {boxed(total)}" if steps else boxed(total)
+
+
+def slips(terms: Terms, max_error: int, cancel_share: float, rng: random.Random) -> dict[int, int]:
+    """Errors of one random step of a chain, and perhaps of a later one that undoes it.
+
+    Nothing where there is no step: a single term is its own sum.
+    """
+    last = len(terms) - 1
+    if last < 1:
+        return {}
+    step = rng.randint(1, last)
+    partial = sum(terms[: step + 1])
+    error = near_miss(partial, max_error, rng) - partial
+    if step < last and rng.random() < cancel_share:
+        # The later step leads to the true partial sum: at no place a number below 0.
+        return {step: error, rng.randint(step + 1, last): -error}
+    return {step: error}
 
 
 def guess(answer: int) -> str:

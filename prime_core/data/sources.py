@@ -78,6 +78,8 @@ def demonstrations(settings: Settings) -> Iterator[Row | Dropped]:
         guess_share=task.guess_share,
         guess_accuracy=task.guess_accuracy,
         max_error=task.max_error,
+        slip_share=task.slip_share,
+        cancel_share=task.cancel_share,
         seed=derive_seed(settings.seed, "demonstrations"),
     )
     for row in rows:

@@ -31,12 +31,30 @@ class ArithmeticTask(Section):
     guess_accuracy: float = Field(
         0.1, ge=0, le=1, description="Share of the guesses that are right."
     )
-    max_error: int = Field(9, ge=1, description="Largest error of a wrong guess.")
+    max_error: int = Field(9, ge=1, description="Largest error of a wrong guess, or of a slip.")
+    slip_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the demonstrated chains in which one random partial sum is off and "
+        "the rest follows from it.",
+    )
+    cancel_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of those, where a later step exists, in which it undoes the error: the "
+        "answer is right by luck.",
+    )
 
     @model_validator(mode="after")
-    def _terms_in_order(self) -> ArithmeticTask:
+    def _numbers_agree(self) -> ArithmeticTask:
         if self.min_terms > self.max_terms:
             raise ValueError(f"min_terms {self.min_terms} is above max_terms {self.max_terms}")
+        if self.cancel_share and not self.slip_share:
+            raise ValueError("cancel_share undoes slips, and slip_share 0 makes none")
+        if self.cancel_share and self.max_terms < 3:
+            raise ValueError("cancel_share needs a step after the slip: max_terms 3 or more")
         return self
 
 
