@@ -175,6 +175,11 @@ def fetch(to: Path | None, check: bool, arguments: tuple[str, ...]) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--way",
+    type=click.Choice(["allocation", "local", "slurm"]),
+    help="In one allocation, on one machine, or each stage a Slurm job; default: the quickest.",
+)
 @click.option("--model-size", help="A size in place of the settings' model: 7b, llama-3.1-8b, ...")
 @click.option(
     "--gpu", help="Type of GPU, e.g. a100_40 or h100_pcie; default: the site's, else an A100."

@@ -1,0 +1,52 @@
+"""What an iteration's update reads and writes of its model: files, memory, the GPU's own.
+
+In: a Case, a training stage, how it trains. Out: seconds before its first step, after its last, and
+of what is copied while other stages run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prime_core.planning.case import Case
+from prime_core.planning.disk import model_bytes, state_bytes
+from prime_core.planning.memory import Training, resident_memory
+from prime_core.planning.ways import states_in_memory
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Seconds: of reading, of writing, and of the copy to disk beside other stages."""
+
+    read: float
+    write: float
+    beside: float
+
+
+def moving_of(case: Case, stage: str, how: Training) -> Moving:
+    """Weights and training state of a stage that trains in each iteration."""
+    shape, machine = case.shapes.of_stage(stage), case.machines[stage]
+    trained = how.trained_of(shape)
+    model = model_bytes(shape, case.dtype_bytes)
+    state = state_bytes(trained, case.dtype_bytes, how.zero_stage)
+    # Not divided: at stages 1 and 2 every rank handles the state's complete weights.
+    whole = case.dtype_bytes * trained if how.zero_stage in (1, 2) else 0.0
+    of_a_rank = (state - whole) / how.num_ranks + whole
+    copied = case.is_copied(machine)
+    if states_in_memory(case.way, case.settings) and machine.nodes == 1:
+        in_memory = case.disk_seconds(0.0, of_a_rank, in_memory=True)
+        read = case.disk_seconds(model, model, in_memory=copied) + in_memory
+        write = case.disk_seconds(model, model) + in_memory
+        folder, beside = model, case.disk_seconds(state, 0.0)
+    else:
+        read = case.disk_seconds(model + state, model + of_a_rank, in_memory=copied)
+        write = case.disk_seconds(model + state, model + of_a_rank)
+        folder, beside = model + state, 0.0
+    if copied:  # the first rank alone copies what all have written
+        write += case.disk_seconds(0.0, folder, in_memory=True)
+    if case.keeps(stage):
+        parts = resident_memory(shape, how)
+        held = sum(parts[name] for name in ("weights", "float32 copy", "optimizer states"))
+        read = held / (case.assumed.reload_gbs * 1e9)
+        write += held / (case.assumed.offload_gbs * 1e9)
+    return Moving(read, write, beside)
