@@ -106,8 +106,9 @@ def sampler_memory(case: Case, longest: int) -> Memory:
     """Bytes of a GPU that samples sequences of up to `longest` tokens."""
     rollout = case.settings.rollout
     if not case.uses_vllm:
+        prompt = min(case.settings.data.max_prompt_length, longest)
         parts = memory.transformers_memory(
-            case.shape, case.dtype_bytes, rollout.sampler_batch_size, longest
+            case.shape, case.dtype_bytes, rollout.sampler_batch_size, prompt, longest
         )
         return case.with_reserve(parts)
     own = case.assumed.sampler_gib * GIB
