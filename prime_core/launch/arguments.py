@@ -37,13 +37,16 @@ def asked_settings(arguments: Sequence[str]) -> Settings:
     Raises SettingsError naming the file or the override, and the key.
     """
     others, overrides = split_overrides(arguments)
-    folder = Path()
-    for option, value in _options(others):
-        if option in _FOLDER:
-            folder = Path(value)
+    folder = run_folder(others)
     configfiles = named_configfiles(others) or [default_config()]
     settings = settings_of(configfiles, overrides)
     return settings.model_copy(update={"results": str(folder / settings.results)})
+
+
+def run_folder(arguments: Sequence[str]) -> Path:
+    """The folder of --directory, to which the settings' paths are relative; else this one."""
+    named = [value for option, value in _options(arguments) if option in _FOLDER]
+    return Path(named[-1] if named else ".")
 
 
 def named_configfiles(arguments: Sequence[str]) -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,10 +96,15 @@ def apply_to_kept(asked: Any) -> None:
     is no stage.
     """
     overwritten = dict(asked.overwrite_resources)
-    stages = {name.removeprefix("kept_") for name in overwritten}
+    refuse_unknown_stages(overwritten)
+    kept = {f"kept_{name}": values for name, values in overwritten.items()}
+    asked.overwrite_resources = kept | overwritten
+
+
+def refuse_unknown_stages(names: Iterable[str]) -> None:
+    """Raise SettingsError for rules, named by --set-resources, that are no stage's."""
+    stages = {name.removeprefix("kept_") for name in names}
     if unknown := sorted(stages - {*STAGES}):
         raise SettingsError(
             f"--set-resources {unknown[0]}: no such stage; expected one of {', '.join(STAGES)}"
         )
-    kept = {f"kept_{name}": values for name, values in overwritten.items()}
-    asked.overwrite_resources = kept | overwritten
