@@ -15,7 +15,7 @@ from prime_core.planning.hardware import GIB, Assumptions
 from prime_core.planning.memory import Memory
 from prime_core.planning.seconds import Seconds
 from prime_core.planning.shapes import ModelShape
-from prime_core.planning.ways import Way
+from prime_core.planning.ways import Way, state_storage
 from prime_core.planning.workload import Workload
 from prime_core.run.stages import STAGES
 from prime_core.settings.run import Settings
@@ -132,6 +132,13 @@ class Case:
         """Whether such a job finds the newest weights in its node's memory."""
         # With several nodes an allocation makes no copies (docs/decisions.md#node-cache).
         return self.way.copies and machine.nodes == 1
+
+    @property
+    def states_in_memory(self) -> bool:
+        """Whether training states wait in memory, and reach the disk while other stages run."""
+        trained = (self.machines[name] for name in self.settings.trained)
+        near = self.way.is_one_machine and all(machine.nodes == 1 for machine in trained)
+        return near and state_storage(self.settings) == "memory"
 
     def seconds(
         self,

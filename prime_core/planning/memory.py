@@ -192,11 +192,11 @@ def transformers_memory(
     # cache then has no responses yet.
     layer = 3 * shape.intermediate_size + 4 * shape.hidden_size + 2 * shape.head_dim
     prompts = batch_size * num_prompt * (dtype_bytes * layer + num_prompt)
-    prompts -= batch_size * (num_tokens - num_prompt) * a_token
+    free = batch_size * (num_tokens - num_prompt) * a_token
     return {
         "weights": float(dtype_bytes * shape.num_parameters),
         "key-value cache": batch_size * num_tokens * a_token,
-        "logits, or a layer": max(float(drawing), prompts),
+        "logits, or a layer": max(float(drawing), prompts - free),
     }
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from prime_core.planning.case import Case
 from prime_core.planning.disk import model_bytes, state_bytes
 from prime_core.planning.memory import Training, resident_memory
-from prime_core.planning.ways import states_in_memory
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def moving_of(case: Case, stage: str, how: Training) -> Moving:
     whole = case.dtype_bytes * trained if how.zero_stage in (1, 2) else 0.0
     of_a_rank = (state - whole) / how.num_ranks + whole
     copied = case.is_copied(machine)
-    if states_in_memory(case.way, case.settings) and machine.nodes == 1:
+    if case.states_in_memory:
         in_memory = case.disk_seconds(0.0, of_a_rank, in_memory=True)
         read = case.disk_seconds(model, model, in_memory=copied) + in_memory
         write = case.disk_seconds(model, model) + in_memory

@@ -190,7 +190,7 @@ def _total(case: Case, stages: dict[str, StagePlan], path: list[Step]) -> Total:
         )
     # Jobs that are not planned here: selection, report, data and start models without SFT, or the
     # branch that takes these from another run.
-    others = times["iteration"] + 1
+    others = times["iteration"] * (1 + case.states_in_memory * len(settings.trained)) + 1
     if settings.init_from:
         others += 1
     else:  # `band`, the choice among the problems that were tried

@@ -45,18 +45,22 @@ def sample_plan(case: Case) -> StagePlan:
 
 
 def evaluate_plan(case: Case) -> StagePlan:
-    """All benchmarks, each a job that samples and judges; the longest represents them."""
+    """All benchmarks, each in jobs that sample and judge; the longest job represents them."""
     works = case.work.benchmarks.values()
-    seconds = [_with_verdicts(case, "evaluate", work) for work in works]
+    jobs = [
+        (_with_verdicts(case, "evaluate", work.of_a_shard()), work.num_shards) for work in works
+    ]
+    # Of a benchmark that is split one more job joins the tables, and has no engine to start.
+    joins = sum(work.num_shards > 1 for work in works)
     return StagePlan(
         stage="evaluate",
         each="evaluation",
-        jobs=len(seconds),
+        jobs=sum(number for _, number in jobs) + joins,
         machine=case.machines["evaluate"],
         gpu=sampler_memory(case, max(_longest(case, work) for work in works)),
         host=_host(case),
-        seconds=max(seconds, key=lambda one: one.total),
-        all_seconds=sum(one.total for one in seconds),
+        seconds=max((seconds for seconds, _ in jobs), key=lambda one: one.total),
+        all_seconds=sum(seconds.total * number for seconds, number in jobs),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
 
 Place = Literal["allocation", "local", "slurm"]
@@ -57,12 +58,17 @@ class Way:
         return start + f" --config resident={self.resident}" * differs
 
 
-def states_in_memory(way: Way, settings: Settings) -> bool:
-    """Whether training states wait in memory and reach the disk while the next stages run.
+def state_storage(settings: Settings) -> str:
+    """Where updates leave their training states: "disk", or "memory" until they are copied.
 
-    Only a version that has the setting training.state_storage does this.
+    A version without the setting training.state_storage writes them to disk.
     """
-    return way.is_one_machine and getattr(settings.training, "state_storage", "disk") == "memory"
+    return getattr(settings.training, "state_storage", "disk")
+
+
+def num_shards(benchmark: Benchmark) -> int:
+    """Jobs that a benchmark's problems are split into; one in a version without that setting."""
+    return getattr(benchmark, "num_shards", 1)
 
 
 def way_of(place: Place, settings: Settings) -> Way:

@@ -6,9 +6,11 @@ what the settings allow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from prime_core.planning.hardware import Assumptions
+from prime_core.planning.ways import num_shards
 from prime_core.run.schedule import num_first_round
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
@@ -18,7 +20,8 @@ from prime_core.settings.run import Settings
 class BenchmarkWork:
     """One evaluation: responses in total and per problem, mean and longest response in tokens.
 
-    code_share: programs among its problems; scored: by the PRM, too.
+    code_share: programs among its problems; scored: by the PRM, too. num_shards: jobs that it is
+    split into.
     """
 
     num_responses: int
@@ -27,6 +30,11 @@ class BenchmarkWork:
     longest: int
     code_share: float = 0.0
     scored: bool = False
+    num_shards: int = 1
+
+    def of_a_shard(self) -> BenchmarkWork:
+        """What one of its jobs has to do."""
+        return replace(self, num_responses=math.ceil(self.num_responses / self.num_shards))
 
 
 @dataclass(frozen=True)
@@ -111,4 +119,5 @@ def _benchmark(benchmark: Benchmark, settings: Settings, assumed: Assumptions) -
         if held_out
         else float(benchmark.usual_ability == "code"),
         scored=benchmark.scorer is not None,
+        num_shards=num_shards(benchmark),
     )

@@ -65,6 +65,9 @@ def test_a_job_of_its_own_waits_for_slurm_and_imports_everything():
 
 
 def test_ranks_on_several_nodes_start_by_themselves():
+    assert not in_way(
+        FORK, planned(stages={"policy": {"nodes": 2}}), "memory"
+    ).case.states_in_memory
     two = planned(stages={"policy": {"nodes": 2}})
     found = in_way(FORK, two)
     assert found.stages["policy"].seconds.start == 20
@@ -89,11 +92,31 @@ def test_states_in_memory_reach_the_disk_beside_other_stages():
     assert policy.beside == pytest.approx(14 * 7.615616512 / 2)
     assert policy.write < 0.25 * usual.stages["policy"].seconds.write
     assert in_way(SLURM, states="memory").total == in_way(SLURM).total
+    # A job for each model, and its iteration.
+    assert found.total.num_jobs - usual.total.num_jobs == 2 * 592
     # The aim for the paper's run on eight A100, with the plan's own throughputs.
     assert found.total.iteration_seconds <= 500
     assert num_starts(found.path) <= 12
     lines = page(found, [found], "7b", "here").splitlines()
     assert any("training states reach the disk beside it, in 107 s" in line for line in lines)
+
+
+def test_shards_of_an_evaluation_share_its_responses():
+    def split(number: int) -> Plan:
+        found = planned()
+        benchmarks = {
+            name: replace(work, num_shards=number)
+            for name, work in found.case.work.benchmarks.items()
+        }
+        return plan(replace(found.case, work=replace(found.case.work, benchmarks=benchmarks)))
+
+    whole, eight = split(1), split(8)
+    assert eight.stages["evaluate"].jobs == 8 * whole.stages["evaluate"].jobs + 10  # ten join
+    # However few responses, the longest takes its time, and each job starts an engine.
+    one, other = (found.stages["evaluate"].seconds for found in (eight, whole))
+    assert (one.engine, one.read) == (other.engine, other.read)
+    assert one.compute < other.compute
+    assert eight.total.num_jobs - whole.total.num_jobs == 38 * (7 * 10 + 10)
 
 
 def test_an_update_waits_for_states_that_a_slow_disk_still_writes():
