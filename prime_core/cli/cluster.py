@@ -56,6 +56,8 @@ def launch(
     module = import_module("prime_core.launch.launch")
     options = module.Options(profile, minutes, gpus_per_node, nodes, allocation, dry_run)
     module.run(options, arguments)
+    if hint := import_module("prime_core.planning.advice").quicker_way(arguments, profile):
+        import_module("prime_core.runtime.console").note(hint)
 
 
 @click.command()

@@ -68,6 +68,8 @@ def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
         # Apart from the other problems, since a Case knows one type of GPU but not the site.
         replace(found, problems=(*site_problems(found, site), *found.problems))
         for found in plans_of(make_case(settings, site, shape, options), options.disk_tb)
+        # On a cluster a machine of one's own is an allocation, unless it is asked for.
+        if site is None or found.case.way.place != "local" or options.way == "local"
     ]
     found = chosen_plan(plans, settings, options.way)
     if as_json:

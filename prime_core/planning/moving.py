@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prime_core.planning.case import Case
-from prime_core.planning.disk import model_bytes, state_bytes
+from prime_core.planning.disk import Disk, model_bytes, state_bytes
 from prime_core.planning.memory import Training, resident_memory
 
 
@@ -49,3 +49,17 @@ def moving_of(case: Case, stage: str, how: Training) -> Moving:
         read = held / (case.assumed.reload_gbs * 1e9)
         write += held / (case.assumed.offload_gbs * 1e9)
     return Moving(read, write, beside)
+
+
+def memory_between(case: Case, disk: Disk) -> dict[str, float]:
+    """Bytes of a node's memory that stay taken between stages: copies of weights, states.
+
+    Where there is no room for them, files on the disk are read instead.
+    """
+    states, folders = sum(disk.states.values()), sum(disk.folders.values())
+    copied = all(case.is_copied(case.machines[stage]) for stage in case.settings.trained)
+    if case.states_in_memory:
+        taken = {"training states": states, "copies of weights": (folders - states) * copied}
+    else:
+        taken = {"copies of weights and training states": folders * copied}
+    return {name: size for name, size in taken.items() if size}

@@ -14,6 +14,7 @@ from prime_core.planning.gpus import PROCESSORS
 from prime_core.planning.hardware import GIB, OF_ENGINES
 from prime_core.planning.measured import MeasuredValues
 from prime_core.planning.memory import PARTS
+from prime_core.planning.moving import memory_between
 from prime_core.planning.plan import Plan, checkpointing_choices, num_starts
 from prime_core.planning.seconds import PHASES
 from prime_core.planning.ways import RESIDENT
@@ -109,6 +110,10 @@ def _memory(found: Plan) -> Iterator[str]:
         ],
         "<>",
     )
+    waiting = memory_between(found.case, found.disk)
+    if waiting:
+        texts = [f"{size / 1e9:.0f} GB of {name}" for name, size in waiting.items()]
+        yield f"  between stages, if there is room: {', '.join(texts)}"
 
 
 def _disk(found: Plan) -> Iterator[str]:

@@ -192,6 +192,18 @@ def test_a_dry_run_of_an_allocation_shows_gpus_and_its_signal(settings_file, tmp
         assert f"    --{option}\n" in done.stdout
 
 
+def test_a_way_that_would_be_much_quicker_is_named(settings_file):
+    words = ["--configfile", str(settings_file), "--config"]
+    better = "much quicker by the plan: prime launch --profile allocation, about "
+    # Of a small model starting is all, and in an allocation stages are forked.
+    assert better in launch(*words, "iterations=5").stderr
+    inside = launch("--profile", "allocation", *words, "iterations=5")
+    assert (inside.returncode, inside.stderr) == (0, "")
+    # A kind of model that cannot be planned is launched without a word.
+    other = launch(*words, "iterations=5", "model.path=mixtral", HF_HUB_OFFLINE="0")
+    assert (other.returncode, other.stderr) == (0, "")
+
+
 def test_settings_that_would_change_finished_work_are_refused_before_submission(tmp_path):
     files = RunFiles(make_run(tmp_path / "results" / "old"))
     write_json(files.shard_count(1), 2)
