@@ -15,6 +15,8 @@ from prime_core.planning.ways import PLACES, all_ways
 
 # As many times as quick is worth saying: below it a queue may decide.
 MUCH = 1.5
+# What a plan cannot tell apart.
+EQUAL = 1.02
 
 
 def plans_of(case: Case, disk_tb: float | None = None) -> list[Plan]:
@@ -25,9 +27,10 @@ def plans_of(case: Case, disk_tb: float | None = None) -> list[Plan]:
 
 
 def quickest(plans: Iterable[Plan]) -> Plan | None:
-    """Of those that can work, the one that takes the fewest hours; the first of equals."""
+    """Of those that can work, the one that takes the fewest hours; the first of near equals."""
     fitting = [one for one in plans if not one.problems]
-    return min(fitting, key=lambda one: round(one.total.hours, 6), default=None)
+    fewest = min((one.total.hours for one in fitting), default=0.0)
+    return next((one for one in fitting if one.total.hours <= EQUAL * fewest), None)
 
 
 def much_quicker(chosen: Plan, others: Sequence[Plan]) -> Plan | None:

@@ -36,13 +36,12 @@ def moving_of(case: Case, stage: str, how: Training) -> Moving:
         in_memory = case.disk_seconds(0.0, of_a_rank, in_memory=True)
         read = case.disk_seconds(model, model, in_memory=copied) + in_memory
         write = case.disk_seconds(model, model) + in_memory
-        folder, beside = model, case.disk_seconds(state, 0.0)
+        beside = case.disk_seconds(state, 0.0)
     else:
-        read = case.disk_seconds(model + state, model + of_a_rank, in_memory=copied)
-        write = case.disk_seconds(model + state, model + of_a_rank)
-        folder, beside = model + state, 0.0
-    if copied:  # the first rank alone copies what all have written
-        write += case.disk_seconds(0.0, folder, in_memory=True)
+        read = case.disk_seconds(state + model * (not copied), model + of_a_rank)
+        write, beside = case.disk_seconds(model + state, model + of_a_rank), 0.0
+    if copied:  # by all ranks, each a part of the weights
+        write += case.disk_seconds(0.0, model / how.num_ranks, in_memory=True)
     if case.keeps(stage):
         parts = resident_memory(shape, how)
         held = sum(parts[name] for name in ("weights", "float32 copy", "optimizer states"))
@@ -58,8 +57,8 @@ def memory_between(case: Case, disk: Disk) -> dict[str, float]:
     """
     states, folders = sum(disk.states.values()), sum(disk.folders.values())
     copied = all(case.is_copied(case.machines[stage]) for stage in case.settings.trained)
-    if case.states_in_memory:
-        taken = {"training states": states, "copies of weights": (folders - states) * copied}
-    else:
-        taken = {"copies of weights and training states": folders * copied}
+    taken = {
+        "copies of weights": (folders - states) * copied,
+        "training states": states * case.states_in_memory,
+    }
     return {name: size for name, size in taken.items() if size}

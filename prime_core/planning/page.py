@@ -223,7 +223,8 @@ def _ways(found: Plan, plans: Sequence[Plan]) -> Iterator[str]:
         name, hours = best.case.way.name, best.total.hours
         slowest = max(one.total.hours for one in plans if not one.problems)
         than = f", {slowest / hours:.1f} times as quick as the slowest" * (slowest > 1.05 * hours)
-        yield f"  quickest that fits: {name} ({best.case.way.command(usual)}){than}"
+        yield f"  quickest that fits: {name}{than}"
+        yield f"    {best.case.way.command(usual)}"
 
 
 def _assumptions(found: Plan) -> Iterator[str]:

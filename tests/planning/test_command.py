@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from benchmarks.paper_plans import documented
+from benchmarks.paper_plans import documented, replaced
 from prime_core.cli.main import main
 from prime_core.launch.site.allocation import load_allocation
 from prime_core.launch.site.site import Pool, Site
@@ -243,10 +243,12 @@ def test_outcome_rewards_alone_need_no_prm():
 
 
 def test_the_plans_in_the_documentation_are_todays():
-    for path, _, text in documented():
+    for path, first, text in documented():
         guide = (ROOT / path).read_text(encoding="utf-8")
         # Else `python -m benchmarks.paper_plans --write` puts them there.
         assert f"\n{text}\n" in guide, path
+        assert replaced(guide, first, text) == guide
+        assert text not in replaced(guide, first, "another")
 
 
 def test_the_page_in_the_guide_is_what_the_command_prints(capsys):

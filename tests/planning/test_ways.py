@@ -81,16 +81,19 @@ def test_ranks_on_several_nodes_start_by_themselves():
 def test_an_allocation_reads_the_newest_weights_from_memory_and_pays_for_the_copy():
     found, slurm = in_way(FORK), in_way(SLURM)
     ours, theirs = (one.stages["policy"].seconds for one in (found, slurm))
-    assert ours.read < theirs.read / 2
-    # 122 GB by one rank, 2 GB/s
-    assert ours.write - theirs.write == pytest.approx(16 * 7.615616512 / 2)
+    weights = 2 * 7.615616512
+    assert theirs.read - ours.read == pytest.approx(weights / 2)
+    assert ours.write - theirs.write == pytest.approx(weights / 8 / 2)  # eight ranks
+    text = page(found, [found], "7b", "here")
+    assert "between stages, if there is room: 30 GB of copies of weights\n" in text
+    assert "between stages" not in page(slurm, [slurm], "7b", "here")
 
 
 def test_states_in_memory_reach_the_disk_beside_other_stages():
     found, usual = in_way(FORK, states="memory"), in_way(FORK)
     policy = found.stages["policy"].seconds
     assert policy.beside == pytest.approx(14 * 7.615616512 / 2)
-    assert policy.write < 0.25 * usual.stages["policy"].seconds.write
+    assert policy.write < 0.4 * usual.stages["policy"].seconds.write
     assert in_way(SLURM, states="memory").total == in_way(SLURM).total
     # A job for each model, and its iteration.
     assert found.total.num_jobs - usual.total.num_jobs == 2 * 592
@@ -98,6 +101,7 @@ def test_states_in_memory_reach_the_disk_beside_other_stages():
     assert found.total.iteration_seconds <= 500
     assert num_starts(found.path) <= 12
     lines = page(found, [found], "7b", "here").splitlines()
+    assert any("30 GB of copies of weights, 213 GB of training states" in line for line in lines)
     assert any("training states reach the disk beside it, in 107 s" in line for line in lines)
 
 
@@ -146,7 +150,7 @@ def test_the_quickest_that_fits_is_named():
     plans = plans_of(small().case)
     best = quickest(plans)
     assert best is not None
-    assert best.total.hours == min(one.total.hours for one in plans)
+    assert best.total.hours <= 1.02 * min(one.total.hours for one in plans)
     slurm = next(one for one in plans if one.case.way == SLURM)
     assert much_quicker(slurm, plans) is best
     assert much_quicker(best, plans) is None
@@ -154,7 +158,8 @@ def test_the_quickest_that_fits_is_named():
     assert quickest(unfit) is None
     assert much_quicker(slurm, unfit) is None
     text = page(best, plans, "0.5b", "here")
-    assert f"quickest that fits: {best.case.way.name} (" in text
+    assert f"quickest that fits: {best.case.way.name}, 2.1 times as quick" in text
+    assert f"\n    {best.case.way.command('fork')}\n" in text
     assert "quickest that fits" not in page(unfit[0], unfit, "0.5b", "here")
 
 
