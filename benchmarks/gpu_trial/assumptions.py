@@ -21,8 +21,6 @@ def measured_assumptions(
     notes: list[str] = []
     start, files, disk = (found.get(name, {}) for name in ("start", "files", "disk"))
     values |= {name: start[name] for name in ("start_s", "host_gib") if name in start}
-    if "start_s" in values:
-        notes.append("start_s has imports and ranks, not the poll of a queue: --assume start_s=...")
     updates = [found[name] for name in UPDATES if "mfu" in found.get(name, {})]
     if updates:
         # Of all updates together, each FLOP weighing the same: the plan has one figure for both.

@@ -36,6 +36,7 @@ from prime_core.settings.run import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIG = ROOT / "configs" / "quickstart.yaml"
+LOCK = ROOT / "locks" / "cpu.txt"
 TRL = "trl==1.16.0"
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 SETUP = ["--until", "sft"]
@@ -54,15 +55,20 @@ class Row:
 
 
 def trl_python(folder: Path) -> Path:
-    """The Python of TRL's own environment, made where it is missing."""
+    """The Python of TRL's own environment, made where it is missing. Raises SystemExit."""
     place = folder / "trl-venv"
     python, stamp = place / "bin" / "python", place / f".{TRL}"
     if not stamp.exists():
         print(f"installing {TRL} into {place}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
         # This project's torch and transformers: other ones would be another comparison.
-        pip = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "-c", str(ROOT / "constraints-cpu.txt"), TRL], check=True)
+        commands = (
+            [sys.executable, "-m", "venv", "--clear", str(place)],
+            ["make", "--no-print-directory", "-C", str(ROOT), "torch-cpu", f"VENV={place}"],
+            [str(python), "-m", "pip", "install", "--quiet", "-c", str(LOCK), TRL],
+        )
+        for command in commands:
+            if subprocess.run(command).returncode:
+                sys.exit(f"{TRL} cannot be installed: {' '.join(command)}")
         stamp.touch()
     return python
 

@@ -59,6 +59,8 @@ def launch(
     if import_module("prime_core.launch.arguments").asks_for_ablations(arguments):
         module = import_module("prime_core.ablations.launch")
     module.run(options, arguments)
+    if hint := import_module("prime_core.planning.advice").quicker_way(arguments, profile):
+        import_module("prime_core.runtime.console").note(hint)
 
 
 JSON = click.option("--json", is_flag=True, help="Print JSON, for programs.")
@@ -204,6 +206,11 @@ def fetch(to: Path | None, check: bool, arguments: tuple[str, ...]) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--way",
+    type=click.Choice(["allocation", "local", "slurm"]),
+    help="In one allocation, on one machine, or each stage a Slurm job; default: the quickest.",
+)
 @click.option("--model-size", help="A size in place of the settings' model: 7b, llama-3.1-8b, ...")
 @click.option(
     "--gpu", help="Type of GPU, e.g. a100_40 or h100_pcie; default: the site's, else an A100."

@@ -43,7 +43,7 @@ def asked_settings(arguments: Sequence[str]) -> Settings:
 
 
 def named_folder(arguments: Sequence[str]) -> Path:
-    """The folder of --directory, which is Snakemake's working directory; else this one."""
+    """The folder of --directory, to which the settings' paths are relative; else this one."""
     folders = [Path(value) for option, value in _options(arguments) if option in _FOLDER]
     return folders[-1] if folders else Path()
 

@@ -87,22 +87,19 @@ def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
         click.echo(f"For jobs to find it: export HF_HUB_CACHE={to.resolve()}")
 
 
-def missing(settings: Settings, to: Path | None = None) -> list[str]:
-    """What the settings name but is missing, one sentence each; nothing is fetched."""
-    found = [look(need, to, fetch=False) for need in needs(settings)]
-    return [f"{one.need.key}: {one.problem}" for one in found if one.problem]
+def refuse_missing_files(
+    settings: Settings, files: RunFiles, dry_run: bool, offline: bool = False
+) -> None:
+    """Raise FetchError for models and tables that a run will read and that are not there.
 
-
-def refuse_missing_files(settings: Settings, files: RunFiles, dry_run: bool) -> None:
-    """Raise FetchError for local models and tables that a run will read and that are not there.
-
-    What it has read already may be gone. Names of the hub are not looked up: jobs may fetch them.
-    In a dry run tables that are missing are only said: jobs can be shown before data are there.
+    What it has read already may be gone. Names of the hub are looked up in its cache where the jobs
+    will be offline; others may fetch them. In a dry run tables that are missing are only said: jobs
+    can be shown before data are there.
     """
     refused = []
     for need in needs(settings):
         affected = first_affected_files(need.key, files, settings, settings)
-        if need.is_on_hub or any(path.exists() for path in affected):
+        if (need.is_on_hub and not offline) or any(path.exists() for path in affected):
             continue
         problem = look(need, None, fetch=False).problem
         if problem and dry_run and need.kind == "table":

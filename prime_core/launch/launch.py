@@ -10,18 +10,23 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, chdir
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from prime_core.launch.arguments import (
+    as_snakemake_reads,
     asked_settings,
     from_anywhere,
+    named_folder,
     refuse_unknown_options,
+    split_overrides,
     workflow_folder,
 )
 from prime_core.launch.controller import Controller
-from prime_core.launch.fetch import missing
+from prime_core.launch.fetch import refuse_missing_files
 from prime_core.launch.site.allocation import (
     ALLOCATION_FILE,
     Allocation,
@@ -29,16 +34,17 @@ from prime_core.launch.site.allocation import (
     one_pool_each,
 )
 from prime_core.launch.site.site import Pool, Site, load_site, site_file
+from prime_core.launch.site.stage_resources import load_stages
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.placement import first_to_start
 from prime_core.launch.slurm.workflow_job import WorkflowJob, as_words, log_of, submit
 from prime_core.launch.snakemake_command import translated
 from prime_core.launch.supervisor import Supervisor
+from prime_core.launch.workflow_output import refuse_unknown_stages, refuse_unusable_folder
 from prime_core.run.job_records import controller_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState
 from prime_core.runtime.console import note
-from prime_core.runtime.errors import refuse_unusable
 from prime_core.runtime.run_lock import find_holder
 from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import SettingsError
@@ -77,9 +83,8 @@ def run(options: Options, arguments: Sequence[str]) -> None:
         note(line)
     site = load_site(site_file(workflow_folder()))
     use_caches(site.caches)
-    refuse_unusable(Path(), settings.run_dir)
     RunState(settings)  # refuses what would change finished work
-    refuse_missing(settings, passed)
+    refuse_as_the_workflow(settings, passed)
     files = RunFiles(settings.run_dir)
     words = from_anywhere(["--profile", options.profile, *passed])
     command = [sys.executable, "-m", "snakemake", *words]
@@ -130,16 +135,24 @@ def submit_first(
     )
 
 
-def refuse_missing(settings: Settings, arguments: Sequence[str]) -> None:
-    """Raise SettingsError when a model or table is missing: jobs may lack internet to fetch it."""
-    # With --directory, relative paths mean another folder than this one.
-    elsewhere = any(word.startswith(("--directory", "-d")) for word in arguments)
+def refuse_as_the_workflow(settings: Settings, arguments: Sequence[str]) -> None:
+    """Raise what the workflow would refuse as soon as its job has waited in the queue.
+
+    Beyond that, models of the hub that are not fetched: jobs may lack the internet to do so.
+    """
+    if any(word.startswith("--set-resources") for word in arguments):
+        refuse_unknown_stages(as_snakemake_reads(arguments).set_resources)
+    load_stages(workflow_folder() / settings.stage_resources)
     # HF_HUB_OFFLINE=0 declares that jobs have internet: they fetch what is missing themselves.
-    if elsewhere or os.environ.get("HF_HUB_OFFLINE") == "0":
-        return
-    absent = missing(settings)
-    if absent:
-        raise SettingsError(f"{absent[0]} (`prime fetch --check` lists everything that is missing)")
+    offline = os.environ.get("HF_HUB_OFFLINE") != "0"
+    run_dir = settings.run_dir.absolute()
+    with ExitStack() as held:
+        folder = named_folder(split_overrides(arguments)[0])
+        if not folder.exists():  # Snakemake makes it: empty
+            folder = Path(held.enter_context(TemporaryDirectory()))
+        held.enter_context(chdir(folder))
+        refuse_unusable_folder(run_dir)
+        refuse_missing_files(settings, RunFiles(run_dir), dry_run=False, offline=offline)
 
 
 def refuse_busy(files: RunFiles) -> None:

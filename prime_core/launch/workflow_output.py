@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,11 +116,7 @@ def apply_to_rules(workflow: Any) -> None:
     """
     asked = workflow.resource_settings
     overwritten = {name: _with_gpus(name, own) for name, own in asked.overwrite_resources.items()}
-    stages = {stage_of_rule(name) for name in overwritten}
-    if unknown := sorted(stages - {*STAGES}):
-        raise SettingsError(
-            f"--set-resources {unknown[0]}: no such stage; expected one of {', '.join(STAGES)}"
-        )
+    refuse_unknown_stages(overwritten)
     others = {f"kept_{name}": values for name, values in overwritten.items()}
     if "evaluate" in overwritten:
         sampling = ("evaluate_shard", "evaluate_scored")
@@ -128,6 +124,15 @@ def apply_to_rules(workflow: Any) -> None:
     asked.overwrite_resources = others | overwritten
     if GPUS_ASKED in workflow.global_resources:
         workflow.global_resources[GPUS] = workflow.global_resources[GPUS_ASKED].value
+
+
+def refuse_unknown_stages(names: Iterable[str]) -> None:
+    """Raise SettingsError for rules, named by --set-resources, that are no stage's."""
+    stages = {stage_of_rule(name) for name in names}
+    if unknown := sorted(stages - {*STAGES}):
+        raise SettingsError(
+            f"--set-resources {unknown[0]}: no such stage; expected one of {', '.join(STAGES)}"
+        )
 
 
 def _with_gpus(name: str, asked: Mapping[str, Any]) -> Resources:

@@ -7,7 +7,7 @@ each stage's plan is a StagePlan.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from prime_core.planning.gpus import Gpu
@@ -15,6 +15,7 @@ from prime_core.planning.hardware import GIB, Assumptions
 from prime_core.planning.memory import Memory
 from prime_core.planning.seconds import Seconds
 from prime_core.planning.shapes import ModelShape
+from prime_core.planning.ways import Way, state_storage
 from prime_core.planning.workload import Workload
 from prime_core.run.stages import STAGES
 from prime_core.settings.run import Settings
@@ -66,7 +67,8 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs of a plan. machines: by stage; num_gpus: that the run may use at a time.
+    """Inputs of a plan. machines: by stage; num_gpus: that the run may use at a time; way: how its
+    stages start.
 
     disk_gb_per_s: bandwidth of the shared disk for one job. gpu: its tflops are those of the run's
     numbers. remarks: what was assumed about the GPU, a sentence each. measured: names of
@@ -81,6 +83,7 @@ class Case:
     num_gpus: int
     assumed: Assumptions
     disk_gb_per_s: float
+    way: Way
     remarks: tuple[str, ...] = ()
     measured: frozenset[str] = frozenset()
 
@@ -116,11 +119,72 @@ class Case:
         """Parts of a GPU's memory, including what tensors cannot use."""
         return parts | {"reserve": self.reserve}
 
-    def disk_seconds(self, on_disk: float, of_a_rank: float) -> float:
-        """Seconds of the disk for all bytes, or of one rank for its own, whichever is longer."""
+    def disk_seconds(self, on_disk: float, of_a_rank: float, *, in_memory: bool = False) -> float:
+        """Seconds of the disk for all bytes, or of one rank for its own, whichever is longer.
+
+        in_memory: the disk has no part in it.
+        """
         # All ranks share the disk, while each serialises its own tensors: the slower decides.
         own = of_a_rank / (self.assumed.host_gbs * 1e9)
-        return max(on_disk / (self.disk_gb_per_s * 1e9), own)
+        return own if in_memory else max(on_disk / (self.disk_gb_per_s * 1e9), own)
+
+    def is_copied(self, machine: Machine) -> bool:
+        """Whether such a job finds the newest weights in its node's memory."""
+        # With several nodes an allocation makes no copies (docs/decisions.md#node-cache).
+        return self.way.copies and machine.nodes == 1
+
+    @property
+    def states_in_memory(self) -> bool:
+        """Whether training states wait in memory, and reach the disk while other stages run."""
+        trained = (self.machines[name] for name in self.settings.trained)
+        near = self.way.is_one_machine and all(machine.nodes == 1 for machine in trained)
+        return near and state_storage(self.settings) == "memory"
+
+    def seconds(
+        self,
+        stage: str,
+        *,
+        read: float = 0.0,
+        compute: float = 0.0,
+        write: float = 0.0,
+        beside: float = 0.0,
+        engine: bool = False,
+    ) -> Seconds:
+        """Seconds of one job, with those of its start. engine: whether it starts vLLM."""
+        assumed, machine = self.assumed, self.machines[stage]
+        kept = self.keeps(stage)
+        starting = assumed.wake_s if kept else _start_seconds(machine, assumed, self.way.forks)
+        return Seconds(
+            queue=assumed.queue_s if self.way.place == "slurm" else 0.0,
+            start=starting,
+            engine=assumed.engine_s if engine and not kept else 0.0,
+            read=read,
+            compute=compute,
+            write=write,
+            beside=beside,
+            starts=0 if kept else 1 + engine,
+        )
+
+    def idle_seconds(self, stage: str) -> Seconds:
+        """Seconds of a job that finds nothing to do, and so never asks for its GPU."""
+        without = replace(self.machines[stage], nodes=1, gpus_per_node=0, ranks_per_node=1)
+        return replace(self, machines={stage: without}).seconds(stage)
+
+    def keeps(self, stage: str) -> bool:
+        """Whether such a job finds its engine loaded; ranks on several nodes never do."""
+        return self.way.keeps(stage) and self.machines[stage].nodes == 1
+
+
+def _start_seconds(machine: Machine, assumed: Assumptions, forks: bool) -> float:
+    """From a job's beginning until it reads: imports, CUDA where it has GPUs, ranks if several."""
+    cuda, ranks = assumed.cuda_s, assumed.ranks_s
+    if cuda + ranks > assumed.start_s:  # a whole start that was measured is the better known
+        cuda, ranks = (part * assumed.start_s / (cuda + ranks) for part in (cuda, ranks))
+    imports = assumed.start_s - cuda - ranks
+    # Ranks on several nodes must belong to their own job step, and start by themselves.
+    if forks and machine.nodes == 1:
+        imports = min(assumed.fork_s, imports)
+    return imports + cuda * (machine.num_gpus > 0) + ranks * (machine.num_ranks > 1)
 
 
 @dataclass(frozen=True)

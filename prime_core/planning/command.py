@@ -18,13 +18,15 @@ from prime_core.launch.arguments import asked_settings, refuse_unknown_options, 
 from prime_core.launch.site.site import Site, load_site, site_file
 from prime_core.launch.site.stage_resources import StageNeeds, load_stages
 from prime_core.planning.case import Case, Machine, Shapes
+from prime_core.planning.comparison import plans_of, quickest
 from prime_core.planning.gpus import PROCESSORS, USUAL, Gpu, UnknownGpu, gpu_of
 from prime_core.planning.hardware import Assumptions
 from prime_core.planning.known_shapes import known_shape, shape_of_size
 from prime_core.planning.measured import Measured, check_same_gpu, read_measured
 from prime_core.planning.page import page
-from prime_core.planning.plan import Plan, as_dict, plan
+from prime_core.planning.plan import Plan, as_dict, ways_dict
 from prime_core.planning.shapes import ModelShape, PlanError, built_shape, shape_from_config
+from prime_core.planning.ways import PLACES, Place, way_of
 from prime_core.planning.workload import workload
 from prime_core.runtime.console import note
 from prime_core.runtime.repository import REPOSITORY
@@ -41,10 +43,11 @@ DISK, DISK_GB_PER_S = "disk_gb_per_s", 2.0  # a shared disk's usual share of one
 class Options:
     """Options of `prime plan`. None: as the settings, the site or the GPU's type say.
 
-    gpus: at a time; assume: texts NAME=VALUE, which win over measured ones. measured: a file of
-    benchmarks.gpu_trial.
+    way: None: the quickest that can work. gpus: at a time; assume: texts NAME=VALUE, which win over
+    measured ones. measured: a file of benchmarks.gpu_trial.
     """
 
+    way: Place | None = None
     model_size: str | None = None
     gpu: str | None = None
     gpu_memory_gb: float | None = None
@@ -64,17 +67,31 @@ def run(options: Options, arguments: Sequence[str], as_json: bool) -> int:
     site_path = site_file(workflow_folder())
     site = load_site(site_path) if site_path.exists() else None
     name, shape = find_shape(settings, options.model_size)
-    found = plan(make_case(settings, site, shape, options), options.disk_tb)
-    # Apart from the other problems, since a Case knows one type of GPU but not the site.
-    found = replace(found, problems=(*site_problems(found, site), *found.problems))
+    plans = [
+        # Apart from the other problems, since a Case knows one type of GPU but not the site.
+        replace(found, problems=(*site_problems(found, site), *found.problems))
+        for found in plans_of(make_case(settings, site, shape, options), options.disk_tb)
+        # On a cluster a machine of one's own is an allocation, unless it is asked for.
+        if site is None or found.case.way.place != "local" or options.way == "local"
+    ]
+    found = chosen_plan(plans, settings, options.way)
     if as_json:
-        print(json.dumps({"model": name} | as_dict(found), indent=1))
+        print(json.dumps({"model": name} | as_dict(found) | ways_dict(plans), indent=1))
     else:
-        print(page(found, name, gpu_source(site, site_path, options)))
+        print(page(found, plans, name, gpu_source(site, site_path, options)))
     if found.problems:
         # On standard error: standard output is the page, or JSON that a program parses.
         note(f"{settings.run}: cannot work, see the {len(found.problems)} reasons above")
     return 1 if found.problems else 0
+
+
+def chosen_plan(plans: Sequence[Plan], settings: Settings, place: Place | None) -> Plan:
+    """The plan of the place that was asked for, else the quickest with these settings."""
+    own = {way_of(one, settings): one for one in PLACES}
+    mine = [found for found in plans if found.case.way in own]
+    asked = [found for found in mine if own[found.case.way] == place]
+    # Where none can work, jobs of their own ask for the least: they come last.
+    return asked[0] if asked else quickest(mine) or mine[-1]
 
 
 def make_case(settings: Settings, site: Site | None, shape: ModelShape, options: Options) -> Case:
@@ -105,6 +122,7 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
         num_gpus=options.gpus or max(largest, 1),
         assumed=assumed,
         disk_gb_per_s=options.disk_gb_per_s or taken.get(DISK, DISK_GB_PER_S),
+        way=way_of(options.way or "slurm", settings),
         remarks=(remark,) if remark else (),
         measured=frozenset(taken),
     )

@@ -10,6 +10,8 @@ from pydantic import Field
 from prime_core.settings.section import Section
 
 GIB = 2**30
+# Of these only ways with kept engines know.
+OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s")
 
 
 class Assumptions(Section):
@@ -35,9 +37,34 @@ class Assumptions(Section):
         0.4, gt=0, le=1, description="share of the GPU's memory bandwidth, in sampling"
     )
     step_ms: float = Field(5.0, ge=0, description="the sampler's overhead per token, milliseconds")
-    start_s: float = Field(30.0, ge=0, description="startup of a stage: queue poll, imports, ranks")
+    queue_s: float = Field(
+        10.0, ge=0, description="a Slurm job's own: poll of the queue, its Snakemake"
+    )
+    start_s: float = Field(
+        20.0, ge=0, description="startup of a stage with several ranks: imports, CUDA, ranks"
+    )
+    cuda_s: float = Field(3.0, ge=0, description="of these CUDA, which a forked stage starts, too")
+    ranks_s: float = Field(5.0, ge=0, description="of these ranks that find each other, likewise")
+    # A stage of the quickstart takes 0.1 s; here it also reads tables of a million tokens.
+    fork_s: float = Field(1.0, ge=0, description="startup of a forked stage, in place of imports")
     engine_s: float = Field(60.0, ge=0, description="startup of vLLM: compiling, CUDA graphs")
-    verify_s: float = Field(0.5, ge=0, description="mean of one verdict, on one core")
+    # DeepSpeed's figures of moving its states (its pull request 6011), of 4.3 B on four A100.
+    offload_gbs: float = Field(
+        2.45, gt=0, description="GB/s at which a kept trainer leaves its GPU"
+    )
+    reload_gbs: float = Field(11.0, gt=0, description="GB/s at which it comes back")
+    wake_s: float = Field(
+        1.0, ge=0, description="a kept engine's start of a turn, beside its weights"
+    )
+    # benchmarks/verifiers.py (median of real answers), benchmarks/code_verifier.py (one test).
+    math_verdict_ms: float = Field(
+        0.02, ge=0, description="a verdict of mathematics, on one core, milliseconds"
+    )
+    code_verdict_ms: float = Field(4.0, ge=0, description="a verdict of a program, likewise")
+    # 26,758 of 482,019 in Eurus-2-RL-Data.
+    code_share: float = Field(
+        0.06, ge=0, le=1, description="programs among problems of data that have both kinds"
+    )
     problems: int = Field(1000, ge=1, description="of a benchmark whose num_problems is null")
     # Of Eurus-2-RL-Data, which has 482,019; counting a file would need it to be fetched first.
     train_problems: int = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from prime_core.planning.shapes import ModelShape, PlanError
 
@@ -68,12 +69,20 @@ ALIASES = {
 }
 # Fine-tuned variants have the widths and layers of the model that they come from.
 _VARIANT = re.compile(r"-(instruct|base|coder)(?=-|$)")
+# Qwen2.5's have fewer positions than the larger base models: their configurations leave the
+# stretching to 131,072 to the user (rope_scaling).
+_FEWER = re.compile(r"^qwen2\.5-.*-(instruct|coder)(-|$)|^qwen2\.5-coder-")
+_POSITIONS = 32768
 
 
 def known_shape(name: str) -> ModelShape | None:
     """The shape behind a hub id or a size ("Qwen/Qwen2.5-7B-Instruct", "7b"); None: unknown."""
-    last = _VARIANT.sub("", name.rstrip("/").rpartition("/")[2].lower())
-    return KNOWN.get(ALIASES.get(last, last))
+    last = name.rstrip("/").rpartition("/")[2].lower()
+    plain = _VARIANT.sub("", last)
+    shape = KNOWN.get(ALIASES.get(plain, plain))
+    if shape is not None and _FEWER.search(last):
+        return replace(shape, max_position=min(shape.max_position, _POSITIONS))
+    return shape
 
 
 def shape_of_size(size: str) -> ModelShape:

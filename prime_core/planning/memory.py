@@ -38,6 +38,10 @@ GATHERED = 1_050_000_000
 # DeepSpeed's engine); no setting changes that.
 SUMMED = 500_000_000
 
+# Bytes of a logit while a token is drawn (prime_core.samplers.transformers_generate): copies in
+# float32, sums of probabilities in float64; six of them only with a temperature, top_k or top_p.
+DRAWING = 34
+
 # Parts in the order of tables. "loading or stepping" is what those moments need beyond a pass.
 PARTS = (
     "weights",
@@ -176,15 +180,23 @@ def vllm_memory(
 
 
 def transformers_memory(
-    shape: ModelShape, dtype_bytes: int, batch_size: int, num_tokens: int
+    shape: ModelShape, dtype_bytes: int, batch_size: int, num_prompt: int, num_tokens: int
 ) -> Memory:
-    """Bytes of transformers' `generate`: its cache holds a whole batch at full length."""
-    # `generate` has the logits of the whole batch at once: one chunk, however many rows.
-    one_step = Pass(batch_size, 0, 1, dtype_bytes, chunk_tokens=batch_size)
+    """Bytes of transformers' `generate`: its cache holds a whole batch at full length.
+
+    num_prompt: tokens of the longest prompt; num_tokens: with its response.
+    """
+    a_token = cache_bytes(shape, dtype_bytes, 1)
+    drawing = batch_size * shape.num_outputs * (dtype_bytes + DRAWING)
+    # All prompts of a batch go through a layer at once, padded: their mask has a byte a pair. The
+    # cache then has no responses yet.
+    layer = 3 * shape.intermediate_size + 4 * shape.hidden_size + 2 * shape.head_dim
+    prompts = batch_size * num_prompt * (dtype_bytes * layer + num_prompt)
+    free = batch_size * (num_tokens - num_prompt) * a_token
     return {
         "weights": float(dtype_bytes * shape.num_parameters),
-        "key-value cache": batch_size * num_tokens * cache_bytes(shape, dtype_bytes, 1),
-        "logits, or a layer": float(forward_bytes(shape, one_step)),
+        "key-value cache": batch_size * num_tokens * a_token,
+        "logits, or a layer": max(float(drawing), prompts - free),
     }
 
 
@@ -225,16 +237,21 @@ def in_gib(parts: Memory) -> Memory:
 
 
 def _stepping(shape: ModelShape, how: Training, parts: Memory) -> float:
-    """Bytes in an optimizer step: gradients in float32, and two temporaries of AdamW as large."""
+    """Bytes in an optimizer step: gradients in float32, and AdamW's temporaries.
+
+    On a GPU torch takes the roots of all second moments at once (`foreach`), float32 as they are.
+    """
     stays = sum(parts[name] for name in ("weights", "float32 copy", "optimizer states"))
     if how.zero_stage == 0:
-        return stays + parts["gradients"] + parts["communication"]
+        # By then the buffer of the gradients' sums over ranks has been given back.
+        roots = float(FLOAT32 * how.trained_of(shape))
+        return stays + parts["gradients"] + max(parts["communication"], roots)
     share = how.trained_of(shape) / how.num_ranks
     # Stages 1 and 2 give the gradients' place back once they are float32; stage 3 keeps it.
     stays += parts["gradients"] if how.zero_stage == 3 else 0.0
     stays += parts["communication"]
-    # ZeRO's AdamW sees a rank's share as one flat tensor, so its temporaries are as large.
-    return stays + (0.0 if how.offload_optimizer else 3 * FLOAT32 * share)
+    # Float32 gradients and roots of a rank's share.
+    return stays + (0.0 if how.offload_optimizer else 2 * FLOAT32 * share)
 
 
 def _loading(shape: ModelShape, how: Training) -> float:

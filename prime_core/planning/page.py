@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prime_core.planning.adapters import adapter_parameters
 from prime_core.planning.case import StagePlan
+from prime_core.planning.comparison import quickest
+from prime_core.planning.critical_path import Step
 from prime_core.planning.disk import Disk
 from prime_core.planning.gpus import PROCESSORS
-from prime_core.planning.hardware import GIB
+from prime_core.planning.hardware import GIB, OF_ENGINES
 from prime_core.planning.measured import MeasuredValues
 from prime_core.planning.memory import PARTS
-from prime_core.planning.plan import Plan, checkpointing_choices
+from prime_core.planning.moving import memory_between
+from prime_core.planning.plan import Plan, checkpointing_choices, num_starts
+from prime_core.planning.seconds import PHASES
+from prime_core.planning.ways import RESIDENT
 from prime_core.run.stages import STOPPABLE
 from prime_core.runtime.text import bytes_text, duration, table
 from prime_core.settings.training import Training
@@ -20,14 +25,16 @@ from prime_core.settings.training import Training
 WIDTH = 96
 
 
-def page(found: Plan, model_name: str, site_name: str) -> str:
-    """The plan as text. site_name: where the GPU's type comes from."""
+def page(found: Plan, plans: Sequence[Plan], model_name: str, site_name: str) -> str:
+    """The plan as text. plans: of every way; site_name: where the GPU's type comes from."""
     sections = [
         _head(found, model_name, site_name),
         _memory(found),
         _disk(found),
         _seconds(found),
+        _path(found),
         _run(found),
+        _ways(found, plans),
         _assumptions(found),
         _problems(found),
     ]
@@ -103,6 +110,10 @@ def _memory(found: Plan) -> Iterator[str]:
         ],
         "<>",
     )
+    waiting = memory_between(found.case, found.disk)
+    if waiting:
+        texts = [f"{size / 1e9:.0f} GB of {name}" for name, size in waiting.items()]
+        yield f"  between stages, if there is room: {', '.join(texts)}"
 
 
 def _disk(found: Plan) -> Iterator[str]:
@@ -139,7 +150,8 @@ def _seconds(found: Plan) -> Iterator[str]:
     rows = [list(names)]
     for stage in found.stages.values():
         seconds = stage.seconds
-        parts = (seconds.start, seconds.read, seconds.compute, seconds.write)
+        starting = seconds.queue + seconds.start + seconds.engine
+        parts = (starting, seconds.read, seconds.compute, seconds.write)
         rows.append(
             [
                 stage.stage,
@@ -153,26 +165,66 @@ def _seconds(found: Plan) -> Iterator[str]:
     yield from table(rows, "<<>")
 
 
+def _path(found: Plan) -> Iterator[str]:
+    """What waits for one another, a row a step, phases as columns."""
+    if not found.path:
+        yield "CRITICAL PATH: no iterations"
+        return
+    yield f"CRITICAL PATH OF AN ITERATION, SECONDS ({found.case.way.name})"
+    rows = [["step", "GPUs", *PHASES, "total"]]
+    for step in found.path:
+        name = f"{step.stage}, refill" if step.refill else step.stage
+        rows.append([name, str(step.num_gpus), *_phases([step])])
+    rows.append(["all", "", *_phases(found.path)])
+    yield from table(rows, "<>")
+    beside = sum(stage.seconds.beside for stage in found.stages.values())
+    starts = f"  {num_starts(found.path)} starts of processes and engines"
+    yield starts + f"; training states reach the disk beside it, in {beside:.0f} s" * (beside > 0)
+
+
+def _phases(steps: Sequence[Step]) -> Iterator[str]:
+    """Seconds of the steps by phase, and in all."""
+    sums = [sum(getattr(step.seconds, phase) for step in steps) for phase in PHASES]
+    return (f"{seconds:.0f}" for seconds in (*sums, sum(sums)))
+
+
 def _run(found: Plan) -> Iterator[str]:
     total, settings = found.total, found.case.settings
     work = found.case.work
-    yield "RUN"
+    yield f"RUN ({found.case.way.name})"
     yield (
         f"  per iteration: {work.sampled_responses:.0f} responses sampled, "
         f"{work.trained_responses:.0f} trained on, {duration(total.iteration_seconds)}"
     )
+    queue = ", plus time in the queue" if found.case.way.place != "local" else ""
     yield (
         f"  {settings.iterations} iterations and {len(work.evaluated_iterations)} evaluations "
-        f"({duration(total.evaluation_seconds)} each): {duration(3600 * total.hours)}, "
-        "plus time in the queue"
+        f"({duration(total.evaluation_seconds)} each): {duration(3600 * total.hours)}{queue}"
     )
-    if found.case.gpu == PROCESSORS:
-        yield f"  {total.num_jobs:,} jobs"
-        return
-    yield (
-        f"  {total.gpu_hours:,.0f} GPU-hours in {total.num_jobs:,} jobs; in one allocation "
-        f"{total.hours * found.case.num_gpus:,.0f}, including idle GPUs"
-    )
+    hours = "" if found.case.gpu == PROCESSORS else f"{total.gpu_hours:,.0f} GPU-hours, "
+    yield f"  {hours}{total.num_jobs:,} jobs"
+
+
+def _ways(found: Plan, plans: Sequence[Plan]) -> Iterator[str]:
+    """Every way in a row, and the quickest that can work."""
+    yield "WAYS"
+    rows = [["place, resident", "iteration", "starts", "start", "read", "compute"]]
+    rows[0] += ["write", "run", "GPU-hours", "fits"]
+    for one in plans:
+        queue, start, engine, read, compute, write, _ = _phases(one.path)
+        starting = int(queue) + int(start) + int(engine)
+        cells = [one.case.way.name, f"{one.total.iteration_seconds:.0f} s", num_starts(one.path)]
+        cells += [starting, read, compute, write, duration(3600 * one.total.hours)]
+        cells += [f"{one.total.gpu_hours:,.0f}", "no" if one.problems else "yes"]
+        rows.append([str(cell) for cell in cells])
+    yield from table(rows, "<>")
+    best, usual = quickest(plans), found.case.settings.resident
+    if best is not None:
+        name, hours = best.case.way.name, best.total.hours
+        slowest = max(one.total.hours for one in plans if not one.problems)
+        than = f", {slowest / hours:.1f} times as quick as the slowest" * (slowest > 1.05 * hours)
+        yield f"  quickest that fits: {name}{than}"
+        yield f"    {best.case.way.command(usual)}"
 
 
 def _assumptions(found: Plan) -> Iterator[str]:
@@ -180,7 +232,8 @@ def _assumptions(found: Plan) -> Iterator[str]:
     where = ", OR MEASURED" if measured else ""
     yield f"ASSUMED{where} (--assume NAME=VALUE, --disk-gb-per-s)"
     values = found.case.assumed.model_dump() | {"disk_gb_per_s": found.case.disk_gb_per_s}
-    fields = MeasuredValues.model_fields.items()
+    kept = "engines" in RESIDENT  # else nothing here keeps them
+    fields = [(k, v) for k, v in MeasuredValues.model_fields.items() if kept or k not in OF_ENGINES]
     rows = [
         (
             name,

@@ -5,15 +5,24 @@ In: a Case. Out: a Plan, which the page prints and `--json` writes.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from prime_core.planning import memory
 from prime_core.planning.case import Case, StagePlan
+from prime_core.planning.critical_path import (
+    Step,
+    critical_path,
+    refill_seconds,
+    seconds_of,
+    waves,
+)
 from prime_core.planning.disk import Disk, disk_of
+from prime_core.planning.gpus import PROCESSORS
 from prime_core.planning.memory import in_gib
 from prime_core.planning.refusals import refusals
+from prime_core.planning.seconds import PHASES, Seconds
 from prime_core.planning.stage_plans import stage_plans
 from prime_core.planning.training_plans import training_of
 from prime_core.run.stages import STOPPABLE
@@ -21,7 +30,10 @@ from prime_core.run.stages import STOPPABLE
 
 @dataclass(frozen=True)
 class Total:
-    """Totals of the run. Seconds of an iteration and of an evaluation are wall time."""
+    """Totals of the run. Seconds of an iteration and of an evaluation are wall time.
+
+    gpu_hours: what is held, in jobs of their own by the jobs, else all GPUs until the end.
+    """
 
     iteration_seconds: float
     evaluation_seconds: float
@@ -32,11 +44,14 @@ class Total:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's plan. case: what it starts from; problems: sentences on what cannot work."""
+    """A run's plan in one way. case: what it starts from; path: what of an iteration waits for one
+    another; problems: sentences on what cannot work.
+    """
 
     case: Case
     stages: dict[str, StagePlan]
     disk: Disk
+    path: list[Step]
     total: Total
     problems: tuple[str, ...]
 
@@ -45,9 +60,10 @@ def plan(case: Case, disk_tb: float | None = None) -> Plan:
     """The plan of a run. disk_tb: space on the disk; None: not known."""
     stages = stage_plans(case)
     disk = _disk(case, stages)
-    total = _total(case, stages)
+    path = critical_path(case, stages)
+    total = _total(case, stages, path)
     problems = tuple(refusals(case, stages, disk.most, total.gpu_hours, disk_tb))
-    return Plan(case, stages, disk, total, problems)
+    return Plan(case, stages, disk, path, total, problems)
 
 
 def checkpointing_choices(found: Plan) -> dict[str, tuple[float, float]]:
@@ -84,6 +100,8 @@ def as_dict(found: Plan) -> dict[str, Any]:
         },
         "kept_iterations": list(found.disk.kept),
         "num_files": found.disk.num_files,
+        "way": {"place": case.way.place, "resident": case.way.resident},
+        "critical_path": [_step_dict(step) for step in found.path],
         "iteration_seconds": found.total.iteration_seconds,
         "evaluation_seconds": found.total.evaluation_seconds,
         "hours": found.total.hours,
@@ -103,15 +121,44 @@ def _stage_dict(stage: StagePlan) -> dict[str, Any]:
         "ranks": stage.machine.num_ranks,
         "gpu_gib": in_gib(stage.gpu) | {"total": _gib(stage.gpu_bytes)},
         "node_gib": _gib(stage.node_bytes),
-        "seconds": {
-            "start": stage.seconds.start,
-            "read": stage.seconds.read,
-            "compute": stage.seconds.compute,
-            "write": stage.seconds.write,
-            "total": stage.seconds.total,
-        },
+        "seconds": _seconds_dict(stage.seconds),
         "runtime_minutes": stage.machine.runtime,
     }
+
+
+def ways_dict(plans: Sequence[Plan]) -> dict[str, Any]:
+    """The run in every way, for `--json`."""
+    rows = [
+        {
+            "place": found.case.way.place,
+            "resident": found.case.way.resident,
+            "starts": num_starts(found.path),
+            "iteration_seconds": found.total.iteration_seconds,
+            "hours": found.total.hours,
+            "gpu_hours": found.total.gpu_hours,
+            "works": not found.problems,
+        }
+        for found in plans
+    ]
+    return {"ways": rows}
+
+
+def num_starts(path: Sequence[Step]) -> int:
+    """Processes and engines that start in an iteration while everything else waits for them."""
+    return sum(step.seconds.starts for step in path)
+
+
+def _step_dict(step: Step) -> dict[str, Any]:
+    return {
+        "stage": step.stage,
+        "refill": step.refill,
+        "starts": step.seconds.starts,
+        "seconds": _seconds_dict(step.seconds),
+    }
+
+
+def _seconds_dict(seconds: Seconds) -> dict[str, float]:
+    return {name: getattr(seconds, name) for name in PHASES} | {"total": seconds.total}
 
 
 def _disk(case: Case, stages: dict[str, StagePlan]) -> Disk:
@@ -126,9 +173,9 @@ def _disk(case: Case, stages: dict[str, StagePlan]) -> Disk:
     return disk_of(case.shapes, case.settings, case.work, case.dtype_bytes, ranks, stopped)
 
 
-def _total(case: Case, stages: dict[str, StagePlan]) -> Total:
+def _total(case: Case, stages: dict[str, StagePlan], path: list[Step]) -> Total:
     settings = case.settings
-    iteration, evaluation = _iteration_seconds(case, stages), _evaluation_seconds(case, stages)
+    iteration, evaluation = seconds_of(path), _evaluation_seconds(case, stages)
     times = {
         "run": 1,
         "iteration": len(settings.own_iterations),
@@ -136,12 +183,14 @@ def _total(case: Case, stages: dict[str, StagePlan]) -> Total:
     }
     seconds = _setup_seconds(case, stages)
     seconds += iteration * times["iteration"] + evaluation * times["evaluation"]
-    gpu_seconds = sum(
-        times[stage.each] * _gpu_seconds(case, stage, stages) for stage in stages.values()
-    )
+    gpu_seconds = seconds * case.num_gpus * (case.gpu != PROCESSORS)
+    if case.way.place == "slurm":
+        gpu_seconds = sum(
+            times[stage.each] * _gpu_seconds(case, stage, stages) for stage in stages.values()
+        )
     # Jobs that are not planned here: selection, report, data and start models without SFT, or the
     # branch that takes these from another run.
-    others = times["iteration"] + 1
+    others = times["iteration"] * (1 + case.states_in_memory * len(settings.trained)) + 1
     if settings.init_from:
         others += 1
     else:  # `band`, the choice among the problems that were tried
@@ -152,7 +201,7 @@ def _total(case: Case, stages: dict[str, StagePlan]) -> Total:
 
 def _setup_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
     return sum(
-        _waves(case.num_gpus, stage, stage.jobs) * stage.seconds.total
+        waves(case.num_gpus, stage, stage.jobs) * stage.seconds.total
         for stage in stages.values()
         if stage.each == "run"
     )
@@ -163,75 +212,8 @@ def _gpu_seconds(case: Case, stage: StagePlan, stages: dict[str, StagePlan]) -> 
     if stage.stage != "sample":
         return stage.machine.num_gpus * stage.total_seconds
     first = case.settings.rollout.num_shards
-    later = (stage.jobs - first) * _refill(case, stages)
+    later = (stage.jobs - first) * refill_seconds(case, stages).total
     return stage.machine.num_gpus * (first * stage.seconds.total + later)
-
-
-def _iteration_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
-    """Sampling, then training; side by side where staleness allows it and GPUs are left for both.
-
-    in turn:        rollout(all GPUs) + learning
-    side by side:   max(rollout(the GPUs that learning leaves), learning)
-    """
-    if "policy" not in stages:
-        return 0.0
-    # With lag an iteration's rollouts need no new weights (docs/decisions.md#staleness), so the two
-    # may overlap, but only if each gets GPUs of its own.
-    rollout, ways = _rollout_seconds(case, stages, case.num_gpus), _learning(case, stages)
-    seconds = [rollout + learning for _, learning in ways]
-    for gpus, learning in ways if case.settings.rollout.lag else ():
-        left = case.num_gpus - gpus
-        # Without GPUs both would share the same cores, and side by side is no faster.
-        if 0 < stages["sample"].machine.num_gpus <= left:
-            seconds.append(max(_rollout_seconds(case, stages, left), learning))
-    return min(seconds)
-
-
-def _rollout_seconds(case: Case, stages: dict[str, StagePlan], num_gpus: int) -> float:
-    """Seconds from prompts to a batch on num_gpus: sampling, verification, selection."""
-    sample, verify, rounds = stages["sample"], stages["verify"], case.settings.rollout.refill_rounds
-    waves = _waves(num_gpus, sample, case.settings.rollout.num_shards)
-    refill_verify = verify.seconds.start + verify.seconds.compute * _refill_share(case)
-    first = waves * sample.seconds.total + verify.seconds.total
-    later = rounds * (waves * _refill(case, stages) + refill_verify)
-    return first + later + case.assumed.start_s  # selection
-
-
-def _learning(case: Case, stages: dict[str, StagePlan]) -> list[tuple[int, float]]:
-    """GPUs and seconds of each way from a batch to new weights: one stage after another, or the
-    updates of PRM, value model and policy side by side where GPUs suffice for all of them.
-    """
-    estimates = [stages[name] for name in ("score", "values") if name in stages]
-    updates = [stages[name] for name in ("prm", "value", "policy") if name in stages]
-    gpus = [stage.machine.num_gpus for stage in updates]
-    seconds = [stage.seconds.total for stage in updates]
-    before = sum(stage.seconds.total for stage in estimates)
-    ways = [(max(gpus), before + sum(seconds))]
-    # With `before` the policy waits for scoring and scoring for the PRM
-    # (docs/decisions.md#scoring-stage). Where sum and maximum are equal there is one update, or no
-    # GPUs: all share the cores.
-    if case.settings.prm.prm_update != "before" and case.num_gpus >= sum(gpus) > max(gpus):
-        ways.append((sum(gpus), before + max(seconds)))
-    return ways
-
-
-def _refill(case: Case, stages: dict[str, StagePlan]) -> float:
-    """Seconds of one sampling job of a refill round, which is smaller, or has nothing to do."""
-    sample, share = stages["sample"].seconds, _refill_share(case)
-    # Refill jobs are in the graph whether needed or not; one without work starts no engine and
-    # writes empty tables (docs/decisions.md#refill-shards).
-    if share == 0:
-        return case.assumed.start_s
-    # However few responses: the longest takes nearly as long as it did in the first round.
-    return sample.start + sample.read + sample.compute * max(share, 0.3)
-
-
-def _refill_share(case: Case) -> float:
-    """Responses of a refill round, over those of the first."""
-    work, rounds = case.work, case.settings.rollout.refill_rounds
-    if not rounds:
-        return 0.0
-    return (work.sampled_responses - work.first_responses) / rounds / work.first_responses
 
 
 def _evaluation_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
@@ -241,12 +223,6 @@ def _evaluation_seconds(case: Case, stages: dict[str, StagePlan]) -> float:
     at_once = max(case.num_gpus // max(evaluate.machine.num_gpus, 1), 1)
     # Benchmarks differ in length: no order of their jobs is shorter than either of the two.
     return max(evaluate.seconds.total, evaluate.total_seconds / at_once)
-
-
-def _waves(num_gpus: int, stage: StagePlan, jobs: int) -> int:
-    """How many jobs must run one after another for lack of GPUs."""
-    at_once = num_gpus // max(stage.machine.num_gpus, 1)
-    return math.ceil(jobs / max(at_once, 1))
 
 
 def _variant(case: Case, checkpointing: bool) -> Case:

@@ -33,6 +33,7 @@ def refusals(
         yield from _cache(case, stage)
         yield from _node_memory(stage)
         yield from _minutes(case, stage)
+        yield from _nodes(case, stage)
     if disk_tb is not None and disk_bytes > disk_tb * 1e12:
         yield (
             f"disk: peaks at {bytes_text(disk_bytes)}, {disk_tb:g} TB available (--disk-tb): "
@@ -192,7 +193,19 @@ def _node_memory(stage: StagePlan) -> Iterator[str]:
         )
 
 
+def _nodes(case: Case, stage: StagePlan) -> Iterator[str]:
+    """Whether one machine is not enough for a stage."""
+    nodes = stage.machine.nodes
+    if case.way.place == "local" and nodes > 1:
+        yield (
+            f"{stage.stage}: {nodes} nodes, but stages of one machine have it alone: set "
+            f"{stage.stage}.nodes to 1 in the file of stage_resources, or --way slurm"
+        )
+
+
 def _minutes(case: Case, stage: StagePlan) -> Iterator[str]:
+    if case.way.place != "slurm":  # stages of an allocation, or of a machine, have no limits
+        return
     needed, asked = stage.seconds.total / 60, stage.machine.runtime
     if needed <= asked:
         return

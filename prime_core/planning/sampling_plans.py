@@ -5,6 +5,8 @@ In: a Case. Out: a StagePlan for the difficulty pass, sampling, verification and
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prime_core.planning import memory
 from prime_core.planning.case import Case, StagePlan
 from prime_core.planning.disk import model_bytes
@@ -18,6 +20,7 @@ from prime_core.planning.seconds import (
     sampling_seconds,
 )
 from prime_core.planning.workload import BenchmarkWork
+from prime_core.run.stages import STAGES
 
 
 def sample_plan(case: Case) -> StagePlan:
@@ -28,6 +31,7 @@ def sample_plan(case: Case) -> StagePlan:
         n_samples_per_prompt=rollout.n_samples_per_prompt,
         response_tokens=work.response_tokens,
         longest=rollout.max_response_length,
+        code_share=work.code_share,
     )
     return StagePlan(
         stage="sample",
@@ -36,23 +40,27 @@ def sample_plan(case: Case) -> StagePlan:
         machine=case.machines["sample"],
         gpu=sampler_memory(case, _longest(case, sampling)),
         host=_host(case),
-        seconds=_seconds(case, sampling),
+        seconds=_seconds(case, "sample", sampling),
     )
 
 
 def evaluate_plan(case: Case) -> StagePlan:
-    """All benchmarks, each a job that samples and judges; the longest represents them."""
+    """All benchmarks, each in jobs that sample and judge; the longest job represents them."""
     works = case.work.benchmarks.values()
-    seconds = [_with_verdicts(case, "evaluate", work) for work in works]
+    jobs = [
+        (_with_verdicts(case, "evaluate", work.of_a_shard()), work.num_shards) for work in works
+    ]
+    # Of a benchmark that is split one more job joins the tables, and has no engine to start.
+    joins = sum(work.num_shards > 1 for work in works)
     return StagePlan(
         stage="evaluate",
         each="evaluation",
-        jobs=len(seconds),
+        jobs=sum(number for _, number in jobs) + joins,
         machine=case.machines["evaluate"],
         gpu=sampler_memory(case, max(_longest(case, work) for work in works)),
         host=_host(case),
-        seconds=max(seconds, key=lambda one: one.total),
-        all_seconds=sum(one.total for one in seconds),
+        seconds=max((seconds for seconds, _ in jobs), key=lambda one: one.total),
+        all_seconds=sum(seconds.total * number for seconds, number in jobs),
     )
 
 
@@ -66,6 +74,7 @@ def difficulty_plan(case: Case) -> StagePlan:
         n_samples_per_prompt=difficulty.n_samples_per_prompt,
         response_tokens=case.assumed.response_share * difficulty.max_response_length,
         longest=difficulty.max_response_length,
+        code_share=case.work.code_share,
     )
     return StagePlan(
         stage="difficulty",
@@ -91,11 +100,8 @@ def verify_plan(case: Case) -> StagePlan:
         machine=machine,
         gpu={},
         host=programs + GIB,
-        seconds=Seconds(
-            start=case.assumed.start_s,
-            read=0.0,
-            compute=_verdicts(case, "verify", responses),
-            write=0.0,
+        seconds=case.seconds(
+            "verify", compute=_verdicts(case, "verify", responses, case.work.code_share)
         ),
     )
 
@@ -104,8 +110,9 @@ def sampler_memory(case: Case, longest: int) -> Memory:
     """Bytes of a GPU that samples sequences of up to `longest` tokens."""
     rollout = case.settings.rollout
     if not case.uses_vllm:
+        prompt = min(case.settings.data.max_prompt_length, longest)
         parts = memory.transformers_memory(
-            case.shape, case.dtype_bytes, rollout.sampler_batch_size, longest
+            case.shape, case.dtype_bytes, rollout.sampler_batch_size, prompt, longest
         )
         return case.with_reserve(parts)
     own = case.assumed.sampler_gib * GIB
@@ -131,7 +138,7 @@ def _host(case: Case) -> float:
     return model + _gpus(case) * case.assumed.host_gib * GIB
 
 
-def _seconds(case: Case, work: BenchmarkWork) -> Seconds:
+def _seconds(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     rollout, gpus = case.settings.rollout, _gpus(case)
     parts = sampler_memory(case, _longest(case, work))
     # The mean: vLLM gives a sequence blocks as it grows, not room for the longest one.
@@ -151,26 +158,32 @@ def _seconds(case: Case, work: BenchmarkWork) -> Seconds:
         num_gpus=gpus,
         continuous=case.uses_vllm,
     )
-    return Seconds(
-        start=case.assumed.start_s + (case.assumed.engine_s if case.uses_vllm else 0.0),
-        read=case.disk_seconds(model, model / gpus),
+    machine = case.machines[stage]
+    # What is sampled from once is the start model, which no stage of this allocation has written.
+    newest = STAGES[stage].each != "run" and case.is_copied(machine)
+    return case.seconds(
+        stage,
+        engine=case.uses_vllm,
+        read=case.disk_seconds(model, model / gpus, in_memory=newest),
         compute=sampling_seconds(case.shape, case.dtype_bytes, sampling, case.gpu, case.assumed),
-        write=0.0,
     )
 
 
 def _with_verdicts(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     """Seconds of a job that also judges its responses, and has the PRM score them where asked."""
-    sampled = _seconds(case, work)
-    compute = sampled.compute + _verdicts(case, stage, work.num_responses)
+    sampled = _seconds(case, stage, work)
+    compute = sampled.compute + _verdicts(case, stage, work.num_responses, work.code_share)
     read = sampled.read
     for shape in (case.shapes.prm, case.shapes.prm_reference) if work.scored else ():
         one = forward_flops(shape, case.work.prompt_tokens, work.response_tokens)
         compute += passes_seconds(work.num_responses * one, 1, case.gpu, case.assumed)
         model = model_bytes(shape, case.dtype_bytes)
         read += case.disk_seconds(model, model)
-    return Seconds(sampled.start, read, compute, sampled.write)
+    return replace(sampled, read=read, compute=compute)
 
 
-def _verdicts(case: Case, stage: str, num_responses: float) -> float:
-    return num_responses * case.assumed.verify_s / case.machines[stage].cpus_per_task
+def _verdicts(case: Case, stage: str, num_responses: float, code_share: float) -> float:
+    """Seconds of verdicts, a core each; code_share: of programs among the problems."""
+    assumed = case.assumed
+    each = (1 - code_share) * assumed.math_verdict_ms + code_share * assumed.code_verdict_ms
+    return num_responses * each / 1000 / case.machines[stage].cpus_per_task

@@ -7,26 +7,41 @@ good enough to tell minutes from hours, and to see which part of an iteration de
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from prime_core.planning.gpus import Gpu
 from prime_core.planning.hardware import Assumptions
 from prime_core.planning.shapes import ModelShape
 
+# In the order in which they pass.
+PHASES = ("queue", "start", "engine", "read", "compute", "write")
+
 
 @dataclass(frozen=True)
 class Seconds:
-    """Seconds of one job of a stage, by phase."""
+    """Seconds of one job of a stage, by phase; starts: processes and engines that start in it.
 
+    beside: of a copy that is made after it, while other stages run.
+    """
+
+    queue: float
     start: float
+    engine: float
     read: float
     compute: float
     write: float
+    beside: float = 0.0
+    starts: int = 1
 
     @property
     def total(self) -> float:
         """Seconds of all phases."""
-        return self.start + self.read + self.compute + self.write
+        return sum(getattr(self, phase) for phase in PHASES)
+
+    def times(self, number: int) -> Seconds:
+        """Seconds of so many jobs, one after another."""
+        phases = {field.name: number * getattr(self, field.name) for field in fields(self)}
+        return Seconds(**phases)  # type: ignore[arg-type]
 
 
 def forward_flops(shape: ModelShape, prompt_tokens: float, response_tokens: float) -> float:

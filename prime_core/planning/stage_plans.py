@@ -14,7 +14,6 @@ from prime_core.planning.sampling_plans import (
     sample_plan,
     verify_plan,
 )
-from prime_core.planning.seconds import Seconds
 from prime_core.planning.training_plans import (
     prm_data_plan,
     score_plan,
@@ -72,5 +71,5 @@ def _build(case: Case) -> StagePlan:
         machine=case.machines["build"],
         gpu={},
         host=model + case.assumed.host_gib * GIB,
-        seconds=Seconds(case.assumed.start_s, case.disk_seconds(model, model), 0.0, 0.0),
+        seconds=case.seconds("build", read=case.disk_seconds(model, model)),
     )

@@ -9,9 +9,10 @@ from prime_core.planning import memory
 from prime_core.planning.activations import Pass
 from prime_core.planning.adapters import adapter_parameters, adapter_width
 from prime_core.planning.case import Case, StagePlan
-from prime_core.planning.disk import model_bytes, state_bytes
+from prime_core.planning.disk import model_bytes
 from prime_core.planning.hardware import GIB
 from prime_core.planning.memory import Training
+from prime_core.planning.moving import moving_of
 from prime_core.planning.seconds import Seconds, forward_flops, passes_seconds
 from prime_core.planning.shapes import ModelShape
 from prime_core.run.stages import STAGES
@@ -112,11 +113,13 @@ def score_plan(case: Case) -> StagePlan:
         machine=machine,
         gpu=case.with_reserve(max(each, key=lambda parts: sum(parts.values()))),
         host=machine.ranks_per_node * (max(sizes) + case.assumed.host_gib * GIB),
-        seconds=Seconds(
-            start=case.assumed.start_s,
-            read=case.disk_seconds(sum(sizes), sum(sizes)),
+        seconds=case.seconds(
+            "score",
+            read=sum(
+                case.disk_seconds(size, size, in_memory=newest)
+                for size, newest in zip(sizes, _newest(case), strict=True)
+            ),
             compute=passes_seconds(flops, machine.num_ranks, case.gpu, case.assumed),
-            write=0.0,
         ),
     )
 
@@ -139,6 +142,7 @@ def _forward_plan(
     case: Case, stage: str, shape: ModelShape, flops: float, num_ranks: int
 ) -> StagePlan:
     machine, model = case.machines[stage], model_bytes(shape, case.dtype_bytes)
+    newest = STAGES[stage].each == "iteration" and case.is_copied(machine)
     return StagePlan(
         stage=stage,
         each=STAGES[stage].each,
@@ -146,11 +150,10 @@ def _forward_plan(
         machine=machine,
         gpu=case.with_reserve(memory.scoring_memory(shape, largest_pass(case, stage))),
         host=-(-num_ranks // machine.nodes) * (model + case.assumed.host_gib * GIB),
-        seconds=Seconds(
-            start=case.assumed.start_s,
-            read=case.disk_seconds(model, model),
+        seconds=case.seconds(
+            stage,
+            read=case.disk_seconds(model, model, in_memory=newest),
             compute=passes_seconds(flops, num_ranks, case.gpu, case.assumed),
-            write=0.0,
         ),
     )
 
@@ -190,25 +193,28 @@ def _prm_flops(case: Case, stage: str, one: float, train: int) -> float:
 
 def _training_seconds(case: Case, stage: str, how: Training) -> Seconds:
     shape = _shape(case, stage)
-    model, trained = model_bytes(shape, case.dtype_bytes), how.trained_of(shape)
-    state = state_bytes(trained, case.dtype_bytes, how.zero_stage)
-    # Not divided: at stages 1 and 2 every rank handles the state's complete weights.
-    whole = case.dtype_bytes * trained if how.zero_stage in (1, 2) else 0.0
-    own = model + (state - whole) / how.num_ranks + whole  # what one rank handles
-    # What runs once saves weights alone: no later iteration continues its optimizer.
-    saved = 0.0 if STAGES[stage].each == "run" else state
     compute = passes_seconds(
         training_flops(case, stage), max(how.num_ranks, 1), case.gpu, case.assumed
     )
     if how.offload_optimizer:
-        each = case.assumed.offload_ns * 1e-9 * trained / how.num_ranks
+        each = case.assumed.offload_ns * 1e-9 * how.trained_of(shape) / how.num_ranks
         compute += num_steps(case, stage) * each
-    return Seconds(
-        start=case.assumed.start_s,
-        read=case.disk_seconds(model + saved, own),
-        compute=compute,
-        write=case.disk_seconds(model + saved, own),
+    if STAGES[stage].each == "run":
+        # What runs once saves weights alone: no later iteration continues its optimizer.
+        model = model_bytes(shape, case.dtype_bytes)
+        once = case.disk_seconds(model, model)
+        return case.seconds(stage, read=once, compute=compute, write=once)
+    moving = moving_of(case, stage, how)
+    return case.seconds(
+        stage, read=moving.read, compute=compute, write=moving.write, beside=moving.beside
     )
+
+
+def _newest(case: Case) -> tuple[bool, bool]:
+    """Whether PRM and reference, as `score` reads them, are in the node's memory."""
+    copied, prm = case.is_copied(case.machines["score"]), case.settings.prm
+    # Frozen models have been written once, before the iterations.
+    return copied and prm.prm_update != "frozen", copied and prm.prm_reference == "policy"
 
 
 def _batch_flops(case: Case, shape: ModelShape) -> float:

@@ -6,9 +6,11 @@ what the settings allow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from prime_core.planning.hardware import Assumptions
+from prime_core.planning.ways import num_shards
 from prime_core.run.schedule import num_first_round
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
@@ -18,14 +20,21 @@ from prime_core.settings.run import Settings
 class BenchmarkWork:
     """One evaluation: responses in total and per problem, mean and longest response in tokens.
 
-    scored: by the PRM, too.
+    code_share: programs among its problems; scored: by the PRM, too. num_shards: jobs that it is
+    split into.
     """
 
     num_responses: int
     n_samples_per_prompt: int
     response_tokens: float
     longest: int
+    code_share: float = 0.0
     scored: bool = False
+    num_shards: int = 1
+
+    def of_a_shard(self) -> BenchmarkWork:
+        """What one of its jobs has to do."""
+        return replace(self, num_responses=math.ceil(self.num_responses / self.num_shards))
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class Workload:
     """One iteration of a run. Tokens are means, of one prompt or response.
 
     num_shards: sampling jobs, refill rounds included. first_responses: of the first round;
-    sampled_responses: of all rounds. trained_responses: of the batch.
+    sampled_responses: of all rounds. trained_responses: of the batch. code_share: programs among
+    the training problems.
     """
 
     prompt_tokens: float
@@ -43,6 +53,7 @@ class Workload:
     first_responses: float
     sampled_responses: float
     trained_responses: float
+    code_share: float
     benchmarks: dict[str, BenchmarkWork]
     evaluated_iterations: tuple[int, ...]
 
@@ -72,8 +83,9 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
         first_responses=first * samples,
         sampled_responses=asked * samples,
         trained_responses=(rollout.rollout_batch_size - missing) * samples,
+        code_share=_code_share(settings, assumed),
         benchmarks={
-            name: _benchmark(benchmark, settings.rollout.max_response_length, assumed)
+            name: _benchmark(benchmark, settings, assumed)
             for name, benchmark in settings.evaluation.benchmarks.items()
         },
         evaluated_iterations=tuple(
@@ -84,12 +96,28 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
     )
 
 
-def _benchmark(benchmark: Benchmark, usual: int, assumed: Assumptions) -> BenchmarkWork:
+def _code_share(settings: Settings, assumed: Assumptions) -> float:
+    """Programs among the training problems, as far as the settings say."""
+    # The files' own column decides, row by row, and a plan opens no file: where a setting speaks of
+    # programs there are as many as assumed.
+    data = settings.data
+    named = {*data.templates, *data.system_prompts, *(one.ability for one in data.sources.values())}
+    of_files = data.source == "files" and ("code" in named or "ability" in data.columns)
+    return assumed.code_share if of_files else 0.0
+
+
+def _benchmark(benchmark: Benchmark, settings: Settings, assumed: Assumptions) -> BenchmarkWork:
     """Work of a benchmark. A limit above the rollouts' makes few responses longer."""
+    usual = settings.rollout.max_response_length
+    held_out = benchmark.file == "validation"
     return BenchmarkWork(
         num_responses=(benchmark.num_problems or assumed.problems) * benchmark.n_samples_per_prompt,
         n_samples_per_prompt=benchmark.n_samples_per_prompt,
         response_tokens=assumed.response_share * min(benchmark.max_response_length, usual),
         longest=benchmark.max_response_length,
+        code_share=_code_share(settings, assumed)
+        if held_out
+        else float(benchmark.usual_ability == "code"),
         scored=benchmark.scorer is not None,
+        num_shards=num_shards(benchmark),
     )

@@ -79,6 +79,12 @@ class Benchmark(Section):
         "majority; null: neither.",
     )
 
+    @property
+    def usual_ability(self) -> Ability:
+        """Which verifier judges rows that do not say it themselves."""
+        mathematics = self.form in ("plain", "olympiadbench")
+        return self.ability or ("math" if mathematics else "code")
+
     @model_validator(mode="after")
     def _keys_that_apply(self) -> Benchmark:
         given = [key for key in _OF_A_TABLE if getattr(self, key) is not None]

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from prime_core.launch.fetch import missing, needs
+from prime_core.launch.fetch import FetchError, needs, refuse_missing_files
+from prime_core.run.layout import RunFiles
 from prime_core.settings.reading import parse_settings
 from prime_core.storage.hub import incomplete_parts, is_hub_id
 from tests.support.hub_server import Hub
@@ -320,7 +321,7 @@ def tables(tmp_path, monkeypatch):
 
 
 def test_tables_in_order_are_not_missing(tables):
-    assert missing(tables) == []
+    refuse_missing_files(tables, RunFiles(tables.run_dir), dry_run=False)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +352,9 @@ def test_tables_that_a_job_could_not_read_are_named(name, content, problem, tabl
         Path(name).unlink()
     else:
         Path(name).write_bytes(content)
-    assert missing(tables) == [problem]
+    with pytest.raises(FetchError) as refused:
+        refuse_missing_files(tables, RunFiles(tables.run_dir), dry_run=False)
+    assert str(refused.value) == problem
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,14 @@ from prime_core.launch.site.allocation import (
     load_allocation,
 )
 from prime_core.launch.site.site import Pool, Site
+from prime_core.launch.snakemake_command import translated
 from prime_core.run.atomic import write_json
 from prime_core.run.job_records import controller_name, slurm_name
 from prime_core.run.layout import RunFiles
 from prime_core.settings.reading import SettingsError
 from tests.support.fake_run import make_run
 from tests.support.shared_data import ROOT
+from tests.support.snakemake_commands import outputs
 from tests.support.workflow_runs import TINY
 
 
@@ -31,6 +33,38 @@ def test_a_run_whose_model_is_not_there_is_not_submitted(tmp_path: Path):
     assert done.returncode == 1
     assert "model.path" in done.stderr
     assert "prime fetch" in done.stderr
+
+
+WHAT_THE_WORKFLOW_REFUSES = (
+    ["model.path=./nowhere"],
+    ["model.path=configs"],
+    ["model.path=nowhere.gguf"],
+    ["prm.reference_path=./nowhere"],
+    ["stage_resources=none.yaml"],
+    ["results=README.md/results"],
+)
+
+
+def test_what_the_workflow_refuses_is_not_submitted_and_in_the_same_words():
+    asked = [f"run=never-{number}" for number, _ in enumerate(WHAT_THE_WORKFLOW_REFUSES)]
+    pairs = list(zip(asked, WHAT_THE_WORKFLOW_REFUSES, strict=True))
+    commands = [(ROOT, ["-n", *translated(["--config", run, *words])]) for run, words in pairs]
+    for (run, words), (status, output) in zip(pairs, outputs(commands), strict=True):
+        sentence = output.strip().splitlines()[-1]
+        # Also where jobs may fetch what is missing: nobody can fetch these.
+        done = launch("--config", run, *words, HF_HUB_OFFLINE="0")
+        assert (status, done.returncode) == (1, 1), (words, output, done.stderr)
+        assert sentence in done.stderr, words
+
+
+def test_models_and_stages_are_refused_wherever_the_run_is(tmp_path):
+    absent = ["--config", "run=never", "model.path=configs"]
+    for folder in (tmp_path, tmp_path / "not-yet"):  # both without `configs`
+        done = launch("--directory", str(folder), *absent)
+        assert done.returncode == 1
+        assert "model.path: configs: " in done.stderr
+    done = launch("--set-resources", "polisy:mem_mb=1")
+    assert (done.returncode, "polisy: no such stage" in done.stderr) == (1, True)
 
 
 @pytest.fixture
@@ -179,6 +213,18 @@ def test_a_sites_memory_and_own_options_hold_for_controller_and_allocation(setti
         assert f"    --{option}\n" in done.stdout
     refused = launch(*words[:-1], "16", PRIME_SITE=str(site))
     assert "gpus_per_node 16 is more than partition small allows (2)" in refused.stderr
+
+
+def test_a_way_that_would_be_much_quicker_is_named(settings_file):
+    words = ["--configfile", str(settings_file), "--config"]
+    better = "much quicker by the plan: prime launch --profile allocation, about "
+    # Of a small model starting is all, and in an allocation stages are forked.
+    assert better in launch(*words, "iterations=5").stderr
+    inside = launch("--profile", "allocation", *words, "iterations=5")
+    assert (inside.returncode, inside.stderr) == (0, "")
+    # A kind of model that cannot be planned is launched without a word.
+    other = launch(*words, "iterations=5", "model.path=mixtral", HF_HUB_OFFLINE="0")
+    assert (other.returncode, other.stderr) == (0, "")
 
 
 def test_settings_that_would_change_finished_work_are_refused_before_submission(tmp_path):

@@ -14,7 +14,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import Qwen2Tokenizer
 
-from prime_core.launch.fetch import Need, look, missing, needs
+from prime_core.launch.fetch import Need, look, needs
 from prime_core.models.gguf import load_gguf
 from prime_core.models.load import (
     ModelError,
@@ -65,6 +65,12 @@ def learned_tokenizer() -> Tokenizer:
     tokenizer.decoder = ByteLevelDecoder()
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in SPECIAL])
     return tokenizer
+
+
+def missing(settings: Settings) -> list[str]:
+    """What is wrong with the settings' models and tables."""
+    looks = [look(need, None, fetch=False) for need in needs(settings)]
+    return [f"{one.need.key}: {one.problem}" for one in looks if one.problem]
 
 
 def settings_of(path: Path, **others: object) -> Settings:

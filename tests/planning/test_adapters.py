@@ -114,7 +114,7 @@ def test_a_plan_counts_the_small_states_of_the_model_that_has_adapters(monkeypat
         assert getattr(small.stages["policy"].seconds, part) < getattr(
             whole.stages["policy"].seconds, part
         )
-    text = page(small, "model", "site")
+    text = page(small, [small], "model", "site")
     assert "adapters are trained, parameters: policy 80.74 M" in text
     assert "training state of policy 1.13 GB" in " ".join(text.split())
-    assert "training state beside them" in page(whole, "model", "site")
+    assert "training state beside them" in page(whole, [whole], "model", "site")

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from benchmarks.paper_plans import documented, replaced
 from prime_core.cli.main import main
 from prime_core.launch.site.allocation import load_allocation
 from prime_core.launch.site.site import Pool, Site
@@ -247,7 +248,17 @@ def test_outcome_rewards_alone_need_no_prm():
     assert found.disk.at_end < planned().disk.at_end / 1.9
 
 
-def test_the_page_in_the_documentation_is_todays(capsys):
+def test_the_plans_in_the_documentation_are_todays():
+    for path, first, text in documented():
+        guide = (ROOT / path).read_text(encoding="utf-8")
+        # Else `python -m benchmarks.paper_plans --write` puts them there.
+        assert f"\n{text}\n" in guide, path
+        assert replaced(guide, first, text) == guide
+        assert text not in replaced(guide, first, "another")
+
+
+def test_the_page_in_the_guide_is_what_the_command_prints(capsys):
     guide = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
-    page = output(capsys, "--configfile", "configs/paper/eurus2_7b_prime.yaml")[1]
-    assert f"```text\n{page}```" in guide
+    words = ("--configfile", "configs/paper/eurus2_7b_prime.yaml", "--way", "allocation")
+    assert f"`prime plan {' '.join(words)}`" in guide
+    assert f"```text\n{output(capsys, *words)[1]}```" in guide

@@ -48,7 +48,8 @@ def test_what_is_given_by_hand_wins(tmp_path):
 
 
 def test_the_page_says_what_was_measured(tmp_path):
-    lines = page(planned(options=Options(measured=written(tmp_path))), "7b", "here").splitlines()
+    found = planned(options=Options(measured=written(tmp_path)))
+    lines = page(found, [found], "7b", "here").splitlines()
     about = {line.split()[0]: line for line in lines if line.startswith("  ")}
     assert "0.7  " in about["training_mfu"]
     assert "measured: share of the GPU's FLOP/s" in about["training_mfu"]

@@ -19,7 +19,9 @@ from prime_core.planning.activations import (
 )
 from prime_core.planning.disk import model_bytes, state_bytes, state_files
 from prime_core.planning.known_shapes import KNOWN
-from prime_core.planning.memory import Training, training_memory
+from prime_core.planning.memory import DRAWING, Training, training_memory
+from prime_core.samplers.request import Request, SamplingParams
+from prime_core.samplers.transformers_generate import _generate
 from prime_core.training.batches import Sequences, pad
 from prime_core.training.logprob_model import Batch, give_logprobs
 from prime_core.training.packing import pack
@@ -60,7 +62,9 @@ def assert_as_planned(found: Measured, dtype: str, zero_stage: int) -> None:
     resident, with_gradients, most = in_step(dtype, zero_stage, found.num_ranks)
     assert found.resident == pytest.approx(resident, rel=0.006)
     assert found.with_gradients == pytest.approx(with_gradients, rel=0.02)
-    assert found.most == pytest.approx(most, rel=0.02)
+    # Gradients that are float32 already go on living for a while at stage 2: no copy frees them.
+    uncounted = 0.04 if (dtype, zero_stage) == ("float32", 2) else 0.02
+    assert found.most == pytest.approx(most, rel=uncounted)
 
 
 @pytest.mark.usefixtures("one_rank")
@@ -213,6 +217,30 @@ def test_scoring_needs_what_was_planned(dtype, vocab_size):
     assert found.most == pytest.approx(forward_bytes(shape_of(model), one_pass), rel=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("vocab_size", "prompt", "response", "temperature", "drawn"),
+    [
+        (64, 256, 4, 1.0, 0),  # the prompts' layer is most of it
+        (64, 64, 256, 1.0, 0),  # less of it beside the cache
+        (32768, 8, 4, 0.7, DRAWING),
+        (32768, 8, 4, 1.0, DRAWING - 6),
+    ],
+    ids=["prompts", "responses", "drawing", "plain drawing"],
+)
+def test_generating_needs_what_was_planned(dtype, vocab_size, prompt, response, temperature, drawn):
+    width, rows = torch.finfo(dtype).bits // 8, 4
+    model = model_of(dtype, vocab_size=vocab_size, num_hidden_layers=2).eval()
+    requests = [Request([7] * (prompt - row), seed=row) for row in range(rows)]
+    params = SamplingParams(temperature, 0.9 if temperature < 1 else 1.0, 0, response)
+    with LiveMemory() as found:
+        _generate(model, requests, params, [vocab_size - 1], 0)
+    parts = memory.transformers_memory(shape_of(model), width, rows, prompt, prompt + response)
+    planned = sum(parts.values()) - parts["weights"]
+    planned -= (DRAWING - drawn) * rows * vocab_size if drawn else 0
+    assert found.most == pytest.approx(planned, rel=0.02)
+
+
 def test_more_ranks_and_higher_stages_need_less():
     shape = KNOWN["qwen2.5-7b"]
 
@@ -228,6 +256,14 @@ def test_more_ranks_and_higher_stages_need_less():
     assert total(1, 8, **own) > total(2, 8, **own) > total(3, 8, **own)
     assert total(2, 4) > total(2, 8) > total(2, 16)
     assert total(2, 8) > total(2, 8, offload_optimizer=True)
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-1.5b", "qwen2.5-3b"])
+def test_the_roots_of_all_moments_are_more_than_what_a_short_pass_needs(name):
+    shape = KNOWN[name]
+    parts = training_memory(shape, Training(0, 1, Pass(1, 16, 16, 4, checkpointing=True)))
+    # weights, gradients, two moments, roots
+    assert sum(parts.values()) == pytest.approx(20 * shape.num_parameters)
 
 
 def test_the_largest_parts_of_a_7b_model_are_those_of_paper_and_pencil():

@@ -67,7 +67,7 @@ def test_a_wrong_assumption_is_refused(text, expected):
         ),
         (
             {"rollout__sampler": "transformers", "rollout__sampler_batch_size": 512},
-            "sample: needs 133.2 GiB per GPU, 79 GiB available: lower rollout.sampler_batch_size, "
+            "sample: needs 135.1 GiB per GPU, 79 GiB available: lower rollout.sampler_batch_size, "
             "or set rollout.sampler to vllm",
         ),
         (
@@ -82,7 +82,7 @@ def test_a_wrong_assumption_is_refused(text, expected):
         ),
         (
             {"max_gpu_hours": 100},
-            "max_gpu_hours: the run takes about 1035 GPU-hours and would stop after 100: raise "
+            "max_gpu_hours: the run takes about 1010 GPU-hours and would stop after 100: raise "
             "it, or lower iterations 592",
         ),
     ],

@@ -1,6 +1,7 @@
 """Parameter counts of shapes against models of transformers, built without memory."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_model_built_from_scratch_has_the_planned_shape(tiny_model):
     ("name", "same"),
     [
         ("PRIME-RL/Eurus-2-7B-SFT", "qwen2.5-math-7b"),
-        ("Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b"),
+        ("Qwen/Qwen2.5-7B", "qwen2.5-7b"),
         ("Qwen/Qwen2.5-Math-1.5B", "qwen2.5-math-1.5b"),
         ("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b"),
         ("HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m"),
@@ -123,6 +124,22 @@ def test_a_model_built_from_scratch_has_the_planned_shape(tiny_model):
 )
 def test_models_are_known_by_their_names_and_sizes(name, same):
     assert known_shape(name) == KNOWN[same]
+
+
+@pytest.mark.parametrize(
+    ("name", "same", "positions"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b", 32768),
+        ("Qwen/Qwen2.5-0.5B-Instruct", "qwen2.5-0.5b", 32768),
+        ("qwen2.5-32b-instruct", "qwen2.5-32b", 32768),
+        ("Qwen/Qwen2.5-Coder-7B", "qwen2.5-7b", 32768),
+        ("Qwen/Qwen2.5-Coder-7B-Instruct", "qwen2.5-7b", 32768),
+        ("Qwen/Qwen2.5-Math-7B-Instruct", "qwen2.5-math-7b", 4096),
+        ("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b", 131072),
+    ],
+)
+def test_variants_have_their_own_positions(name, same, positions):
+    assert known_shape(name) == replace(KNOWN[same], max_position=positions)
 
 
 def test_aliases_lead_to_shapes():

@@ -77,7 +77,7 @@ def measure(dtype: str, zero_stage: int, folder: Path | None = None, **settings:
 
     settings: others of the section training.
     """
-    with small_buckets():
+    with small_buckets(), as_on_a_gpu():
         training = settings_training.Training(zero_stage=zero_stage, **settings)
         base = live_bytes()
         trainer = engine.Trainer(wide_model(dtype), Optimizer(), lambda _step: 1.0, training)
@@ -112,6 +112,11 @@ def small_buckets() -> Any:
         return values
 
     return patch.object(engine, "_deepspeed_config", config)
+
+
+def as_on_a_gpu() -> Any:
+    """AdamW's steps of all tensors at once, which torch takes by itself on a GPU alone."""
+    return patch("torch.optim.adam._default_to_fused_or_foreach", return_value=(False, True))
 
 
 def plan_with_small_buckets() -> Any:
