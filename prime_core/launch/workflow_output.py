@@ -34,6 +34,7 @@ _LOGGER = logging.getLogger("snakemake.logging")
 # The stages print their own line; Snakemake's two before each job say less.
 _CHATTER = (
     *("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log"),
+    "You are running snakemake in a SLURM job context",  # as `prime launch` does
     "No job memory information",  # a site's wish (site.yaml: memory: none), said of every job
 )
 # The executor's own line names the stage ; the plugin's, a log to be.

@@ -22,11 +22,10 @@ def prime(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
 
 
-def test_all_runs_are_launched_seen_cancelled_and_finished(slurm: SlurmLab, tmp_path: Path):
+def test_all_runs_are_launched_by_one_job_seen_and_cancelled(slurm: SlurmLab, tmp_path: Path):
     results = tmp_path / "results"
     env = environment() | slurm.env | write_site(tmp_path)
-    base = TINY | {"sft": TINY["sft"] | {"num_steps": 50}}
-    base |= {"stage_resources": write_stages(tmp_path, {})}
+    base = TINY | {"stage_resources": write_stages(tmp_path, {})}
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
     same = {"title": "the same", "settings": {}}
     ablations = {
@@ -55,20 +54,12 @@ def test_all_runs_are_launched_seen_cancelled_and_finished(slurm: SlurmLab, tmp_
             time.sleep(0.5)
 
     one = results / "base-seed0"
-    wait_for(lambda: jobs(slurm_name(one)), "a job of a run")
+    # Its settings are there once it has begun.
+    wait_for(lambda: jobs(slurm_name(one)) and (one / "config.yaml").exists(), "a job of a run")
     refused = prime(env, *words)
     assert "already has a controller" in refused.stderr
     assert "base-seed0  running" in prime(env, "runs", "--results", str(results)).stdout
     cancelled = prime(env, "cancel", "--yes", "--run", str(results))
     assert "cancelled stage jobs" in cancelled.stdout, cancelled.stderr
     assert not jobs(f"{slurm_name(one)},{controller_name(results)}")
-
-    assert prime(env, *words).returncode == 0
-    wait_for(lambda: (results / "report" / "report.html").exists(), "the report of all")
-    wait_for(lambda: not jobs(controller_name(results)), "the controller's end")
-    shown = prime(env, "runs", "--results", str(results)).stdout
-    assert [line.split()[:2] for line in shown.splitlines()[1:]] == [
-        ["base-seed0", "finished"],
-        ["one-seed0", "finished"],
-        ["two-seed0", "finished"],
-    ]
+    assert "base-seed0  stopped" in prime(env, "runs", "--results", str(results)).stdout

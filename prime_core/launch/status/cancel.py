@@ -93,7 +93,9 @@ def cancel(run_dir: Path, say: Say = print) -> None:
         fresh = [job.job_id for job in stages if job.job_id not in ended]
         slurm.cancel(fresh)
         ended.update(fresh)
-        left = [*_alive(_names(files, controller_name), files), *stages]
+        left: list[object] = [*_alive(_names(files, controller_name), files), *stages]
+        # Slurm's answer comes before the last processes of a job have ended.
+        left += filter(None, map(find_holder, _runs_below(files)))
         if not left or time.monotonic() > end:
             break
         time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -106,8 +108,12 @@ def cancel(run_dir: Path, say: Say = print) -> None:
 
 def _names(files: RunFiles, name: Callable[[Path], str]) -> str:
     """Names of a run's jobs, or of those of all runs of the ablations, as squeue takes them."""
-    below = sorted(path.parent for path in files.root.glob("*/config.yaml"))
-    return ",".join(map(name, [files.root, *below]))
+    return ",".join(map(name, [files.root, *_runs_below(files)]))
+
+
+def _runs_below(files: RunFiles) -> list[Path]:
+    """The runs of the ablations, where the folder is theirs."""
+    return sorted(path.parent for path in files.root.glob("*/config.yaml"))
 
 
 def _is_running(process: psutil.Process) -> bool:
