@@ -85,6 +85,7 @@ BRANCHES = {
     "rollout.stale_rollouts",
     "training.grad_accum_dtype",
     "training.offload_optimizer",
+    "training.state_storage",
     "value.source",
 }
 # Rows of published.yaml: tests/report/test_reproduction.py.

@@ -31,7 +31,7 @@ SIX = f"""
        columns: {{prompt: problem, ground_truth: answer}}, num_problems: 30,
        prompt_suffix: *boxed,
        n_samples_per_prompt: 1, temperature: 0.0, top_p: 1.0, max_response_length: 4096,
-       scorer: null}}
+       num_shards: 1, scorer: null}}
 {_rows("amc", "math-500", "minerva", "olympiadbench")}""".rstrip("\n")
 
 # For each file: what the run is, the published figures, what had to be assumed.
