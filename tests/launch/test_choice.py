@@ -218,3 +218,20 @@ def test_the_table_shows_partitions_and_reasons():
     assert "gpu 2 32-64 256-512 GB 4 a100 | 8 h100 no limit" in lines
     assert "old 1 16 64 GB - 1 d state DOWN; pre-emptible" in lines
     assert "gpu gpu mine has GPUs (4 a100, 8 h100); jobs of any length" in lines
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("CANCEL", "Slurm cancels them, the workflow submits them again"),
+        ("REQUEUE", "Slurm requeues them, and they resume where they stopped"),
+        ("SUSPEND", "Slurm suspends them"),
+        ("", "they resume where they stopped"),
+    ],
+)
+def test_what_a_preemption_does_to_jobs_is_said_for_partitions_and_for_qos(mode, words):
+    low = partition("low", A100, preemptible=True, preempt_mode=mode)
+    assert f"gpu: jobs in low may be pre-empted; {words}" in warnings(low)
+    by_qos = warnings(partition("gpu", A100), preemptible_qos={"normal": mode})
+    assert f"gpu: jobs of QoS normal may be pre-empted; {words}" in by_qos
+    assert "pre-empted" not in warnings(partition("gpu", A100), preemptible_qos={"other": mode})

@@ -1,5 +1,7 @@
 """What is said of Slurm jobs that are waited for; real ones are in tests/slurm/test_executor.py."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from prime_core.launch.slurm import commands as slurm
@@ -50,6 +52,7 @@ def test_each_job_is_told_by_stage_iteration_and_how_long_it_may_take(tmp_path):
 
 def test_jobs_that_ended_while_slurm_was_silent_make_the_graph_old(tmp_path, monkeypatch):
     """Silent at the first look, and without jobs at the second: what they wrote is not known."""
+    answers: Iterator[slurm.SlurmError | list[slurm.QueuedJob]]
     answers = iter([slurm.SlurmError("away"), []])
 
     def jobs_named(_name: str) -> list[slurm.QueuedJob]:

@@ -93,6 +93,11 @@ def held(job_id: str) -> list[int]:
     return [int(line) for line in slurm.call(*asked).split()]
 
 
+def ran(job_id: str) -> int:
+    """Seconds of a job's latest start, as slurmctld has them."""
+    return slurm.seconds(slurm.details(job_id)["RunTime"])
+
+
 def test_hours_are_those_that_jobs_held_their_gpus(files):
     done = submit(files, "sample", "sleep 3", *GPU, "--gres=gpu:h100:2", "--cpus-per-task=2")
     failed = submit(files, "policy", "sleep 2; exit 1", *GPU, "--gres=gpu:1")
@@ -174,8 +179,7 @@ def test_the_last_table_is_kept_while_slurmdbd_is_down(files, slurm: SlurmLab):
     wait_for(meanwhile, "COMPLETED")
     seconds = seconds_by_stage(files, accounting.update(files))
     assert seconds.keys() == {("policy", False), ("prm", False)}
-    shown = slurm.seconds(slurm.details(meanwhile)["RunTime"])
-    assert seconds["prm", False] == pytest.approx(2 * shown)
+    assert seconds["prm", False] == pytest.approx(2 * ran(meanwhile))
     assert any("did not answer" in note for note in read_cost(files).notes)
     slurm.start("slurmdbd")
     accounts = accounts_with_ends(files, 2)
@@ -244,8 +248,7 @@ def test_without_accounting_hours_are_what_squeue_shows(files, tmp_path, capsys)
         accounts = accounting.load(files)
         assert "disabled" in accounts.problem
         assert [start.source for start in accounts.starts] == ["squeue"]
-        shown = slurm.seconds(slurm.details(job_id)["RunTime"])
-        assert gpu_hours(accounts.starts, time.time()) * 3600 == pytest.approx(2 * shown)
+        assert gpu_hours(accounts.starts, time.time()) * 3600 == pytest.approx(2 * ran(job_id))
         assert refusal is not None
         said = capsys.readouterr().err
         assert "does not answer" in said

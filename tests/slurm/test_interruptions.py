@@ -44,9 +44,18 @@ def urgent_job(lab: SlurmLab, *options: str) -> None:
     subprocess.run([*command, *options], env=lab.env, check=True, capture_output=True, timeout=200)
 
 
-def interrupted(lab: SlurmLab, folder: Path, urgent: tuple[str, ...], **flow: str) -> str:
+def interrupted(
+    lab: SlurmLab, folder: Path, urgent: tuple[str, ...], before: str, resources: str = ""
+) -> str:
     """A workflow of one job, which is pre-empted; returns what it said."""
-    workflow = SmallWorkflow(folder, seconds=(0,), command=UNTIL_TOLD, partition="preempt", **flow)
+    workflow = SmallWorkflow(
+        folder,
+        seconds=(0,),
+        command=UNTIL_TOLD,
+        partition="preempt",
+        before=before,
+        resources=resources,
+    )
     running = workflow.write().start("--retries", "0", env=lab.env)
     begun(workflow, running, 1)
     urgent_job(lab, *urgent)
@@ -97,6 +106,6 @@ def test_a_qos_that_gives_way_to_another_costs_no_attempt(tmp_path):
             command = ("sacctmgr", "--immediate", "--quiet", *words)
             subprocess.run(command, env=lab.env, check=True, capture_output=True)
         urgent = ("--partition=preempt", "--qos=high")
-        scavenging = {"before": IGNORING, "resources": 'qos="scavenger",'}
-        said = interrupted(lab, tmp_path / "work", urgent, **scavenging)
+        scavenger = 'qos="scavenger",'
+        said = interrupted(lab, tmp_path / "work", urgent, IGNORING, scavenger)
         assert "it was pre-empted. It is submitted again" in said

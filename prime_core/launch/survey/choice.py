@@ -20,6 +20,13 @@ from prime_core.settings.reading import SettingsError
 DAY = 1440  # minutes; a controller's job need not be longer, since it requeues itself
 SHORT_MEMORY = 120  # seconds; jobs are polled every ten, but this machine or Slurm may stall
 _ENDLESS = 10**9
+# What becomes of a pre-empted job, by Slurm's PreemptMode.
+_BACK = {
+    "CANCEL": "Slurm cancels them, the workflow submits them again, and they resume where they "
+    "stopped",
+    "REQUEUE": "Slurm requeues them, and they resume where they stopped",
+    "SUSPEND": "Slurm suspends them for a while",
+}
 
 
 @dataclass
@@ -172,6 +179,7 @@ class _Chooser:
             max_cpus=_most([n.cpus for n in nodes], partition.max_cpus),
         )
         self._warn_of_pool(kind, partition, pool)
+        self._warn_of_preemption(kind, partition, qos or (association and association.default_qos))
         return pool
 
     def _account(self, partition: Partition) -> tuple[str | None, Association | None]:
@@ -203,11 +211,6 @@ class _Chooser:
         return None, None
 
     def _warn_of_pool(self, kind: str, partition: Partition, pool: Pool) -> None:
-        if partition.preemptible:
-            self.warnings.append(
-                f"{kind}: jobs in {partition.name} may be pre-empted; "
-                "they resume where they stopped"
-            )
         wishes: dict[str, tuple[int | None, dict[str, int]]] = {
             "minutes": (pool.max_minutes, {}),
             "MB of memory": (pool.max_mem_mb, {}),
@@ -226,6 +229,14 @@ class _Chooser:
                     f"{kind}: {', '.join(above)}: asks for up to {max(above.values())} {what} "
                     f"(cluster_profiles/stages.yaml), {partition.name} allows {limit}"
                 )
+
+    def _warn_of_preemption(self, kind: str, partition: Partition, qos: str | None) -> None:
+        modes = {f"in {partition.name}": partition.preempt_mode} if partition.preemptible else {}
+        if qos in self.cluster.preemptible_qos:
+            modes |= {f"of QoS {qos}": self.cluster.preemptible_qos[qos]}
+        for which, mode in modes.items():
+            back = _BACK.get(mode, "they resume where they stopped")
+            self.warnings.append(f"{kind}: jobs {which} may be pre-empted; {back}")
 
     def _warn_of_slurm(self) -> None:
         cluster = self.cluster

@@ -11,15 +11,13 @@ import os
 import pwd
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prime_core.launch.slurm import commands as slurm
 
 _TIMEOUT = 30.0  # seconds for one question
 _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "INVAL", "UNKNOWN"}
 _GPU = re.compile(r"^gpu(?::(?P<model>[^:]+))?(?::no_consume)?:(?P<count>\d+)$")
-# As versions of Slurm spell it that there is none.
-_NO_ACCOUNTING = ("(null)", "none", "accounting_storage/none")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ class Partition:
     """A partition as one user sees it.
 
     minutes: the longest job, None: no limit; barred: why this user's jobs cannot run there, "" when
-    they can; preemptible: jobs give way to those of another partition; accounts, qos: the only
+    they can; preemptible: jobs give way to those of another partition; preempt_mode: what Slurm
+    then does with them (REQUEUE, CANCEL, SUSPEND); accounts, qos: the only
     ones allowed, None: all; denied: accounts that are not.
     """
 
@@ -54,6 +53,7 @@ class Partition:
     max_mem_mb: int | None
     max_cpus: int | None
     nodes: tuple[Node, ...]
+    preempt_mode: str = ""
 
     @property
     def gpus(self) -> dict[str, int]:
@@ -96,6 +96,7 @@ class Cluster:
 
     accounting: "" when sacct and sacctmgr answer, else why not. enforced: whether Slurm refuses
     jobs of users without an account. qos_minutes: longest job by QoS, where there is a limit.
+    preemptible_qos: those whose jobs give way to another's, and what Slurm then does with them.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Cluster:
     associations: tuple[Association, ...]
     qos_minutes: Mapping[str, int]
     partitions: tuple[Partition, ...]
+    preemptible_qos: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def accounts(self) -> list[str]:
@@ -128,7 +130,8 @@ def ask() -> Cluster:
     )
     name = config.get("ClusterName", "")
     accounting, default, associations, qos = "", "", "", ""
-    if config.get("AccountingStorageType", "") in _NO_ACCOUNTING:
+    # From 24.05 on "(null)" where older versions say "accounting_storage/none".
+    if config.get("AccountingStorageType", "").endswith(("none", "(null)")):
         accounting = "this Slurm keeps no accounting records (AccountingStorageType)"
     else:
         where = ("where", f"user={user}", f"cluster={name}")
@@ -136,7 +139,7 @@ def ask() -> Cluster:
             default = _ask_accounts("user", "defaultaccount", "where", f"user={user}")
             fields = "account,partition,qos,defaultqos,maxwall"
             associations = _ask_accounts("assoc", fields, *where)
-            qos = _ask_accounts("qos", "name,maxwall")
+            qos = _ask_accounts("qos", "name,maxwall,preempt,preemptmode")
         # Partitions can be chosen without the database; what it would have said becomes a warning.
         except slurm.SlurmError as error:
             accounting = str(error)
@@ -151,6 +154,7 @@ def ask() -> Cluster:
         default_account=default.strip().split("\n")[0],
         associations=tuple(parse_associations(associations)),
         qos_minutes=parse_qos(qos),
+        preemptible_qos=parse_preemptible_qos(qos, config),
         partitions=partitions,
     )
 
@@ -220,6 +224,7 @@ def parse_partitions(
                 minutes=minutes(fields.get("MaxTime", "")),
                 barred=_barred(fields, members[name], groups),
                 preemptible=preempts and outranked and fields.get("PreemptMode") != "OFF",
+                preempt_mode=_mode(fields.get("PreemptMode") or config.get("PreemptMode", "")),
                 accounts=_names(fields.get("AllowAccounts", "ALL")),
                 denied=_names(fields.get("DenyAccounts", "")) or frozenset(),
                 qos=_names(fields.get("AllowQos", "ALL")),
@@ -240,7 +245,7 @@ def parse_associations(text: str) -> Iterator[Association]:
 
 
 def parse_qos(text: str) -> dict[str, int]:
-    """`sacctmgr --parsable2 show qos format=name,maxwall`: those that have a limit."""
+    """`sacctmgr --parsable2 show qos format=name,maxwall,...`: those that have a limit."""
     limits = {}
     for line in text.splitlines():
         name, wall = line.split("|")[:2]
@@ -248,6 +253,26 @@ def parse_qos(text: str) -> dict[str, int]:
         if limit is not None:
             limits[name] = limit
     return limits
+
+
+def parse_preemptible_qos(text: str, config: Mapping[str, str]) -> dict[str, str]:
+    """`sacctmgr --parsable2 show qos format=name,maxwall,preempt,preemptmode`: modes by QoS."""
+    if config.get("PreemptType") != "preempt/qos":
+        return {}
+    rows = [line.split("|")[:4] for line in text.splitlines()]
+    victims = {name for row in rows for name in row[2].split(",") if name}
+    cluster = config.get("PreemptMode", "")
+    # "cluster": as the cluster's own setting says.
+    return {
+        name: _mode(cluster if mode in ("", "cluster") else mode)
+        for name, _, _, mode in rows
+        if name in victims
+    }
+
+
+def _mode(text: str) -> str:
+    """What becomes of a pre-empted job, of GANG,SUSPEND and the like."""
+    return text.upper().replace("GANG", "").strip(",")
 
 
 def gpus_text(gpus: Mapping[str, int]) -> str:
