@@ -18,6 +18,7 @@ from snakemake.settings.enums import Quietness
 
 from prime_core.launch.arguments import as_snakemake_reads
 from prime_core.launch.dry_run import lines
+from prime_core.launch.failed_stages import FailedStages
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES
 from prime_core.runtime.console import IN_WORKFLOW
@@ -37,6 +38,7 @@ _LAST_OF_DRY_RUN = "This was a dry-run"
 def show_stages_only(workflow: Any, site: Site | None = None) -> None:
     """Leave out Snakemake's chatter; end a dry run with the table of its jobs."""
     _LOGGER.addFilter(_Output(workflow, site or Site()))
+    _LOGGER.addFilter(FailedStages(workflow, _LOGGER))
 
 
 class _Output(logging.Filter):
