@@ -32,6 +32,7 @@ from prime_core.launch.supervisor import Supervisor
 from prime_core.run.job_records import controller_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState
+from prime_core.runtime.console import note
 from prime_core.runtime.run_lock import find_holder
 from prime_core.settings.reading import SettingsError
 from prime_core.settings.run import Settings
@@ -88,6 +89,8 @@ def run(options: Options, arguments: Sequence[str]) -> None:
         return
     # After the dry run, which may be asked for while the run is going.
     refuse_busy(files)
+    if ignored := slurm.ignored_requests():
+        note(ignored)
     pool = "controller" if options.profile != "allocation" else "gpu" if job.gpus else "cpu"
     job_id = submit(job, call, pool)
     run = shlex.quote(str(settings.run_dir))

@@ -42,9 +42,10 @@ def adapt(files: RunFiles, site: Site, refuse: Refuse = lambda: None) -> None:
     workflow in good order. The plugin is checked when the executor starts: WorkflowError names a
     version that does not fit.
     """
+    ignored = slurm.ignored_requests()
     slurm.forget_variables(*slurm.OF_CLIENTS)
     plugin = ExecutorPluginRegistry().get_plugin("slurm")
-    run = ExecutedRun(files, site, refuse)
+    run = ExecutedRun(files, site, refuse, ignored)
     plugin.executor = type("RunExecutor", (PatientExecutor,), {"run": run})  # a class is expected
 
 

@@ -48,11 +48,12 @@ Refuse = Callable[[], str | None]
 
 @dataclass(frozen=True)
 class ExecutedRun:
-    """The run that an executor class is bound to."""
+    """The run that an executor class is bound to. ignored: what to say of the environment."""
 
     files: RunFiles
     site: Site
     refuse: Refuse
+    ignored: str = ""
 
 
 class SubmittingExecutor(Executor):
@@ -89,6 +90,8 @@ class SubmittingExecutor(Executor):
         # The plugin would take a new name at each launch (docs/decisions.md#job-name).
         self.run_uuid = slurm_name(self._files.root)
         self.logger.info(f"Slurm jobs of this run: squeue --name {self.run_uuid}")
+        if self.run.ignored:
+            self.logger.warning(self.run.ignored)
 
     def run_jobs(self, jobs: Sequence[Any]) -> None:
         """Submit ready jobs, unless `refuse` objects."""
