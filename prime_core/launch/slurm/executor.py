@@ -134,6 +134,7 @@ class PatientExecutor(SubmittingExecutor):
                 self.logger.warning(said)
             return False
         del self._watches[info.job]
+        log_watch = self._log_watches.pop(info.job)
         if verdict.kind == "done":
             self._settle_done(info)
         elif verdict.kind == "interrupted":
@@ -141,7 +142,7 @@ class PatientExecutor(SubmittingExecutor):
         elif cause := interruptions.cause(str(info.external_jobid)):
             self._settle_interrupted(info, f"{verdict.why.rstrip('.')}: {cause}.")
         else:
-            self._settle_failed(info, verdict.why)
+            self._settle_failed(info, verdict.why, log_watch.has_written())
         return True
 
     def _settle_done(self, info: SubmittedJobInfo) -> None:
@@ -152,10 +153,10 @@ class PatientExecutor(SubmittingExecutor):
             info.aux["slurm_logfile"].unlink(missing_ok=True)
         self.report_job_success(info)
 
-    def _settle_failed(self, info: SubmittedJobInfo, why: str) -> None:
+    def _settle_failed(self, info: SubmittedJobInfo, why: str, has_log: bool) -> None:
         log = info.aux["slurm_logfile"]
         # What the stage wrote in an earlier attempt would tell of another failure.
-        own = [Path(str(log)) for log in info.job.log if self._log_watches[info.job].has_written()]
+        own = [Path(str(log)) for log in info.job.log if has_log]
         # Snakemake's own message about a failed job is silenced by `quiet: [rules]`.
         self.logger.error(submission.failure(info.job, why, [*own, log]))
         self.report_job_error(info, msg=f"{why} ", aux_logs=[str(log)])

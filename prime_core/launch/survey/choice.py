@@ -179,7 +179,8 @@ class _Chooser:
             max_cpus=_most([n.cpus for n in nodes], partition.max_cpus),
         )
         self._warn_of_pool(kind, partition, pool)
-        self._warn_of_preemption(kind, partition, qos or (association and association.default_qos))
+        default_qos = association.default_qos if association else ""
+        self._warn_of_preemption(kind, partition, qos or default_qos)
         return pool
 
     def _account(self, partition: Partition) -> tuple[str | None, Association | None]:
@@ -230,7 +231,7 @@ class _Chooser:
                     f"(cluster_profiles/stages.yaml), {partition.name} allows {limit}"
                 )
 
-    def _warn_of_preemption(self, kind: str, partition: Partition, qos: str | None) -> None:
+    def _warn_of_preemption(self, kind: str, partition: Partition, qos: str) -> None:
         modes = {f"in {partition.name}": partition.preempt_mode} if partition.preemptible else {}
         if qos in self.cluster.preemptible_qos:
             modes |= {f"of QoS {qos}": self.cluster.preemptible_qos[qos]}
