@@ -133,6 +133,7 @@ class PatientExecutor(SubmittingExecutor):
             if said:
                 self.logger.warning(said)
             return False
+        self._pending.forget(str(info.external_jobid))
         del self._watches[info.job]
         log_watch = self._log_watches.pop(info.job)
         if verdict.kind == "done":
