@@ -22,6 +22,7 @@ from submitit.helpers import Checkpointable
 
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm.commands import SlurmError
+from prime_core.launch.slurm.interruptions import is_being_preempted
 from prime_core.run.job_records import Way
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.console import note
@@ -114,7 +115,7 @@ class Controller(Checkpointable):
 
     @property
     def is_being_ended(self) -> bool:
-        """Cancelled or pre-empted: Slurm ends the job itself, and requeues a pre-empted one."""
+        """Cancelled or pre-empted: Slurm ends the job itself, and may requeue a pre-empted one."""
         return self.signals == {signal.SIGTERM}
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
@@ -124,7 +125,9 @@ class Controller(Checkpointable):
 
     def go_on_later(self) -> NoReturn:
         """Requeue this job; does not return."""
-        self._wait_while(lambda: self.is_being_ended, _SECONDS_UNTIL_KILLED)
+        # In its grace time it can still requeue itself, where Slurm would cancel it (PreemptMode).
+        if not (self.is_being_ended and is_being_preempted(self.job_id)):
+            self._wait_while(lambda: self.is_being_ended, _SECONDS_UNTIL_KILLED)
         # Any signal from here on means that the requeue has worked: Slurm is ending this process.
         self.signals.clear()
         while True:

@@ -124,6 +124,8 @@ def submit_first(
         return
     # After the dry run, which may be asked for while the run is going.
     refuse_busy(files)
+    if ignored := slurm.ignored_requests():
+        note(ignored)
     job_id = submit(job, call, pool or ("gpu" if job.gpus else "cpu"))
     run = shlex.quote(str(files.root))
     print(

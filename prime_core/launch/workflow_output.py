@@ -19,6 +19,7 @@ from snakemake.settings.enums import Quietness
 
 from prime_core.launch.arguments import as_snakemake_reads
 from prime_core.launch.dry_run import lines
+from prime_core.launch.failed_stages import FailedStages
 from prime_core.launch.site.resource_names import GPUS, GPUS_ASKED
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES, stage_of_rule
@@ -52,6 +53,7 @@ def show_stages_only(
     settings: whose notes stand above that table; a run that begins says them itself.
     """
     _LOGGER.addFilter(_Output(workflow, site or Site(), notes_on(settings) if settings else []))
+    _LOGGER.addFilter(FailedStages(workflow, _LOGGER))
 
 
 class _Output(logging.Filter):

@@ -279,3 +279,20 @@ def test_the_committed_example_is_a_site_and_explains_every_key():
     assert len(site.pools("gpu")) == 2
     for key in (*Pool.model_fields, *Site.model_fields):
         assert re.search(rf"^[ -]*{key}:", text, re.MULTILINE), key
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("CANCEL", "Slurm cancels them, the workflow submits them again"),
+        ("REQUEUE", "Slurm requeues them, and they resume where they stopped"),
+        ("SUSPEND", "Slurm suspends them"),
+        ("", "they resume where they stopped"),
+    ],
+)
+def test_what_a_preemption_does_to_jobs_is_said_for_partitions_and_for_qos(mode, words):
+    low = partition("low", A100, preemptible=True, preempt_mode=mode)
+    assert f"gpu: jobs in low may be pre-empted; {words}" in warnings(low)
+    by_qos = warnings(partition("gpu", A100), preemptible_qos={"normal": mode})
+    assert f"gpu: jobs of QoS normal may be pre-empted; {words}" in by_qos
+    assert "pre-empted" not in warnings(partition("gpu", A100), preemptible_qos={"other": mode})

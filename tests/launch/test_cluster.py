@@ -11,6 +11,7 @@ from prime_core.launch.survey.cluster import (
     parse_gres,
     parse_nodes,
     parse_partitions,
+    parse_preemptible_qos,
     parse_qos,
 )
 
@@ -179,3 +180,11 @@ def test_versions_spell_it_differently_that_there_is_no_accounting(spelled, monk
 
     monkeypatch.setattr(cluster, "_call", call)
     assert cluster.ask().accounting.startswith("this Slurm keeps no accounting records")
+
+
+def test_qos_that_give_way_to_others_are_found_with_what_becomes_of_their_jobs():
+    rows = "normal|||cluster\nhigh||normal,low|cluster\nlow|1:00:00||requeue\n"
+    by_qos = {"PreemptType": "preempt/qos", "PreemptMode": "GANG,CANCEL"}
+    assert parse_preemptible_qos(rows, by_qos) == {"normal": "CANCEL", "low": "REQUEUE"}
+    assert parse_preemptible_qos(rows, {"PreemptType": "preempt/partition_prio"}) == {}
+    assert parse_qos(rows) == {"low": 60}

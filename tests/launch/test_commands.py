@@ -44,6 +44,16 @@ def test_options_can_be_dropped_for_good_and_the_own_job_kept(shown):
     assert "SLURM_CONF" in names(shown)
 
 
+@pytest.mark.usefixtures("shown")
+def test_variables_that_ask_for_something_are_named_and_filters_are_not():
+    said = slurm.ignored_requests()
+    assert "SBATCH_RESERVATION, " in said
+    assert "SRUN_PARTITION" in said
+    assert "SQUEUE_" not in said
+    slurm.forget_variables(*slurm.OF_CLIENTS)
+    assert slurm.ignored_requests() == ""
+
+
 def test_of_a_field_that_comes_twice_the_first_value_counts():
     line = "JobId=7 JobName=a JobState=RUNNING BatchFlag=1 Comment=x JobState=FAILED NodeList="
     assert slurm.fields(line)["JobState"] == "RUNNING"

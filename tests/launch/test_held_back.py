@@ -21,12 +21,12 @@ def test_jobs_keep_their_order_and_one_is_tried_at_a_time():
     assert held.joins("gpu", 2)
     assert not held.joins("cpu", 9), "another partition's jobs do not wait for this one's"
     assert held.due(some_job_ended=False) == []
-    assert held.due(some_job_ended=True) == [1]
+    assert held.due(some_job_ended=True) == [("gpu", 1)]
     assert held.due(some_job_ended=True) == [], "it is being tried"
     assert held.joins("gpu", 3)
     assert held.refused("gpu", 1, alone=False) == (0, False)
     clock.now += SECONDS_BETWEEN_TRIES
-    assert held.due(some_job_ended=False) == [1], "it has its place again"
+    assert held.due(some_job_ended=False) == [("gpu", 1)], "it has its place again"
     assert held.accepted("gpu") == 2
     assert held.accepted("gpu") == 3
     assert held.accepted("gpu") is None
@@ -38,7 +38,7 @@ def test_refusals_of_a_user_without_other_jobs_are_counted_in_a_row():
     counts = []
     for alone in (True, True, False, True):
         counts.append(held.refused("gpu", 1, alone)[0])
-        assert held.due(some_job_ended=True) == [1]
+        assert held.due(some_job_ended=True) == [("gpu", 1)]
     assert counts == [1, 2, 0, 1]
 
 

@@ -52,9 +52,8 @@ def test_each_job_is_told_by_stage_iteration_and_how_long_it_may_take(tmp_path):
 
 def test_jobs_that_ended_while_slurm_was_silent_make_the_graph_old(tmp_path, monkeypatch):
     """Silent at the first look, and without jobs at the second: what they wrote is not known."""
-    answers: Iterator[slurm.SlurmError | list[slurm.QueuedJob]] = iter(
-        [slurm.SlurmError("away"), []]
-    )
+    answers: Iterator[slurm.SlurmError | list[slurm.QueuedJob]]
+    answers = iter([slurm.SlurmError("away"), []])
 
     def jobs_named(_name: str) -> list[slurm.QueuedJob]:
         answer = next(answers)

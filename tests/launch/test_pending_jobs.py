@@ -1,7 +1,5 @@
 """Jobs that are pending: held ones, what others wait for, those that can never start."""
 
-from typing import Any
-
 import pytest
 
 from prime_core.launch.slurm import account_limits, pending_jobs
@@ -129,8 +127,8 @@ def test_what_a_single_job_may_not_ask_for_is_hopeless_after_ten_minutes():
 
 
 def test_limits_are_compared_once_an_hour_and_for_all_jobs_of_one_that_never_passes(monkeypatch):
-    asked: list[Any] = []
     clock, answer = Clock(), [""]
+    asked: list[str] = []
     pending = PendingJobs(clock)
     monkeypatch.setattr(account_limits, "asked_by", asked.append)
     monkeypatch.setattr(account_limits, "never", lambda *_: answer[0])

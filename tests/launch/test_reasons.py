@@ -35,7 +35,7 @@ def test_every_reason_of_slurms_manual_is_explained(name, fate):
     assert reason.words != "Slurm's own word"
     assert reason.advice
     assert "{" not in str(reason)
-    assert str(reason).startswith(f"{name}: ")
+    assert str(reason).startswith(f"{name or 'None'}: ")
 
 
 @pytest.mark.parametrize(

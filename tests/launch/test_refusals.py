@@ -98,4 +98,11 @@ def test_the_plugins_message_is_looked_through():
     said = sbatch("Batch job submission failed: Invalid qos specification").strip()
     message = f"SLURM sbatch failed. The error message was '{said}'.\n    sbatch call:\n        x\n"
     assert read(message).said == "Invalid qos specification"
-    assert read("Job submission failed with exception: no").said == "no"
+    slurms = "SLURM job submission failed. The error message was sbatch: error: Invalid qos"
+    refusal = read(f"Job submission failed with exception: {slurms}")
+    assert (refusal.said, refusal.kind) == ("Invalid qos", "final")
+
+
+def test_what_broke_on_this_side_of_slurm_is_no_refusal():
+    refusal = read("Job submission failed with exception: [Errno 28] No space left on device: 'a'")
+    assert (refusal.said, refusal.kind) == ("[Errno 28] No space left on device: 'a'", "broken")

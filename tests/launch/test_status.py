@@ -13,18 +13,26 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.status.logs import NoLog, find_log
 from prime_core.launch.status.page import WIDTH, page, screen
 from prime_core.launch.status.progress import Progress, estimate, quartiles, read_progress
 from prime_core.launch.status.stage_logs import last_error, logs_of_stages
-from prime_core.launch.status.status import NoRun, RunStatus, read_status
+from prime_core.launch.status.status import NoRun, RunStatus, as_json, read_status
 from prime_core.launch.status.terminal import THEME, view
-from prime_core.run.job_records import SubmittedJob, record_job
+from prime_core.run.job_records import (
+    RefusedJob,
+    SubmittedJob,
+    controller_name,
+    record_job,
+    record_refusal,
+    slurm_name,
+)
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import Stage, result_of
 from prime_core.runtime.run_lock import Holder, lock_file, machine
 from tests.support.fake_run import make_run
-from tests.support.fake_slurm import add_slurm_jobs
+from tests.support.fake_slurm import add_slurm_jobs, queued
 
 
 def made(tmp_path: Path, iterations: int = 4, planned: int = 4) -> Path:
@@ -301,3 +309,35 @@ def test_a_log_is_followed_also_when_it_begins_anew(tmp_path):
     finally:
         reader.kill()
         reader.wait()
+
+
+def test_a_refused_submission_is_shown_until_the_stage_is_submitted(tmp_path):
+    run = made(tmp_path, iterations=2, planned=4)
+    files = RunFiles(run)
+    why = "Invalid account (see gpu.account in site.yaml)"
+    record_refusal(files, RefusedJob("sample", 3, "00", 100.0, why))
+    record_refusal(
+        files, RefusedJob("sample", 1, "00", 100.0, "of a stage that has finished since")
+    )
+    text = page(read_status(run))
+    assert f"not finished: sample 3 00 (refused by Slurm)\n  {why}\n" in text
+    assert "finished since" not in text
+    assert "with the same command, once Slurm takes its jobs" in " ".join(text.split())
+    record_job(files, SubmittedJob("7", "sample", 3, "00", 1, 101.0, "logs/sample.log"))
+    assert "refused" not in page(read_status(run)).replace(str(run), "")
+
+
+def test_what_pending_jobs_wait_for_is_said_in_words_once_for_all(tmp_path, monkeypatch):
+    run = made(tmp_path, iterations=2, planned=4)
+    jobs = [queued(number, reason="QOSMaxGRESPerUser") for number in ("7", "8")]
+    mine = queued("9", reason="Priority")
+    answers = {slurm_name(run): jobs, controller_name(run): [mine]}
+    monkeypatch.setattr(slurm, "is_available", lambda: True)
+    monkeypatch.setattr(slurm, "jobs_named", answers.get)
+    for number in ("7", "8"):
+        record_job(RunFiles(run), SubmittedJob(number, "sample", 3, number, 1, 1.0, "log"))
+    status = read_status(run)
+    text = " ".join(page(status).split())
+    assert text.count("no more GPUs at a time are allowed to your jobs in its QoS") == 1
+    assert "Priority: jobs of higher priority are ahead in the queue" in text
+    assert json.loads(as_json(status))["at_work"][0]["waits_for"].startswith("QOSMaxGRESPerUser: ")

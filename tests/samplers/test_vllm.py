@@ -73,11 +73,15 @@ def cases(folder, many_ends, tmp_path_factory):
         tmp_path_factory.mktemp("deep") / "model", num_layers=8, max_position=2**20
     )
     endless = SamplingParams(1.0, 1.0, 0, 400_000)
+    partial = deep.parent / "responses.jsonl"
     first = SamplingParams(1.0, 1.0, 0, 1)
     return {
         "greedy": Case(folder, REQUESTS, GREEDY),
         "plain": Case(folder, REQUESTS, PLAIN),
         "again": Case(folder, REQUESTS, PLAIN),
+        # Of parts of 16 responses two are finished, and some of the third.
+        "whole": Case(folder, REQUESTS, PLAIN, Engine(2), partial),
+        "rest": Case(folder, REQUESTS, PLAIN, Engine(2), partial, rows=35),
         "odd": Case(folder, REQUESTS[::-1][::2], PLAIN, Engine(4, max_prompt_length=400)),
         "even": Case(folder, REQUESTS[::-1][1::2], PLAIN),
         "two processes": Case(folder, REQUESTS, PLAIN, Engine(64, tensor_parallel_size=2)),
@@ -164,6 +168,15 @@ def test_the_same_seeds_repeat_bit_for_bit_and_samples_of_a_prompt_differ(answer
     assert answers["again"].responses == answers["plain"].responses
     of_a_prompt = [tuple(row) for row in tokens(answers["plain"])[:3]]
     assert len(set(of_a_prompt)) == 3
+
+
+def test_only_unfinished_parts_are_drawn_again_with_the_same_bits(cases, answers):
+    whole, rest = answers["whole"], answers["rest"]
+    assert rest.responses == whole.responses
+    assert sum(rest.counted) == sum(whole.counted) == len(REQUESTS)
+    kept = [line for line in cases["rest"].partial.read_text().split("\n") if line[:1] == "["]
+    assert len(kept) == 35 + 4, "the last part is drawn as a whole"
+    assert_same(whole, answers["plain"], 2e-5)
 
 
 def test_shards_order_and_batch_size_do_not_change_what_is_drawn(answers):

@@ -233,8 +233,8 @@ def test_benchmarks_are_those_of_the_table_of_all_benchmarks(path):
     ours = load_settings(path).evaluation.benchmarks
     assert set(ours) - set(rows) == {"validation"}
     for name in set(ours) & set(rows):
-        # How many there are, and in how many jobs: the table is for machines of any size. The system
-        # message is the published evaluation's, not the run's.
+        # How many there are, in how many jobs (the table is for machines of any size), and the
+        # published evaluation's system message.
         keys = ("num_problems", "num_shards", "system_prompt")
         own = {key: getattr(ours[name], key) for key in keys}
         assert ours[name] == Benchmark.model_validate(rows[name] | own), name

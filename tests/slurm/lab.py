@@ -25,6 +25,7 @@ from types import TracebackType
 
 import psutil
 
+from prime_core.launch.slurm import commands as slurm
 from tests.slurm import configuration
 from tests.slurm.configuration import ETC, GPUS_PER_NODE, NODES
 from tests.slurm.mounts import laid_over
@@ -95,10 +96,8 @@ class SlurmLab:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment for clients: this process's, without what a job of Slurm inherits."""
-        inherited = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(inherited)}
-        return kept | {"PATH": _PATH}
+        """The environment for clients: this process's, without options of Slurm's commands."""
+        return slurm.clean_environment() | {"PATH": _PATH}
 
     def __enter__(self) -> SlurmLab:
         reason = missing(self._accounting)

@@ -78,11 +78,6 @@ def accounts_with_ends(files: RunFiles, num_starts: int) -> Accounts:
         time.sleep(0.3)
 
 
-def run_seconds(job_id: str) -> float:
-    """How long a job has run, by scontrol."""
-    return slurm.seconds(slurm.details(job_id)["RunTime"])
-
-
 def seconds_by_stage(files: RunFiles, accounts: Accounts) -> dict[tuple[str, bool], float]:
     """GPU-seconds by stage, lost ones apart."""
     found: dict[tuple[str, bool], float] = {}
@@ -96,6 +91,11 @@ def held(job_id: str) -> list[int]:
     """Seconds of each start of a job, by Slurm's own count."""
     asked = ("sacct", "-DXnP", f"--jobs={job_id}", "--format=ElapsedRaw")
     return [int(line) for line in slurm.call(*asked).split()]
+
+
+def ran(job_id: str) -> int:
+    """Seconds of a job's latest start, as slurmctld has them."""
+    return slurm.seconds(slurm.details(job_id)["RunTime"])
 
 
 def test_hours_are_those_that_jobs_held_their_gpus(files):
@@ -179,8 +179,7 @@ def test_the_last_table_is_kept_while_slurmdbd_is_down(files, slurm: SlurmLab):
     wait_for(meanwhile, "COMPLETED")
     seconds = seconds_by_stage(files, accounting.update(files))
     assert seconds.keys() == {("policy", False), ("prm", False)}
-    shown = run_seconds(meanwhile)
-    assert seconds["prm", False] == pytest.approx(2 * shown)
+    assert seconds["prm", False] == pytest.approx(2 * ran(meanwhile))
     assert any("did not answer" in note for note in read_cost(files).notes)
     slurm.start("slurmdbd")
     accounts = accounts_with_ends(files, 2)
@@ -249,8 +248,7 @@ def test_without_accounting_hours_are_what_squeue_shows(files, tmp_path, capsys)
         accounts = accounting.load(files)
         assert "disabled" in accounts.problem
         assert [start.source for start in accounts.starts] == ["squeue"]
-        shown = run_seconds(job_id)
-        assert gpu_hours(accounts.starts, time.time()) * 3600 == pytest.approx(2 * shown)
+        assert gpu_hours(accounts.starts, time.time()) * 3600 == pytest.approx(2 * ran(job_id))
         assert refusal is not None
         said = capsys.readouterr().err
         assert "does not answer" in said

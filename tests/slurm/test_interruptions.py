@@ -1,16 +1,20 @@
 """Jobs that others end, and that Slurm does not put back: submitted again as the same attempt."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from prime_core.launch.controller import Controller
+from prime_core.launch.site.site import Pool
+from prime_core.launch.slurm.workflow_job import WorkflowJob, submit
 from prime_core.run.job_records import submitted_jobs
 from tests.slurm.conftest import require_slurm
 from tests.slurm.lab import SlurmLab
 from tests.slurm.small_workflow import UNTIL_TOLD, Running, SmallWorkflow, jobs_at_work
+from tests.support.shared_data import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +49,18 @@ def urgent_job(lab: SlurmLab, *options: str) -> None:
     subprocess.run([*command, *options], env=lab.env, check=True, capture_output=True, timeout=200)
 
 
-def interrupted(lab: SlurmLab, folder: Path, urgent: tuple[str, ...], **flow: Any) -> str:
+def interrupted(
+    lab: SlurmLab, folder: Path, urgent: tuple[str, ...], before: str, resources: str = ""
+) -> str:
     """A workflow of one job, which is pre-empted; returns what it said."""
-    workflow = SmallWorkflow(folder, seconds=(0,), command=UNTIL_TOLD, partition="preempt", **flow)
+    workflow = SmallWorkflow(
+        folder,
+        seconds=(0,),
+        command=UNTIL_TOLD,
+        partition="preempt",
+        before=before,
+        resources=resources,
+    )
     running = workflow.write().start("--retries", "0", env=lab.env)
     begun(workflow, running, 1)
     urgent_job(lab, *urgent)
@@ -71,6 +84,36 @@ def test_a_job_that_is_cancelled_at_the_end_of_its_grace_time_has_not_failed(can
     grace_time(cancelling, 2)
     said = interrupted(cancelling, tmp_path / "work", ("--partition=gpu",), before=IGNORING)
     assert "ended in state PREEMPTED: it was pre-empted. It is submitted again" in said
+
+
+def test_a_controller_that_would_be_cancelled_puts_itself_back(cancelling, tmp_path, monkeypatch):
+    grace_time(cancelling, 300)
+    monkeypatch.setenv("PATH", cancelling.env["PATH"])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    starts = tmp_path / "starts"
+    command = ["sh", "-c", f"echo start >> {starts}; exec sleep 900"]
+    job = WorkflowJob(
+        name="prime_made-up_controller",
+        pool=Pool(partition="preempt"),
+        minutes=30,
+        nodes=1,
+        cpus=1,
+        mem_gb=0.5,
+        gpus=0,
+        signal_seconds=60,
+        folder=tmp_path / "controller",
+    )
+    submit(job, Controller(command, tmp_path, Path("run"), job.folder), "controller")
+
+    def started(times: int) -> None:
+        end = time.monotonic() + 200
+        while not (starts.exists() and starts.read_text().count("start") == times):
+            assert time.monotonic() < end, [log.read_text() for log in job.folder.glob("*.out")]
+            time.sleep(0.2)
+
+    started(1)
+    urgent_job(cancelling, "--partition=gpu")
+    started(2)
 
 
 def test_a_node_that_dies_costs_no_attempt(cancelling, tmp_path):
@@ -98,6 +141,6 @@ def test_a_qos_that_gives_way_to_another_costs_no_attempt(tmp_path):
             command = ("sacctmgr", "--immediate", "--quiet", *words)
             subprocess.run(command, env=lab.env, check=True, capture_output=True)
         urgent = ("--partition=preempt", "--qos=high")
-        scavenging = {"before": IGNORING, "resources": 'qos="scavenger",'}
-        said = interrupted(lab, tmp_path / "work", urgent, **scavenging)
+        scavenger = 'qos="scavenger",'
+        said = interrupted(lab, tmp_path / "work", urgent, IGNORING, scavenger)
         assert "it was pre-empted. It is submitted again" in said

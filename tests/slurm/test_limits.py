@@ -11,6 +11,7 @@ from prime_core.run.layout import RunFiles
 from tests.slurm.conftest import require_slurm
 from tests.slurm.lab import SlurmLab
 from tests.slurm.small_workflow import SmallWorkflow, jobs_at_work
+from tests.slurm.users_variables import HOSTILE
 from tests.slurm.workflow_on_slurm import ONE_ITERATION, slurm_command, write_site
 from tests.support.workflow_runs import environment
 
@@ -61,7 +62,7 @@ def workflow(folder: Path, num_shards: int = 1, seconds: float = 1) -> SmallWork
 
 def test_a_refused_job_is_told_once_with_slurms_words_and_shown_by_status(tight, tmp_path):
     run = RunFiles(tmp_path / "results" / "tiny")
-    env = tight.env | environment() | write_site(tmp_path, cpu={"account": "nosuch"})
+    env = tight.env | environment() | HOSTILE | write_site(tmp_path, cpu={"account": "nosuch"})
     command = slurm_command(tmp_path, ONE_ITERATION, "--until", "build")
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
     said = done.stdout + done.stderr
@@ -86,11 +87,11 @@ def test_a_refused_job_is_told_once_with_slurms_words_and_shown_by_status(tight,
 @pytest.mark.parametrize("of", ["MaxSubmitJobsPerUser=1", "GrpSubmitJobs=2"])
 def test_a_limit_on_queued_jobs_is_waited_for_without_using_up_attempts(of, tight, tmp_path):
     limit(tight, of)
-    flow = workflow(tmp_path / "work", num_shards=4)
+    flow = workflow(tmp_path / "work", num_shards=3)
     running = flow.start("--retries", "1", env=tight.env)
     assert running.wait() == 0, running.said()
-    assert sorted(flow.begun()) == ["1-0", "1-1", "1-2", "1-3"]
-    assert [job.attempt for job in submitted_jobs(flow.files)] == [1] * 4
+    assert sorted(flow.begun()) == ["1-0", "1-1", "1-2"]
+    assert [job.attempt for job in submitted_jobs(flow.files)] == [1] * 3
     assert running.said().count("waits for room in the queue") == 1
     assert "Trying to restart" not in running.said()
 

@@ -93,6 +93,16 @@ def clean_environment() -> dict[str, str]:
     }
 
 
+def ignored_requests() -> str:
+    """A sentence naming variables that ask for something for jobs, and are ignored; "" without."""
+    asking = ("SBATCH_", "SALLOC_", "SRUN_")
+    names = ", ".join(sorted(name for name in os.environ if name.startswith(asking)))
+    return names and (
+        f"{names} in the environment: ignored; what jobs ask for stands in site.yaml and in the "
+        "table of stages"
+    )
+
+
 def forget_variables(*prefixes: str) -> None:
     """Drop variables that begin so from this process's environment, and so from its jobs'."""
     for name in list(os.environ):

@@ -42,9 +42,10 @@ def adapt(files: RunFiles, site: Site, refuse: Refuse = lambda: None) -> None:
     workflow in good order. The plugin is checked when the executor starts: WorkflowError names a
     version that does not fit.
     """
+    ignored = slurm.ignored_requests()
     slurm.forget_variables(*slurm.OF_CLIENTS)
     plugin = ExecutorPluginRegistry().get_plugin("slurm")
-    run = ExecutedRun(files, site, refuse)
+    run = ExecutedRun(files, site, refuse, ignored)
     plugin.executor = type("RunExecutor", (PatientExecutor,), {"run": run})  # a class is expected
 
 
@@ -132,7 +133,9 @@ class PatientExecutor(SubmittingExecutor):
             if said:
                 self.logger.warning(said)
             return False
+        self._pending.forget(str(info.external_jobid))
         del self._watches[info.job]
+        log_watch = self._log_watches.pop(info.job)
         if verdict.kind == "done":
             self._settle_done(info)
         elif verdict.kind == "interrupted":
@@ -140,7 +143,7 @@ class PatientExecutor(SubmittingExecutor):
         elif cause := interruptions.cause(str(info.external_jobid)):
             self._settle_interrupted(info, f"{verdict.why.rstrip('.')}: {cause}.")
         else:
-            self._settle_failed(info, verdict.why)
+            self._settle_failed(info, verdict.why, log_watch.has_written())
         return True
 
     def _settle_done(self, info: SubmittedJobInfo) -> None:
@@ -151,10 +154,10 @@ class PatientExecutor(SubmittingExecutor):
             info.aux["slurm_logfile"].unlink(missing_ok=True)
         self.report_job_success(info)
 
-    def _settle_failed(self, info: SubmittedJobInfo, why: str) -> None:
+    def _settle_failed(self, info: SubmittedJobInfo, why: str, has_log: bool) -> None:
         log = info.aux["slurm_logfile"]
         # What the stage wrote in an earlier attempt would tell of another failure.
-        own = [Path(str(log)) for log in info.job.log if self._log_watches[info.job].has_written()]
+        own = [Path(str(log)) for log in info.job.log if has_log]
         # Snakemake's own message about a failed job is silenced by `quiet: [rules]`.
         self.logger.error(submission.failure(info.job, why, [*own, log]))
         self.report_job_error(info, msg=f"{why} ", aux_logs=[str(log)])

@@ -67,13 +67,13 @@ class HeldBack:
                 here.said = now
             return here.alone, speak
 
-    def due(self, some_job_ended: bool) -> list[Any]:
-        """Jobs to submit now, one of each lane whose time has come."""
+    def due(self, some_job_ended: bool) -> list[tuple[Hashable, Any]]:
+        """Lanes whose time has come, and of each the job to submit now."""
         with self._lock:
             now = self._clock()
             return [
-                self._next(lane)
-                for lane in self._lanes.values()
+                (name, self._next(lane))
+                for name, lane in self._lanes.items()
                 if lane.jobs
                 and not lane.trying
                 and (some_job_ended or now - lane.tried >= SECONDS_BETWEEN_TRIES)

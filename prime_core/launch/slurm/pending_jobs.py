@@ -54,7 +54,7 @@ class PendingJobs:
     def look(self, job: QueuedJob, stage: str) -> str | None:
         """A message about a job that will not start by itself; None: there is nothing new."""
         if job.state != "PENDING":
-            self._since.pop(job.job_id, None)
+            self.forget(job.job_id)
             return None
         reason = reasons.explained(job.reason, job.job_id)
         waited = self._clock() - self._since.setdefault(job.job_id, self._clock())
@@ -69,6 +69,10 @@ class PendingJobs:
             return None
         self._named.add((job.job_id, job.reason))
         return f"{stage}: Slurm job {job.job_id} will not start: {reason}"
+
+    def forget(self, job_id: str) -> None:
+        """Keep nothing of a job that has ended."""
+        self._since.pop(job_id, None)
 
     def news(self) -> list[str]:
         """What jobs have been pending for, a sentence for each reason, an hour apart."""

@@ -34,7 +34,7 @@ class Reason:
 
 _Row = tuple[str, str, str, Fate]
 _TABLE: tuple[_Row, ...] = (
-    (r"(none)?", "Slurm has not considered the job yet", _NOTHING, "waits"),
+    (r"none", "Slurm has not considered the job yet", _NOTHING, "waits"),
     (
         r"priority",
         "jobs of higher priority are ahead in the queue",
@@ -143,7 +143,7 @@ _THINGS = {
 
 def explained(name: str, job_id: str) -> Reason:
     """What a job's reason means; one that is not known says where to look it up."""
-    name = name.strip()
+    name = name.strip() or "None"
     # As versions of Slurm spell it, with blanks or underscores.
     spelled = name.replace("_", " ")
     for pattern, words, advice, fate in _TABLE:

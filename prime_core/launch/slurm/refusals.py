@@ -1,8 +1,8 @@
 """Why sbatch has not taken a job: its own words, what they mean, and where to mend it.
 
-In: what sbatch wrote. Out: a Refusal. Three kinds: Slurm is away and answers again in time; a limit
-on queued jobs, which passes as jobs end; anything else is final, since the same job would be
-refused again (docs/decisions.md#refused-jobs).
+In: what sbatch wrote. Out: a Refusal. Slurm may be away, and answers again in time; a limit on
+queued jobs passes as jobs end; anything else that it says is final, since the same job would be
+refused again (docs/decisions.md#refused-jobs). What broke on this side of Slurm is no refusal.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ _PREFIX = re.compile(r"^(sbatch|srun|salloc): (error|fatal): (Batch job submissi
 # How the plugin hands on what sbatch wrote.
 _QUOTED = re.compile(r"The error message was '(?P<said>.*?)'\.\n", re.DOTALL)
 _EXCEPTION = "Job submission failed with exception: "
+_SLURMS = "SLURM job submission failed. The error message was "
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Refusal:
     """said: Slurm's own words in one line; limit: the name of the limit, "" where none is named."""
 
     said: str
-    kind: Literal["away", "limit", "final"]
+    kind: Literal["away", "limit", "final", "broken"]
     limit: str = ""
 
     def explained(self, pool: str) -> str:
@@ -80,7 +81,10 @@ class Refusal:
 def read(message: str) -> Refusal:
     """What a failed submission means. message: sbatch's standard error, or the plugin's of it."""
     quoted = _QUOTED.search(message)
-    said = _lines(quoted["said"] if quoted else message.removeprefix(_EXCEPTION))
+    text = message.removeprefix(_EXCEPTION)
+    if text != message and not text.startswith(_SLURMS):
+        return Refusal(text.splitlines()[0] if text else "submission failed", "broken")
+    said = _lines(quoted["said"] if quoted else text.removeprefix(_SLURMS))
     text = "; ".join(said)
     limit = next((name for name in said if re.fullmatch(r"\w*(Max|Grp)\w+", name)), "")
     if limit and reasons.is_limit_on_submissions(limit):

@@ -103,7 +103,7 @@ def failure(job: Any, why: str, logs: Sequence[Path]) -> str:
     """
     said = f"{title(job)} failed, attempt {job.attempt} of {job.restart_times + 1}: {why}"
     written = [log for log in logs if log.is_file() and log.stat().st_size]
-    return "\n".join([said, *(_end_of(written[0]) if written else [])])
+    return "\n".join([said, *(end_of(written[0]) if written else [])])
 
 
 def refused_job(job: Any, why: str) -> RefusedJob:
@@ -130,6 +130,7 @@ def last_line(job: Any) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _end_of(log: Path) -> list[str]:
+def end_of(log: Path) -> list[str]:
+    """The last lines of a log, under its name."""
     text = log.read_text(encoding="utf-8", errors="replace")[-MAX_LOG_CHARACTERS:]
     return [f"The end of {log}:", *(f"  {line}" for line in text.splitlines()[-MAX_LOG_LINES:])]

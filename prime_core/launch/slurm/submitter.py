@@ -14,7 +14,7 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,11 +48,12 @@ Refuse = Callable[[], str | None]
 
 @dataclass(frozen=True)
 class ExecutedRun:
-    """The run that an executor class is bound to."""
+    """The run that an executor class is bound to. ignored: what to say of the environment."""
 
     files: RunFiles
     site: Site
     refuse: Refuse
+    ignored: str = ""
 
 
 class SubmittingExecutor(Executor):
@@ -74,8 +75,8 @@ class SubmittingExecutor(Executor):
         self._watches: dict[Any, OutputWatch] = {}
         self._log_watches: dict[Any, OutputWatch] = {}
         self._held_back = HeldBack()
-        # Ids of this launch's jobs, whether they could be recorded or not.
-        self._submitted: set[str] = set()
+        # Jobs of this launch that a full disk kept from being recorded.
+        self._unrecorded: set[str] = set()
         self._closing = threading.Event()
         # The plugin submits in two threads; each retries its own job.
         self._submission = threading.local()
@@ -90,6 +91,8 @@ class SubmittingExecutor(Executor):
         # The plugin would take a new name at each launch (docs/decisions.md#job-name).
         self.run_uuid = slurm_name(self._files.root)
         self.logger.info(f"Slurm jobs of this run: squeue --name {self.run_uuid}")
+        if self.run.ignored:
+            self.logger.warning(self.run.ignored)
 
     def run_jobs(self, jobs: Sequence[Any]) -> None:
         """Submit ready jobs, unless `refuse` objects."""
@@ -102,22 +105,25 @@ class SubmittingExecutor(Executor):
 
     def run_job(self, job: Any) -> None:
         """Submit one job, behind those that a limit keeps waiting (docs/decisions.md#limits)."""
-        if not self._held_back.joins(submission.lane(job), job):
-            self._try_to_submit(job)
+        lane = submission.lane(job)
+        if not self._held_back.joins(lane, job):
+            self._try_to_submit(job, lane)
 
-    def _try_to_submit(self, job: Any) -> None:
+    def _try_to_submit(self, job: Any, lane: Hashable) -> None:
         """Submit one job, or keep it for later, or end the workflow."""
         if self._refusal is not None or self._is_ending():  # since it became ready
-            self._stop_in_good_order([job])
+            self._give_up([job])
             return
         refusal = self._submit(job)
-        lane = submission.lane(job)
         if refusal is None:
             following = self._held_back.accepted(lane)
             if following is not None:
-                self._submit_later(following)
+                self._submit_later(following, lane)
         elif refusal.kind == "limit":
             self._hold_back(job, lane, refusal)
+        elif refusal.kind == "broken":
+            self.logger.error(submission.failure(job, refusal.said, []))
+            self._report_job_error_threadsafe(SubmittedJobInfo(job), refusal.said)
         else:
             self._end_run(job, refusal.explained(submission.pool_name(job)))
 
@@ -126,7 +132,7 @@ class SubmittingExecutor(Executor):
         placement.place(job, self._site)
         self._watches[job] = OutputWatch(Path(str(output)) for output in job.output)
         self._log_watches[job] = OutputWatch(Path(str(log)) for log in job.log)
-        find = partial(submission.accepted, self._files, self._submitted, self.run_uuid)
+        find = partial(submission.accepted, self._files, self._unrecorded, self.run_uuid)
         patience = submission.Patience(self._closing, self.logger)
         accepted: str | None = ""
         while not accepted:
@@ -148,9 +154,9 @@ class SubmittingExecutor(Executor):
         self._report_job_submission_threadsafe(info)
         return None
 
-    def _hold_back(self, job: Any, lane: tuple[str, ...], refusal: Refusal) -> None:
+    def _hold_back(self, job: Any, lane: Hashable, refusal: Refusal) -> None:
         """Keep a job until a limit lets it through; end the workflow where it never will."""
-        partition, account, qos = lane
+        partition, account, qos = submission.lane(job)
         asked = account_limits.asked_of(account, qos, partition)
         never = account_limits.never(refusal.limit, asked, self._own_job)
         alone = refusal.is_of_user and self._is_alone()
@@ -175,23 +181,24 @@ class SubmittingExecutor(Executor):
         """Try jobs that a limit kept waiting; give them up once the workflow ends."""
         if self._is_ending():
             if dropped := self._held_back.dropped():
-                self._stop_in_good_order(dropped)
+                self._give_up(dropped)
             return
-        for job in self._held_back.due(some_job_ended):
-            self._submit_later(job)
+        for lane, job in self._held_back.due(some_job_ended):
+            self._submit_later(job, lane)
 
     def _submit_again(self, job: Any) -> None:
         """Submit a job that was interrupted, behind those that a limit keeps waiting."""
-        if not self._held_back.joins(submission.lane(job), job):
-            self._submit_later(job)
+        lane = submission.lane(job)
+        if not self._held_back.joins(lane, job):
+            self._submit_later(job, lane)
 
-    def _submit_later(self, job: Any) -> None:
+    def _submit_later(self, job: Any, lane: Hashable) -> None:
         def submit() -> None:
             # Hours may have passed since the job became ready.
             if self._is_refused():
                 self._stop_in_good_order([job])
             else:
-                self._try_to_submit(job)
+                self._try_to_submit(job, lane)
 
         # Its pool of threads takes nothing more once the workflow has ended.
         with contextlib.suppress(RuntimeError):
@@ -221,13 +228,13 @@ class SubmittingExecutor(Executor):
             self._submission.failure = msg
 
     def _report_job_submission_threadsafe(self, job_info: SubmittedJobInfo) -> None:
-        self._submitted.add(str(job_info.external_jobid))
         super()._report_job_submission_threadsafe(job_info)
         record = submission.job_record(job_info.job, job_info.external_jobid)
         self.logger.info(f"{record.work}: Slurm job {record.job_id}")
         try:
             record_job(self._files, record)
         except OSError as error:  # a full disk; the job runs all the same
+            self._unrecorded.add(str(job_info.external_jobid))
             self.logger.warning(f"{self._files.submitted_jobs}: {error}")
 
     def get_account_arg(self, job: Any) -> Iterator[str]:
@@ -250,12 +257,17 @@ class SubmittingExecutor(Executor):
 
     def _stop_in_good_order(self, jobs: Sequence[Any]) -> None:
         """Let running jobs finish, start no more; Snakemake then ends with an error."""
+        self._give_up(jobs)
+        self.workflow.scheduler.exit_gracefully()
+
+    def _give_up(self, jobs: Sequence[Any]) -> None:
+        """Let Snakemake forget jobs that are not submitted."""
         scheduler = self.workflow.scheduler
         with scheduler._lock:
             # Not reported as failed: Snakemake would delete their outputs and retry them.
             # Still listed as running, they would be waited for forever.
             scheduler.running.difference_update(jobs)
-        scheduler.exit_gracefully()
+        scheduler._open_jobs.release()  # it may have waited for these alone
 
     def _is_ending(self) -> bool:
         """Whether Snakemake only waits for its running jobs, after a failure or a signal."""

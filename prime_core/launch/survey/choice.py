@@ -23,6 +23,13 @@ SHORT_MEMORY = 120  # seconds; jobs are polled every ten, but this machine or Sl
 _ENDLESS = 10**9
 # A slice of a GPU, as NVIDIA names its profiles: 1g.10gb, a100_3g.20gb, nvidia_a100_1g.5gb.
 _MIG = re.compile(r"(?:\b|_)\d+g\.\d+gb")
+# What becomes of a pre-empted job, by Slurm's PreemptMode.
+_BACK = {
+    "CANCEL": "Slurm cancels them, the workflow submits them again, and they resume where they "
+    "stopped",
+    "REQUEUE": "Slurm requeues them, and they resume where they stopped",
+    "SUSPEND": "Slurm suspends them for a while",
+}
 
 
 @dataclass
@@ -197,6 +204,8 @@ class _Chooser:
             max_cpus=_most([n.cpus for n in nodes], partition.max_cpus),
         )
         self._warn_of_pool(kind, partition, pool, model)
+        default_qos = association.default_qos if association else ""
+        self._warn_of_preemption(kind, partition, qos or default_qos)
         return pool
 
     def _account(self, partition: Partition) -> tuple[str | None, Association | None]:
@@ -228,11 +237,6 @@ class _Chooser:
         return None, None
 
     def _warn_of_pool(self, kind: str, partition: Partition, pool: Pool, model: str) -> None:
-        if partition.preemptible:
-            self.warnings.append(
-                f"{kind}: jobs in {partition.name} may be pre-empted; "
-                "they resume where they stopped"
-            )
         wishes: dict[str, tuple[int | None, dict[str, int]]] = {
             "minutes": (pool.max_minutes, {}),
             "MB of memory": (pool.max_mem_mb, {}),
@@ -260,6 +264,14 @@ class _Chooser:
                     f"{kind}: {', '.join(above)}: asks for up to {max(above.values())} {what} "
                     f"(cluster_profiles/stages.yaml), {partition.name} allows {limit}"
                 )
+
+    def _warn_of_preemption(self, kind: str, partition: Partition, qos: str) -> None:
+        modes = {f"in {partition.name}": partition.preempt_mode} if partition.preemptible else {}
+        if qos in self.cluster.preemptible_qos:
+            modes |= {f"of QoS {qos}": self.cluster.preemptible_qos[qos]}
+        for which, mode in modes.items():
+            back = _BACK.get(mode, "they resume where they stopped")
+            self.warnings.append(f"{kind}: jobs {which} may be pre-empted; {back}")
 
     def _warn_of_slurm(self) -> None:
         cluster = self.cluster

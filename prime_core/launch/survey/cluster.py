@@ -19,13 +19,10 @@ from prime_core.launch.slurm import commands as slurm
 _TIMEOUT = 30.0  # seconds for one question
 _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "INVAL", "UNKNOWN"}
 _GPU = re.compile(r"^gpu(?::(?P<model>[^:]+))?(?::no_consume)?:(?P<count>\d+)$")
-# As versions of Slurm spell it that there is none.
-_NO_ACCOUNTING = ("(null)", "none", "accounting_storage/none")
 # What Slurm says to a user who may not know (PrivateData), not where it is down.
 _CLOSED = re.compile(r"denied|permission|privilege|not authorized", re.IGNORECASE)
 # "cpu=16,mem=32000M,node=2,gres/gpu=8": whole numbers, memory in MB.
 _PAIR = re.compile(r"([a-z/]+)=(\d+)(?=M?(?:,|$))")
-_FIELD = re.compile(r"(?:^|\s)([A-Za-z_/]+)=(\S*)")
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,8 @@ class Partition:
     """A partition as one user sees it.
 
     minutes: the longest job, None: no limit; barred: why this user's jobs cannot run there, "" when
-    they can; preemptible: jobs give way to those of another partition; accounts, qos: the only
+    they can; preemptible: jobs give way to those of another partition; preempt_mode: what Slurm
+    then does with them (REQUEUE, CANCEL, SUSPEND); accounts, qos: the only
     ones allowed, None: all; denied: accounts that are not.
     """
 
@@ -60,6 +58,7 @@ class Partition:
     max_mem_mb: int | None
     max_cpus: int | None
     nodes: tuple[Node, ...]
+    preempt_mode: str = ""
 
     @property
     def gpus(self) -> dict[str, int]:
@@ -104,6 +103,7 @@ class Cluster:
     jobs of users without an account. qos_minutes: longest job by QoS, where there is a limit.
     counts_gpus: whether jobs can ask for GPUs (select/linear gives whole nodes, and fails the steps
     of a job that did). closed: what this user may not ask, and Slurm's words.
+    preemptible_qos: those whose jobs give way to another's, and what Slurm then does with them.
     """
 
     name: str
@@ -118,6 +118,7 @@ class Cluster:
     partitions: tuple[Partition, ...]
     counts_gpus: bool = True
     closed: Mapping[str, str] = field(default_factory=dict)
+    preemptible_qos: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def accounts(self) -> list[str]:
@@ -138,7 +139,8 @@ def ask() -> Cluster:
     groups = {_group(number) for number in numbers} if os.geteuid() else None
     name = config.get("ClusterName", "")
     accounting, default, associations, qos = "", "", "", ""
-    if config.get("AccountingStorageType", "") in _NO_ACCOUNTING:
+    # From 24.05 on "(null)" where older versions say "accounting_storage/none".
+    if config.get("AccountingStorageType", "").endswith(("none", "(null)")):
         accounting = "this Slurm keeps no accounting records (AccountingStorageType)"
     else:
         where = ("where", f"user={user}", *([f"cluster={name}"] if name else []))
@@ -146,7 +148,7 @@ def ask() -> Cluster:
             default = _ask_accounts("user", "defaultaccount", "where", f"user={user}")
             fields = "account,partition,qos,defaultqos,maxwall"
             associations = _ask_accounts("assoc", fields, *where)
-            qos = _ask_accounts("qos", "name,maxwall")
+            qos = _ask_accounts("qos", "name,maxwall,preempt,preemptmode")
         # Partitions can be chosen without the database; what it would have said becomes a warning.
         except slurm.SlurmError as error:
             accounting = _one_line(error)
@@ -161,6 +163,7 @@ def ask() -> Cluster:
         default_account=default.strip().split("\n")[0],
         associations=tuple(parse_associations(associations)),
         qos_minutes=parse_qos(qos),
+        preemptible_qos=parse_preemptible_qos(qos, config),
         partitions=parse_partitions(shown, nodes, config, groups),
         counts_gpus=config.get("SelectType") != "select/linear",
         closed=closed,
@@ -255,6 +258,7 @@ def parse_partitions(
                 minutes=minutes(fields.get("MaxTime", "")),
                 barred=_barred(fields, members[name], groups),
                 preemptible=preempts and outranked and fields.get("PreemptMode") != "OFF",
+                preempt_mode=_mode(fields.get("PreemptMode") or config.get("PreemptMode", "")),
                 accounts=_names(fields.get("AllowAccounts", "ALL")),
                 denied=_names(fields.get("DenyAccounts", "")) or frozenset(),
                 qos=_names(fields.get("AllowQos", "ALL")),
@@ -275,7 +279,7 @@ def parse_associations(text: str) -> Iterator[Association]:
 
 
 def parse_qos(text: str) -> dict[str, int]:
-    """`sacctmgr --parsable2 show qos format=name,maxwall`: those that have a limit."""
+    """`sacctmgr --parsable2 show qos format=name,maxwall,...`: those that have a limit."""
     limits = {}
     for line in text.splitlines():
         name, wall = line.split("|")[:2]
@@ -283,6 +287,26 @@ def parse_qos(text: str) -> dict[str, int]:
         if limit is not None:
             limits[name] = limit
     return limits
+
+
+def parse_preemptible_qos(text: str, config: Mapping[str, str]) -> dict[str, str]:
+    """`sacctmgr --parsable2 show qos format=name,maxwall,preempt,preemptmode`: modes by QoS."""
+    if config.get("PreemptType") != "preempt/qos":
+        return {}
+    rows = [line.split("|")[:4] for line in text.splitlines()]
+    victims = {name for row in rows for name in row[2].split(",") if name}
+    cluster = config.get("PreemptMode", "")
+    # "cluster": as the cluster's own setting says.
+    return {
+        name: _mode(cluster if mode in ("", "cluster") else mode)
+        for name, _, _, mode in rows
+        if name in victims
+    }
+
+
+def _mode(text: str) -> str:
+    """What becomes of a pre-empted job, of GANG,SUSPEND and the like."""
+    return text.upper().replace("GANG", "").strip(",")
 
 
 def gpus_text(gpus: Mapping[str, int]) -> str:
