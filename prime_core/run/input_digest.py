@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from prime_core.run.changes import is_changeable
 from prime_core.settings.reading import flatten
 from prime_core.settings.run import Settings
 
+SNAKEMAKES = ".snakemake_timestamp"
 _BLOCK = 1 << 20
 # Of a larger file, weights above all, only this many blocks are read: training changes every
 # number, so any block shows it.
@@ -30,6 +32,22 @@ def input_digest(settings: Settings, inputs: Sequence[Path]) -> str:
             # Name and size first: else a byte could pass from the end of one file to the next
             # unseen.
             digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+            for block in _blocks(file):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """A digest of all files below a folder, by name and content. Raises OSError where it is gone.
+
+    Snakemake's own file, which it writes into folders that are outputs, does not count.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(folder))
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if file.name != SNAKEMAKES:
+            digest.update(f"{file.relative_to(folder)} {file.stat().st_size}\n".encode())
             for block in _blocks(file):
                 digest.update(block)
     return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prime_core.models.load import load_model, load_tokenizer, save_model
+from prime_core.models.load import load_model, save_model
 from prime_core.runtime.errors import naming_the_disk
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.storage import node_cache
-from prime_core.training import distributed, lora, universal
+from prime_core.training import distributed, lora, offload, universal
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.value_model import give_values, gives_values
 
@@ -69,7 +69,10 @@ class Trainer:
         # have no dropout.
         self.engine.train()
         self._zero_stage = training.zero_stage
+        self._optimizer_on_host = training.offload_optimizer == "cpu"
         self._adamw, self._settings = adamw, optimizer
+        # Of one that may be kept for the next update (prime_core.training.kept_trainer).
+        self.made_of: Mapping[str, Any] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -163,6 +166,14 @@ class Trainer:
         torch.set_rng_state(state["torch_rng_state"])
         self._take_settings()
 
+    def offload(self) -> None:
+        """Leave the GPU to others, until `reload`; no number changes."""
+        offload.offload(self.engine, self._zero_stage, self._optimizer_on_host)
+
+    def reload(self) -> None:
+        """Undo `offload`."""
+        offload.reload(self.engine, self._zero_stage, self._optimizer_on_host)
+
     def _take_settings(self) -> None:
         """Apply the current settings: a state brings those of its own run (init_from)."""
         # A branch may have another rate than its origin. LambdaLR keeps it in several fields, each
@@ -215,7 +226,7 @@ def continue_training(
     training: Training,
     state: Path | None = None,
     adapter: lora.Adapter | None = None,
-) -> tuple[Trainer, PreTrainedTokenizerBase]:
+) -> Trainer:
     """A trainer at constant rate that continues from a folder; without a state it starts fresh.
 
     state: another folder to continue from, with a training state of the same model. adapter: what
@@ -232,7 +243,7 @@ def continue_training(
     # start weights would silently undo the iterations before.
     if state is not None or goes_on or (folder / TRAINING_STATE).exists():
         trainer.load_state(state or folder)
-    return trainer, load_tokenizer(folder)
+    return trainer
 
 
 def _deepspeed_config(grad_clip: float, training: Training, dtype: torch.dtype) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def trainer_on(
     """
     learning = usual_optimizer(learning_rate=1e-2)
     training = Training(zero_stage=zero_stage, **settings)
-    return continue_training(folder, dtype, learning, training, state, adapter(start))
+    trainer = continue_training(folder, dtype, learning, training, state, adapter(start))
+    return trainer, load_tokenizer(folder)
 
 
 def step_and_save(folder: Path, start: Path, target: Path, step: int, zero_stage: int) -> None:
