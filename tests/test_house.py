@@ -42,7 +42,7 @@ ROOMS = {
     "models": "run settings storage",
     "data": "run runtime settings storage",
     "launch": "run runtime settings storage",
-    "samplers": "models run settings storage",
+    "samplers": "models run runtime settings storage",
     "training": "models run runtime settings storage mathematics",
     "evaluation": "data verifiers run runtime settings",
     "planning": "launch run runtime settings storage",

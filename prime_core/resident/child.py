@@ -68,7 +68,9 @@ def take_signals(ignored: Sequence[int]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def take_environment(request: protocol.Request, own: Mapping[str, str] = MappingProxyType({})) -> None:
+def take_environment(
+    request: protocol.Request, own: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Stand where the client stands. own: variables that this process has set itself."""
     os.environ.clear()
     os.environ.update({**request.environment, **own})

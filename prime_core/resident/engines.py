@@ -164,9 +164,10 @@ class Engines:
         for pid in list(self._ending):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 self._ending.discard(pid)
-        for group in list(self.groups):
-            for rank, worker in list(group.workers.items()):
-                ended, status = os.waitpid(worker.pid, os.WNOHANG)
+        every = [(group, rank) for group in self.groups for rank in group.workers]
+        for group, rank in every:
+            if group in self.groups:  # else ended with another of its workers
+                ended, status = os.waitpid(group.workers[rank].pid, os.WNOHANG)
                 if ended:
                     self._has_ended(group, rank, os.waitstatus_to_exitcode(status))
 

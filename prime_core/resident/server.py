@@ -128,13 +128,13 @@ class Server:
     ) -> int:
         """A process that keeps its engine: its id. channel: its end, to the server."""
         pid = os.fork()
-        if pid:
-            return pid
-        servers_end.close()
-        self._close_what_is_others()
-        from prime_core.resident.worker import become_worker
+        if pid == 0:
+            servers_end.close()
+            self._close_what_is_others()
+            from prime_core.resident.worker import become_worker
 
-        become_worker(channel, request, connection, descriptors, self.program, meeting_place)
+            become_worker(channel, request, connection, descriptors, self.program, meeting_place)
+        return pid
 
     def _close_what_is_others(self) -> None:
         """In a fork: a copy of another client's connection would hide that its child has died."""

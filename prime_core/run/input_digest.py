@@ -12,7 +12,7 @@ from prime_core.run.changes import is_changeable
 from prime_core.settings.reading import flatten
 from prime_core.settings.run import Settings
 
-SNAKEMAKES = ".snakemake_timestamp"
+_SNAKEMAKES = ".snakemake_timestamp"
 _BLOCK = 1 << 20
 # Of a larger file, weights above all, only this many blocks are read: training changes every
 # number, so any block shows it.
@@ -46,7 +46,7 @@ def folder_digest(folder: Path) -> str:
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(folder))
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if file.name != SNAKEMAKES:
+        if file.name != _SNAKEMAKES:
             digest.update(f"{file.relative_to(folder)} {file.stat().st_size}\n".encode())
             for block in _blocks(file):
                 digest.update(block)

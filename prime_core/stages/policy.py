@@ -61,10 +61,14 @@ def run(run_dir: Path, iteration: int) -> None:
             name="policy",
             # Kept with the checkpoint: a resumed update has moved on, and its ratio is still to the
             # policy that it began with.
-            before={"old_logprobs": PolicyUpdate.old_logprobs},
+            before={
+                "old_logprobs": PolicyUpdate.old_logprobs,
+                "probe": PolicyUpdate.probe_logprobs,
+            },
         ) as update:
             with watch.part("save"):
-                update.trainer.save(files.policy(iteration), update.tokenizer)
+                probe = update.probe()
+                update.trainer.save(files.policy(iteration), update.tokenizer, probe)
             metrics = update.metrics() | watch.seconds
             finish(
                 files.metrics(iteration, "policy"),

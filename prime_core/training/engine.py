@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prime_core.models.load import load_model, save_model
+from prime_core.run.probe import Probe
 from prime_core.runtime.errors import naming_the_disk
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
@@ -101,16 +102,20 @@ class Trainer:
             self.engine.step()
         return norm if self._zero_stage == 0 else float(self.engine.get_global_grad_norm() or 0.0)
 
-    def save(self, path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    def save(
+        self, path: Path, tokenizer: PreTrainedTokenizerBase, probe: Probe | None = None
+    ) -> None:
         """Write a Hugging Face folder, with optimizer, schedule, step and random state in it.
 
-        Raises OSError naming the path when it cannot be written.
+        probe: goes into it, too. Raises OSError naming the path when it cannot be written.
         """
         # One folder and one rename for both, so that weights never lie beside the optimizer state
         # of another step.
         with naming_the_disk(path), distributed.shared_folder(path) as folder:
             self.save_weights(folder, tokenizer)
             self.save_state(folder)
+            if probe is not None and distributed.rank() == 0:
+                probe.write(folder)
         if distributed.rank() == 0:  # after the lasting folder: a copy may fail or vanish
             node_cache.store_copy(path)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from prime_core.run.input_digest import folder_digest
 from prime_core.runtime import kept
+from prime_core.runtime.console import note
 from prime_core.training import distributed
 from prime_core.training.engine import Trainer
 
@@ -58,6 +59,7 @@ def kept_or_new(
             raise kept.Unfit(why_not)
         trainer = engine.trainer
         trainer.reload()
+        note(f"{folder}: continuing in the engine that wrote it")
     trainer.made_of = made_of
     return trainer
 
