@@ -114,10 +114,17 @@ class Worker:
         """Close what belongs to the client: its descriptors, its locks of GPUs."""
         sys.stdout.flush()
         sys.stderr.flush()
+        clients = [_file(number) for number in range(3)]
         for number, descriptor in enumerate(self._idle_descriptors):
             os.dup2(descriptor, number)
         for descriptor in held:
             os.close(descriptor)
+        # Libraries keep copies of standard error (gloo does). A client's reader waits for their end.
+        for path in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # that of the listing itself
+                other = int(path.name)
+                if other > 2 and _file(other) in clients and other not in self._idle_descriptors:
+                    os.dup2(self._idle_descriptors[2], other)
 
     def _end(self) -> NoReturn:
         with suppress(Exception):
@@ -142,6 +149,11 @@ def become_worker(
         print(f"prime: error: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(FAILED)
+
+
+def _file(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _ignore_signals() -> None:

@@ -98,6 +98,11 @@ def test_a_worker_has_what_each_of_its_clients_has(tmp_path):
         assert done.stderr == f"from {word}\n"
 
 
+def test_an_idle_worker_holds_nothing_of_its_client():
+    first = keep("copy")  # as gloo copies standard error; without its end, this would not return
+    assert keep().process == first.process
+
+
 @pytest.mark.parametrize("stage", ["score", "evaluate"])
 def test_other_stages_are_forks_that_end(stage):
     first, second = keep(stage=stage), keep(stage=stage)
