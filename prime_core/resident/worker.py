@@ -119,7 +119,8 @@ class Worker:
             os.dup2(descriptor, number)
         for descriptor in held:
             os.close(descriptor)
-        # Libraries keep copies of standard error (gloo does). A client's reader waits for their end.
+        # Libraries keep copies of standard error (gloo does), for whose end the client's reader
+        # would wait.
         for path in Path("/proc/self/fd").iterdir():
             with suppress(OSError):  # that of the listing itself
                 other = int(path.name)

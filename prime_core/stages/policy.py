@@ -24,6 +24,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.batch_advantages import batch_advantages, batch_rewards, batch_values
+from prime_core.training.distributed import start_ranks
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.policy_update import PolicyUpdate
@@ -35,6 +36,7 @@ def run(run_dir: Path, iteration: int) -> None:
     """Update the policy of one iteration."""
     settings, files = open_run(run_dir)
     watch = Stopwatch()
+    start_ranks()  # before the first forward pass, which they share
     with only_one(files.policy(iteration), run_dir):
         batch = read_batch(files, iteration)
         rewards = batch_rewards(settings, files, iteration, batch)
