@@ -8,7 +8,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NoReturn
 
 from prime_core.resident import protocol
@@ -29,9 +30,9 @@ def become(
     status = 1
     try:
         os.setsid()
-        _take_descriptors(descriptors)
-        _take_signals(request.ignored_signals)
-        _take_environment(request)
+        take_descriptors(descriptors)
+        take_signals(request.ignored_signals)
+        take_environment(request)
         threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
         protocol.send_line(connection, "pid", os.getpid())
         status = exit_status(program)
@@ -45,7 +46,8 @@ def become(
         os._exit(status & 0xFF)
 
 
-def _take_descriptors(descriptors: Sequence[int]) -> None:
+def take_descriptors(descriptors: Sequence[int]) -> None:
+    """Make the client's standard descriptors this process's, and hold the others."""
     for number, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -58,7 +60,8 @@ def _take_descriptors(descriptors: Sequence[int]) -> None:
         )
 
 
-def _take_signals(ignored: Sequence[int]) -> None:
+def take_signals(ignored: Sequence[int]) -> None:
+    """Answer signals as a process does that has just started."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         ignore = number in ignored or number in _PYTHON_IGNORES
@@ -67,9 +70,12 @@ def _take_signals(ignored: Sequence[int]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _take_environment(request: protocol.Request) -> None:
+def take_environment(
+    request: protocol.Request, own: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Stand where the client stands. own: variables that this process has set itself."""
     os.environ.clear()
-    os.environ.update(request.environment)
+    os.environ.update({**request.environment, **own})
     os.umask(request.umask)
     os.chdir(request.folder)
     sys.argv = list(request.arguments)

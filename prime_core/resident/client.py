@@ -6,6 +6,7 @@ itself is said on standard error, that is in its log.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from prime_core.resident.import_state import import_state
 # Only stages take long to import; any other command runs here.
 STAGES = Path(__file__).parent.parent / "stages"
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_LOST = protocol.REASONS[protocol.ENGINE_LOST]
 # The server is still importing when the first stages ask.
 _SECONDS_TO_AN_ANSWER = 120.0
 
@@ -28,9 +30,11 @@ def hand_over() -> None:
     """Let the server run this command and end as it ends; return where it has to run here."""
     path = os.environ.get(protocol.SOCKET, "none")
     if path != "none" and sys.argv[1:2] and _is_stage(sys.argv[1]):
-        connection = _ask(path)
-        if connection is not None:
-            _end_as(*_result(connection))
+        word = "again"
+        while word == "again" and (connection := _ask(path)) is not None:
+            word, number = _result(connection)
+            connection.close()
+            _end_as(word, number)
 
 
 def _is_stage(command: str) -> bool:
@@ -65,47 +69,69 @@ def _request() -> protocol.Request:
     )
 
 
+class _Signals:
+    """Hands this process's signals on to the child that stands for it."""
+
+    def __init__(self) -> None:
+        self.child, self.told = 0, list[int]()
+        self._before = {number: signal.signal(number, self._take) for number in _FORWARDED}
+
+    def reach(self, child: int) -> None:
+        """From now on they go to this process, those that came early included."""
+        self.child = child
+        for number in self.told:
+            self._send(number)
+
+    def restore(self) -> None:
+        """As before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        if not self.child and number == signal.SIGINT:
+            os._exit(128 + number)  # the end of the connection is the end of the child
+        self.told.append(number)  # the stage may have a handler for it
+        if self.child:
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.child, number)
+
+
 def _result(connection: socket.socket) -> tuple[str, int]:
     """How the child ended; meanwhile signals are handed on to it.
 
-    ("cold", 0) where the server refused, or was gone before it forked.
+    ("cold", 0) where the stage has to be run here: the server refused, was gone before it forked,
+    or an engine was lost; ("again", 0) where another engine is needed than the one that is kept.
     """
-    child = 0
-    early: list[int] = []
-
-    def hand_on(number: int, _frame: FrameType | None) -> None:
-        if child:
-            os.kill(child, number)
-        elif number == signal.SIGINT:
-            os._exit(128 + number)  # the end of the connection is the end of the child
-        else:
-            early.append(number)  # the stage may have a handler for it
-
-    before = {number: signal.signal(number, hand_on) for number in _FORWARDED}
+    signals, keeps_engine = _Signals(), False
+    word, number, reason = "", 0, "it has ended"
     try:
         for word, number in protocol.lines(connection):
-            if word == "pid":
-                child = number
-                connection.settimeout(None)
-                for waiting in early:
-                    os.kill(child, waiting)
-            elif word == "cold":
-                _say_cold("it holds other code or other settings of the environment")
+            if word not in ("pid", "engine"):
                 break
-            else:
-                return word, number
+            keeps_engine = word == "engine"
+            connection.settimeout(None)
+            signals.reach(number)
+            word = ""
     except OSError as error:
-        _say_cold(error.strerror or str(error))
-    if child:
+        reason = error.strerror or str(error)
+    if word not in ("", "cold", "again"):
+        return word, number
+    if not word and signals.child and not keeps_engine:
         return "lost", 0
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    return "cold", 0
+    if signals.child and signals.told:  # asked to stop: nothing is begun again
+        return "status", 128 + signals.told[-1]
+    if word != "again":
+        _say_cold(protocol.REASONS[number] if word else _LOST if keeps_engine else reason)
+    signals.restore()
+    return word or "cold", 0
 
 
 def _end_as(word: str, number: int) -> None:
-    """End as the child did; returns where there is none."""
-    if word == "cold":
+    """End as the child did; returns where the stage has yet to be run."""
+    if word in ("cold", "again"):
         return
     if word == "signal":
         if number != signal.SIGKILL:

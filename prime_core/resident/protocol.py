@@ -2,7 +2,13 @@
 
 The client sends one request: a length, its JSON, and open descriptors as ancillary data. What comes
 back are lines: `pid N` once the child has been forked, then `status N` from the child as its last
-act, or `signal N` from the server where a signal ended the child.
+act, or `signal N` from the server where a signal ended the child. `cold N`: run the stage yourself,
+for the reason REASONS[N].
+
+A worker that keeps engines answers `engine N` in place of `pid N`; where it cannot go on, the
+server says `cold N`, or `again 0`: ask once more, for a fresh worker. Between server and worker the
+same request travels, with the client's connection in front of its descriptors; the worker says
+`idle 0` once it is free.
 """
 
 from __future__ import annotations
@@ -14,6 +20,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 SOCKET = "PRIME_RESIDENT"  # environment: path of the server's socket, or "none"
+ENGINES = "PRIME_ENGINES"  # environment: set where workers keep their engines
+OTHER_STATE, ENGINE_LOST = 0, 1
+REASONS = {
+    OTHER_STATE: "it holds other code or other settings of the environment",
+    ENGINE_LOST: "its kept engine failed or was killed, and is not asked again",
+}
 _HEADER = struct.Struct("!I")
 _MAX_BYTES = 16 * 2**20  # an environment is at most a few hundred kB
 _MAX_DESCRIPTORS = 64

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from prime_core.resident import protocol
 from prime_core.resident.client import peer_user
+from prime_core.resident.engines import Engines
 from prime_core.resident.import_state import import_state
 from prime_core.resident.leaving import exit_status
 
@@ -46,11 +48,16 @@ class CannotFork(Exception):
 class Server:
     """Children by process id, each with the connection to its client."""
 
-    def __init__(self, listener: socket.socket, state: str, program: Callable[[], object]) -> None:
-        """state: digest of what this process has imported; program: what a child runs."""
+    def __init__(
+        self, listener: socket.socket, state: str, program: Callable[[], object], folder: Path
+    ) -> None:
+        """state: digest of what this process has imported; program: what a child runs; folder: of
+        the socket, and of files by which ranks meet.
+        """
         self.listener, self.state, self.program = listener, state, program
         self.children: dict[int, socket.socket] = {}
         self.threads = number_of_threads()
+        self.engines = Engines(folder, self._fork_worker)
         self._woken, self._waker = socket.socketpair()
 
     def serve(self) -> None:
@@ -61,7 +68,11 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while True:
             ends = [self.listener.fileno(), self._woken.fileno(), STANDARD_INPUT]
-            ready, _, _ = select.select(ends, [], [])
+            channels = self.engines.channels
+            ready, _, _ = select.select([*ends, *channels], [], [])
+            # Before new requests, which may be for workers that have just become free.
+            for channel in channels.keys() & set(ready):
+                self.engines.hear(channels[channel])
             if self._woken.fileno() in ready:
                 with contextlib.suppress(BlockingIOError):
                     self._woken.recv(4096)
@@ -85,10 +96,11 @@ class Server:
             require_simple(self.threads)
         except (CannotFork, protocol.ProtocolError, OSError) as refusal:
             print(f"refused: {refusal}", file=sys.stderr, flush=True)
-            protocol.send_line(connection, "cold")
+            protocol.send_line(connection, "cold", protocol.OTHER_STATE)
             connection.close()
         else:
-            self._fork(request, connection, descriptors)
+            if not self.engines.take(request, connection, descriptors):
+                self._fork(request, connection, descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -100,15 +112,40 @@ class Server:
         if pid:
             self.children[pid] = connection
             return
-        # A copy of another client's connection would hide from it that its own child has died.
-        for other in (self.listener, self._woken, self._waker, *self.children.values()):
-            other.close()
+        self._close_what_is_others()
         from prime_core.resident.child import become
 
         become(request, connection, descriptors, self.program)
 
+    def _fork_worker(
+        self,
+        channel: socket.socket,
+        servers_end: socket.socket,
+        meeting_place: Path,
+        request: protocol.Request,
+        connection: socket.socket,
+        descriptors: list[int],
+    ) -> int:
+        """A process that keeps its engine: its id. channel: its end, to the server."""
+        pid = os.fork()
+        if pid == 0:
+            servers_end.close()
+            self._close_what_is_others()
+            from prime_core.resident.worker import become_worker
+
+            become_worker(channel, request, connection, descriptors, self.program, meeting_place)
+        return pid
+
+    def _close_what_is_others(self) -> None:
+        """In a fork: a copy of another client's connection would hide that its child has died."""
+        for other in (self.listener, self._woken, self._waker, *self.children.values()):
+            other.close()
+        for other in self.engines.open_sockets:
+            other.close()
+
     def _reap(self) -> None:
         """Collect ended children, and tell the clients of those that a signal ended."""
+        self.engines.reap()
         for pid in list(self.children):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
@@ -202,10 +239,8 @@ def run(
             prepare()
             gc.collect()
             gc.freeze()  # the collector would write to, and so copy, every page of a child
-            server = Server(listener, state, program)
+            server = Server(listener, state, program, path.parent)
             require_working_forks()
             server.serve()
     finally:
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            path.parent.rmdir()
+        shutil.rmtree(path.parent, ignore_errors=True)

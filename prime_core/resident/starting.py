@@ -12,11 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from prime_core.resident.protocol import SOCKET
+from prime_core.resident.protocol import ENGINES, SOCKET
 from prime_core.runtime.console import note
 
 # Snakemake sets these to a rule's threads: 1 but where a rule says otherwise.
-_THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB")
+THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB")
 _LONGEST_PATH = 100  # of a Unix socket: 107 bytes
 _SECONDS_TO_END = 5.0
 
@@ -24,9 +24,15 @@ _SECONDS_TO_END = 5.0
 def serve_stages(way: str, here: bool, log: Path) -> None:
     """Start a server for the stages of this process, until it ends.
 
-    way: "fork", or "none" for stages that start by themselves; here: whether they run on this
-    machine at all. A workflow that another one started has that one's server.
+    way: "fork", "engines" for forks that keep sampler and trainers, or "none" for stages that start
+    by themselves; here: whether they run on this machine at all. A workflow that another one
+    started has that one's server.
     """
+    os.environ.pop(ENGINES, None)
+    if way == "engines" and here:
+        os.environ[ENGINES] = "1"
+    elif way == "engines":
+        note("resident: engines: stages in Slurm jobs of their own keep no engines")
     if way == "none" or not here:
         os.environ[SOCKET] = "none"
     if os.environ.get(SOCKET):
@@ -57,7 +63,7 @@ class Resident:
             self.process = subprocess.Popen(
                 [*command, str(listener.fileno()), str(path)],
                 stdin=subprocess.PIPE,
-                env=os.environ | {f"{library}_NUM_THREADS": "1" for library in _THREADS},
+                env=os.environ | {f"{library}_NUM_THREADS": "1" for library in THREADS},
                 stdout=out,
                 stderr=out,
                 pass_fds=[listener.fileno()],

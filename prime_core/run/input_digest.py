@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,16 @@ def input_digest(settings: Settings, inputs: Sequence[Path]) -> str:
     """
     matters = json.dumps(_settings_that_matter(settings), sort_keys=True).encode()
     return content_digest([file for path in inputs for file in _files(path)], matters)
+
+
+def folder_digest(folder: Path) -> str:
+    """A digest of a folder of weights, by content. Raises OSError where it is gone.
+
+    Its training state does not count: it may be in memory, and come to disk later.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(folder))
+    return content_digest(_files(folder))
 
 
 def _settings_that_matter(settings: Settings) -> dict[str, object]:

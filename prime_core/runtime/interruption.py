@@ -40,6 +40,7 @@ class _Request:
     """What this process was asked, and what it answers."""
 
     first: dict[int, float] = field(default_factory=dict)  # signal: when it came first
+    listening: bool = False
     answer: Answer = "continue or exit"
     only_warned: Callable[[], bool] = lambda: False
 
@@ -54,8 +55,12 @@ def listen(only_warned: Callable[[], bool] = lambda: False) -> None:
     end it when time is up. Called where a stage has no checkpoint to stop at.
     """
     _request.only_warned = only_warned
+    _request.first.clear()  # a process that keeps engines listens once for each of its stages
     for number in SIGNALS:
         signal.signal(number, _take)
+    if _request.listening:
+        return
+    _request.listening = True
     # Else a forked worker would answer like the stage: continue, or unwind its copy of it.
     os.register_at_fork(after_in_child=_forget)
     # Python restores the default handlers as it exits: a signal then would make finished work fail.

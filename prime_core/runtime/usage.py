@@ -6,16 +6,30 @@ is none of them.
 
 from __future__ import annotations
 
+import contextlib
 import resource
+from pathlib import Path
 
 _BYTES_PER_UNIT = 1024  # of ru_maxrss on Linux
+_KINDS = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+_seconds_before = [0.0]
 
 
 def process_usage() -> dict[str, float]:
     """Processor seconds and largest memory (MB) of this process and the children that ended."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    used = [resource.getrusage(kind) for kind in kinds]
+    used = [resource.getrusage(kind) for kind in _KINDS]
     return {
-        "process/cpu_seconds": sum(one.ru_utime + one.ru_stime for one in used),
+        "process/cpu_seconds": _seconds(used) - _seconds_before[0],
         "process/max_rss_mb": max(one.ru_maxrss for one in used) * _BYTES_PER_UNIT / 1e6,
     }
+
+
+def begin_usage() -> None:
+    """Count from here on: this process has run other stages before."""
+    _seconds_before[0] = _seconds([resource.getrusage(kind) for kind in _KINDS])
+    with contextlib.suppress(OSError):  # else the largest memory is that of all its stages
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _seconds(used: list[resource.struct_rusage]) -> float:
+    return sum(one.ru_utime + one.ru_stime for one in used)

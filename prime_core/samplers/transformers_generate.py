@@ -10,7 +10,9 @@ docs/decisions.md#token-numbers
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +28,10 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from prime_core.models.load import eos_token_ids, load_model, load_tokenizer
+from prime_core.models.load import device, eos_token_ids, load_model, load_tokenizer
+from prime_core.run.input_digest import folder_digest
+from prime_core.runtime import kept
+from prime_core.runtime.console import note
 from prime_core.samplers.finished import FinishedResponses
 from prime_core.samplers.request import (
     Engine,
@@ -47,8 +52,8 @@ def sample(
     finished: FinishedResponses,
 ) -> list[Sampled]:
     """One response for each request, in the requests' order. finished: batches drawn before."""
-    model, tokenizer = load_model(model_path, dtype), load_tokenizer(model_path)
-    eos = eos_token_ids(model, tokenizer)
+    tokenizer, held = load_tokenizer(model_path), _kept_model(model_path, dtype)
+    model, eos = held.model, held.eos or eos_token_ids(held.model, tokenizer)
     pad = int(tokenizer.pad_token_id)
     # The model's own settings may hold penalties that generate() would add to ours.
     model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
@@ -65,7 +70,42 @@ def sample(
         for index, response in zip(chosen, drawn, strict=True):
             responses[index] = response
         progress(len(chosen))
+    held.eos = eos
+    kept.keep(held)
     return [response for response in responses if response is not None]
+
+
+@dataclass
+class KeptModel:
+    """A model that stays for the next stage, which may sample from the same weights.
+
+    digest: of their folder; eos: tokens that end a response, once they are known.
+    """
+
+    model: Any  # its method `to` has no type
+    dtype: str
+    digest: str
+    eos: list[int]
+
+    def rest(self) -> None:
+        """Leave the GPU."""
+        self.model.to("cpu")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _kept_model(folder: Path, dtype: str) -> KeptModel:
+    """The model that this process keeps, where it is the folder's, else a new one."""
+    digest = folder_digest(folder) if kept.keeps() else ""
+    held = kept.take()
+    if held is not None and not isinstance(held, KeptModel):
+        raise kept.Unfit("it is another sampler's")
+    if held is not None and (held.digest, held.dtype) == (digest, dtype):
+        held.model.to(device())
+        note(f"{folder}: sampling from the kept model")
+        return held
+    # No weights are loaded into an old model: a new one holds these and nothing else.
+    return KeptModel(load_model(folder, dtype), dtype, digest, [])
 
 
 class DrawToken(LogitsProcessor):

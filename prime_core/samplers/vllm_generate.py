@@ -21,7 +21,9 @@ import torch
 from tqdm import tqdm
 
 from prime_core.models.load import load_config, load_tokenizer, saved_eos_token_ids
+from prime_core.runtime import kept
 from prime_core.samplers.finished import FinishedResponses
+from prime_core.samplers.kept_vllm import kept_engine
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -73,7 +75,10 @@ def sample(
         eos = saved_eos_token_ids(model_path, load_tokenizer(model_path))
         with node_cache.cached_copy(model_path) as copy:
             arguments = engine_arguments(Path(copy), dtype, requests, params, engine)
-            with _explained(model_path, arguments), _started(arguments) as llm:
+            with (
+                _explained(model_path, arguments),
+                _engine(model_path, Path(copy), arguments) as llm,
+            ):
                 return [
                     response
                     for indices in _parts(len(requests), engine.batch_size)
@@ -165,14 +170,27 @@ def _refuse_gpus(tensor_parallel_size: int, num_gpus: int) -> None:
 
 
 @contextmanager
+def _engine(model_path: Path, copy: Path, arguments: dict[str, Any]) -> Iterator[LLM]:
+    """An engine with these weights: one that this process keeps, or one that ends afterwards."""
+    from vllm.platforms import current_platform
+
+    on_cpu = current_platform.is_cpu()
+    if on_cpu:  # the variable alone comes too late where torch is imported
+        torch._dynamo.config.disable = True
+    if kept.keeps():
+        with kept_engine(model_path, copy, arguments, on_gpu=not on_cpu) as llm:
+            yield llm
+    else:
+        with _started(arguments) as llm:
+            yield llm
+
+
+@contextmanager
 def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
     """An engine, whose memory is freed afterwards."""
     from vllm import LLM
     from vllm.distributed import cleanup_dist_env_and_memory
-    from vllm.platforms import current_platform
 
-    if current_platform.is_cpu():  # the variable alone comes too late where torch is imported
-        torch._dynamo.config.disable = True
     llm = None
     try:
         llm = LLM(**arguments)

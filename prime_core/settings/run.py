@@ -142,12 +142,13 @@ class Settings(Section):
         "repository's folder.",
         json_schema_extra=CHANGEABLE,
     )
-    resident: Literal["fork", "none"] = Field(
+    resident: Literal["fork", "none", "engines"] = Field(
         "fork",
         description="How stages start on this machine and in an allocation. fork: as children of "
         "one process that has imported everything (a stage of the quickstart starts in 0.1 s "
-        "instead of 5); none: each by itself. Stages in Slurm jobs of their own always start by "
-        "themselves. The results are the same.",
+        "instead of 5); none: each by itself; engines: as fork, and sampler and trainers stay in "
+        "memory from one iteration to the next (tried on CPUs alone). Stages in Slurm jobs of "
+        "their own always start by themselves. The results are the same.",
         json_schema_extra=CHANGEABLE,
     )
     model: Model = Field(default_factory=Model)

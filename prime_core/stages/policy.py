@@ -25,6 +25,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.batch_advantages import batch_advantages, batch_rewards, batch_values
+from prime_core.training.distributed import start_ranks
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.policy_update import PolicyUpdate
@@ -36,6 +37,7 @@ def run(run_dir: Path, iteration: int) -> None:
     """Update the policy of one iteration."""
     settings, files = open_run(run_dir)
     watch = Stopwatch()
+    start_ranks()  # before the first forward pass, which they share
     with only_one(files.policy(iteration), run_dir):
         batch = read_batch(files, iteration)
         rewards = batch_rewards(settings, files, iteration, batch)
@@ -63,11 +65,14 @@ def run(run_dir: Path, iteration: int) -> None:
             name="policy",
             # Kept with the checkpoint: a resumed update has moved on, and its ratio is still to the
             # policy that it began with.
-            before={"old_logprobs": PolicyUpdate.old_logprobs},
+            before={
+                "old_logprobs": PolicyUpdate.old_logprobs,
+                "probe": PolicyUpdate.probe_logprobs,
+            },
         ) as update:
             with watch.part("save"):
-                made = Made(files.root, inputs)
-                update.trainer.save(files.policy(iteration), update.tokenizer, made)
+                probe, made = update.probe(), Made(files.root, inputs)
+                update.trainer.save(files.policy(iteration), update.tokenizer, made, probe)
             metrics = update.metrics() | watch.seconds
             finish(
                 files.metrics(iteration, "policy"),

@@ -23,6 +23,7 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
+from prime_core.training.distributed import start_ranks
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.prm_update import PrmUpdate
@@ -33,6 +34,7 @@ def run(run_dir: Path, iteration: int) -> None:
     """Update the PRM of one iteration."""
     settings, files = open_run(run_dir)
     prm, watch = settings.prm, Stopwatch()
+    start_ranks()  # before the first forward pass, which they share
     with only_one(files.prm(iteration), run_dir):
         batch = read_batch(files, iteration)
         reference = _reference_logprobs(settings, files, iteration, batch)

@@ -22,6 +22,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.batch_advantages import batch_advantages, batch_rewards, batch_values
+from prime_core.training.distributed import start_ranks
 from prime_core.training.learning_batch import read_batch
 from prime_core.training.updates import minibatch_plan, trained_update
 from prime_core.training.value_update import ValueUpdate
@@ -31,6 +32,7 @@ def run(run_dir: Path, iteration: int) -> None:
     """Update the value model of one iteration."""
     settings, files = open_run(run_dir)
     value, watch = settings.value, Stopwatch()
+    start_ranks()  # before the first forward pass, which they share
     with only_one(files.value(iteration), run_dir):
         batch = read_batch(files, iteration)
         rewards = batch_rewards(settings, files, iteration, batch)

@@ -16,13 +16,14 @@ import torch
 import torch.distributed as dist
 
 from prime_core.run.atomic import atomic_folder
+from prime_core.runtime import kept
 from prime_core.runtime.rank import has_other_ranks, rank
 
 
 def join_ranks() -> None:
     """Join the process group of a stage that computes without training; alone it needs none."""
     if has_other_ranks() and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        _meet("nccl" if torch.cuda.is_available() else "gloo")
 
 
 def start_ranks() -> None:
@@ -34,7 +35,7 @@ def start_ranks() -> None:
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if "RANK" in os.environ:
-        dist.init_process_group(backend)
+        _meet(backend)
     else:
         # DeepSpeed reads these itself. The store is in memory, so that stages that run side by
         # side do not compete for a port.
@@ -50,6 +51,17 @@ def start_ranks() -> None:
     # Discovery would need mpi4py: DeepSpeed begins it where MASTER_ADDR is missing, even with a
     # process group in place.
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+
+
+def _meet(backend: str) -> None:
+    place = kept.meeting_place()
+    if place is None:
+        dist.init_process_group(backend)
+        return
+    # Ranks that stay together need a store that outlives their launcher's.
+    size = int(os.environ["WORLD_SIZE"])
+    store = dist.FileStore(str(place), size)
+    dist.init_process_group(backend, store=store, rank=rank(), world_size=size)
 
 
 def world_size() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prime_core.models.load import load_model, load_tokenizer, save_model
+from prime_core.models.load import load_model, save_model
 from prime_core.run.layout import TRAINING_STATE
+from prime_core.run.probe import Probe
 from prime_core.run.records import Made, TableError, write_weights_record
 from prime_core.runtime.errors import naming_the_disk
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
 from prime_core.storage import node_cache
-from prime_core.training import distributed, lora, state_files, universal
+from prime_core.training import distributed, lora, offload, state_files, universal
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.state_place import free_loaded, state_folder, state_source
 from prime_core.training.value_model import give_values, gives_values
@@ -71,7 +72,10 @@ class Trainer:
         # have no dropout.
         self.engine.train()
         self._zero_stage = training.zero_stage
+        self._optimizer_on_host = training.offload_optimizer == "cpu"
         self._adamw, self._settings = adamw, optimizer
+        # Of one that may be kept for the next update (prime_core.training.kept_trainer).
+        self.made_of: Mapping[str, Any] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -101,20 +105,27 @@ class Trainer:
         return norm if self._zero_stage == 0 else float(self.engine.get_global_grad_norm() or 0.0)
 
     def save(
-        self, path: Path, tokenizer: PreTrainedTokenizerBase, made: Made | None = None
+        self,
+        path: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        made: Made | None = None,
+        probe: Probe | None = None,
     ) -> None:
         """Write a Hugging Face folder, with optimizer, schedule, step and random state in it.
 
-        made: the run whose weights they are, and what they were made from. Where the workflow keeps
-        training states in memory, the state goes there and not into the folder. Raises OSError
-        naming the path when it cannot be written.
+        made: the run whose weights they are, and what they were made from. probe: goes into it,
+        too. Where the workflow keeps training states in memory, the state goes there and not into
+        the folder. Raises OSError naming the path when it cannot be written.
         """
         # One folder and one rename for both, so that weights never lie beside the optimizer state
         # of another step; a state in memory knows its weights by their digest.
         with naming_the_disk(path), distributed.shared_folder(path) as folder:
             self.save_weights(folder, tokenizer)
-            if made and distributed.rank() == 0:
-                write_weights_record(folder, path, made)
+            if distributed.rank() == 0:
+                if probe is not None:
+                    probe.write(folder)
+                if made is not None:  # last: its record lists the folder's files
+                    write_weights_record(folder, path, made)
             with state_folder(path, folder, self._state_bytes()) as place:
                 self.save_state(place, folder)
         # After the lasting folder: a copy may fail or vanish.
@@ -203,6 +214,14 @@ class Trainer:
         if why := distributed.gather(why)[0]:
             raise TableError(why)
 
+    def offload(self) -> None:
+        """Leave the GPU to others, until `reload`; no number changes."""
+        offload.offload(self.engine, self._zero_stage, self._optimizer_on_host)
+
+    def reload(self) -> None:
+        """Undo `offload`."""
+        offload.reload(self.engine, self._zero_stage, self._optimizer_on_host)
+
     def _take_settings(self) -> None:
         """Apply the current settings: a state brings those of its own run (init_from)."""
         # A branch may have another rate than its origin. LambdaLR keeps it in several fields, each
@@ -257,7 +276,7 @@ def continue_training(
     adapter: lora.Adapter | None = None,
     *,
     trained: bool = False,
-) -> tuple[Trainer, PreTrainedTokenizerBase]:
+) -> Trainer:
     """A trainer at constant rate that continues from a folder; without a state it starts fresh.
 
     state: another folder to continue from, with a training state of the same model. adapter: what
@@ -275,7 +294,7 @@ def continue_training(
     # weights would silently undo the iterations before, fresh moments would change the next ones.
     if state is not None or goes_on or trained or (folder / TRAINING_STATE).exists():
         trainer.load_state(state or folder)
-    return trainer, load_tokenizer(folder)
+    return trainer
 
 
 def _deepspeed_config(grad_clip: float, training: Training, dtype: torch.dtype) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from prime_core.masked import masked_sum, masked_var, token_mean
 from prime_core.mismatch import AllRejected, Correction, correction
 from prime_core.policy_loss import LOSS_AGGREGATIONS, POLICY_LOSSES, kl_estimate
 from prime_core.run.layout import RunFiles
+from prime_core.run.probe import NUM_RESPONSES, NUM_TOKENS, Probe
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
 from prime_core.training.batch_advantages import BatchAdvantages
+from prime_core.training.batches import Sequences
 from prime_core.training.distributed import gather
 from prime_core.training.learning_batch import LearningBatch
 from prime_core.training.passes import passes_of
@@ -78,6 +80,23 @@ class PolicyUpdate:
         )
         self.trainer.engine.train()
         return self.batch.matrix(rows)
+
+    def probe_logprobs(self) -> list[list[float]]:
+        """Of the first tokens of some responses, at temperature 1, under the policy as it is."""
+        self.trainer.engine.eval()
+        rows = ragged_logprobs(self.trainer.engine, self._probed, self.passes)
+        self.trainer.engine.train()
+        return rows
+
+    def probe(self) -> Probe:
+        """What a sampler of the updated policy has to find; figures["probe"]: before the update."""
+        now, probed = self.probe_logprobs(), self._probed
+        return Probe(probed.prompts, probed.responses, now, self.figures["probe"])
+
+    @cached_property
+    def _probed(self) -> Sequences:
+        chosen = self.batch.sequences.take(range(min(NUM_RESPONSES, len(self.batch.sequences))))
+        return Sequences(chosen.prompts, [tokens[:NUM_TOKENS] for tokens in chosen.responses])
 
     def check_sampler(self) -> None:
         """Raise SamplerMismatch where the mean mismatch lies beyond policy.max_mismatch_kl."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from prime_core.models.load import load_tokenizer
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import checked_weights
 from prime_core.run.seeds import derive_seed, generator
@@ -26,6 +27,7 @@ from prime_core.settings.prm import Offline
 from prime_core.settings.run import Settings, Sft
 from prime_core.training.batches import Sequences, minibatches
 from prime_core.training.engine import Trainer, begin_training, continue_training
+from prime_core.training.kept_trainer import keep, kept_or_new
 from prime_core.training.lora import adapter_of
 from prime_core.training.passes import Passes
 from prime_core.training.step_checkpoint import StepCheckpoint, Update
@@ -66,6 +68,7 @@ def trained_update(
         with watch.part("train"):
             checkpoint.take_steps(update, plan(update), name)
         yield update
+        keep(update.trainer, output)
 
 
 def minibatch_plan(
@@ -113,21 +116,24 @@ def iteration_trainer(
     """The policy or PRM as the iteration before left it, or as an earlier start did (state)."""
     section = settings.policy if stage == "policy" else settings.prm
     folder = files.policy if stage == "policy" else files.prm
+    dtype, optimizer, training = settings.model.dtype, section.optimizer, settings.training
     # Adapters always train beside the first model's weights, so folder(0) is needed as well.
     # docs/decisions.md#adapters
     checked_weights(folder(0), files.root)
-    trainer, tokenizer = continue_training(
-        checked_weights(folder(iteration - 1), files.root),
-        settings.model.dtype,
-        section.optimizer,
-        settings.training,
+    adapter = adapter_of(section.lora, stage, folder(0), settings.seed)
+    start = checked_weights(folder(iteration - 1), files.root)
+    # What a run begins with need not have a state; its own updates always leave one.
+    trained = iteration - 1 > settings.start
+    trainer = kept_or_new(
+        start,
         state,
-        adapter_of(section.lora, stage, folder(0), settings.seed),
-        # What a run begins with need not have a state; its own updates always leave one.
-        trained=iteration - 1 > settings.start,
+        {"dtype": dtype, "optimizer": optimizer, "training": training, "lora": adapter},
+        lambda: continue_training(
+            start, dtype, optimizer, training, state, adapter, trained=trained
+        ),
     )
     seed_update(settings, stage, iteration, state)
-    return trainer, tokenizer
+    return trainer, load_tokenizer(start)
 
 
 def seed_update(settings: Settings, stage: str, iteration: int, state: Path | None) -> None:

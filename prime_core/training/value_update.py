@@ -17,6 +17,7 @@ from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import gather
 from prime_core.training.engine import Trainer
+from prime_core.training.kept_trainer import kept_or_new
 from prime_core.training.learning_batch import LearningBatch
 from prime_core.training.passes import passes_of
 from prime_core.training.updates import seed_update, take_step
@@ -46,15 +47,18 @@ class ValueUpdate:
         """
         start, value = previous_value_folder(settings, files, iteration), settings.value
         checked_weights(start, files.root)
-        self.trainer = Trainer(
-            load_value_model(start, settings.model.dtype),
-            value.optimizer,
-            lambda _step: 1.0,
-            settings.training,
-        )
-        # The folder of value.path may hold a state too, but that of another run.
-        if state is not None or start == files.value(iteration - 1):
-            self.trainer.load_state(state or start)
+        dtype, training = settings.model.dtype, settings.training
+
+        def new() -> Trainer:
+            model = load_value_model(start, dtype)
+            trainer = Trainer(model, value.optimizer, lambda _step: 1.0, training)
+            # The folder of value.path may hold a state too, but that of another run.
+            if state is not None or start == files.value(iteration - 1):
+                trainer.load_state(state or start)
+            return trainer
+
+        made_of = {"dtype": dtype, "optimizer": value.optimizer, "training": training}
+        self.trainer = kept_or_new(start, state, made_of, new)
         seed_update(settings, "value", iteration, state)
         self.tokenizer = load_tokenizer(start)
         self.batch, self.settings = batch, settings

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from prime_core.models.load import load_tokenizer
 from prime_core.settings.lora import Lora
 from prime_core.settings.training import Training
 from prime_core.training import distributed
@@ -41,7 +42,8 @@ def trainer_on(
     """
     learning = usual_optimizer(learning_rate=1e-2)
     training = Training(zero_stage=zero_stage, **settings)
-    return continue_training(folder, dtype, learning, training, state, adapter(start))
+    trainer = continue_training(folder, dtype, learning, training, state, adapter(start))
+    return trainer, load_tokenizer(folder)
 
 
 def step_and_save(folder: Path, start: Path, target: Path, step: int, zero_stage: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from prime_core.resident import server
 from prime_core.resident.client import hand_over
 from prime_core.resident.leaving import exit_status, leave
+from prime_core.runtime import kept
 
 
 def program() -> None:
@@ -26,8 +27,32 @@ def program() -> None:
         raise RuntimeError("a fault")
     elif todo == "wait":
         _wait(rest)
+    elif todo == "keep":
+        _keep(rest)
     elif todo == "ignored":
         print(signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)
+
+
+class _Engine:
+    def rest(self) -> None:
+        print("at rest", file=sys.stderr)
+
+
+def _keep(how: list[str]) -> None:
+    """Say which process this is, and whether the stage before has left its engine to it."""
+    engine = kept.take()
+    if engine is not None and "unfit" in how:
+        raise kept.Unfit("of another kind")
+    print(os.getpid(), "again" if engine else "new", flush=True)
+    if "stop" in how:
+        sys.exit(75)
+    if "fail" in how and kept.keeps():
+        raise RuntimeError("a fault")
+    if "long" in how and kept.keeps():
+        time.sleep(60)
+    if "copy" in how:
+        os.dup(2)
+    kept.keep(_Engine())
 
 
 def _wait(how: list[str]) -> None:

@@ -15,7 +15,7 @@ from deepspeed.utils import safe_get_full_optimizer_state
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prime_core.models.build import build_model, build_tokenizer
-from prime_core.models.load import load_model
+from prime_core.models.load import load_model, load_tokenizer
 from prime_core.settings.training import Training
 from prime_core.training import universal
 from prime_core.training.engine import continue_training
@@ -259,13 +259,14 @@ def test_the_same_steps_write_the_same_bytes(tmp_path):
 
 def test_a_folder_without_training_state_starts_afresh(tmp_path):
     folder = save_tiny_model(tmp_path / "policy")
-    trainer, tokenizer = continue_training(folder, "float32", usual_optimizer(), Training())
+    trainer = continue_training(folder, "float32", usual_optimizer(), Training())
+    tokenizer = load_tokenizer(folder)
     assert trainer.num_steps == 0
     assert trainer.learning_rate == 1e-4
     assert tokenizer.eos_token_id is not None
     run_steps(trainer, PLAN)
     trainer.save(tmp_path / "next", tokenizer)
-    continued, _ = continue_training(tmp_path / "next", "float32", usual_optimizer(), Training())
+    continued = continue_training(tmp_path / "next", "float32", usual_optimizer(), Training())
     assert continued.num_steps == 3
     assert difference(weights_of(continued), weights_of(trainer)) == 0
 
@@ -322,7 +323,8 @@ def test_small_steps_of_a_bfloat16_model_add_up_across_a_restart(tmp_path):
     start = load_model(folder, "bfloat16").state_dict()
     for part in range(2):
         optimizer, training = usual_optimizer(**changes), Training(zero_stage=1)
-        trainer, tokenizer = continue_training(folder, "bfloat16", optimizer, training)
+        trainer = continue_training(folder, "bfloat16", optimizer, training)
+        tokenizer = load_tokenizer(folder)
         run_steps(trainer, PLAN[:1] * 50, size=6)
         folder = tmp_path / str(part)
         trainer.save(folder, tokenizer)

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from prime_core.models.load import load_tokenizer
 from prime_core.run.records import TableError
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.training import Training
@@ -31,17 +32,16 @@ def trained(folder, seed=0, **training):
     """A folder of weights with the training state of one step."""
     save_tiny_model(folder.with_name(f"start-{folder.name}"))
     options = Training(**training)
-    trainer, tokenizer = continue_training(
-        folder.with_name(f"start-{folder.name}"), "float32", Optimizer(), options
-    )
+    start = folder.with_name(f"start-{folder.name}")
+    trainer = continue_training(start, "float32", Optimizer(), options)
     weights = list(trainer.engine.module.parameters())
     trainer.step([0], lambda _: (1 - 2 * seed) * sum(w.float().sum() for w in weights))
-    trainer.save(folder, tokenizer)
+    trainer.save(folder, load_tokenizer(start))
     return folder
 
 
 def reloaded(folder, **training):
-    return continue_training(folder, "float32", Optimizer(), Training(**training))[0].num_steps
+    return continue_training(folder, "float32", Optimizer(), Training(**training)).num_steps
 
 
 @pytest.mark.parametrize("there", [0, 2])

@@ -1,0 +1,37 @@
+"""vLLM's engine, kept between stages: with new weights as good as a fresh one, or not used."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.shared_data import ROOT
+from tests.support.vllm_installed import need_vllm
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("vllm")]
+
+
+def said_of(kind, folder):
+    """What came of each policy."""
+    need_vllm()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.kept_vllm", kind, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", ["untied", "tied"])
+def test_a_kept_engine_answers_as_a_fresh_one_after_each_exchange_of_weights(kind, tmp_path):
+    assert said_of(kind, tmp_path) == [True, True, True, True]
+
+
+def test_an_output_layer_that_kept_old_weights_is_caught_by_the_probe(tmp_path):
+    first, why = said_of("unpacked", tmp_path)
+    assert first is True
+    assert "after loading these weights its log-probabilities are off by" in why
