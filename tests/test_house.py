@@ -44,7 +44,7 @@ ROOMS = {
     "launch": "run runtime settings storage",
     "samplers": "models run settings storage",
     "training": "models run runtime settings storage mathematics",
-    "evaluation": "data verifiers run runtime settings",
+    "evaluation": "training data verifiers run runtime settings",
     "planning": "launch run runtime settings storage",
     "report": "evaluation run runtime settings",
     "stages": "report evaluation training samplers data models run verifiers storage runtime "

@@ -177,7 +177,7 @@ def policy(run_dir: Path, iteration: int) -> None:
 @click.command()
 @RUN
 @click.option("--iteration", required=True, type=click.IntRange(min=0), help="0: the start model.")
-@click.option("--benchmark", required=True, help="A name under evaluation.benchmarks.")
+@click.option("--benchmark", required=True, help="A name under evaluation.benchmarks, or steps.")
 def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
     """Evaluate the policy of an iteration on one benchmark."""
     stage("evaluate").run(run_dir, iteration, benchmark)

@@ -124,6 +124,23 @@ def rated(granularity: str) -> pa.Schema:
     return pa.schema([*_KEY, ("response", pa.string()), ("outcome", pa.float64()), *rewards])
 
 
+# Steps of solutions whose first wrong step is known (`prime rate-steps`, evaluation.steps).
+_SCORES = pa.list_(pa.float64())
+RATED_STEPS = pa.schema(
+    [
+        ("part", pa.string()),
+        ("id", pa.string()),
+        ("label", pa.int32()),  # index of the first wrong step; -1: none
+        ("final_answer_correct", pa.bool_()),  # null: unknown
+        ("step_ends", pa.list_(pa.int32())),  # tokens before each step's end
+        ("step_scores", _SCORES),
+        ("prefix_scores", _SCORES),
+        ("step_mean_scores", _SCORES),
+        ("prefix_mean_scores", _SCORES),
+    ]
+)
+
+
 class TableError(ValueError):
     """A table is missing, incomplete, or not of the kind that was expected."""
 

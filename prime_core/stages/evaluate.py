@@ -1,17 +1,20 @@
-"""Stage `evaluate`: the policy after an iteration on one benchmark.
+"""Stage `evaluate`: the policy after an iteration on one benchmark, or its PRM on given steps.
 
 In: the policy, data/validation.parquet or the benchmark's own table; with scorer 'prm' the PRM of
 the iteration and its reference.
-Out: evaluations/<i>/<benchmark>.parquet (judged responses) and .json (figures with 95 % intervals).
+Out: evaluations/<i>/<benchmark>.parquet (judged responses; of `steps` the scores of steps) and
+.json (figures with 95 % intervals).
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from prime_core.data.prompts import as_messages, merge_system
 from prime_core.evaluation.benchmark import (
     benchmark_named,
     benchmark_problems,
@@ -32,13 +35,16 @@ from prime_core.runtime.usage import process_usage
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose_sampler
-from prime_core.settings.evaluation import Benchmark
+from prime_core.settings.evaluation import STEPS, Benchmark, StepEvaluation
 from prime_core.settings.run import Settings
 
 
 def run(run_dir: Path, iteration: int, benchmark: str) -> None:
     """Evaluate the policy after an iteration (0: the start) on one benchmark."""
     settings, files = open_run(run_dir)
+    if benchmark == STEPS and settings.evaluation.steps is not None:
+        _evaluate_steps(settings, files, settings.evaluation.steps, iteration, run_dir)
+        return
     chosen = benchmark_named(settings, benchmark)
     watch = Stopwatch()
     output = files.evaluation(iteration, benchmark)
@@ -75,6 +81,40 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
             f"accuracy {figures['accuracy']:.3f} "
             f"[{figures['accuracy_low']:.3f}, {figures['accuracy_high']:.3f}], "
             f"{len(problems)} problems x {chosen.n_samples_per_prompt} by {sampler}"
+        )
+
+
+def _evaluate_steps(
+    settings: Settings, files: RunFiles, steps: StepEvaluation, iteration: int, run_dir: Path
+) -> None:
+    """How well the PRM after an iteration finds the first wrong steps of given solutions."""
+    from prime_core.evaluation.step_rating import Solutions, rate_steps
+
+    output, watch = files.evaluation(iteration, STEPS), Stopwatch()
+    given = Solutions(
+        files=steps.files,
+        columns=steps.columns,
+        key="evaluation.steps.columns.{}",
+        chosen_on=steps.chosen_on,
+        num_rows=steps.num_rows,
+        asked=lambda problem: merge_system(
+            as_messages(problem, settings.data) or problem, settings.data
+        ),
+    )
+    with only_one(output, run_dir):
+        prm, reference = evaluation_scorer_folders(settings, files, iteration)
+        with watch.part("score"):
+            parts = rate_steps(given, prm, reference, settings, output.with_suffix(".parquet"))
+        figures = {"benchmark": STEPS, "iteration": iteration, "threshold_part": steps.chosen_on}
+        write_json(output, figures | {"parts": parts} | watch.seconds | process_usage())
+        words = [
+            f"{name} F1 {100 * part['scores'][steps.score].get('f1', math.nan):.1f}"
+            for name, part in parts.items()
+            if name != steps.chosen_on
+        ]
+        say(
+            f"{progress_label(iteration, settings)} evaluate {STEPS}: by {steps.score} "
+            f"{', '.join(words) or 'in sample only'}"
         )
 
 
