@@ -67,6 +67,9 @@ DEMONSTRATIONS = pa.schema([("prompt", pa.list_(_MESSAGE)), ("response", pa.stri
 ROLLOUTS = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32())])
 OUTCOMES = pa.schema([*_KEY, *_VERDICT, ("seconds", pa.float64())])
 BATCH = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32()), ("outcome", pa.float64())])
+# With policy.adv_estimator remax: the outcome of the greedy response to the same prompt.
+BATCH_WITH_GREEDY = pa.schema([*BATCH, ("greedy_outcome", pa.float64())])
+GREEDY = -1  # the number, as a sample, of that response in rollouts and outcomes
 REWARDS = pa.schema(
     [
         *_KEY,
@@ -139,6 +142,11 @@ RATED_STEPS = pa.schema(
         ("prefix_mean_scores", _SCORES),
     ]
 )
+
+
+def batch_schema(with_greedy: bool) -> pa.Schema:
+    """Columns of batch and surplus; with_greedy: with policy.adv_estimator remax."""
+    return BATCH_WITH_GREEDY if with_greedy else BATCH
 
 
 class TableError(ValueError):

@@ -29,7 +29,7 @@ from prime_core.run.selection import (
     read_carried,
     read_judged,
 )
-from prime_core.run.tables import PROMPTS, ROLLOUTS, read_table, write_table
+from prime_core.run.tables import GREEDY, PROMPTS, ROLLOUTS, read_table, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
@@ -49,7 +49,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         asked = prompts.iloc[rows_asked(settings, files, prompts, iteration, shard)]
         sampler, rows = _sample(settings, files, asked, iteration, watch)
         write_table(files.rollouts(iteration, shard), rows, ROLLOUTS)
-        metrics = _metrics(rows) | watch.seconds
+        metrics = _metrics([row for row in rows if row["sample"] != GREEDY]) | watch.seconds
         finish(
             files.metrics(iteration, f"sample-{shard:02d}"),
             metrics,
@@ -71,7 +71,7 @@ def rows_asked(
     rollout, num_prompts = settings.rollout, len(prompts)
     num_shards = files.num_shards(iteration, rollout.num_shards)
     this_round, shard_in_round = round_of(shard, num_shards)
-    carried = read_carried(files, iteration, rollout)
+    carried = read_carried(files, iteration, settings)
     room, known = rollout.rollout_batch_size - num_groups(carried), prompt_rows(carried, prompts)
     wanted = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
     # Drawn in full and cut afterwards: an iteration's place in the epoch must not depend on how
@@ -105,26 +105,33 @@ def _sample(
 
     rollout = settings.rollout
     sampled_by = sampling_policy(iteration, rollout.lag)
-    num_responses = len(asked) * rollout.n_samples_per_prompt
+    num_greedy = int(settings.policy.compares_with_greedy)
+    num_responses = len(asked) * (rollout.n_samples_per_prompt + num_greedy)
     with watch.part("choose"):
         sampler = _choose(settings, files, iteration, files.policy(sampled_by))
     with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
-        responses = ask(
-            sampler=sampler,
-            model_path=files.policy(sampled_by),
-            prompts=asked,
-            purpose="sample",
-            iteration=iteration,
-            n_samples_per_prompt=rollout.n_samples_per_prompt,
-            params=SamplingParams(
-                temperature=rollout.temperature,
-                top_p=rollout.top_p,
-                top_k=rollout.top_k,
-                max_response_length=rollout.max_response_length,
-            ),
-            settings=settings,
-            progress=bar.update,
-        )
+
+        def responses_at(temperature: float, number: int) -> list[dict]:
+            return ask(
+                sampler=sampler,
+                model_path=files.policy(sampled_by),
+                prompts=asked,
+                purpose="sample",
+                iteration=iteration,
+                n_samples_per_prompt=number,
+                params=SamplingParams(
+                    temperature=temperature,
+                    top_p=rollout.top_p,
+                    top_k=rollout.top_k,
+                    max_response_length=rollout.max_response_length,
+                ),
+                settings=settings,
+                progress=bar.update,
+            )
+
+        responses = responses_at(rollout.temperature, rollout.n_samples_per_prompt)
+        if num_greedy:
+            responses += [row | {"sample": GREEDY} for row in responses_at(0.0, num_greedy)]
     # Meanwhile the iteration may have been deleted and restarted with another sampler.
     refuse_mixture(sampler, files.sampler(iteration))
     return sampler, [row | {"policy_iteration": sampled_by} for row in responses]

@@ -87,7 +87,7 @@ def test_f1_at_published_thresholds_is_the_published_one(search, step):
     bounds = np.concatenate([[0], arrays["num_steps"].cumsum()])
     sums = [arrays["cumulative"][a:b] for a, b in itertools.pairwise(bounds)]
     scores = [sigmoid(np.diff(one, prepend=0) if step else one) for one in sums]
-    labels = arrays["label"]
+    labels = arrays["label"].tolist()
 
     def f1(tau):
         return found([first_below(one, tau) for one in scores], labels).f1

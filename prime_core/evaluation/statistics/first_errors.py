@@ -127,7 +127,7 @@ def step_auc(scores: Sequence[Sequence[float]], labels: Sequence[int]) -> float 
 
 
 def fixed_place(
-    num_steps: ArrayLike, answer_correct: ArrayLike, labels: ArrayLike
+    num_steps: ArrayLike, answer_correct: Sequence[bool | None], labels: ArrayLike
 ) -> tuple[Found, float]:
     """The best that the outcome alone can do, and the relative place that does it.
 

@@ -27,7 +27,7 @@ from prime_core.report.tables.steps import COLUMNS as STEP_COLUMNS
 from prime_core.report.tables.steps import step_table
 from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.stages import STAGES
-from prime_core.run.tables import OUTCOMES, TableError, read_json, read_table
+from prime_core.run.tables import GREEDY, OUTCOMES, TableError, read_json, read_table
 from prime_core.settings.reading import flatten
 
 ITERATION_STAGES = tuple(name for name, kind in STAGES.items() if kind.each == "iteration")
@@ -189,7 +189,8 @@ def _training_interval(files: RunFiles, iteration: int, row: dict[str, float]) -
     tables = in_order(files.outcomes(iteration, 0).parent.glob("*.parquet"))
     if "rollout/accuracy" not in row or not tables:
         return {}
-    judged = judged_responses(pd.concat([read_table(path, OUTCOMES) for path in tables]))
+    rows = pd.concat([read_table(path, OUTCOMES) for path in tables])
+    judged = judged_responses(rows[rows["sample"] != GREEDY])
     if judged.empty:
         return {}
     # By prompt: responses to one prompt are not independent.
