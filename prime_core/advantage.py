@@ -16,9 +16,11 @@ rewards are centred; it treats the outcome as a response of one token. To add on
 
 # ruff: noqa: ARG001 (every estimator takes the same arguments)
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from jaxtyping import Bool, Float, Int
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from prime_core.groups import group_mean, group_std, group_sum, sizes_of_two
@@ -31,6 +33,9 @@ from prime_core.masked import (
     sequence_mean,
     sequence_sum,
 )
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 Estimator = Callable[..., Tensor]
 

@@ -4,10 +4,16 @@ In: each response's outcome [B] (NaN: no verdict) and group [B], the responses t
 bool mask [B] of the responses that stay.
 """
 
-from jaxtyping import Bool, Float, Int
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from prime_core.groups import group_sum
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 # Above the rounding error of float32 outcomes and of bounds such as 0.2, below the distance of any
 # two accuracies of groups of a thousand: a group of exactly 1 in 5 must not be lost to rounding.

@@ -18,6 +18,7 @@ DOCS = ROOT / "docs"
 # The top of the package: `import prime_core` is the mathematics.
 MATHEMATICS = {
     "advantage",
+    "api",
     "filtering",
     "gae",
     "groups",
