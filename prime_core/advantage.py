@@ -16,9 +16,11 @@ rewards are centred; it treats the outcome as a response of one token. To add on
 
 # ruff: noqa: ARG001 (every estimator takes the same arguments)
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from jaxtyping import Bool, Float, Int
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from prime_core.groups import group_mean, group_std, group_sum, sizes_of_two
@@ -31,6 +33,9 @@ from prime_core.masked import (
     sequence_mean,
     sequence_sum,
 )
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 Estimator = Callable[..., Tensor]
 
@@ -135,6 +140,21 @@ def opo(
     return rewards - (group_sum(sequence_sum(rewards, mask), group) / num_tokens)[:, None]
 
 
+def remax_outcome(
+    outcome: Float[Tensor, " B"], greedy_outcome: Float[Tensor, " B"] | None
+) -> Float[Tensor, " B"]:
+    """Outcomes less that of the greedy response to the same prompt (ReMax, arXiv 2310.10505).
+
+        r_i - r(greedy response to the prompt of i)
+
+    The greedy response is the policy's own and not trained on. Raises ValueError where it is not
+    given, or has no verdict (NaN).
+    """
+    if greedy_outcome is None or bool(greedy_outcome.isnan().any()):
+        raise ValueError("adv_estimator 'remax' needs the outcome of each prompt's greedy response")
+    return outcome - greedy_outcome
+
+
 ADV_ESTIMATORS: dict[str, Estimator] = {
     "rloo": rloo,
     "grpo": grpo,
@@ -145,12 +165,14 @@ ADV_ESTIMATORS: dict[str, Estimator] = {
     # Its baseline is the group's mean; whitened likewise.
     "reinforce_pp_baseline": dr_grpo,
     "opo": opo,
+    # ReMax's baseline is not made of the group's rewards, see `remax_outcome`.
+    "remax": reinforce,
 }
 # Without whitening they would be the estimator that they share a function with, so the setting
 # `whiten` cannot turn it off.
 ALWAYS_WHITENED = {"reinforce_pp", "reinforce_pp_baseline"}
 # These compare no responses, so a token's own penalty reaches the tokens before it alone.
-TOKEN_WISE = {"reinforce", "reinforce_pp"}
+TOKEN_WISE = {"reinforce", "reinforce_pp", "remax"}
 
 
 def overlong_shaped(
@@ -237,6 +259,7 @@ def advantages(
     combine: str,
     whiten: bool,
     penalty: Float[Tensor, "B T"] | None = None,
+    greedy_outcome: Float[Tensor, " B"] | None = None,
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Advantages and returns of a whole batch (never of a micro batch: groups must be complete).
 
@@ -247,23 +270,21 @@ def advantages(
     The first is PRIME, Eq. 5; whitening is in its published code. The second adds the token's own
     reward, neither centred nor summed (the additive form of iStar, arXiv 2509.19199).
     `implicit_reward` None leaves outcomes alone. penalty: as in `outcome_returns`, before
-    outcome_coef. Computed in float64, returned in float32.
+    outcome_coef. greedy_outcome: with remax, that of the greedy response to the same prompt.
+    Computed in float64, returned in float32.
     Raises ValueError for an outcome of NaN (no verdict: that response must have left the batch),
     a group of one where the estimator compares, an unknown estimator, baseline or combination.
     """
     if adv_estimator not in ADV_ESTIMATORS:
         raise ValueError(f"adv_estimator must be in {list(ADV_ESTIMATORS)}, got {adv_estimator!r}")
     check_choices(outcome, combine)
+    if adv_estimator == "remax":
+        outcome = remax_outcome(outcome.double(), greedy_outcome)
     # float64: a baseline is a difference of sums that nearly cancel, and the result is summed once
     # more over up to thousands of tokens.
-    returns = outcome_coef * outcome_returns(
-        outcome.double(),
-        mask,
-        group,
-        adv_estimator,
-        gamma_outcome,
-        None if penalty is None else penalty.double(),
-    )
+    less = None if penalty is None else penalty.double()
+    of_outcomes = outcome_returns(outcome.double(), mask, group, adv_estimator, gamma_outcome, less)
+    returns = outcome_coef * of_outcomes
     if implicit_reward is not None:
         process = implicit_reward.double()
         if combine == "returns":

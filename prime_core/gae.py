@@ -10,13 +10,19 @@ Values after a response's last token never matter: the terminal state is worth 0
 published code such values leak into the advantages unless they were zeroed before.)
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
 from prime_core.advantage import check_choices
 from prime_core.masked import discounted_returns, last_token, masked_whiten, only
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 def gae(

@@ -4,11 +4,17 @@ In: one value a response [B] and the group each response belongs to [B], any int
 groups may differ in size. Out: [B], each response holding its own group's number.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from prime_core.masked import at_least_float32
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 def group_sum(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:

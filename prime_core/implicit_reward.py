@@ -5,11 +5,17 @@ Free Process Rewards without Process Labels (arXiv 2412.01981), used by PRIME (a
 reference, and the mask [B, T] of tokens that count. Out: rewards [B, T], 0 at other tokens.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from prime_core.masked import at_least_float32, discounted_returns, last_token, only, sequence_sum
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 def implicit_reward(

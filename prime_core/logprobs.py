@@ -9,15 +9,17 @@ docs/decisions.md#logprobs-in-model
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from prime_core.masked import at_least_float32
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 class _Predictions(torch.autograd.Function):

@@ -5,10 +5,16 @@ In: values [B, T] and a bool mask [B, T], True = the token counts; what the othe
 values are float64.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -11,14 +11,19 @@ clamped log-ratio of a token
     d_it = log pi_old(y_it) - log pi_sampler(y_it)      within +-20
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from prime_core.masked import only, sequence_mean, sequence_sum
 from prime_core.policy_loss import MAX_LOG_RATIO, log_ratio
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)

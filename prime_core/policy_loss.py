@@ -16,13 +16,18 @@ A token's loss is added likewise: the arguments of `clipped_surrogate`, POLICY_L
 
 # ruff: noqa: ARG001 (aggregations take the same denominators, and losses the same bounds)
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from prime_core.masked import at_least_float32, masked_sum, only, sequence_mean
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 # verl's bound. exp(20) is 5e8, far beyond any clip; float32 overflows above exp(88).
 MAX_LOG_RATIO = 20.0

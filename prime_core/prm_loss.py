@@ -5,13 +5,19 @@ outcome [B] in [0, 1], and its group [B]. Out: losses [B] and counts. Cross-entr
 2412.01981 and 2502.01456. DPO: arXiv 2412.01981. Detached DPO: verl's PRIME recipe.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from prime_core.groups import group_size, pairs_within
 from prime_core.masked import at_least_float32
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 def prm_cross_entropy(

@@ -5,11 +5,17 @@ returns [B, T] that they should predict, the mask [B, T] of tokens that count. O
 aggregated like the policy's (prime_core.policy_loss) over the whole minibatch.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from prime_core.masked import masked_var, only
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 def clipped_value_loss(

@@ -18,6 +18,7 @@ DOCS = ROOT / "docs"
 # The top of the package: `import prime_core` is the mathematics.
 MATHEMATICS = {
     "advantage",
+    "api",
     "filtering",
     "gae",
     "groups",
@@ -44,7 +45,7 @@ ROOMS = {
     "launch": "run runtime settings storage",
     "samplers": "models run runtime settings storage",
     "training": "models run runtime settings storage mathematics",
-    "evaluation": "data verifiers run runtime settings",
+    "evaluation": "training data verifiers run runtime settings",
     "planning": "launch run runtime settings storage",
     "report": "evaluation run runtime settings",
     "stages": "report evaluation training samplers data models run verifiers storage runtime "

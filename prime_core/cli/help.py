@@ -8,7 +8,9 @@ import click
 GROUPS = {
     "Run": ("doctor", "new", "run", "launch", "cancel", "site", "plan"),
     "Watch": ("status", "runs", "logs", "report"),
-    "Data and models": ("fetch", "grade", "compare", "rate", "labelled", "export", "crate"),
+    "Data and models": (
+        *("fetch", "grade", "compare", "rate", "rate-steps", "labelled", "export", "crate"),
+    ),
     "Stages, which the workflow calls in this order": (
         *("build", "prepare", "sft", "difficulty", "band", "branch", "prm-data", "prm-offline"),
         *("sample", "verify", "select", "score", "values", "prm", "value", "policy"),

@@ -186,7 +186,7 @@ def save_state(run_dir: Path, iteration: int, model: str) -> None:
 @click.command()
 @RUN
 @click.option("--iteration", required=True, type=click.IntRange(min=0), help="0: the start model.")
-@click.option("--benchmark", required=True, help="A name under evaluation.benchmarks.")
+@click.option("--benchmark", required=True, help="A name under evaluation.benchmarks, or steps.")
 @click.option("--shard", type=click.IntRange(min=0), help="Sample this part of the problems alone.")
 @click.option("--of", type=click.IntRange(min=1), help="How many parts there are.")
 def evaluate(

@@ -56,7 +56,8 @@ def _unmet(requirements: list[str]) -> Iterator[str]:
     from packaging.requirements import Requirement
 
     for one in map(Requirement, requirements):
-        is_base = one.marker is None or one.marker.evaluate({"extra": ""})
+        # The extra `workflow` is what the mathematics alone does not need, and all commands do.
+        is_base = one.marker is None or one.marker.evaluate({"extra": "workflow"})
         try:
             version = importlib.metadata.version(one.name)
         except importlib.metadata.PackageNotFoundError:

@@ -129,6 +129,9 @@ def needs(settings: Settings) -> Iterator[Need]:
     for name, benchmark in settings.evaluation.benchmarks.items():
         if benchmark.file != "validation":
             yield Need(f"evaluation.benchmarks.{name}.file", benchmark.file, "table")
+    if steps := settings.evaluation.steps:
+        for name, file in steps.files.items():
+            yield Need(f"evaluation.steps.files.{name}", file, "table")
 
 
 def _prm_needs(settings: Settings) -> Iterator[Need]:

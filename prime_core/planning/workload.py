@@ -62,6 +62,7 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
     """The expected work of one iteration."""
     rollout = settings.rollout
     samples = rollout.n_samples_per_prompt
+    greedy = int(settings.policy.compares_with_greedy)
     passing = assumed.pass_share if settings.filter.filter_accuracy else 1.0
     first: float = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
     if rollout.keeps_surplus and passing * first > rollout.rollout_batch_size:
@@ -80,8 +81,8 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
         response_tokens=assumed.response_share * rollout.max_response_length,
         text_bytes=assumed.text_bytes,
         num_shards=rollout.num_shards * (1 + rollout.refill_rounds),
-        first_responses=first * samples,
-        sampled_responses=asked * samples,
+        first_responses=first * (samples + greedy),
+        sampled_responses=asked * (samples + greedy),
         trained_responses=(rollout.rollout_batch_size - missing) * samples,
         code_share=_code_share(settings, assumed),
         benchmarks={

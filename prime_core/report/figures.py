@@ -15,6 +15,7 @@ from prime_core.report.drawing.drawings import (
     draw_evaluations,
     draw_seconds,
     draw_shares,
+    draw_steps,
 )
 from prime_core.report.drawing.plots import Panel, draw_panels, render
 from prime_core.report.reproduction.drawings import draw_hours, draw_published
@@ -30,7 +31,7 @@ class Figure:
 
     needs_prm: it would stay empty in a run with outcome rewards only; needs_values: in one that is
     not PPO; needs_slurm: in a run whose jobs Slurm has not accounted for; needs_twin: in a run
-    whose benchmarks have no published figure.
+    whose benchmarks have no published figure; needs_steps: in one without evaluation.steps.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Figure:
     needs_values: bool = False
     needs_slurm: bool = False
     needs_twin: bool = False
+    needs_steps: bool = False
 
 
 def figure_svg(figure: Figure, run: RunTables) -> str:
@@ -144,6 +146,18 @@ FIGURES = (
             ),
         ),
         needs_prm=True,
+    ),
+    Figure(
+        "prm-steps",
+        "Rewards and PRM",
+        "First wrong steps found by the PRM",
+        "F1 of the first wrong step on published solutions, one line per part, with 95 % "
+        "bootstrap intervals over solutions. The dotted line of the same colour is what an "
+        "outcome alone reaches by pointing at a fixed place: the PRM knows of steps only what "
+        "exceeds it.",
+        draw_steps,
+        needs_prm=True,
+        needs_steps=True,
     ),
     Figure(
         "prm-loss",

@@ -22,6 +22,7 @@ from prime_core.report.tables.cost import stage_rows, total_row
 from prime_core.report.tables.data_table import data_rows, not_compared
 from prime_core.report.tables.evaluations import sampled_rows
 from prime_core.report.tables.missing import has_prm, has_values
+from prime_core.report.tables.steps import step_rows
 from prime_core.report.templating import page_environment
 from prime_core.report.tokens import Pair
 from prime_core.runtime.text import duration
@@ -65,6 +66,7 @@ def render_page(
         cost=cost_tables(run),
         results=evaluation_rows(run.evaluations),
         sampled=sampled_rows(run.evaluations),
+        steps=step_rows(run.steps),
         training=training_change(run.iterations),
         job_seconds=float(run.stages["seconds"].sum()),
         stages=run.stages.groupby("stage", sort=False)[["num_jobs", "seconds", "startup_seconds"]]
@@ -94,6 +96,7 @@ def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]
         and (has_values(run) or not figure.needs_values)
         and (not run.cost.table.empty or not figure.needs_slurm)
         and (not figure.needs_twin or compare(run).comparisons)
+        and (not figure.needs_steps or not run.steps.empty)
     ]
     return [
         {

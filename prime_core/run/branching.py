@@ -149,9 +149,10 @@ def evaluated_by_origin(
     At the iteration that a branch starts from, the policy is the origin's; a PRM that scores need
     not be.
     """
-    own = settings.evaluation.benchmarks[benchmark]
-    if settings.init_from is None or iteration != settings.start or own.scorer:
+    begins = settings.init_from is not None and iteration == settings.start
+    if not begins or settings.evaluation.uses_prm(benchmark):
         return None
+    own = settings.evaluation.benchmarks[benchmark]
     there = RunFiles(origin_root(settings, files.root))
     found = there.evaluation(iteration, benchmark)
     if not there.config.exists() or not found.exists():

@@ -73,6 +73,10 @@ def first_affected_files(key: str, files: RunFiles, old: Settings, new: Settings
     first = new.start + 1
     if key.startswith("evaluation.benchmarks."):
         return _evaluations(key.removeprefix("evaluation.benchmarks."), files, old, new)
+    if key == "evaluation.steps.score":
+        return []  # only shown
+    if key.startswith("evaluation.steps"):
+        return sorted((files.root / "evaluations").glob("*/steps.json"))
     if key.startswith("model.") or key == "init_from":
         return [files.base_model]
     if key == "seed":

@@ -15,15 +15,22 @@ import pandas as pd
 from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import TableError
-from prime_core.run.tables import BATCH, OUTCOMES, ROLLOUTS, read_fact, read_table
-from prime_core.settings.rollout import Rollout
-from prime_core.settings.run import Filter
+from prime_core.run.tables import (
+    GREEDY,
+    OUTCOMES,
+    ROLLOUTS,
+    batch_schema,
+    read_fact,
+    read_table,
+)
+from prime_core.settings.run import Filter, Settings
 
 
 def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.DataFrame:
     """Responses of the given shards with outcome (NaN: no verdict) and verdict, as asked.
 
-    Raises TableError where a shard's outcomes do not belong to its responses.
+    Where a greedy response to each prompt was sampled as well, it is none of them: its outcome is
+    their greedy_outcome. Raises TableError where a shard's outcomes do not belong to its responses.
     """
     parts = []
     for shard in shards:
@@ -40,7 +47,17 @@ def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.Da
             )
         outcome = outcomes["outcome"].astype("float64")
         parts.append(rollouts.assign(outcome=outcome, verdict=outcomes["verdict"]))
-    return pd.concat(parts, ignore_index=True)
+    return _beside_greedy(pd.concat(parts, ignore_index=True))
+
+
+def _beside_greedy(judged: pd.DataFrame) -> pd.DataFrame:
+    """The sampled responses, with the outcome of their prompt's greedy one where there are such."""
+    is_greedy = judged["sample"] == GREEDY
+    if not is_greedy.any():
+        return judged
+    outcome = judged[is_greedy].set_index("prompt_id")["outcome"]
+    sampled = judged[~is_greedy].reset_index(drop=True)
+    return sampled.assign(greedy_outcome=sampled["prompt_id"].map(outcome))
 
 
 def judged_tables(files: RunFiles, iteration: int, shards: Iterable[int]) -> list[Path]:
@@ -85,6 +102,8 @@ def filter_groups(judged: pd.DataFrame, bounds: Filter) -> pd.DataFrame:
     if bounds.filter_truncated:
         cut: Any = judged["finish_reason"].eq("length").to_numpy()
         keep = keep & truncation_filter(cut, group)
+    if "greedy_outcome" in judged:  # without a verdict on it a group has no baseline
+        keep = keep & judged["greedy_outcome"].notna().to_numpy()
     return judged[keep].reset_index(drop=True)
 
 
@@ -111,11 +130,12 @@ def fresh_enough(judged: pd.DataFrame, iteration: int, max_staleness: int) -> pd
     return judged[staleness(judged, iteration) <= max_staleness].reset_index(drop=True)
 
 
-def read_carried(files: RunFiles, iteration: int, rollout: Rollout) -> pd.DataFrame:
+def read_carried(files: RunFiles, iteration: int, settings: Settings) -> pd.DataFrame:
     """Groups that the iteration before left over for this one; none where none are kept."""
-    if not rollout.keeps_surplus or iteration == 1:
-        return BATCH.empty_table().to_pandas()
-    return read_table(files.surplus(iteration - 1), BATCH, files.root)
+    schema = batch_schema(settings.policy.compares_with_greedy)
+    if not settings.rollout.keeps_surplus or iteration == 1:
+        return schema.empty_table().to_pandas()
+    return read_table(files.surplus(iteration - 1), schema, files.root)
 
 
 def prompt_rows(groups: pd.DataFrame, prompts: pd.DataFrame) -> list[int]:

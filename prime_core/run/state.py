@@ -64,7 +64,7 @@ class RunState:
         wanted = [
             (iteration, benchmark)
             for iteration in range(self.settings.start, self.settings.iterations + 1)
-            for benchmark in self.settings.evaluation.benchmarks
+            for benchmark in self.settings.evaluation.names
             if iteration % self.settings.evaluation.every == 0
             or iteration == self.settings.iterations
         ]
@@ -144,7 +144,7 @@ class RunState:
         # Weights of an iteration that has not finished are still to come, not gone.
         finished = iteration > 0 and self.files.metrics(iteration, "policy").exists()
         needed = [self.files.policy(iteration)]
-        if self.settings.evaluation.benchmarks[benchmark].scorer:
+        if self.settings.evaluation.uses_prm(benchmark):
             needed += evaluation_scorer_folders(self.settings, self.files, iteration)
         gone = finished and not all(path.exists() for path in needed)
         if gone and not done:

@@ -75,6 +75,9 @@ DEMONSTRATIONS = pa.schema([("prompt", pa.list_(_MESSAGE)), ("response", pa.stri
 ROLLOUTS = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32())])
 OUTCOMES = pa.schema([*_KEY, *_VERDICT, ("seconds", pa.float64())])
 BATCH = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32()), ("outcome", pa.float64())])
+# With policy.adv_estimator remax: the outcome of the greedy response to the same prompt.
+BATCH_WITH_GREEDY = pa.schema([*BATCH, ("greedy_outcome", pa.float64())])
+GREEDY = -1  # the number, as a sample, of that response in rollouts and outcomes
 REWARDS = pa.schema(
     [
         *_KEY,
@@ -140,6 +143,28 @@ def rated(granularity: str) -> pa.Schema:
     wanted = kinds[: kinds.index(granularity) + 1]
     rewards = [column for kind in wanted for column in RATED_COLUMNS[kind]]
     return pa.schema([*_KEY, ("response", pa.string()), ("outcome", pa.float64()), *rewards])
+
+
+# Steps of solutions whose first wrong step is known (`prime rate-steps`, evaluation.steps).
+_SCORES = pa.list_(pa.float64())
+RATED_STEPS = pa.schema(
+    [
+        ("part", pa.string()),
+        ("id", pa.string()),
+        ("label", pa.int32()),  # index of the first wrong step; -1: none
+        ("final_answer_correct", pa.bool_()),  # null: unknown
+        ("step_ends", pa.list_(pa.int32())),  # tokens before each step's end
+        ("step_scores", _SCORES),
+        ("prefix_scores", _SCORES),
+        ("step_mean_scores", _SCORES),
+        ("prefix_mean_scores", _SCORES),
+    ]
+)
+
+
+def batch_schema(with_greedy: bool) -> pa.Schema:
+    """Columns of batch and surplus; with_greedy: with policy.adv_estimator remax."""
+    return BATCH_WITH_GREEDY if with_greedy else BATCH
 
 
 def read_table(path: Path, schema: pa.Schema, root: Path | None = None) -> pd.DataFrame:

@@ -181,12 +181,13 @@ class Targets:
         return self.rollouts(iteration)[:earlier] + self.outcomes(iteration)[:earlier]
 
     def scorers(self, wildcards: Any) -> list[str]:
-        """The PRM and its reference that score an evaluation's responses; nothing without scorer.
+        """The PRM and its reference that score an evaluation's responses or steps; else nothing.
 
         Takes wildcards, as rules give them.
         """
-        chosen = self.settings.evaluation.benchmarks.get(wildcards.benchmark)
-        if chosen is None or chosen.scorer is None:
+        evaluation = self.settings.evaluation
+        known = wildcards.benchmark in evaluation.names
+        if not known or not evaluation.uses_prm(wildcards.benchmark):
             return []
         return [
             str(path)

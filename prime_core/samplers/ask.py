@@ -36,12 +36,13 @@ def ask(
     settings: Settings,
     progress: Callable[[int], object],
     output: Path | None,
+    kept_as: str = "responses",
 ) -> list[dict[str, Any]]:
     """Responses to each prompt, prompt by prompt: columns of ROLLOUTS without policy_iteration.
 
     sampler: a name in SAMPLERS. purpose: enters the random numbers, so that evaluations and
     rollouts never share them. output: the table beside which finished responses are kept until it
-    is written; None: nowhere. Raises SamplerError where the model predicts NaN.
+    is written, as this kind; None: nowhere. Raises SamplerError where the model predicts NaN.
     """
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
@@ -56,7 +57,8 @@ def ask(
         for index, prompt_id, sample in keys
     ]
     how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
-    with _finished(output, sampler, how) as finished:
+    partial = partial_path(output, kept_as) if output else None
+    with _finished(partial, sampler, how) as finished:
         sampled = load_sampler(sampler)(*how, progress, finished)
     # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
     if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
@@ -76,10 +78,8 @@ def ask(
     ]
 
 
-def _finished(output: Path | None, sampler: str, how: tuple[Any, ...]) -> FinishedResponses:
-    if output is None:
-        return FinishedResponses(None, "")
-    return FinishedResponses(partial_path(output, "responses"), fingerprint(sampler, *how))
+def _finished(partial: Path | None, sampler: str, how: tuple[Any, ...]) -> FinishedResponses:
+    return FinishedResponses(partial, fingerprint(sampler, *how) if partial else "")
 
 
 def engine_of(settings: Settings) -> Engine:

@@ -102,6 +102,46 @@ class Benchmark(Section):
 
 
 BenchmarkName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+STEPS = "steps"  # the name of the evaluation of steps, beside those of benchmarks
+
+
+class StepEvaluation(Section):
+    """How well the iteration's PRM finds the first wrong step of published solutions."""
+
+    files: dict[BenchmarkName, str] = Field(
+        min_length=1,
+        description="Name -> parquet or JSON-lines file with the columns of ProcessBench: problem, "
+        "steps, label (first wrong step; -1: none) and, where known, final_answer_correct.",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Our column name -> the files'."
+    )
+    threshold: BenchmarkName | None = Field(
+        None,
+        description="Name of the file on which the threshold is chosen that the others use; null: "
+        "the first.",
+    )
+    score: Literal["step", "prefix", "step_mean", "prefix_mean"] = Field(
+        "step",
+        description="Which of the four scores the report shows; the evaluation has all. "
+        "prefix: the sum of rewards up to a step's end; step: of the step; _mean: by tokens.",
+    )
+    num_rows: int | None = Field(
+        None, ge=1, description="How many rows of each file, from the first on; null: all."
+    )
+
+    @model_validator(mode="after")
+    def _known_threshold(self) -> StepEvaluation:
+        if self.threshold is not None and self.threshold not in self.files:
+            raise ValueError(
+                f"threshold '{self.threshold}' is none of the files {', '.join(self.files)}"
+            )
+        return self
+
+    @property
+    def chosen_on(self) -> str:
+        """The file on which the threshold is chosen."""
+        return self.threshold or next(iter(self.files))
 
 
 class Evaluation(Section):
@@ -114,3 +154,38 @@ class Evaluation(Section):
         default_factory=lambda: {"validation": Benchmark()},
         description="Name -> how it is run.",
     )
+    steps: StepEvaluation | None = Field(
+        None,
+        description="Also evaluate how well the PRM finds first wrong steps; null: no.",
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Evaluation:
+        if STEPS in self.benchmarks:
+            raise ValueError(
+                f"benchmarks.{STEPS}: the name is that of the evaluation of steps "
+                "(evaluation.steps); choose another"
+            )
+        return self
+
+    def refuse_prm(self) -> None:
+        """Raise ValueError for what needs a PRM, in a run that has none."""
+        for name, benchmark in self.benchmarks.items():
+            if benchmark.scorer:
+                raise ValueError(
+                    f"evaluation.benchmarks.{name}.scorer 'prm' needs a PRM, and prm.prm_update "
+                    "'none' has none"
+                )
+        if self.steps:
+            raise ValueError(
+                "evaluation.steps rates steps by the PRM, and prm.prm_update 'none' has none"
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """What is evaluated each time: the benchmarks, and the PRM on steps."""
+        return [*self.benchmarks, *([STEPS] if self.steps else [])]
+
+    def uses_prm(self, name: str) -> bool:
+        """Whether an evaluation needs the iteration's PRM and its reference."""
+        return name == STEPS or self.benchmarks[name].scorer is not None

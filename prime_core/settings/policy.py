@@ -31,11 +31,13 @@ class Policy(MismatchCorrection):
         "reinforce_pp",
         "reinforce_pp_baseline",
         "opo",
+        "remax",
         "gae",
     ] = Field(
         "rloo",
         description="gae: PPO's, from values (section value); reinforce_pp_baseline: the group's "
-        "mean, then whitening, whatever `whiten`; opo: the group's mean by length. Paper: rloo.",
+        "mean, then whitening, whatever `whiten`; opo: the group's mean by length; remax: "
+        "the outcome of one more, greedy response to each prompt. Paper: rloo.",
     )
     gae_lambda: float = Field(
         1.0,
@@ -163,6 +165,11 @@ class Policy(MismatchCorrection):
                 "kl_in_reward takes the KL out of the outcome, and outcome_coef 0 leaves none"
             )
         return self
+
+    @property
+    def compares_with_greedy(self) -> bool:
+        """Whether one more, greedy response to each prompt is sampled, as a baseline."""
+        return self.adv_estimator == "remax"
 
     def check_with(self, rollout: Rollout) -> None:
         """Raises ValueError where the penalty would begin before a response does."""

@@ -190,12 +190,8 @@ class Settings(Section):
             )
         if prm.prm_update == "none" and self.policy.outcome_coef == 0:
             raise ValueError("prm.prm_update 'none' with policy.outcome_coef 0 leaves no reward")
-        for name, benchmark in self.evaluation.benchmarks.items():
-            if benchmark.scorer and prm.prm_update == "none":
-                raise ValueError(
-                    f"evaluation.benchmarks.{name}.scorer 'prm' needs a PRM, and prm.prm_update "
-                    "'none' has none"
-                )
+        if prm.prm_update == "none":
+            self.evaluation.refuse_prm()
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
         if self.sft.enabled and self.data.source == "files" and self.data.sft is None:

@@ -1,8 +1,9 @@
-"""Stage `evaluate`: the policy after an iteration on one benchmark.
+"""Stage `evaluate`: the policy after an iteration on one benchmark, or its PRM on given steps.
 
 In: the policy, data/validation.parquet or the benchmark's own table; with scorer 'prm' the PRM of
 the iteration and its reference.
-Out: evaluations/<i>/<benchmark>.parquet (judged responses) and .json (figures with 95 % intervals).
+Out: evaluations/<i>/<benchmark>.parquet (judged responses; of `steps` the scores of steps) and
+.json (figures with 95 % intervals).
 
 Responses, verdicts and scores are saved beside the output as they come, so that a killed job does
 only the rest, with the bits of an undisturbed one.
@@ -14,11 +15,13 @@ number of shards. docs/decisions.md#evaluation-shards
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from prime_core.data.prompts import as_messages, merge_system
 from prime_core.evaluation.benchmark import (
     benchmark_named,
     benchmark_problems,
@@ -47,7 +50,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import remove_partial
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.runtime.usage import process_usage
-from prime_core.settings.evaluation import Benchmark
+from prime_core.settings.evaluation import STEPS, Benchmark, StepEvaluation
 from prime_core.settings.run import Settings
 
 Rows = list[dict[str, Any]]
@@ -57,6 +60,9 @@ _TOKENS = ("prompt_tokens", "response_tokens")
 def run(run_dir: Path, iteration: int, benchmark: str) -> None:
     """Evaluate the policy after an iteration (0: the start) on one benchmark."""
     settings, files = open_run(run_dir)
+    if benchmark == STEPS and settings.evaluation.steps is not None:
+        _evaluate_steps(settings, files, settings.evaluation.steps, iteration, run_dir)
+        return
     chosen = benchmark_named(settings, benchmark)
     watch = Stopwatch()
     output = files.evaluation(iteration, benchmark)
@@ -169,6 +175,42 @@ def _answers(
     return sampler, [row | own for row, own in zip(rows, tokens, strict=True)]
 
 
+def _evaluate_steps(
+    settings: Settings, files: RunFiles, steps: StepEvaluation, iteration: int, run_dir: Path
+) -> None:
+    """How well the PRM after an iteration finds the first wrong steps of given solutions."""
+    from prime_core.evaluation.step_rating import Solutions, rate_steps
+
+    output, watch = files.evaluation(iteration, STEPS), Stopwatch()
+    given = Solutions(
+        files=steps.files,
+        columns=steps.columns,
+        key="evaluation.steps.columns.{}",
+        chosen_on=steps.chosen_on,
+        num_rows=steps.num_rows,
+        asked=lambda problem: merge_system(
+            as_messages(problem, settings.data) or problem, settings.data
+        ),
+    )
+    with only_one(output, run_dir):
+        prm, reference = _scorers(settings, files, iteration)
+        with watch.part("score"):
+            made = Made(files.root, [prm, reference])
+            table = output.with_suffix(".parquet")
+            parts = rate_steps(given, prm, reference, settings, table, made)
+        figures = {"benchmark": STEPS, "iteration": iteration, "threshold_part": steps.chosen_on}
+        write_json(output, figures | {"parts": parts} | watch.seconds | process_usage())
+        words = [
+            f"{name} F1 {100 * part['scores'][steps.score].get('f1', math.nan):.1f}"
+            for name, part in parts.items()
+            if name != steps.chosen_on
+        ]
+        say(
+            f"{progress_label(iteration, settings)} evaluate {STEPS}: by {steps.score} "
+            f"{', '.join(words) or 'in sample only'}"
+        )
+
+
 def _sample(
     problems: pd.DataFrame,
     chosen: Benchmark,
@@ -224,10 +266,13 @@ def _add_scores(
     from prime_core.training.implicit_rewards import whole_rewards
     from prime_core.training.labelled_tokens import sequences_of
 
-    prm, reference = (
-        checked_weights(folder, files.root)
-        for folder in evaluation_scorer_folders(settings, files, iteration)
-    )
+    prm, reference = _scorers(settings, files, iteration)
     scores = whole_rewards(prm, reference, sequences_of(rows), settings, output)
     for row, score in zip(rows, scores, strict=True):
         row["score"] = score
+
+
+def _scorers(settings: Settings, files: RunFiles, iteration: int) -> tuple[Path, Path]:
+    """The PRM and its reference, checked."""
+    prm, reference = evaluation_scorer_folders(settings, files, iteration)
+    return checked_weights(prm, files.root), checked_weights(reference, files.root)

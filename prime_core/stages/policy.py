@@ -39,7 +39,8 @@ def run(run_dir: Path, iteration: int) -> None:
     watch = Stopwatch()
     start_ranks()  # before the first forward pass, which they share
     with only_one(files.policy(iteration), run_dir):
-        batch = read_batch(files, iteration)
+        greedy = settings.policy.compares_with_greedy
+        batch = read_batch(files, iteration, with_greedy=greedy)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
         logprobs = _reference_logprobs(settings, files, iteration, batch)

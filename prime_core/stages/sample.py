@@ -33,7 +33,7 @@ from prime_core.run.selection import (
     read_carried,
     read_judged,
 )
-from prime_core.run.tables import PROMPTS, ROLLOUTS, read_table, write_table
+from prime_core.run.tables import GREEDY, PROMPTS, ROLLOUTS, read_table, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
@@ -58,7 +58,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         made = Made(files.root, [files.train, sampled_by], {"num_shards": num_shards})
         write_table(output, rows, ROLLOUTS, made)
         remove_partial(output)
-        metrics = _metrics(rows) | watch.seconds
+        metrics = _metrics([row for row in rows if row["sample"] != GREEDY]) | watch.seconds
         finish(
             files.metrics(iteration, f"sample-{shard:02d}"),
             metrics,
@@ -80,7 +80,7 @@ def rows_asked(
     rollout, num_prompts = settings.rollout, len(prompts)
     num_shards = files.num_shards(iteration, rollout.num_shards)
     this_round, shard_in_round = round_of(shard, num_shards)
-    carried = read_carried(files, iteration, rollout)
+    carried = read_carried(files, iteration, settings)
     room, known = rollout.rollout_batch_size - num_groups(carried), prompt_rows(carried, prompts)
     wanted = num_first_round(rollout.rollout_batch_size, rollout.oversample_factor)
     # Drawn in full and cut afterwards: an iteration's place in the epoch must not depend on how
@@ -119,27 +119,37 @@ def _sample(
 
     rollout = settings.rollout
     sampled_by = sampling_policy(iteration, rollout.lag)
-    num_responses = len(asked) * rollout.n_samples_per_prompt
+    num_greedy = int(settings.policy.compares_with_greedy)
+    num_responses = len(asked) * (rollout.n_samples_per_prompt + num_greedy)
     with watch.part("choose"):
         sampler = _choose(settings, files, iteration, files.policy(sampled_by))
     with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
-        responses = ask(
-            sampler=sampler,
-            model_path=checked_weights(files.policy(sampled_by), files.root),
-            prompts=asked,
-            purpose="sample",
-            iteration=iteration,
-            n_samples_per_prompt=rollout.n_samples_per_prompt,
-            params=SamplingParams(
-                temperature=rollout.temperature,
-                top_p=rollout.top_p,
-                top_k=rollout.top_k,
-                max_response_length=rollout.max_response_length,
-            ),
-            settings=settings,
-            progress=bar.update,
-            output=output,
-        )
+        policy = checked_weights(files.policy(sampled_by), files.root)
+
+        def responses_at(temperature: float, number: int, kept_as: str) -> list[dict]:
+            return ask(
+                sampler=sampler,
+                model_path=policy,
+                prompts=asked,
+                purpose="sample",
+                iteration=iteration,
+                n_samples_per_prompt=number,
+                params=SamplingParams(
+                    temperature=temperature,
+                    top_p=rollout.top_p,
+                    top_k=rollout.top_k,
+                    max_response_length=rollout.max_response_length,
+                ),
+                settings=settings,
+                progress=bar.update,
+                output=output,
+                kept_as=kept_as,
+            )
+
+        responses = responses_at(rollout.temperature, rollout.n_samples_per_prompt, "responses")
+        if num_greedy:
+            greedy = responses_at(0.0, num_greedy, "greedy")
+            responses += [row | {"sample": GREEDY} for row in greedy]
     # Meanwhile the iteration may have been deleted and restarted with another sampler.
     refuse_mixture(sampler, files.sampler(iteration))
     return sampler, [row | {"policy_iteration": sampled_by} for row in responses]

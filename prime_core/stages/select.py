@@ -26,7 +26,7 @@ from prime_core.run.selection import (
     read_judged,
     staleness,
 )
-from prime_core.run.tables import BATCH, write_table
+from prime_core.run.tables import batch_schema, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
@@ -47,9 +47,10 @@ def run(run_dir: Path, iteration: int) -> None:
         shards = range(num_shards * (1 + rollout.refill_rounds))
         judged = read_judged(files, iteration, shards)
         passed = filter_groups(judged, settings.filter)
-        carried = read_carried(files, iteration, rollout)
+        carried = read_carried(files, iteration, settings)
         # Groups left over before come first: they grow too old, while fresh ones can wait.
         # docs/decisions.md#staleness
+        schema = batch_schema(settings.policy.compares_with_greedy)
         kept = pd.concat([carried, passed], ignore_index=True)
         if kept.empty:
             raise EmptyBatch(_explain_empty(judged, settings, iteration))
@@ -61,9 +62,9 @@ def run(run_dir: Path, iteration: int) -> None:
             left = groups_after(kept, rollout.rollout_batch_size)
             # By the age that they will have when the next iteration could train on them.
             surplus = fresh_enough(left, iteration + 1, rollout.max_staleness)
-            write_table(files.surplus(iteration), surplus, BATCH, Made(files.root, inputs))
+            write_table(files.surplus(iteration), surplus, schema, Made(files.root, inputs))
         # Last: where the batch exists, the surplus does as well.
-        write_table(files.batch(iteration), batch, BATCH, Made(files.root, inputs))
+        write_table(files.batch(iteration), batch, schema, Made(files.root, inputs))
         metrics = {
             **_sampled(judged, passed),
             **_selected(kept, batch, settings),

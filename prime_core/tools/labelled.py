@@ -78,5 +78,6 @@ def _judged(files: RunFiles, iteration: int) -> pd.DataFrame:
         rollouts = read_table(path, ROLLOUTS, files.root)
         outcomes = read_table(files.outcomes(iteration, int(path.stem)), OUTCOMES, files.root)
         tables.append(rollouts.merge(outcomes[[*keys, "outcome", "verdict"]], on=keys, how="left"))
+    # Greedy responses as well, where there are such: they are judged like any other.
     rows = pd.concat(tables, ignore_index=True).dropna(subset="outcome")
     return rows.assign(finished=rows["finish_reason"] == "stop")

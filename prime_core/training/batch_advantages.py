@@ -102,6 +102,7 @@ def batch_advantages(
             combine=policy.combine,
             whiten=policy.whiten,
             penalty=penalty,
+            greedy_outcome=batch.greedy_outcome,
         )
         return BatchAdvantages(*found, None)
     assert penalty is None, "policy.kl_in_reward with 'gae' is refused by the settings"

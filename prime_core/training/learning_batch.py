@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import BATCH, REWARDS, VALUES, TableError, read_table
+from prime_core.run.tables import REWARDS, VALUES, TableError, batch_schema, read_table
 from prime_core.training.batches import Sequences, pad_rows
 
 
@@ -41,14 +41,21 @@ class LearningBatch:
         """Responses that were cut at the length limit."""
         return torch.from_numpy(self.rows["finish_reason"].eq("length").to_numpy(copy=True))
 
+    @property
+    def greedy_outcome(self) -> Float[Tensor, " B"] | None:
+        """Outcome of the greedy response to each one's prompt; None where none was sampled."""
+        if "greedy_outcome" not in self.rows:
+            return None
+        return torch.tensor(self.rows["greedy_outcome"].to_numpy(), dtype=torch.float32)
+
     def matrix(self, rows: Iterable[Sequence[float]]) -> Float[Tensor, "B T"]:
         """Ragged rows, one for each response, as a matrix beside the mask."""
         return pad_rows(list(rows), self.mask.shape[1])
 
 
-def read_batch(files: RunFiles, iteration: int) -> LearningBatch:
-    """The batch of one iteration."""
-    return batch_of(read_table(files.batch(iteration), BATCH, files.root))
+def read_batch(files: RunFiles, iteration: int, *, with_greedy: bool = False) -> LearningBatch:
+    """The batch of one iteration; with_greedy: its rows have a greedy_outcome (remax)."""
+    return batch_of(read_table(files.batch(iteration), batch_schema(with_greedy), files.root))
 
 
 def batch_of(rows: pd.DataFrame) -> LearningBatch:

@@ -82,7 +82,8 @@ def resolve(lock: str, python: str, limits: dict[str, str]) -> Resolution:
     limits: versions that packages must have where they are needed. Raises UnresolvedError.
     """
     test = "\n".join(project()["optional-dependencies"]["test"])
-    what = {"cpu": ["pyproject.toml"], "gpu": ["pyproject.toml", "--extra=gpu"], "test": ["-"]}
+    workflow = ["pyproject.toml", "--extra=workflow"]
+    what = {"cpu": workflow, "gpu": [*workflow, "--extra=gpu"], "test": ["-"]}
     # "both" is what lies in one environment when the tests run on GPUs.
     what["both"] = [*what["gpu"], "-"]
     with tempfile.TemporaryDirectory() as folder:

@@ -22,12 +22,13 @@ from prime_core.report.page import (
     last_start,
     percent,
 )
+from prime_core.report.tables.collect import collect
 from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import TableError, read_json
 from prime_core.settings.reading import flatten
 from prime_core.stages import report
-from tests.support.fake_benchmarks import add_benchmark
+from tests.support.fake_benchmarks import add_benchmark, add_steps
 from tests.support.fake_run import make_run
 from tests.support.fake_slurm import add_slurm_jobs
 from tests.support.shared_data import ROOT
@@ -41,6 +42,7 @@ def make_finished(folder: Path) -> Path:
     run_dir = make_run(folder, adv_estimator="gae", response=ATTACK)
     add_slurm_jobs(run_dir, iterations=4)
     add_benchmark(run_dir, "math500", 500, {0: 331, 4: 396})
+    add_steps(run_dir, {0: 0.2111, 4: 0.3222})
     report.run(run_dir)
     return run_dir
 
@@ -65,6 +67,15 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
+
+
+def test_page_holds_the_prms_f1_beside_what_an_outcome_alone_reaches(finished):
+    page = " ".join(page_of(finished).replace("\N{NO-BREAK SPACE}", " ").split())
+    assert "21.1 %" in page
+    assert "32.2 % <span" in page
+    assert '<td class="number">37.8 %</td>' in page
+    assert "gsm8k (in sample: the threshold is chosen on it)" in page
+    assert "steps" not in set(collect(finished).evaluations["benchmark"])
 
 
 def test_page_holds_every_figure_with_its_caption(finished):
@@ -159,7 +170,8 @@ def test_a_run_that_has_just_begun_has_a_page_that_says_so(tmp_path):
     report.run(run_dir)
     page = page_of(run_dir)
     assert page.count("no figures yet") == sum(
-        not (figure.needs_slurm or figure.needs_values or figure.needs_twin) for figure in FIGURES
+        not (one.needs_slurm or one.needs_values or one.needs_twin or one.needs_steps)
+        for one in FIGURES
     )
     for words in ("provenance.json is absent", "No evaluation", "No stage has recorded"):
         assert words in page

@@ -26,6 +26,7 @@ from prime_core.run.prm_folders import scoring_prm_folder
 from prime_core.run.tables import RATED_COLUMNS
 from prime_core.samplers import SAMPLERS
 from prime_core.settings.run import Settings
+from prime_core.training.step_scores import SCORES
 from prime_core.verifiers.code import Credit
 from prime_core.verifiers.code.sandbox import COMMANDS
 from prime_core.verifiers.math.extract import NoBox
@@ -42,6 +43,7 @@ TABLES: dict[str, set[Any]] = {
     "evaluation.benchmarks.form": {*FORMS, "plain"},
     "data.sources.ability": {*ABILITIES},
     "evaluation.benchmarks.ability": {*ABILITIES},
+    "evaluation.steps.score": {*SCORES},
     "model.dtype": {*DTYPE_BYTES},
     "verification.no_box": {*get_args(NoBox)},
     "verification.sandbox": {*COMMANDS, "auto", "none"},

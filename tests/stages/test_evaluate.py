@@ -14,6 +14,7 @@ from prime_core.run.state import RunState
 from prime_core.run.tables import (
     EVALUATION,
     PROMPTS,
+    RATED_STEPS,
     SCORED_EVALUATION,
     TableError,
     read_json,
@@ -21,7 +22,7 @@ from prime_core.run.tables import (
     write_table,
 )
 from prime_core.run.targets import Targets
-from prime_core.settings.reading import SettingsError, parse_settings
+from prime_core.settings.reading import SettingsError, load_settings, parse_settings
 from prime_core.stages import evaluate
 from tests.support.interrupted_stages import SPENT
 from tests.support.tiny_model import save_tiny_model
@@ -48,6 +49,13 @@ def make_run(root: Path, model: Path, num_problems: int | None, **scored: Any) -
     }
     if scored:
         settings["evaluation.benchmarks"]["scored"] = {**chosen, **scored}
+    solutions = root / "solutions.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"problem": "1+1=?", "steps": ["1", "2"], "label": 1, "final_answer_correct": False},
+        {"problem": "2+1=?", "steps": ["3"], "label": -1, "final_answer_correct": True},
+    ]
+    solutions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings["evaluation.steps.files"] = {"one": str(solutions), "two": str(solutions)}
     run = RunState(parse_settings(settings, "test"))
     run.begin()
     problems = [
@@ -196,3 +204,46 @@ def test_an_evaluation_waits_for_the_models_that_score_it_and_for_no_others(tmp_
     assert with_prm(prm_update="frozen", path="x/y")[0] == run.files.prm(0)
     with pytest.raises(SettingsError, match=r"scored\.scorer 'prm' needs a PRM"):
         with_prm(prm_update="none")
+
+
+def test_the_iterations_prm_is_rated_on_steps_like_on_a_benchmark(tiny_model, tmp_path, capsys):
+    files = make_run(tmp_path, tiny_model, 1)
+    files.prm(0).symlink_to(save_tiny_model(tmp_path / "prm", seed=1))
+    files.reference.symlink_to(tiny_model)
+    evaluate.run(files.root, 0, "steps")
+    figures = read_json(files.evaluation(0, "steps"))
+    assert figures["parts"]["two"]["scores"]["prefix"]["f1"] >= 0
+    rows = read_table(files.evaluation(0, "steps").with_suffix(".parquet"), RATED_STEPS)
+    assert list(rows["part"]) == ["one", "one", "two", "two"]
+    assert "evaluate steps: by step two F1" in capsys.readouterr().out
+
+
+def test_the_evaluation_of_steps_is_asked_for_with_the_prm_and_taken_from_no_origin(
+    tiny_model, tmp_path
+):
+    files = make_run(tmp_path, tiny_model, 1)
+    settings = load_settings(files.config)
+    run = RunState(settings)
+    assert (0, "steps") in run.evaluations()
+    wildcards = SimpleNamespace(iteration="0", benchmark="steps")
+    expected = [str(files.prm(0)), str(files.reference)]
+    assert Targets(settings, files, run).scorers(wildcards) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evaluation.benchmarks": {"steps": {}}}, "benchmarks.steps: the name is that of"),
+        (
+            {"evaluation.steps": {"files": {"a": "x"}, "threshold": "b"}},
+            "threshold 'b' is none of the files a",
+        ),
+        (
+            {"evaluation.steps": {"files": {"a": "x"}}, "prm.prm_update": "none"},
+            "evaluation.steps rates steps by the PRM",
+        ),
+    ],
+)
+def test_an_evaluation_of_steps_that_cannot_be_is_refused(changes, words):
+    with pytest.raises(SettingsError, match=words):
+        parse_settings(changes, "test")

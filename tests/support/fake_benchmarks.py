@@ -19,6 +19,21 @@ MOVED = {
 }
 
 
+def add_steps(run_dir: Path, f1: dict[int, float]) -> None:
+    """Evaluations of steps: iteration -> F1 on the part that a threshold was not chosen on."""
+    for iteration, value in f1.items():
+        best = {"best_f1": 0.5, "best_f1_low": 0.4, "best_f1_high": 0.6, "best_threshold": 0.5}
+        of = best | {"auc": 0.61, "right_by_luck_found": 0.25}
+        counts = {"num_solutions": 400, "num_with_error": 207, "num_right_by_luck": 8}
+        transferred = {"f1": value, "f1_low": value - 0.05, "f1_high": value + 0.05}
+        parts = {
+            name: counts | {"outcome_only": {"f1": 0.3784, "place": 0.5}, "scores": {"step": one}}
+            for name, one in (("gsm8k", of), ("math", of | transferred))
+        }
+        place = RunFiles(run_dir).evaluation(iteration, "steps")
+        write_json(place, {"benchmark": "steps", "iteration": iteration, "parts": parts})
+
+
 def add_benchmark(
     run_dir: Path, name: str, num_problems: int, right: dict[int, int], **changes: float
 ) -> None:

@@ -115,7 +115,7 @@ def orig_gae(name: str) -> list[Comparison]:
 
 def verl_adv(name: str) -> list[Comparison]:
     """GRPO, Dr. GRPO, RLOO, OPO, REINFORCE++ with a baseline of outcomes; of token rewards
-    REINFORCE++ and GAE.
+    REINFORCE++, GAE and ReMax.
     """
     x, settings = tensors(name)
     settings.only("grpo_eps", 1e-6)
@@ -140,6 +140,16 @@ def verl_adv(name: str) -> list[Comparison]:
         )
         for estimator, key in pairs
     ]
+    remax, _ = advantages(
+        torch.zeros_like(outcome),
+        x["dense_rewards"],
+        mask,
+        group,
+        adv_estimator="remax",
+        whiten=False,
+        greedy_outcome=x["remax_baselines"],
+    )
+    comparisons.append(compare("remax", remax, x["remax"]))
     for gamma in (1.0, 0.95):
         ours, returns = advantages(
             torch.zeros_like(outcome),

@@ -46,6 +46,38 @@ def draw_evaluations(canvas: Canvas, run: RunTables) -> bool:
     return True
 
 
+def draw_steps(canvas: Canvas, run: RunTables) -> bool:
+    """F1 of first wrong steps over iterations by part, and what an outcome alone reaches."""
+    # In sample only where there is nothing else: its threshold is fitted to its own labels.
+    table = (
+        run.steps
+        if run.steps["in_sample"].all()
+        else run.steps[~run.steps["in_sample"].astype(bool)]
+    )
+    if table.empty:
+        return False
+    axes = canvas.subplots()
+    for number, (part, rows) in enumerate(table.groupby("part", sort=False)):
+        colour = SERIES[number % len(SERIES)]
+        bars = np.stack([rows["f1"] - rows["f1_low"], rows["f1_high"] - rows["f1"]]).clip(min=0)
+        axes.errorbar(
+            rows["iteration"],
+            rows["f1"],
+            yerr=bars.astype(float),
+            fmt="o-",
+            color=colour,
+            capsize=2.5,
+            elinewidth=1,
+            label=str(part).replace("_", " "),
+        )
+        if rows["outcome_only"].notna().all():
+            axes.axhline(rows["outcome_only"].iloc[-1], color=colour, linestyle=":", linewidth=1)
+    value_axis(axes, "F1", True, (0, None))
+    iteration_axis(axes)
+    legend_above(axes)
+    return True
+
+
 def draw_seconds(canvas: Canvas, run: RunTables) -> bool:
     """Seconds of each iteration, stacked by stage."""
     table = run.stages[run.stages["iteration"] > 0]

@@ -23,9 +23,11 @@ from prime_core.report.tables.cost import Cost, read_cost
 from prime_core.report.tables.data_table import read_data_figures
 from prime_core.report.tables.evaluations import paired_changes
 from prime_core.report.tables.seconds import stage_seconds
+from prime_core.report.tables.steps import COLUMNS as STEP_COLUMNS
+from prime_core.report.tables.steps import step_table
 from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.stages import STAGES
-from prime_core.run.tables import OUTCOMES, TableError, read_json, read_table
+from prime_core.run.tables import GREEDY, OUTCOMES, TableError, read_json, read_table
 from prime_core.settings.reading import flatten
 
 ITERATION_STAGES = tuple(name for name, kind in STAGES.items() if kind.each == "iteration")
@@ -50,7 +52,8 @@ class RunTables:
     iterations: one row per iteration that has figures; evaluations: one per benchmark and
     iteration; stages: seconds (see `stage_seconds`); cost: hours in Slurm; settings, provenance:
     dotted key -> value; data: figures of how they were prepared; changes: benchmark -> its last
-    evaluation against its first, by problem.
+    evaluation against its first, by problem; steps: F1 of the PRM on steps, one row per part and
+    evaluated iteration.
     """
 
     name: str
@@ -62,6 +65,7 @@ class RunTables:
     provenance: dict[str, Any]
     data: dict[str, float] = field(default_factory=dict)
     changes: dict[str, Paired] = field(default_factory=dict)
+    steps: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(STEP_COLUMNS)))
 
     @property
     def start(self) -> int:
@@ -102,6 +106,7 @@ def collect(run_dir: Path) -> RunTables:
     files = RunFiles(run_dir)
     provenance = read_json(files.provenance) if files.provenance.exists() else {}
     evaluations = evaluation_table(files)
+    settings = flatten(_read_settings(files.config))
     return RunTables(
         # Resolved, since `.` has no name.
         name=run_dir.resolve().name,
@@ -110,7 +115,9 @@ def collect(run_dir: Path) -> RunTables:
         changes=paired_changes(files, evaluations),
         stages=stage_seconds(run_dir),
         cost=read_cost(files),
-        settings=flatten(_read_settings(files.config)),
+        settings=settings,
+        # The default where the settings are of a run without: it then has no rows.
+        steps=step_table(files, settings.get("evaluation.steps.score", "step")),
         provenance=flatten(provenance),
         data=read_data_figures(files),
     )
@@ -182,9 +189,9 @@ def _training_interval(files: RunFiles, iteration: int, row: dict[str, float]) -
     tables = in_order(files.outcomes(iteration, 0).parent.glob("*.parquet"))
     if "rollout/accuracy" not in row or not tables:
         return {}
-    judged = judged_responses(
-        pd.concat([read_table(path, OUTCOMES, files.root) for path in tables])
-    )
+    parts = [read_table(path, OUTCOMES, files.root) for path in tables]
+    rows = pd.concat(parts)
+    judged = judged_responses(rows[rows["sample"] != GREEDY])
     if judged.empty:
         return {}
     # By prompt: responses to one prompt are not independent.
@@ -196,8 +203,10 @@ def evaluation_table(files: RunFiles) -> pd.DataFrame:
     """One row per benchmark and iteration, in the order of iterations."""
     rows = []
     for path in in_order((files.root / "evaluations").glob("[0-9]*/*.json")):
+        if "parts" in (values := read_json(path)):
+            continue  # of steps: step_table
         key = {"iteration": int(path.parent.name), "benchmark": path.stem}
-        rows.append(key | {k: v for k, v in read_json(path).items() if k not in key})
+        rows.append(key | {k: v for k, v in values.items() if k not in key})
     table = pd.DataFrame(rows)
     return table.reindex(columns=list(dict.fromkeys([*EVALUATION_COLUMNS, *table.columns])))
 
