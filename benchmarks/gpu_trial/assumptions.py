@@ -36,6 +36,7 @@ def measured_assumptions(
     if "write_gb_per_s" in disk:
         # One figure for both ways: a byte written and read takes as long as with the two.
         values["disk_gb_per_s"] = 2 / (1 / disk["write_gb_per_s"] + 1 / disk["read_gb_per_s"])
+    values |= moved(found.get("offload-reload", {}))
     return values | sampling(trial, found, notes) | offloaded(trial, found), notes
 
 
@@ -63,6 +64,14 @@ def sampling(trial: Trial, found: dict[str, dict[str, Any]], notes: list[str]) -
     if "engine_s" in found.get("vllm", {}):
         values["engine_s"] = found["vllm"]["engine_s"]
     return values
+
+
+def moved(found: dict[str, Any]) -> dict[str, float]:
+    """GB/s at which a trainer leaves its GPU, and comes back; nothing where there is no GPU."""
+    if not found.get("freed_gib"):
+        return {}
+    gb = found["freed_gib"] * 2**30 / 1e9
+    return {"offload_gbs": gb / found["offload_s"], "reload_gbs": gb / found["reload_s"]}
 
 
 def offloaded(trial: Trial, found: dict[str, dict[str, Any]]) -> dict[str, float]:

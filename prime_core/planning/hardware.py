@@ -11,7 +11,7 @@ from prime_core.settings.section import Section
 
 GIB = 2**30
 # Of these only ways with kept engines know.
-OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s")
+OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s", "resting_gib")
 
 
 class Assumptions(Section):
@@ -55,6 +55,9 @@ class Assumptions(Section):
     reload_gbs: float = Field(11.0, gt=0, description="GB/s at which it comes back")
     wake_s: float = Field(
         1.0, ge=0, description="a kept engine's start of a turn, beside its weights"
+    )
+    resting_gib: float = Field(
+        1.5, ge=0, description="of a GPU that a resting engine keeps: CUDA context, remainders"
     )
     # benchmarks/verifiers.py (median of real answers), benchmarks/code_verifier.py (one test).
     math_verdict_ms: float = Field(

@@ -31,6 +31,7 @@ def refusals(
     for stage in stages.values():
         yield from _gpu_memory(case, stage)
         yield from _cache(case, stage)
+        yield from _resting(case, stages, stage)
         yield from _node_memory(stage)
         yield from _minutes(case, stage)
         yield from _nodes(case, stage)
@@ -173,6 +174,24 @@ def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
             f"sequence of {longest} tokens needs {needed / GIB:.1f}: raise "
             "rollout.tensor_parallel_size or rollout.gpu_memory_utilization"
         )
+
+
+def _resting(case: Case, stages: Mapping[str, StagePlan], stage: StagePlan) -> Iterator[str]:
+    """Whether engines that rest on the same GPU leave too little of it."""
+    resting = [name for name in stages if case.keeps(name) and name != stage.stage]
+    if not resting or not stage.gpu or not stage.machine.num_gpus:
+        return
+    # Each of them is a process with a context of its own, which the usual reserve counts once.
+    contexts = (len(resting) + 1) * case.assumed.resting_gib
+    needed = (stage.gpu_bytes - stage.gpu.get("reserve", 0.0)) / GIB + contexts
+    if needed <= case.gpu.memory_gib or stage.gpu_bytes > case.gpu.memory_gib * GIB * (1 + 1e-9):
+        return
+    lower = "rollout.gpu_memory_utilization" if STAGES[stage.stage].samples else "the passes"
+    yield (
+        f"{stage.stage}: beside the resting engines of {', '.join(resting)} it needs {needed:.1f} "
+        f"GiB per GPU, {case.gpu.memory_gib:g} GiB available: lower {lower}, or set resident to "
+        "fork"
+    )
 
 
 def _longest(case: Case, stage: str) -> int:

@@ -103,6 +103,14 @@ def test_bandwidth_and_overhead_are_those_of_the_plans_formula():
     assert values == pytest.approx({"bandwidth_share": 0.4, "step_ms": 5.0, "engine_s": 41.0})
 
 
+def test_a_trainer_moves_as_fast_as_it_was_measured():
+    found = {"freed_gib": 10.0, "offload_s": 4.0, "reload_s": 1.0}
+    values, _ = measured_assumptions(on_an_a100(), {"offload-reload": found})
+    assert values == pytest.approx({"offload_gbs": 2.68435456, "reload_gbs": 10.73741824})
+    nothing = {"freed_gib": None, "offload_s": 4.0, "reload_s": 1.0}
+    assert measured_assumptions(on_an_a100(), {"offload-reload": nothing})[0] == {}
+
+
 def test_points_that_no_such_line_joins_are_said_so():
     steps = [point(0.01, 3e9), point(0.008, 20e9)]
     values, notes = measured_assumptions(on_an_a100(), {"transformers": {"points": steps}})

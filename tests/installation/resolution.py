@@ -104,6 +104,14 @@ def resolve_conda(python: str) -> Resolution:
     return _compile(["--no-config", "-"], python, "gpu", "\n".join(conda_section()))
 
 
+def resolve_beside(requirement: str, python: str) -> Resolution:
+    """Resolve one more package in an environment that has the versions of locks/cpu.txt.
+
+    Raises UnresolvedError.
+    """
+    return _compile(["-", f"--constraints={FOLDER / 'cpu.txt'}"], python, "cpu", requirement)
+
+
 def conda_section() -> list[str]:
     """The lines below `pip:` in environment.yml."""
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))

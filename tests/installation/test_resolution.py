@@ -8,6 +8,7 @@ import tomllib
 import pytest
 import yaml
 
+from benchmarks.peers.__main__ import TRL
 from tests.installation.lock import merged
 from tests.installation.resolution import (
     CUDA,
@@ -19,6 +20,7 @@ from tests.installation.resolution import (
     pins,
     project,
     resolve,
+    resolve_beside,
     resolve_conda,
 )
 from tests.support.shared_data import ROOT
@@ -64,6 +66,17 @@ def test_what_conda_has_pip_install_resolves_without_any_override():
     (python,) = [part for part in ENVIRONMENT["dependencies"] if str(part).startswith("python=")]
     found = or_could_not_run(resolve_conda, python.removeprefix("python="))
     assert found.versions == locked("gpu", python.removeprefix("python="))
+
+
+@pytest.mark.slow
+def test_the_library_that_is_compared_with_resolves_to_this_projects_versions():
+    need_uv()
+    for python in PYTHONS:
+        found = or_could_not_run(resolve_beside, TRL, python).versions
+        ours = locked("cpu", python)
+        shared = set(found) & set(ours)
+        assert {"torch", "transformers", "numpy"} <= shared
+        assert {name: found[name] for name in shared} == {name: ours[name] for name in shared}
 
 
 def test_no_package_has_two_versions_on_one_python():

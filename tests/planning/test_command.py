@@ -111,7 +111,7 @@ def test_a_site_without_gpus_is_planned_for_its_processors(capsys, tmp_path, mon
     assert f"no GPUs ({tmp_path / 'site.yaml'})" in page
     assert "MEMORY OF ONE RANK" in page
     problems = json.loads(output(capsys, "--configfile", str(PRIME), "--json")[1])["problems"]
-    assert any("96 GB of host memory per node" in problem for problem in problems)
+    assert any("97 GB of host memory per node" in problem for problem in problems)
 
 
 def test_the_sites_gpu_is_taken_and_options_win():

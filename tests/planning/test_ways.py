@@ -146,6 +146,19 @@ def test_kept_engines_start_once_and_leave_the_gpu_between_turns():
     assert one.iteration_seconds < 0.5 * other.iteration_seconds
 
 
+def test_engines_that_rest_on_a_gpu_leave_less_of_it():
+    assert not in_way(KEPT).problems
+    tight = planned(rollout__gpu_memory_utilization=0.97)
+    assert not in_way(FORK, tight).problems
+    problems = in_way(KEPT, tight).problems
+    # 0.97 of 79 GiB, and three contexts (of four where the stage has no kept engine itself)
+    assert (
+        "sample: beside the resting engines of prm, policy it needs 81.1 GiB per GPU, 79 GiB "
+        "available: lower rollout.gpu_memory_utilization, or set resident to fork"
+    ) in problems
+    assert any("evaluate: beside the resting engines of sample, prm, policy" in p for p in problems)
+
+
 def test_the_quickest_that_fits_is_named():
     plans = plans_of(small().case)
     best = quickest(plans)
