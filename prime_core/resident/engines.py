@@ -14,6 +14,7 @@ import hashlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -235,6 +236,8 @@ class Engines:
         pid = self._fork(theirs, ours, group.meeting_place, request, connection, descriptors)
         theirs.close()
         group.workers[rank] = Worker(pid, ours, connection)
+        stage = group.wanted.stage
+        print(f"process {pid} keeps the engine of {stage}", file=sys.stderr, flush=True)
 
     def _workers(self) -> Iterator[Worker]:
         for group in self.groups:

@@ -1,0 +1,77 @@
+"""A run whose sampler and trainers stay in memory, for all of it, for a part, or until a kill."""
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.workflow_runs import TINY, command, digests, environment, run_well
+
+pytestmark = pytest.mark.slow
+KEPT = "continuing in the engine that wrote it"
+RUN = Path("results/tiny")
+
+
+def settings(resident: str, iterations: int = 3):
+    return TINY | {"resident": resident, "iterations": iterations}
+
+
+def log(folder: Path, iteration: int, stage: str) -> str:
+    return (folder / RUN / f"logs/iterations/{iteration:04d}/{stage}.log").read_text()
+
+
+def workers() -> list[psutil.Process]:
+    """Processes that keep engines for this one's runs, as their server's log has them."""
+    servers = [p for p in psutil.Process().children() if "prime_core.cli.serve" in p.cmdline()]
+    found = []
+    for server in servers:
+        said = Path(f"/proc/{server.pid}/fd/2").read_text()
+        numbers = {
+            int(number) for number in re.findall(r"^process (\d+) keeps", said, re.MULTILINE)
+        }
+        found += [child for child in server.children() if child.pid in numbers]
+    return found
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """What the run gives without engines."""
+    folder = tmp_path_factory.mktemp("usual")
+    run_well(folder, "--cores", "2", settings=settings("fork"))
+    return digests(folder / RUN)
+
+
+def test_a_run_with_engines_is_the_run_without(usual, tmp_path):
+    run_well(tmp_path, "--cores", "2", settings=settings("engines"))
+    assert digests(tmp_path / RUN) == usual
+    for stage in ("policy", "prm"):
+        assert [KEPT in log(tmp_path, i, stage) for i in (1, 2, 3)] == [False, True, True]
+
+
+def test_engines_may_begin_and_end_between_iterations(usual, tmp_path):
+    for resident, iterations in (("engines", 1), ("fork", 2), ("engines", 3)):
+        run_well(tmp_path, "--cores", "2", settings=settings(resident, iterations))
+    assert digests(tmp_path / RUN) == usual
+
+
+def test_workers_may_be_killed_at_any_time(usual, tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path, "--cores", "2", settings=settings("engines")),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killed = 0
+    # At whatever a stage is then: some work, some wait.
+    for moment in ("1/rollouts/00.parquet", "1/metrics/prm.json", "2/batch.parquet"):
+        path = tmp_path / RUN / "iterations" / f"000{moment}"
+        while not path.exists() and process.poll() is None:
+            time.sleep(0.02)
+        killed += len([worker.kill() for worker in workers()])
+    assert killed > 3
+    assert process.wait(300) == 0, process.communicate()[1][-3000:]
+    assert digests(tmp_path / RUN) == usual
