@@ -93,6 +93,7 @@ def sample(run_dir: Path, iteration: int, shard: int) -> None:
     "the ground truth is a program's tests); or program, tests.",
 )
 @click.option("--out", type=TABLE, help="Parquet file for the judged --rows.")
+@click.option("--function", help="FILE.py:NAME, as verification.function, judges --text.")
 def verify(
     run_dir: Path | None,
     iteration: int | None,
@@ -101,6 +102,7 @@ def verify(
     gold: tuple[str, ...],
     rows: Path | None,
     out: Path | None,
+    function: str | None,
 ) -> None:
     """Judge a shard of responses, a single answer, or a file of rows; needs no GPU."""
     # Not by truth: the first shard is 0, and a response may be empty.
@@ -118,10 +120,13 @@ def verify(
     if missing:
         given = next(name for name in begun[0] if name not in missing)
         raise click.UsageError(f"{' and '.join(missing)} missing beside {given}")
+    if function is not None and text is None:
+        raise click.UsageError("--function judges --text; a run has its own verification.function")
     if run_dir is not None:
         stage("verify").run(run_dir, iteration, shard)
     elif text is not None:
-        tool("judge").judge_text(text, gold[0] if len(gold) == 1 else json.dumps(gold))
+        truth = gold[0] if len(gold) == 1 else json.dumps(gold)
+        tool("judge").judge_text(text, truth, function=function)
     else:
         tool("judge").judge_rows(rows, out)
 

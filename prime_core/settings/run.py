@@ -195,6 +195,7 @@ class Settings(Section):
                     f"evaluation.benchmarks.{name}.scorer 'prm' needs a PRM, and prm.prm_update "
                     "'none' has none"
                 )
+        self._judged()
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
         if self.sft.enabled and self.data.source == "files" and self.data.sft is None:
@@ -221,6 +222,22 @@ class Settings(Section):
                 "float32 copy of the weights and loses small updates"
             )
         return self
+
+    def _judged(self) -> None:
+        """An ability that asks for the user's function needs one."""
+        if self.verification.function is not None:
+            return
+        sections = {
+            "data.sources": self.data.sources,
+            "evaluation.benchmarks": self.evaluation.benchmarks,
+        }
+        for section, named in sections.items():
+            for name, one in named.items():
+                if one.ability == "function":
+                    raise ValueError(
+                        f"{section}.{name}.ability 'function' needs verification.function, the "
+                        "function that judges"
+                    )
 
     def _whole_distribution(self) -> None:
         """Corrections compare probabilities, which must be of the same distribution."""

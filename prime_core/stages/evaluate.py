@@ -15,14 +15,15 @@ import pandas as pd
 from prime_core.evaluation.benchmark import (
     benchmark_named,
     benchmark_problems,
-    has_answers,
     judge_responses,
+    kinds_of_figures,
 )
 from prime_core.evaluation.figures import evaluation_figures
 from prime_core.evaluation.from_origin import take_evaluation
 from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import evaluation_scorer_folders
+from prime_core.run.reward_function import refuse_edited_function
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
 from prime_core.run.work import open_run, progress_label
 from prime_core.runtime.console import progress_bar, say
@@ -45,12 +46,13 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
     with only_one(output, run_dir):
         if take_evaluation(settings, files, iteration, benchmark):
             return  # a branch begins with the policy that its origin has evaluated
+        refuse_edited_function(settings, files)
         problems, num_malformed = benchmark_problems(chosen, settings, files)
         sampler = choose_sampler(settings.rollout.sampler, files.policy(iteration))
         with watch.part("generate"):
             responses = _sample(problems, chosen, iteration, sampler, settings, files)
         with watch.part("verify"):
-            rows = judge_responses(_measured(responses), problems, settings, output)
+            rows = judge_responses(_measured(responses), problems, chosen, settings, output)
         if chosen.scorer:
             with watch.part("score"):
                 _add_scores(rows, responses, iteration, settings, files)
@@ -64,7 +66,9 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         }
         if chosen.file != "validation":
             figures["num_malformed"] = num_malformed
-        figures |= evaluation_figures(rows, chosen.n_samples_per_prompt, has_answers(problems))
+        figures |= evaluation_figures(
+            rows, chosen.n_samples_per_prompt, **kinds_of_figures(problems, chosen, settings)
+        )
         table = pd.DataFrame(rows)
         figures["response_length_mean"] = float(table["response_length"].mean())
         figures["clip_ratio"] = float(table["finish_reason"].eq("length").mean())

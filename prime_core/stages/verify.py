@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.run.reward_function import refuse_edited_function
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
+from prime_core.settings.verification import Verification
 from prime_core.verifiers.pool import Row
+from prime_core.verifiers.problem_rows import rows_to_judge
 from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
 from prime_core.verifiers.verdict import Judgement, Verdict
 
@@ -29,8 +32,11 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     output = files.outcomes(iteration, shard)
     watch = Stopwatch()
     with only_one(output, run_dir):
+        refuse_edited_function(settings, files)
         rollouts = read_table(files.rollouts(iteration, shard), ROLLOUTS)
-        rows = _rows(rollouts, read_table(files.train, PROMPTS), files.rollouts(iteration, shard))
+        prompts = read_table(files.train, PROMPTS)
+        _refuse_unknown(rollouts, prompts, files.rollouts(iteration, shard))
+        rows = _rows(rollouts, prompts, settings.verification)
         partial = output.parent / ".partial" / f"{shard:02d}.jsonl"
         with watch.part("judge"):
             judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
@@ -46,20 +52,18 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         )
 
 
-def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> list[Row]:
-    """Rollouts with the ability and ground truth of their prompts."""
-    truths = zip(prompts["ability"], prompts["ground_truth"], strict=True)
-    known = dict(zip(prompts["prompt_id"], truths, strict=True))
-    missing = sorted(set(rollouts["prompt_id"]) - known.keys())
+def _refuse_unknown(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> None:
+    missing = sorted(set(rollouts["prompt_id"]) - {*prompts["prompt_id"]})
     if missing:
         raise TableError(
             f"{source}: {len(missing)} prompts are not in the run's data, the first is "
             f"{missing[0]!r}; sample this shard again"
         )
-    return [
-        Row(known[prompt_id][0], text, known[prompt_id][1])
-        for prompt_id, text in zip(rollouts["prompt_id"], rollouts["text"], strict=True)
-    ]
+
+
+def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, rules: Verification) -> list[Row]:
+    responses = zip(rollouts["prompt_id"], rollouts["text"], strict=True)
+    return rows_to_judge(prompts, responses, rules, of_run=True)
 
 
 def _metrics(judgements: list[Judgement]) -> Metrics:
