@@ -7,7 +7,7 @@ import click
 # What people type comes first; the stages are the workflow's.
 GROUPS = {
     "Run": ("doctor", "new", "run", "launch", "cancel", "site", "plan"),
-    "Watch": ("status", "logs", "report"),
+    "Watch": ("status", "logs", "report", "track"),
     "Data and models": ("fetch", "grade", "compare", "rate", "labelled", "export", "crate"),
     "Stages, which the workflow calls in this order": (
         *("build", "prepare", "sft", "difficulty", "band", "branch", "prm-data", "prm-offline"),

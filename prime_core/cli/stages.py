@@ -190,11 +190,15 @@ def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
 
 @click.command()
 @RUN
-def report(run_dir: Path) -> None:
+@click.option(
+    "--no-record", is_flag=True, help="Without ro-crate.zip and Slurm's hours, as while a run goes."
+)
+def report(run_dir: Path, no_record: bool) -> None:
     """Write the report: HTML page, CSV tables, TensorBoard events, RO-Crate."""
-    # Here, since no stage may import `launch` (docs/decisions.md#rooms).
-    import_module("prime_core.launch.accounting.accounts").refresh(run_dir)
-    stage("report").run(run_dir)
+    if not no_record:
+        # Here, since no stage may import `launch` (docs/decisions.md#rooms).
+        import_module("prime_core.launch.accounting.accounts").refresh(run_dir)
+    stage("report").run(run_dir, record=not no_record)
 
 
 @click.command()

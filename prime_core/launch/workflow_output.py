@@ -20,18 +20,33 @@ from prime_core.launch.arguments import as_snakemake_reads
 from prime_core.launch.dry_run import lines
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES
-from prime_core.runtime.console import IN_WORKFLOW
+from prime_core.runtime.console import FEW_LINES, IN_WORKFLOW
 from prime_core.runtime.errors import refuse_read_only, sentence
 from prime_core.settings.reading import SettingsError
+from prime_core.settings.rollout import Rollout
 
 # Exported to every job: its standard error is a log (prime_core.runtime.console).
 STAGE_SHELL = f"set -euo pipefail; export {IN_WORKFLOW}=1; "
+# More sharded jobs than this in an iteration, and it has one line on the console.
+_MANY_JOBS = 8
 _LOGGER = logging.getLogger("snakemake.logging")
 # The stages print their own line; Snakemake's two before each job say less.
 _CHATTER = ("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log")
 _REASONS = "Reasons:"
 _COUNTS = "Job stats:"
 _LAST_OF_DRY_RUN = "This was a dry-run"
+
+
+def stage_shell(workflow: Any, rollout: Rollout) -> str:
+    """How the shell of a stage's rule begins.
+
+    Of many jobs an iteration none has its line on the console, unless with --verbose.
+    """
+    num_jobs = 2 * rollout.num_shards * (1 + rollout.refill_rounds)  # sample, verify
+    few = num_jobs > _MANY_JOBS and not workflow.output_settings.verbose
+    # Slurm signals every process of a job. Only the stage itself must react, at a checkpoint: a
+    # shell that died first would take it along (docs/decisions.md#signals-in-shells).
+    return f"{STAGE_SHELL}{f'export {FEW_LINES}=1; ' if few else ''}trap '' TERM USR2; "
 
 
 def show_stages_only(workflow: Any, site: Site | None = None) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from prime_core.run.reward_function import refuse_edited_function
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
-from prime_core.run.work import finish, open_run
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.verification import Verification
@@ -48,7 +48,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         finish(
             files.metrics(iteration, f"verify-{shard:02d}"),
             _metrics(judgements) | watch.seconds,
-            _line(judgements, iteration, shard, watch),
+            f"{progress_label(iteration, settings)} {_line(judgements, shard, watch)}",
         )
 
 
@@ -77,11 +77,8 @@ def _metrics(judgements: list[Judgement]) -> Metrics:
     }
 
 
-def _line(judgements: list[Judgement], iteration: int, shard: int, watch: Stopwatch) -> str:
+def _line(judgements: list[Judgement], shard: int, watch: Stopwatch) -> str:
     counts = Counter(j.verdict.value for j in judgements)
     named = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     seconds = watch.seconds["timing_s/judge"]
-    return (
-        f"iteration {iteration} verify {shard}: {len(judgements)} responses: "
-        f"{named or 'none'}; {seconds:.1f} s"
-    )
+    return f"verify {shard}: {len(judgements)} responses: {named or 'none'}, {seconds:.1f} s"

@@ -200,7 +200,7 @@ def test_an_interrupted_report_leaves_the_last_one_whole(tmp_path, monkeypatch):
         path: path.read_bytes() for path in (run_dir / "report").rglob("*.*") if path.is_file()
     }
 
-    def interrupt(folder, _):
+    def interrupt(folder, *_):
         (folder / "events.half").write_text("half")
         raise KeyboardInterrupt
 
