@@ -189,12 +189,28 @@ def evaluate(run_dir: Path, iteration: int, benchmark: str) -> None:
 
 
 @click.command()
-@RUN
+@click.option("--run", "run_dir", type=FOLDER, help="Folder of the run, results/<run>.")
 @click.option(
     "--no-record", is_flag=True, help="Without ro-crate.zip and Slurm's hours, as while a run goes."
 )
-def report(run_dir: Path, no_record: bool) -> None:
+@click.option("--compare", is_flag=True, help="Instead, one page of the runs named: RUN RUN...")
+@click.option(
+    "--out",
+    type=TABLE,
+    default=Path("comparison.html"),
+    show_default=True,
+    help="File of that page.",
+)
+@click.argument("runs", nargs=-1, type=FOLDER, metavar="[RUN]...")
+def report(
+    run_dir: Path | None, no_record: bool, compare: bool, out: Path, runs: tuple[Path, ...]
+) -> None:
     """Write the report: HTML page, CSV tables, TensorBoard events, RO-Crate."""
+    if compare and run_dir is None and len(runs) > 1:
+        tool("overlay").run(runs, out)
+        return
+    if run_dir is None or compare or runs:
+        raise click.UsageError("expected --run RUN; or --compare and two runs or more")
     if not no_record:
         # Here, since no stage may import `launch` (docs/decisions.md#rooms).
         import_module("prime_core.launch.accounting.accounts").refresh(run_dir)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 _SECONDS_BETWEEN = 1.0
@@ -33,6 +34,16 @@ class GpuWatch:
         self._busy = 0.0  # sum over looks of the mean share over GPUs
         self._most_bytes = 0
         threading.Thread(target=self._run, daemon=True, name="gpu-watch").start()
+
+    def names(self) -> dict[str, str]:
+        """What the GPUs are, and the driver with the newest CUDA that it runs."""
+        kinds = Counter(_text(self._nvml.nvmlDeviceGetName(gpu)) for gpu in self._gpus)
+        cuda = self._nvml.nvmlSystemGetCudaDriverVersion()
+        return {
+            "process/gpus": ", ".join(f"{count} x {kind}" for kind, count in kinds.items()),
+            "process/gpu_driver": _text(self._nvml.nvmlSystemGetDriverVersion()),
+            "process/cuda_of_driver": f"{cuda // 1000}.{cuda % 1000 // 10}",
+        }
 
     def figures(self) -> dict[str, float]:
         """Mean share of the time in which a kernel ran; most memory in use on one GPU, in MB."""
@@ -69,6 +80,11 @@ class GpuWatch:
         self._num_looks += 1
 
 
+def _text(value: str | bytes) -> str:
+    """Older releases of nvidia-ml-py return bytes."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
 _watch: GpuWatch | None = None
 
 
@@ -81,9 +97,11 @@ def watch_gpus() -> None:
         _watch = GpuWatch()
 
 
-def gpu_figures() -> dict[str, float]:
-    """Figures since watch_gpus(); empty where it found no GPU."""
+def gpu_figures() -> dict[str, float | str]:
+    """Figures since watch_gpus(), and what the GPUs are; empty where it found none."""
+    found: dict[str, float | str] = {}
     if _watch is not None:
         with contextlib.suppress(Exception):
-            return _watch.figures()
-    return {}
+            found |= _watch.figures()
+            found |= _watch.names()
+    return found

@@ -14,7 +14,7 @@ from prime_core.runtime.gpu_usage import gpu_figures
 _BYTES_PER_UNIT = 1024  # of ru_maxrss on Linux
 
 
-def process_usage() -> dict[str, float]:
+def process_usage() -> dict[str, float | str]:
     """Processor seconds and largest memory (MB) of this process and the children that ended.
 
     Also the use of the GPUs that it sees, and the time, in seconds since 1970: copies of a file

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ EVALUATION_COLUMNS = (
     "accuracy_high",
     "response_length_mean",
     "clip_ratio",
+    ENDED_AT,
 )
 
 
@@ -94,6 +96,15 @@ class RunTables:
         return self.last_iteration - self.start
 
     @property
+    def elapsed_seconds(self) -> float:
+        """From the workflow's first start to the newest figure, pauses included; NaN: unknown."""
+        starts = [value for key, value in self.provenance.items() if key == "starts.1.time"]
+        ends = [*self.iterations.get(ENDED_AT, []), *self.evaluations[ENDED_AT].dropna()]
+        if not starts or not ends:
+            return math.nan
+        return max(ends) - datetime.fromisoformat(starts[0]).timestamp()
+
+    @property
     def num_done(self) -> int:
         """Iterations whose updates have finished."""
         return int(self.iterations["finished"].sum())
@@ -113,9 +124,24 @@ def collect(run_dir: Path) -> RunTables:
         stages=stage_seconds(run_dir),
         cost=read_cost(files),
         settings=flatten(_read_settings(files.config)),
-        provenance=flatten(provenance),
+        provenance=flatten(provenance) | _gpus(files),
         data=read_data_figures(files),
     )
+
+
+def _gpus(files: RunFiles) -> dict[str, str]:
+    """GPUs, driver and CUDA of each stage that saw some, from its newest figures."""
+    found: dict[str, str] = {}
+    for folder in in_order((files.root / "iterations").glob("[0-9]*"))[
+        -2:
+    ]:  # the last may be short
+        for stage in ITERATION_STAGES:
+            for path in stage_files(folder / "metrics", stage)[:1]:
+                figures = read_json(path)
+                for name in ("gpus", "gpu_driver", "cuda_of_driver"):
+                    if f"process/{name}" in figures:
+                        found[f"stages.{stage}.{name}"] = figures[f"process/{name}"]
+    return found
 
 
 def iteration_table(files: RunFiles) -> pd.DataFrame:
