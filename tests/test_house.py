@@ -52,13 +52,14 @@ ROOMS = {
     "settings mathematics",
     "tools": "report evaluation training samplers data models run verifiers storage runtime "
     "settings mathematics",
+    "tracking": "report run runtime settings",
     "export": "report evaluation models run storage runtime settings",
     "ablations": "report evaluation launch run runtime settings storage",
     "doctor": "training samplers launch models run verifiers storage runtime settings mathematics",
 }
 # Rooms within rooms: each may import those before it.
 FLOORS = {
-    "launch": ("site", "slurm", "survey", "accounting", "status"),
+    "launch": ("site", "slurm", "survey", "accounting", "status", "watching"),
     "report": ("tables", "drawing", "reproduction", "crate"),
 }
 LAZY = "cli"  # imports the others when they are called

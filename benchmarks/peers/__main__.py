@@ -172,7 +172,7 @@ def accuracy(model: Path, start: RunFiles, settings: Settings) -> float:
         output=None,
     )
     rows = [row | {"response_length": len(row["response_tokens"])} for row in responses]
-    judged = judge_responses(rows, problems, settings, model / "evaluation.json")
+    judged = judge_responses(rows, problems, chosen, settings, model / "evaluation.json")
     outcomes = [row["outcome"] for row in judged if row["outcome"] is not None]
     return sum(outcomes) / len(outcomes)
 

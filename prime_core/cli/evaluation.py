@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import click
 
-from prime_core.cli.options import COLUMN, FOLDER, OVERRIDES, TABLE, Overridden
+from prime_core.cli.options import COLUMN, FOLDER, OVERRIDES, RUN, TABLE, Overridden
 from prime_core.cli.rooms import tool
 
 
@@ -61,7 +62,30 @@ def compare(first: str, second: str, benchmark: str | None, out: Path | None) ->
     tool("compare").run(first, second, benchmark, out)
 
 
+@click.command()
+@RUN
+@click.option(
+    "--to",
+    required=True,
+    type=click.Choice(["wandb", "trackio", "mlflow", "swanlab"]),
+    help="Where to; its own variables say more, e.g. WANDB_MODE=offline or MLFLOW_TRACKING_URI.",
+)
+@click.option("--project", default="prime", show_default=True, help="Project or experiment there.")
+@click.option("--once", is_flag=True, help="Send what there is and end; else follow the run.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=1),
+    default=30.0,
+    show_default=True,
+    help="Seconds between looks at the run.",
+)
+def track(run_dir: Path, to: str, project: str, once: bool, interval: float) -> None:
+    """Mirror a run's figures into an experiment tracker while it goes; started again, continue."""
+    import_module("prime_core.tracking.track").run(run_dir, to, project, once, interval)
+
+
 COMMANDS = (
+    track,
     grade,
     compare,
 )

@@ -7,7 +7,7 @@ import click
 # What people type comes first; the stages are the workflow's.
 GROUPS = {
     "Run": ("doctor", "new", "run", "launch", "cancel", "site", "plan"),
-    "Watch": ("status", "runs", "logs", "report"),
+    "Watch": ("status", "runs", "logs", "report", "track"),
     "Data and models": (
         *("fetch", "grade", "compare", "rate", "rate-steps", "labelled", "export", "crate"),
     ),

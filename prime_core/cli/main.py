@@ -123,9 +123,13 @@ def new(name: str, template: str, to: Path | None, results: str) -> None:
 
 
 @click.command()
-def schema() -> None:
+@click.option("--markdown", is_flag=True, help="Print docs/settings.md, for people.")
+def schema(markdown: bool) -> None:
     """Print the JSON schema of the settings."""
-    tool("configure").print_schema()
+    if markdown:
+        click.echo(tool("settings_page").settings_page(), nl=False)
+    else:
+        tool("configure").print_schema()
 
 
 def end_for_now(line: str) -> None:

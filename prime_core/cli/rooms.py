@@ -21,6 +21,7 @@ def stage(name: str) -> ModuleType:
     if "PRIME_DEADLINE" in os.environ and name != "save_state":
         _begin_in_time(name)
     _refuse_other_iterations(name)
+    import_module("prime_core.runtime.gpu_usage").watch_gpus()
     return import_module(f"prime_core.stages.{name}")
 
 

@@ -93,6 +93,7 @@ def sample(run_dir: Path, iteration: int, shard: int) -> None:
     "the ground truth is a program's tests); or program, tests.",
 )
 @click.option("--out", type=TABLE, help="Parquet file for the judged --rows.")
+@click.option("--function", help="FILE.py:NAME, as verification.function, judges --text.")
 def verify(
     run_dir: Path | None,
     iteration: int | None,
@@ -101,6 +102,7 @@ def verify(
     gold: tuple[str, ...],
     rows: Path | None,
     out: Path | None,
+    function: str | None,
 ) -> None:
     """Judge a shard of responses, a single answer, or a file of rows; needs no GPU."""
     # Not by truth: the first shard is 0, and a response may be empty.
@@ -118,10 +120,13 @@ def verify(
     if missing:
         given = next(name for name in begun[0] if name not in missing)
         raise click.UsageError(f"{' and '.join(missing)} missing beside {given}")
+    if function is not None and text is None:
+        raise click.UsageError("--function judges --text; a run has its own verification.function")
     if run_dir is not None:
         stage("verify").run(run_dir, iteration, shard)
     elif text is not None:
-        tool("judge").judge_text(text, gold[0] if len(gold) == 1 else json.dumps(gold))
+        truth = gold[0] if len(gold) == 1 else json.dumps(gold)
+        tool("judge").judge_text(text, truth, function=function)
     else:
         tool("judge").judge_rows(rows, out)
 
@@ -205,12 +210,32 @@ def evaluate(
 
 
 @click.command()
-@RUN
-def report(run_dir: Path) -> None:
+@click.option("--run", "run_dir", type=FOLDER, help="Folder of the run, results/<run>.")
+@click.option(
+    "--no-record", is_flag=True, help="Without ro-crate.zip and Slurm's hours, as while a run goes."
+)
+@click.option("--compare", is_flag=True, help="Instead, one page of the runs named: RUN RUN...")
+@click.option(
+    "--out",
+    type=TABLE,
+    default=Path("comparison.html"),
+    show_default=True,
+    help="File of that page.",
+)
+@click.argument("runs", nargs=-1, type=FOLDER, metavar="[RUN]...")
+def report(
+    run_dir: Path | None, no_record: bool, compare: bool, out: Path, runs: tuple[Path, ...]
+) -> None:
     """Write the report: HTML page, CSV tables, TensorBoard events, RO-Crate."""
-    # Here, since no stage may import `launch` (docs/decisions.md#rooms).
-    import_module("prime_core.launch.accounting.accounts").refresh(run_dir)
-    stage("report").run(run_dir)
+    if compare and run_dir is None and len(runs) > 1:
+        tool("overlay").run(runs, out)
+        return
+    if run_dir is None or compare or runs:
+        raise click.UsageError("expected --run RUN; or --compare and two runs or more")
+    if not no_record:
+        # Here, since no stage may import `launch` (docs/decisions.md#rooms).
+        import_module("prime_core.launch.accounting.accounts").refresh(run_dir)
+    stage("report").run(run_dir, record=not no_record)
 
 
 @click.command()

@@ -16,7 +16,7 @@ from prime_core.runtime.console import note
 from prime_core.runtime.partial_rows import partial_path
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
-from prime_core.verifiers.pool import Row
+from prime_core.verifiers.problem_rows import rows_to_judge
 from prime_core.verifiers.resumable import judge_all, refuse_broken
 
 _SHOWN = 3  # malformed rows that are quoted
@@ -69,22 +69,19 @@ def _from_table(chosen: Benchmark, settings: Settings) -> tuple[pd.DataFrame, in
 
 
 def judge_responses(
-    responses: list[dict[str, Any]], problems: pd.DataFrame, settings: Settings, output: Path
+    responses: list[dict[str, Any]],
+    problems: pd.DataFrame,
+    chosen: Benchmark,
+    settings: Settings,
+    output: Path,
 ) -> list[dict[str, Any]]:
     """Rows of EVALUATION for responses with prompt_id, sample, text, finish_reason and length.
 
     Whole passes count alone, whatever rewards training. Verdicts are kept beside the output.
     """
-    known = problems.set_index("prompt_id")
-    rows = [
-        Row(
-            known.loc[row["prompt_id"], "ability"],
-            row["text"],
-            known.loc[row["prompt_id"], "ground_truth"],
-        )
-        for row in responses
-    ]
     rules = settings.verification.without_partial_credit()
+    texts = [(row["prompt_id"], row["text"]) for row in responses]
+    rows = rows_to_judge(problems, texts, rules, of_run=chosen.file == "validation")
     judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying")
     refuse_broken(judgements, settings, output)
     return [
@@ -102,6 +99,15 @@ def judge_responses(
     ]
 
 
-def has_answers(problems: pd.DataFrame) -> bool:
-    """Whether responses end in answers that can be compared: all problems are mathematics."""
-    return bool((problems["ability"] == "math").all())
+def kinds_of_figures(
+    problems: pd.DataFrame, chosen: Benchmark, settings: Settings
+) -> dict[str, bool]:
+    """Keywords of evaluation_figures.
+
+    has_rewards: a user's function judges, whose rewards may lie between 0 and 1. has_answers:
+    responses end in answers that can be compared, since all problems are mathematics.
+    """
+    by_function = bool((problems["ability"] == "function").all()) or chosen.file == "validation"
+    has_rewards = settings.verification.function is not None and by_function
+    is_mathematics = bool((problems["ability"] == "math").all())
+    return {"has_answers": is_mathematics and not has_rewards, "has_rewards": has_rewards}

@@ -21,9 +21,12 @@ from prime_core.verifiers.resumable import is_right
 Figures = dict[str, Any]
 
 
-def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: bool) -> Figures:
+def evaluation_figures(
+    rows: list[dict[str, Any]], n_samples: int, has_answers: bool, has_rewards: bool = False
+) -> Figures:
     """All figures of n_samples responses to each problem.
 
+    has_rewards: outcomes are rewards, whose mean is a figure of its own (verification.function).
     has_answers: responses end in answers that may agree (mathematics), and so can be voted on.
     Raises ValueError where no response has a verdict.
     """
@@ -37,6 +40,8 @@ def evaluation_figures(rows: list[dict[str, Any]], n_samples: int, has_answers: 
         "n_samples_per_prompt": n_samples,
     }
     figures |= _figure("accuracy", [part["right"].mean() for part in problems])
+    if has_rewards:
+        figures |= _figure("reward", [part["outcome"].mean() for part in problems])
     if n_samples == 1:
         return figures
     for k in orders_of_pass_at_k(n_samples):

@@ -23,14 +23,17 @@ from prime_core.launch.failed_stages import FailedStages
 from prime_core.launch.site.resource_names import GPUS, GPUS_ASKED
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES, stage_of_rule
-from prime_core.runtime.console import IN_WORKFLOW, note
+from prime_core.runtime.console import FEW_LINES, IN_WORKFLOW
 from prime_core.runtime.errors import refuse_unusable, sentence
 from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import SettingsError
+from prime_core.settings.rollout import Rollout
 from prime_core.settings.run import Settings
 
 # Exported to every job: its standard error is a log (prime_core.runtime.console).
 STAGE_SHELL = f"set -euo pipefail; export {IN_WORKFLOW}=1; "
+# More sharded jobs than this in an iteration, and it has one line on the console.
+_MANY_JOBS = 8
 _LOGGER = logging.getLogger("snakemake.logging")
 # The stages print their own line; Snakemake's two before each job say less.
 _CHATTER = (
@@ -43,6 +46,18 @@ _SUBMITTED = re.compile(r"Job \d+ has been submitted with SLURM jobid ")
 _REASONS = "Reasons:"
 _COUNTS = "Job stats:"
 _LAST_OF_DRY_RUN = "This was a dry-run"
+
+
+def stage_shell(workflow: Any, rollout: Rollout) -> str:
+    """How the shell of a stage's rule begins.
+
+    Of many jobs an iteration none has its line on the console, unless with --verbose.
+    """
+    num_jobs = 2 * rollout.num_shards * (1 + rollout.refill_rounds)  # sample, verify
+    few = num_jobs > _MANY_JOBS and not workflow.output_settings.verbose
+    # Slurm signals every process of a job. Only the stage itself must react, at a checkpoint: a
+    # shell that died first would take it along (docs/decisions.md#signals-in-shells).
+    return f"{STAGE_SHELL}{f'export {FEW_LINES}=1; ' if few else ''}trap '' TERM USR2; "
 
 
 def show_stages_only(
@@ -98,12 +113,6 @@ def one_sentence(*kinds: type[BaseException]) -> Iterator[None]:
         _LOGGER.error(sentence(error))
         # Not WorkflowError, to which Snakemake adds lines of this file.
         raise SystemExit(1) from None
-
-
-def say_finished(report: Path) -> None:
-    """Say where the report is; nothing after a part of the workflow, such as `--until build`."""
-    if report.exists():
-        note(f"finished: {report}")
 
 
 def refuse_unusable_folder(run_dir: Path) -> None:

@@ -102,12 +102,12 @@ FIGURES = (
         "reward-mean",
         "Rewards and PRM",
         "Outcome and implicit reward",
-        "Above: mean outcome reward, which is the share of right answers unless programs get "
-        "partial credit. Below: mean implicit process reward of a token. The outcome should rise; "
-        "the token mean shows where the PRM places its zero, and its sign alone says nothing "
-        "about quality.",
+        "Both of the batch that is trained on. Above: mean outcome reward of its responses, after "
+        "the prompt filter, which holds it near the middle of its bounds. Below: mean implicit "
+        "process reward of a token: it shows where the PRM places its zero, and its sign alone "
+        "says nothing about quality.",
         (
-            Panel("outcome", {"outcome": "rollout/outcome_mean"}, percent=True),
+            Panel("outcome", {"outcome": "reward/outcome_mean"}, percent=True),
             Panel("token mean", {"implicit": "reward/implicit_mean"}, level=0),
         ),
         needs_prm=True,
@@ -133,8 +133,9 @@ FIGURES = (
         "Rewards and PRM",
         "PRM ranking accuracy",
         "Share of (correct, incorrect) pairs of responses to one prompt in which the correct one "
-        "has the higher summed reward; the dashed line at 50 % is chance. Accuracy is the share of "
-        "responses whose log-odds have the right sign.",
+        "has the higher summed reward; the band is its 95 % interval over prompts, the dashed line "
+        "at 50 % is chance. Accuracy is the share of responses whose log-odds have the right "
+        "sign.",
         (
             Panel(
                 "share",
@@ -199,11 +200,12 @@ FIGURES = (
         "step), policy against the frozen reference (the distance from the start), and sampler "
         "against trainer, which should be rounding only, unless rollout.max_staleness lets an "
         "older policy sample: the bottom panel then shows how many updates older it was. All are "
-        "estimates from sampled tokens, so values a little below 0 are noise.",
+        "estimates from sampled tokens, so values a little below 0 are noise; an axis spans "
+        "0.0001 at least.",
         (
-            Panel("update", {"update": "actor/ppo_kl"}),
-            Panel("reference", {"reference": "actor/kl_reference"}),
-            Panel("mismatch", {"mismatch": "actor/mismatch_kl"}),
+            Panel("update (nats)", {"update": "actor/ppo_kl"}, least=1e-4),
+            Panel("reference (nats)", {"reference": "actor/kl_reference"}, least=1e-4),
+            Panel("mismatch (nats)", {"mismatch": "actor/mismatch_kl"}, least=1e-4),
             Panel("staleness", {"staleness": "rollout/staleness_mean"}, bounds=(0, None)),
         ),
         height=3.4,
@@ -244,7 +246,7 @@ FIGURES = (
         "Above: mean tokens of a response. Below: share of responses that were cut off at the "
         "length limit. Where both rise, the limit holds the policy back.",
         (
-            Panel("tokens", {"tokens": "rollout/response_length_mean"}),
+            Panel("tokens", {"tokens": "rollout/response_length_mean"}, bounds=(0, None)),
             Panel("cut off", {"cut off": "rollout/clip_ratio"}, percent=True, bounds=(0, None)),
         ),
     ),

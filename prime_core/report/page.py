@@ -7,17 +7,18 @@ not written here is escaped: model text, settings and provenance are data.
 from __future__ import annotations
 
 import re
+import time
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup, escape
 
-from prime_core.report.drawing.plots import COLOURS, inline
+from prime_core.report.drawing.plots import COLOURS, has, inline
 from prime_core.report.figures import FIGURES
 from prime_core.report.reproduction.comparison import compare
 from prime_core.report.reproduction.page import ReproductionSection, in_words
-from prime_core.report.tables.collect import RunTables
+from prime_core.report.tables.collect import ENDED_AT, RunTables
 from prime_core.report.tables.cost import stage_rows, total_row
 from prime_core.report.tables.data_table import data_rows, not_compared
 from prime_core.report.tables.evaluations import sampled_rows
@@ -68,6 +69,9 @@ def render_page(
         sampled=sampled_rows(run.evaluations),
         steps=step_rows(run.steps),
         training=training_change(run.iterations),
+        written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        iterations=iteration_rows(run.iterations),
+        elapsed_seconds=run.elapsed_seconds,
         job_seconds=float(run.stages["seconds"].sum()),
         stages=run.stages.groupby("stage", sort=False)[["num_jobs", "seconds", "startup_seconds"]]
         .sum(min_count=1)
@@ -95,6 +99,7 @@ def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]
         if (has_prm(run) or not figure.needs_prm)
         and (has_values(run) or not figure.needs_values)
         and (not run.cost.table.empty or not figure.needs_slurm)
+        and (run.settings.get("reproduction.of") or figure.section != "Reproduction")
         and (not figure.needs_twin or compare(run).comparisons)
         and (not figure.needs_steps or not run.steps.empty)
     ]
@@ -151,6 +156,35 @@ def training_change(iterations: pd.DataFrame) -> tuple[float, float] | None:
         return None
     accuracies = iterations["rollout/accuracy"].dropna()
     return None if accuracies.empty else (float(accuracies.iloc[0]), float(accuracies.iloc[-1]))
+
+
+# Columns of the table of iterations: title, figure, how it is shown.
+_ITERATION_COLUMNS = (
+    ("Sampled", "rollout/accuracy", "percent"),
+    ("Kept", "filter/kept_share", "percent"),
+    ("Ranked", "prm/ranking_accuracy", "percent"),
+    ("PRM loss", "prm/loss", "number"),
+    ("Entropy", "actor/entropy", "number"),
+    ("Update KL", "actor/ppo_kl", "number"),
+    ("Clipped", "actor/clip_fraction", "percent"),
+    ("Gradient", "actor/grad_norm", "number"),
+    ("Tokens", "rollout/response_length_mean", "number"),
+)
+
+
+def iteration_rows(iterations: pd.DataFrame) -> list[dict[str, str]]:
+    """One row per iteration: when it ended, and the figures that the run has, as text."""
+    columns = [one for one in _ITERATION_COLUMNS if has(iterations, one[1])]
+    rows = []
+    for row in iterations.to_dict("records"):
+        ended = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row[ENDED_AT]))
+        cells = {"Iteration": str(int(row["iteration"])), "Ended (UTC)": ended}
+        for title, figure, kind in columns:
+            value = row[figure]
+            number = NO_DEFAULT if pd.isna(value) else f"{value:.3g}"
+            cells[title] = percent(value) if kind == "percent" else number
+        rows.append(cells)
+    return rows
 
 
 def setting_rows(settings: dict[str, Any]) -> list[dict[str, Any]]:

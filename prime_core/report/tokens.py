@@ -7,6 +7,7 @@ escapes it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 @dataclass(frozen=True)
 class Piece:
-    """One token. strength: its reward's size over the largest one shown beside it, 0 to 1."""
+    """One token. strength: root of its reward's size over the largest one beside it, 0 to 1.
+
+    The root, or one large reward would leave all others white.
+    """
 
     text: str
     token: int
@@ -141,7 +145,7 @@ def _response(row: pd.Series, scale: float, tokenizer: Any) -> Response:
     rewards = [float(reward) for reward in row["implicit_reward"]]
     texts = token_texts(tokenizer, tokens)
     pieces: list[Piece | None] = [
-        Piece(text, token, reward, position, abs(reward) / scale if scale else 0.0)
+        Piece(text, token, reward, position, math.sqrt(abs(reward) / scale) if scale else 0.0)
         for position, (text, token, reward) in enumerate(
             zip(texts, tokens, rewards, strict=True), start=1
         )

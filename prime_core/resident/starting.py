@@ -14,9 +14,8 @@ from pathlib import Path
 
 from prime_core.resident.protocol import ENGINES, SOCKET
 from prime_core.runtime.console import note
+from prime_core.runtime.threads import ONE_THREAD
 
-# Snakemake sets these to a rule's threads: 1 but where a rule says otherwise.
-THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB")
 _LONGEST_PATH = 100  # of a Unix socket: 107 bytes
 _SECONDS_TO_END = 5.0
 
@@ -63,7 +62,7 @@ class Resident:
             self.process = subprocess.Popen(
                 [*command, str(listener.fileno()), str(path)],
                 stdin=subprocess.PIPE,
-                env=os.environ | {f"{library}_NUM_THREADS": "1" for library in THREADS},
+                env=os.environ | ONE_THREAD,
                 stdout=out,
                 stderr=out,
                 pass_fds=[listener.fileno()],

@@ -20,6 +20,7 @@ from prime_core.run.changes import is_changeable
 from prime_core.run.input_digest import input_digest
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import linked_prm_folders
+from prime_core.run.reward_function import is_other_function
 from prime_core.run.schedule import sampling_policy
 from prime_core.run.tables import read_json
 from prime_core.settings.evaluation import Benchmark
@@ -163,6 +164,7 @@ def evaluated_by_origin(
         _in_one_job(theirs.evaluation.benchmarks.get(benchmark)) == _in_one_job(own)
         and theirs.verification.without_partial_credit()
         == settings.verification.without_partial_credit()
+        and not is_other_function(settings, there)
         # Samplers draw different responses from the same seeds. docs/decisions.md#vllm-seeds
         and (theirs.seed, theirs.rollout.sampler) == (settings.seed, settings.rollout.sampler)
     )

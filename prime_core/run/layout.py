@@ -31,6 +31,11 @@ class RunFiles:
         return self.root / "provenance.json"
 
     @property
+    def reward_function(self) -> Path:
+        """Copy of the file of verification.function, as it judges the run's responses."""
+        return self.root / "reward_function.py"
+
+    @property
     def train(self) -> Path:
         """Training problems."""
         return self.root / "data" / "train.parquet"

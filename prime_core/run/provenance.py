@@ -28,6 +28,10 @@ PACKAGES = (
     "pandas",
     "pyarrow",
     "math-verify",
+    "numpy",
+    "peft",
+    # Of the CUDA build of torch.
+    "nvidia-nccl-cu13",
 )
 
 

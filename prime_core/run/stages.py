@@ -160,7 +160,7 @@ def stage_of(path: Path) -> Stage:
 def result_of(files: RunFiles, stage: Stage) -> Path:
     """The file that exists when a stage has finished."""
     if stage.name == "report":
-        return files.report
+        return files.crate  # the page is there from the first iteration on
     if stage.name == "evaluate":
         return files.evaluation(stage.iteration, stage.part)
     name = f"{stage.name}-{stage.part}" if stage.part else stage.name

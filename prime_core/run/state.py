@@ -18,6 +18,7 @@ from prime_core.run.changes import refused_changes
 from prime_core.run.layout import TRAINING_STATE, RunFiles, unfinished_folder
 from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.provenance import record_start
+from prime_core.run.reward_function import keep_function, refuse_function
 from prime_core.run.stages import STAGES, STOPPABLE, Stage, result_of
 from prime_core.run.training_states import remove_lost
 from prime_core.runtime.console import note
@@ -37,6 +38,7 @@ class RunState:
         self.settings, self.files = settings, RunFiles(settings.run_dir)
         self._lock = RunLock(self.files.root)
         self._refuse_changes()
+        refuse_function(settings, self.files)
         self._refuse_origin()
 
     def is_last(self, iteration: int) -> bool:
@@ -95,7 +97,9 @@ class RunState:
         self.hold()
         # Once more, since until now another process could have written other settings.
         self._refuse_changes()
+        refuse_function(self.settings, self.files)
         origin = self._refuse_origin()
+        keep_function(self.settings, self.files)
         write_text(self.files.config, dump_settings(self.settings))
         record_start(self.files.provenance, self.settings, origin)
         for line in notes_on(self.settings):

@@ -46,7 +46,7 @@ def finish(metrics_path: Path, metrics: Metrics, line: str) -> None:
     """Write a stage's figures and print its one line; the first rank does it for all of them."""
     if is_first_rank():
         write_json(metrics_path, metrics | process_usage())
-        say(line)
+        say(line, of_many=metrics_path.parents[2].name == "iterations")
 
 
 def progress_label(iteration: int, settings: Settings) -> str:

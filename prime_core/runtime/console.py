@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Set in the shell of a rule, where standard error is a log and standard output is seen.
 IN_WORKFLOW = "PRIME_IN_WORKFLOW"
+# Set there as well where an iteration has many jobs: their lines are in their logs alone.
+FEW_LINES = "PRIME_FEW_LINES"
 
 
 def progress_bar(total: int, unit: str, description: str) -> tqdm:
@@ -38,17 +40,18 @@ def progress_bar(total: int, unit: str, description: str) -> tqdm:
     )
 
 
-def say(line: str, error: bool = False) -> None:
+def say(line: str, error: bool = False, of_many: bool = False) -> None:
     """Print the line that a stage or a workflow ends with, or an error of any rank.
 
     It appears once: on standard output, an error on standard error. In a job of the workflow on
     both: whoever started the workflow sees one; the other ends the stage's log, whose last lines
-    are shown when a Slurm job fails.
+    are shown when a Slurm job fails. of_many: the line of a job that each iteration has.
     """
     if not (error or is_first_rank()):
         return
     in_log = IN_WORKFLOW in os.environ
-    if in_log or not error:
+    shown = not (of_many and FEW_LINES in os.environ)
+    if shown and (in_log or not error):
         show(line)
     if in_log or error:
         print(harmless(line), file=sys.stderr, flush=True)

@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import time
 from pathlib import Path
+
+from prime_core.runtime.gpu_usage import gpu_figures
 
 _BYTES_PER_UNIT = 1024  # of ru_maxrss on Linux
 _KINDS = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 _seconds_before = [0.0]
 
 
-def process_usage() -> dict[str, float]:
-    """Processor seconds and largest memory (MB) of this process and the children that ended."""
+def process_usage() -> dict[str, float | str]:
+    """Processor seconds and largest memory (MB) of this process and the children that ended.
+
+    Also the use of the GPUs that it sees, and the time, in seconds since 1970: copies of a file
+    have other dates than the file.
+    """
     used = [resource.getrusage(kind) for kind in _KINDS]
     return {
         "process/cpu_seconds": _seconds(used) - _seconds_before[0],
         "process/max_rss_mb": max(one.ru_maxrss for one in used) * _BYTES_PER_UNIT / 1e6,
+        "process/ended_at": time.time(),
+        **gpu_figures(),
     }
 
 

@@ -9,13 +9,14 @@ Reading settings from files and the command line is `prime_core.settings.reading
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from prime_core.settings.data import Data
-from prime_core.settings.evaluation import Evaluation
+from prime_core.settings.data import Data, Source
+from prime_core.settings.evaluation import Benchmark, Evaluation
 from prime_core.settings.lora import Lora
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.policy import Policy
@@ -192,6 +193,7 @@ class Settings(Section):
             raise ValueError("prm.prm_update 'none' with policy.outcome_coef 0 leaves no reward")
         if prm.prm_update == "none":
             self.evaluation.refuse_prm()
+        self._judged()
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
         if self.sft.enabled and self.data.source == "files" and self.data.sft is None:
@@ -218,6 +220,22 @@ class Settings(Section):
                 "float32 copy of the weights and loses small updates"
             )
         return self
+
+    def _judged(self) -> None:
+        """An ability that asks for the user's function needs one."""
+        if self.verification.function is not None:
+            return
+        sections: dict[str, Mapping[str, Source | Benchmark]] = {
+            "data.sources": self.data.sources,
+            "evaluation.benchmarks": self.evaluation.benchmarks,
+        }
+        for section, named in sections.items():
+            for name, one in named.items():
+                if one.ability == "function":
+                    raise ValueError(
+                        f"{section}.{name}.ability 'function' needs verification.function, the "
+                        "function that judges"
+                    )
 
     def _whole_distribution(self) -> None:
         """Corrections compare probabilities, which must be of the same distribution."""

@@ -9,7 +9,8 @@ from pydantic import Field
 from prime_core.settings.section import Section
 
 # What a problem asks for, and so which verifier judges it: prime_core.verifiers has one for each.
-Ability = Literal["math", "code"]
+# function: the user's own (verification.function).
+Ability = Literal["math", "code", "function"]
 ABILITIES: tuple[Ability, ...] = get_args(Ability)
 
 
@@ -31,6 +32,14 @@ class Verification(Section):
         gt=0,
         description="Wall-clock limit of one judgement; of a program, for all its tests together.",
     )
+    function: str | None = Field(
+        None,
+        pattern=r"^.+\.py:[A-Za-z_][A-Za-z0-9_]*$",
+        description="FILE.py:NAME, a function of your own, (response, ground_truth, row) -> a "
+        "number from 0 to 1 or a verdict. It judges the run's training and held-out problems; "
+        "other benchmarks only where their ability is function. null: each problem's ability says "
+        "what judges it.",
+    )
     no_box: Literal["no_answer", "last_line"] = Field(
         "no_answer",
         description="How a mathematical response without \\boxed{} is judged: as no answer, or by "
@@ -44,7 +53,11 @@ class Verification(Section):
         description="Installed packages that model-written programs may import, with all that "
         "these depend on; nothing else of what is installed is seen by a program.",
     )
-    memory_mb: int = Field(1024, ge=64, description="Memory of one program's process tree.")
+    memory_mb: int = Field(
+        1024,
+        ge=64,
+        description="Memory of one program's process tree, and of that of verification.function.",
+    )
     partial_credit: Literal["none", "all_tests", "first_tests"] = Field(
         "none",
         description="Outcome of a program that fails a test: 0 (none), the share of its tests that "

@@ -15,6 +15,7 @@ import pandas as pd
 from prime_core.data.sources import difficulty_settings
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import Made
+from prime_core.run.reward_function import refuse_edited_function
 from prime_core.run.schedule import shard_rows
 from prime_core.run.tables import DIFFICULTY, PROMPTS, read_table, write_table
 from prime_core.run.work import finish, open_run
@@ -27,7 +28,7 @@ from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
-from prime_core.verifiers.pool import Row
+from prime_core.verifiers.problem_rows import rows_to_judge
 from prime_core.verifiers.resumable import judge_all, refuse_broken
 
 
@@ -37,6 +38,7 @@ def run(run_dir: Path, shard: int) -> None:
     asked = difficulty_settings(settings)
     output, watch = files.difficulty(shard), Stopwatch()
     with only_one(output, run_dir):
+        refuse_edited_function(settings, files)
         candidates = read_table(files.candidates, PROMPTS, files.root)
         rows = shard_rows(list(range(len(candidates))), shard, asked.num_shards)
         problems = candidates.iloc[rows]
@@ -95,14 +97,10 @@ def _judged(
     problems: pd.DataFrame, responses: list[dict[str, Any]], settings: Settings, output: Path
 ) -> pd.DataFrame:
     """A row of DIFFICULTY for each problem, in their order."""
-    truths = zip(problems["ability"], problems["ground_truth"], strict=True)
-    known = dict(zip(problems["prompt_id"], truths, strict=True))
-    rows = [
-        Row(known[one["prompt_id"]][0], one["text"], known[one["prompt_id"]][1])
-        for one in responses
-    ]
+    texts = [(one["prompt_id"], one["text"]) for one in responses]
     # A pass rate counts whole passes; and num_correct is a number of responses.
     rules = settings.verification.without_partial_credit()
+    rows = rows_to_judge(problems, texts, rules, of_run=True)
     judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying")
     refuse_broken(judgements, settings, output)
     table = pd.DataFrame(

@@ -25,8 +25,8 @@ from prime_core.data.prompts import as_messages, merge_system
 from prime_core.evaluation.benchmark import (
     benchmark_named,
     benchmark_problems,
-    has_answers,
     judge_responses,
+    kinds_of_figures,
 )
 from prime_core.evaluation.figures import evaluation_figures
 from prime_core.evaluation.from_origin import take_evaluation
@@ -34,6 +34,7 @@ from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.records import Made, checked_weights
+from prime_core.run.reward_function import refuse_edited_function
 from prime_core.run.schedule import shard_rows
 from prime_core.run.tables import (
     EVALUATION,
@@ -69,6 +70,7 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
     with only_one(output, run_dir):
         if take_evaluation(settings, files, iteration, benchmark):
             return  # a branch begins with the policy that its origin has evaluated
+        refuse_edited_function(settings, files)
         problems, num_malformed = benchmark_problems(chosen, settings, files)
         if chosen.num_shards > 1:
             sampler, rows = _joined(files, iteration, benchmark, chosen.num_shards)
@@ -89,7 +91,9 @@ def run(run_dir: Path, iteration: int, benchmark: str) -> None:
         }
         if chosen.file != "validation":
             figures["num_malformed"] = num_malformed
-        figures |= evaluation_figures(rows, chosen.n_samples_per_prompt, has_answers(problems))
+        figures |= evaluation_figures(
+            rows, chosen.n_samples_per_prompt, **kinds_of_figures(problems, chosen, settings)
+        )
         table = pd.DataFrame(rows)
         figures["response_length_mean"] = float(table["response_length"].mean())
         figures["clip_ratio"] = float(table["finish_reason"].eq("length").mean())
@@ -111,6 +115,7 @@ def run_shard(run_dir: Path, iteration: int, benchmark: str, shard: int, of: int
     watch = Stopwatch()
     output = files.evaluation_shard(iteration, benchmark, shard, of)
     with only_one(output, run_dir):
+        refuse_edited_function(settings, files)
         problems, _ = benchmark_problems(chosen, settings, files)
         asked = problems.iloc[shard_rows(list(range(len(problems))), shard, of)]
         # More shards than problems: an engine is not started for none.
@@ -171,7 +176,7 @@ def _answers(
     tokens = [{name: row[name] for name in _TOKENS} for row in responses]
     measured = [row | {"response_length": len(row["response_tokens"])} for row in responses]
     with watch.part("verify"):
-        rows = judge_responses(measured, problems, settings, output)
+        rows = judge_responses(measured, problems, chosen, settings, output)
     return sampler, [row | own for row, own in zip(rows, tokens, strict=True)]
 
 

@@ -1,10 +1,10 @@
 """Stage `report`: one page, tables, plots and TensorBoard events of a run, finished or not.
 
-In: all metrics, evaluations, benchmarks, Slurm's account, and of three iterations the batch and its
-rewards.
+In: all metrics, evaluations, benchmarks, Slurm's account, of three iterations the batch and its
+rewards, of some the batch's texts.
 Out: report/report.html, metrics.csv, evaluations.csv, stages.csv, cost.csv, reproduction.csv,
 differing_settings.csv, plots/*.svg, tensorboard/. The page is written last: where it exists, the
-rest does too. Then ro-crate.zip, which packs it all.
+rest does too. Then ro-crate.zip, which packs it all; while the run goes it is left out.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from prime_core.report.reproduction.paper_settings import (
     paper_config,
     paper_differences,
 )
+from prime_core.report.samples import samples
 from prime_core.report.tables.collect import RunTables, collect
 from prime_core.report.tables.missing import missing_parts
 from prime_core.report.tensorboard import write_events
@@ -36,7 +37,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.settings.reading import load_yaml
 
 
-def run(run_dir: Path) -> None:
+def run(run_dir: Path, record: bool = True) -> None:
     """Write the report of the run in this folder, then its record."""
     files = RunFiles(run_dir)
     page = files.report
@@ -59,14 +60,15 @@ def run(run_dir: Path) -> None:
                 if EMPTY not in svg:
                     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
         with atomic_folder(page.with_name("tensorboard")) as folder:
-            write_events(folder, tables)
+            write_events(folder, tables, samples(run_dir))
         missing = missing_parts(tables, run_dir)
         section = reproduction_section(tables, _paper_settings(tables, files))
         _write_csv(page.with_name("reproduction.csv"), reproduction_table(section.found))
         settings_table = differences_table(section.settings.differences)
         _write_csv(page.with_name("differing_settings.csv"), settings_table)
         write_text(page, render_page(tables, svgs, example_pairs(run_dir), missing, section))
-        write_crate(tables, files, missing)
+        if record:
+            write_crate(tables, files, missing)
     say(
         f"report: {tables.num_done} iterations, {len(tables.evaluations)} evaluations, "
         f"{len(missing)} parts missing: {page}"

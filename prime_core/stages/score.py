@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from prime_core.evaluation.statistics.intervals import ratio_interval
 from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
 from prime_core.models.load import load_tokenizer
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
@@ -149,7 +150,19 @@ def _metrics(rewards: torch.Tensor, batch: LearningBatch) -> Metrics:
             metrics[f"reward/log_odds_{name}"] = float(z[rows].sum() / rows.sum())
     if num_pairs:
         metrics["prm/ranking_accuracy"] = num_right / num_pairs
+        _, low, high = _ranking_interval(z, batch)
+        metrics |= {"prm/ranking_accuracy_low": low, "prm/ranking_accuracy_high": high}
     return metrics
+
+
+def _ranking_interval(z: torch.Tensor, batch: LearningBatch) -> tuple[float, float, float]:
+    """By prompt: pairs of one prompt are not independent."""
+    counts = []
+    for group in batch.group.unique():
+        rows = batch.group == group
+        counts.append(prm_ranking_accuracy(z[rows], batch.outcome[rows], batch.group[rows]))
+    right, pairs = zip(*[one for one in counts if one[1]], strict=True)
+    return ratio_interval(right, pairs)
 
 
 def _line(metrics: Metrics) -> str:

@@ -15,12 +15,15 @@ from pathlib import Path
 import pandas as pd
 
 from prime_core.run.records import Made
+from prime_core.run.reward_function import refuse_edited_function
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
-from prime_core.run.work import finish, open_run
+from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
+from prime_core.settings.verification import Verification
 from prime_core.verifiers.pool import Row
+from prime_core.verifiers.problem_rows import rows_to_judge
 from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
 from prime_core.verifiers.verdict import Judgement, Verdict
 
@@ -31,9 +34,12 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     output = files.outcomes(iteration, shard)
     watch = Stopwatch()
     with only_one(output, run_dir):
+        refuse_edited_function(settings, files)
         source = files.rollouts(iteration, shard)
         rollouts = read_table(source, ROLLOUTS, files.root)
-        rows = _rows(rollouts, read_table(files.train, PROMPTS, files.root), source)
+        prompts = read_table(files.train, PROMPTS, files.root)
+        _refuse_unknown(rollouts, prompts, source)
+        rows = _rows(rollouts, prompts, settings.verification)
         partial = partial_path(output, "verdicts")
         with watch.part("judge"):
             judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
@@ -45,24 +51,22 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         finish(
             files.metrics(iteration, f"verify-{shard:02d}"),
             _metrics(judgements) | watch.seconds,
-            _line(judgements, iteration, shard, watch),
+            f"{progress_label(iteration, settings)} {_line(judgements, shard, watch)}",
         )
 
 
-def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> list[Row]:
-    """Rollouts with the ability and ground truth of their prompts."""
-    truths = zip(prompts["ability"], prompts["ground_truth"], strict=True)
-    known = dict(zip(prompts["prompt_id"], truths, strict=True))
-    missing = sorted(set(rollouts["prompt_id"]) - known.keys())
+def _refuse_unknown(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> None:
+    missing = sorted(set(rollouts["prompt_id"]) - {*prompts["prompt_id"]})
     if missing:
         raise TableError(
             f"{source}: {len(missing)} prompts are not in the run's data, the first is "
             f"{missing[0]!r}; sample this shard again"
         )
-    return [
-        Row(known[prompt_id][0], text, known[prompt_id][1])
-        for prompt_id, text in zip(rollouts["prompt_id"], rollouts["text"], strict=True)
-    ]
+
+
+def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, rules: Verification) -> list[Row]:
+    responses = zip(rollouts["prompt_id"], rollouts["text"], strict=True)
+    return rows_to_judge(prompts, responses, rules, of_run=True)
 
 
 def _metrics(judgements: list[Judgement]) -> Metrics:
@@ -76,11 +80,8 @@ def _metrics(judgements: list[Judgement]) -> Metrics:
     }
 
 
-def _line(judgements: list[Judgement], iteration: int, shard: int, watch: Stopwatch) -> str:
+def _line(judgements: list[Judgement], shard: int, watch: Stopwatch) -> str:
     counts = Counter(j.verdict.value for j in judgements)
     named = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     seconds = watch.seconds["timing_s/judge"]
-    return (
-        f"iteration {iteration} verify {shard}: {len(judgements)} responses: "
-        f"{named or 'none'}; {seconds:.1f} s"
-    )
+    return f"verify {shard}: {len(judgements)} responses: {named or 'none'}, {seconds:.1f} s"

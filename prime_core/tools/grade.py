@@ -15,8 +15,8 @@ from prime_core.data.responses import read_responses_to
 from prime_core.evaluation.benchmark import (
     benchmark_named,
     benchmark_problems,
-    has_answers,
     judge_responses,
+    kinds_of_figures,
 )
 from prime_core.evaluation.figures import evaluation_figures
 from prime_core.run.atomic import write_json
@@ -57,7 +57,7 @@ def run(
             f"{responses}: {min(counts.values())} to {max(counts.values())} responses to a problem;"
             " expected the same number for each"
         )
-    rows = judge_responses(given, problems, settings, out)
+    rows = judge_responses(given, problems, chosen, settings, out)
     scored = "score" in given[0]
     if scored:
         rows = [row | {"score": one["score"]} for row, one in zip(rows, given, strict=True)]
@@ -66,7 +66,9 @@ def run(
         "num_malformed": num_malformed,
         "num_unanswered": len(problems) - len(counts),
     }
-    figures |= evaluation_figures(rows, max(counts.values()), has_answers(problems))
+    figures |= evaluation_figures(
+        rows, max(counts.values()), **kinds_of_figures(problems, chosen, settings)
+    )
     write_table(out, rows, SCORED_EVALUATION if scored else EVALUATION)
     write_json(out.with_suffix(".json"), figures)
     for line in lines_of(figures):

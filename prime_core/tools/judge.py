@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 from prime_core.run.atomic import atomic_path
 from prime_core.run.tables import TableError
 from prime_core.runtime.text import printable
+from prime_core.settings.reading import parse_settings
 from prime_core.settings.verification import Verification
+from prime_core.verifiers.function import problem_text
 from prime_core.verifiers.pool import Row, judge_row
 from prime_core.verifiers.resumable import columns, judge_all
 from prime_core.verifiers.verdict import Judgement, Verdict
@@ -28,11 +30,19 @@ _JUDGED = ("outcome", "verdict", "extracted", "seconds")
 
 
 def judge_text(
-    text: str, gold: str, ability: str = "math", rules: Verification | None = None
+    text: str,
+    gold: str,
+    ability: str = "math",
+    rules: Verification | None = None,
+    function: str | None = None,
 ) -> Judgement:
-    """Judge one response and print how it was decided."""
+    """Judge one response and print how it was decided. function: a user's own, which judges."""
     rules = rules or Verification()
-    judgement = judge_row(Row(ability, text, gold), rules)
+    if function is not None:
+        rules = parse_settings({"verification.function": function}, "--function").verification
+        ability = "function"
+    truth = gold if ability != "function" else problem_text(_asked_by_hand(gold))
+    judgement = judge_row(Row(ability, text, truth), rules)
     outcome = "none" if judgement.outcome is None else f"{judgement.outcome:g}"
     print(f"verdict    {judgement.verdict.value} (outcome {outcome})")
     extracted = "None" if judgement.extracted is None else printable(judgement.extracted)
@@ -49,6 +59,17 @@ def judge_text(
         decided = printable(program.detail)
         print(f"as a program the whole text would be {program.verdict.value}: {decided}")
     return judgement
+
+
+def _asked_by_hand(gold: str) -> dict[str, Any]:
+    """The row that a function is given where there is no problem but its answer."""
+    return {
+        "prompt_id": "",
+        "prompt": [],
+        "ability": "function",
+        "ground_truth": gold,
+        "data_source": "",
+    }
 
 
 def judge_rows(source: Path, output: Path, rules: Verification | None = None) -> None:

@@ -88,6 +88,13 @@ def _judge_program(text: str, tests: str, rules: Verification, is_program: bool)
     )
 
 
+def judge_own(response: str, problem: str, rules: Verification) -> Judgement:
+    """A user's own function, on the problem's row as JSON (verification.function)."""
+    from prime_core.verifiers import function
+
+    return function.judge(response, problem, rules)
+
+
 def _prepare_math(_: Verification) -> None:
     import prime_core.verifiers.math  # noqa: F401
 
@@ -112,6 +119,12 @@ def _close_sandboxes() -> None:
             judging.close_quietly(judge, owner)
 
 
+def _close_function() -> None:
+    function = sys.modules.get("prime_core.verifiers.function")
+    if function is not None:
+        function.stop()
+
+
 _MATH = Verifier(
     judge=judge_math,
     prepare=_prepare_math,
@@ -131,6 +144,14 @@ _CODE = Verifier(
 VERIFIERS: dict[str, Verifier] = {
     "math": _MATH,
     "code": _CODE,
+    "function": Verifier(
+        judge=judge_own,
+        prepare=lambda _: None,  # each worker loads the user's file in a process of its own
+        close=_close_function,
+        grace_seconds=120.0,
+        rows_in_chunk=8,
+        rows_worth_a_worker=8,
+    ),
     "program": replace(_CODE, judge=judge_program),  # no ability: of rows judged by hand alone
 }
 

@@ -20,6 +20,7 @@ from prime_core.runtime.partial_rows import PartialRows
 from prime_core.settings.run import Settings
 from prime_core.settings.verification import Verification
 from prime_core.verifiers import pool
+from prime_core.verifiers.function import function_file
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import FAILURES, Judgement, Verdict
 
@@ -96,6 +97,8 @@ def fingerprint(rows: list[Row], rules: Verification) -> str:
     # Not on the share of failures: who raises it after VerifierBroken keeps the rows judged so far.
     judged_by = rules.model_dump_json(exclude={"max_no_verdict_share"})
     digest = hashlib.sha256(judged_by.encode())
+    if rules.function is not None:
+        digest.update(function_file(rules.function).read_bytes())
     for row in rows:
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.evaluation.statistics.intervals import Z_95, mean_interval, pass_at_k
+from prime_core.evaluation.statistics.intervals import (
+    Z_95,
+    mean_interval,
+    pass_at_k,
+    ratio_interval,
+)
 
 
 def score_bound(mean: float, count: float, side: float) -> float:
@@ -118,3 +123,27 @@ def test_pass_at_k_is_unbiased_where_one_minus_the_power_is_not():
 def test_pass_at_k_of_too_few_samples_is_refused(wrong):
     with pytest.raises(ValueError, match="pass@"):
         pass_at_k(*wrong)
+
+
+def test_a_ratio_of_equal_clusters_is_their_mean_and_of_others_weighs_by_size():
+    shares = np.array([0.0, 0.25, 0.5, 1.0])
+    assert ratio_interval(4 * shares, np.full(4, 4.0)) == pytest.approx(mean_interval(shares))
+    mean, low, high = ratio_interval([1, 30], [1, 90])
+    assert mean == pytest.approx(31 / 91)
+    assert 0 <= low < mean < high <= 1
+    assert ratio_interval([3, 4], [3, 4])[2] == 1.0
+    with pytest.raises(ValueError, match="at least one unit"):
+        ratio_interval([0.0], [0.0])
+    with pytest.raises(ValueError, match="x_i <= n_i"):
+        ratio_interval([2.0], [1.0])
+
+
+def test_a_ratio_of_independent_pairs_is_covered_as_often_as_its_interval_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        sizes = rng.integers(1, 16, 60)
+        rates = rng.beta(8, 2, 60)
+        _, low, high = ratio_interval(rng.binomial(sizes, rates), sizes)
+        covered += low <= 0.8 <= high
+    assert 0.92 < covered / 400 < 0.98

@@ -54,8 +54,7 @@ def log(run: Path, name: str, text: str) -> Path:
 
 def test_a_finished_run_says_so(tmp_path):
     run = made(tmp_path)
-    RunFiles(run).report.parent.mkdir()
-    RunFiles(run).report.touch()
+    RunFiles(run).crate.touch()
     text = page(read_status(run))
     assert "4 of 4 iterations, finished" in text
     assert "nothing drives" not in text

@@ -38,20 +38,35 @@ def test_metrics_csv_holds_the_figures_of_every_iteration(finished):
 def test_events_equal_the_csv(finished):
     [path] = (finished / "report" / "tensorboard").iterdir()
     events: dict[tuple, float] = {}
+    times: dict[tuple, float] = {}
+    texts: set[str] = set()
     content = path.read_bytes()
     while content:  # records: length, its check sum, an event, its check sum
         (length,) = struct.unpack("<Q", content[:8])
         event = Event.FromString(content[12 : 12 + length])
         events |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        times |= {(value.tag, event.step): event.wall_time for value in event.summary.value}
+        texts |= {
+            str(value.tensor.string_val[0])
+            for value in event.summary.value
+            if value.tensor.string_val
+        }
         content = content[16 + length :]
     table = pd.read_csv(finished / "report" / "metrics.csv")
     for row in table.drop(columns="finished").to_dict("records"):
-        for name in row.keys() - {"iteration"}:
+        for name in row.keys() - {"iteration", "process/ended_at"}:
+            # The time of the iteration's end, not that at which the events were written.
+            assert times[name, row["iteration"]] == pytest.approx(row["process/ended_at"])
             assert events[name, row["iteration"]] == pytest.approx(row[name], rel=1e-6)
     for row in pd.read_csv(finished / "report" / "evaluations.csv").to_dict("records"):
         assert events["evaluation/validation/accuracy", row["iteration"]] == pytest.approx(
             row["accuracy"]
         )
+    assert {"response/correct/text_summary", "response/incorrect/text_summary"} <= {
+        tag for tag, _ in events
+    }
+    assert any("outcome 1" in text for text in texts)
+    assert "_hparams_/experiment" in {tag for tag, _ in events}
 
 
 def test_shards_are_combined_by_adding_counts_and_weighing_means():

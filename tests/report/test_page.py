@@ -14,18 +14,20 @@ from jinja2 import Environment
 from prime_core.models.build import build_tokenizer
 from prime_core.report.drawing.plots import EMPTY
 from prime_core.report.figures import FIGURES
+from prime_core.report.overlay import overlay
 from prime_core.report.page import (
     breakable,
     describe,
     duration_or_dash,
     earlier_starts,
+    iteration_rows,
     last_start,
     percent,
 )
 from prime_core.report.tables.collect import collect
 from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import TableError, read_json
+from prime_core.run.tables import EVALUATION, TableError, read_json, write_table
 from prime_core.settings.reading import flatten
 from prime_core.stages import report
 from tests.support.fake_benchmarks import add_benchmark, add_steps
@@ -33,13 +35,22 @@ from tests.support.fake_run import make_run
 from tests.support.fake_slurm import add_slurm_jobs
 from tests.support.shared_data import ROOT
 
+# Of the run, by paths from its page.
+FILES: tuple[str, ...] = (
+    "metrics.csv",
+    "evaluations.csv",
+    "stages.csv",
+    "cost.csv",
+    "reproduction.csv",
+)
+FILES += ("differing_settings.csv", "plots/", "tensorboard/", "../")
 CAPTIONS = ROOT / "workflow" / "report" / "figures.rst"
 ATTACK = "<script>alert('no')</script><img src=http://example.org/x onerror=alert(1)>"
 
 
 def make_finished(folder: Path) -> Path:
     """A finished run that has all there is to show, with its report."""
-    run_dir = make_run(folder, adv_estimator="gae", response=ATTACK)
+    run_dir = make_run(folder, adv_estimator="gae", response=ATTACK, reproduced="prime-592")
     add_slurm_jobs(run_dir, iterations=4)
     add_benchmark(run_dir, "math500", 500, {0: 331, 4: 396})
     add_steps(run_dir, {0: 0.2111, 4: 0.3222})
@@ -92,7 +103,7 @@ def test_page_needs_no_network_and_runs_no_script(finished):
     assert "script" not in {tag for tag, _ in elements}
     for _, attributes in elements:
         for name in ("src", "href", "xlink:href", "data", "action"):
-            assert (attributes.get(name) or "#").startswith("#")
+            assert (attributes.get(name) or "#").startswith(("#", *FILES))
         assert not any(name.startswith("on") for name in attributes)
     assert "default-src 'none'" in page_of(finished)
     assert "@import" not in page_of(finished)
@@ -104,7 +115,9 @@ def test_ids_are_unique_and_links_lead_somewhere(finished):
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = {attributes["href"] for _, attributes in elements if "href" in attributes}
-    assert links <= {f"#{name}" for name in ids}
+    assert {link for link in links if not str(link).startswith(FILES)} <= {
+        f"#{name}" for name in ids
+    }
 
 
 def test_model_text_is_escaped_and_still_readable(finished):
@@ -170,7 +183,8 @@ def test_a_run_that_has_just_begun_has_a_page_that_says_so(tmp_path):
     report.run(run_dir)
     page = page_of(run_dir)
     assert page.count("no figures yet") == sum(
-        not (one.needs_slurm or one.needs_values or one.needs_twin or one.needs_steps)
+        not (one.needs_slurm or one.needs_values or one.needs_steps)
+        and one.section != "Reproduction"
         for one in FIGURES
     )
     for words in ("provenance.json is absent", "No evaluation", "No stage has recorded"):
@@ -197,7 +211,8 @@ def test_an_unfinished_run_without_prm_shows_what_there_is(tmp_path):
     assert shown == {
         figure.name
         for figure in FIGURES
-        if not (figure.needs_prm or figure.needs_values or figure.needs_slurm or figure.needs_twin)
+        if not (figure.needs_prm or figure.needs_values or figure.needs_slurm)
+        and figure.section != "Reproduction"
     }
     # Figures without anything to draw are no files: an empty canvas would pass for a result.
     plots = list((run_dir / "report" / "plots").iterdir())
@@ -212,7 +227,7 @@ def test_an_interrupted_report_leaves_the_last_one_whole(tmp_path, monkeypatch):
         path: path.read_bytes() for path in (run_dir / "report").rglob("*.*") if path.is_file()
     }
 
-    def interrupt(folder, _):
+    def interrupt(folder, *_):
         (folder / "events.half").write_text("half")
         raise KeyboardInterrupt
 
@@ -237,7 +252,11 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_settings_that_differ_from_their_defaults_are_marked(finished):
     changed = re.findall(r'<tr class="changed"><th scope="row">([^<]+)', page_of(finished))
-    assert set(changed) == {"iterations", "policy."}  # policy.<wbr>adv_<wbr>estimator
+    assert set(changed) == {
+        "iterations",
+        "policy.",
+        "reproduction.",
+    }  # policy.<wbr>adv_<wbr>estimator
     assert breakable("a.b_<c>") == "a.<wbr>b_<wbr>&lt;c&gt;"
     assert describe("prm.beta").startswith("Scale of the implicit reward")
     assert describe("evaluation.benchmarks.validation.temperature") == ""
@@ -270,3 +289,84 @@ def test_the_same_run_gives_the_same_plots(finished, tmp_path):
 )
 def test_a_missing_duration_is_a_dash(seconds, text):
     assert duration_or_dash(seconds) == text
+
+
+def test_whatever_a_reader_cannot_point_at_can_be_reached_and_read(finished):
+    """Tables that scroll and tokens with rewards, by keyboard and touch."""
+    elements = Elements(page_of(finished)).found
+    scrolling = [found for tag, found in elements if found.get("class") == "scroll"]
+    assert len(scrolling) > 5
+    assert all(one["tabindex"] == "0" and one["aria-label"] for one in scrolling)
+    tokens = [found for tag, found in elements if tag == "i" and "title" in found]
+    assert len(tokens) > 20
+    assert all(one["tabindex"] == "0" for one in tokens)
+    css = (ROOT / "prime_core/report/templates/report.css").read_text(encoding="utf-8")
+    assert "i[title]:focus::after" in css
+    skips = [found["href"] for _, found in elements if found.get("class") == "skip"]
+    ids = {found.get("id") for _, found in elements}
+    assert len(skips) == 3
+    assert {skip[1:] for skip in skips if skip} <= ids
+
+
+def test_the_contents_lead_to_every_section(finished):
+    elements = Elements(page_of(finished)).found
+    sections = [found["id"] for tag, found in elements if tag == "section"]
+    links = [found.get("href") for tag, found in elements if tag == "a"]
+    assert {f"#{section}" for section in sections if section != "data"} <= {*links}
+
+
+def test_each_iteration_has_a_row_with_its_end_and_its_figures(finished):
+    run = collect(finished)
+    rows = iteration_rows(run.iterations)
+    assert [row["Iteration"] for row in rows] == ["1", "2", "3", "4"]
+    assert rows[0]["Sampled"] == percent(run.iterations["rollout/accuracy"][0])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", rows[0]["Ended (UTC)"])
+    assert 'id="table-iterations"' in page_of(finished)
+
+
+def test_files_are_links_to_what_is_there(finished):
+    page = page_of(finished)
+    section = page[page.index('<section id="files">') :]
+    links = re.findall(r'href="([^"]+)"', section)
+    assert "metrics.csv" in links
+    missing = [one for one in links if not (finished / "report" / one).exists()]
+    assert missing == ["../logs/"]  # a made-up run has none
+
+
+def test_a_run_that_reproduces_nothing_is_compared_with_nothing(tmp_path):
+    run_dir = make_run(tmp_path / "run", iterations=1, planned=1, evaluated=(0, 1))
+    report.run(run_dir, record=False)
+    page = page_of(run_dir)
+    assert "Reproduction" not in page
+    assert "Eurus" not in page[: page.index('<section id="settings">')]
+
+
+def test_runs_are_laid_over_each_other_with_what_differs(tmp_path):
+    one = make_run(tmp_path / "prime", iterations=3)
+    other = make_run(tmp_path / "rloo<b>", iterations=2, prm_update="none")
+    for number, run_dir in enumerate((one, other)):
+        rows = [
+            {
+                "prompt_id": f"p{i}",
+                "sample": 0,
+                "text": "",
+                "finish_reason": "stop",
+                "response_length": 1,
+                "outcome": float(i % 3 > number),
+                "verdict": "correct" if i % 3 > number else "wrong",
+                "extracted": None,
+            }
+            for i in range(60)
+        ]
+        write_table(
+            RunFiles(run_dir).evaluation(4, "validation").with_suffix(".parquet"), rows, EVALUATION
+        )
+    page = overlay([one, other])
+    assert "<b>" not in page
+    assert "rloo&lt;b&gt;" in page
+    assert "−33.3" in page.replace("-33.3", "−33.3")  # paired by problem
+    assert 'id="figure-accuracy-0"' in page
+    assert 'id="figure-prm-ranking_accuracy"' in page
+    assert "prm.<wbr>prm_<wbr>update" in page
+    with pytest.raises(TableError, match="nowhere: expected the folder of a run"):
+        overlay([one, tmp_path / "nowhere"])

@@ -19,6 +19,7 @@ from prime_core.run.tables import (
     read_table,
     write_table,
 )
+from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.reading import parse_settings
 from prime_core.settings.run import Settings
 from prime_core.stages import policy, prm, score, select, verify
@@ -90,7 +91,7 @@ def test_evaluations_count_whole_passes(judged_run: tuple[RunFiles, Settings]) -
     responses = read_table(files.rollouts(1, 0), ROLLOUTS).assign(response_length=1)
     problems = read_table(files.train, PROMPTS)
     asked: list[Any] = responses.to_dict("records")
-    rows = judge_responses(asked, problems, settings, files.root)
+    rows = judge_responses(asked, problems, Benchmark(), settings, files.root)
     assert [row["outcome"] for row in rows] == [1.0, *[0.0] * 7]
     figures = evaluation_figures(rows, 4, has_answers=False)
     assert (figures["accuracy"], figures["pass@4"]) == (1 / 8, 1 / 2)

@@ -25,6 +25,7 @@ def make_run(
     adv_estimator: str = "rloo",
     benchmarks: bool = True,
     response: str = "",
+    reproduced: str | None = None,
 ) -> Path:
     """A run folder; `response` is put into every response's text."""
     files = RunFiles(root)
@@ -33,6 +34,7 @@ def make_run(
         "iterations": planned,
         "prm.prm_update": prm_update,
         "policy.adv_estimator": adv_estimator,
+        "reproduction.of": reproduced,
     }
     settings = parse_settings(changes, "test").model_dump(mode="json")
     write_text(files.config, yaml.safe_dump(settings, sort_keys=False))

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from prime_core.resident.protocol import ENGINES
-from prime_core.resident.starting import THREADS
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
+from prime_core.runtime.threads import ONE_THREAD
 from tests.support.made_up_batch import made_up_batch
 from tests.support.workflow_runs import environment
 
@@ -40,10 +40,9 @@ def run_stage(files: RunFiles, stage: str, iteration: int, *, engines: bool, ran
         launcher = ["torchrun", "--standalone", f"--nproc-per-node={ranks}", "--no-python", "--"]
         command = [*launcher, *command]
     # As Snakemake sets them: else the stage would have imported under other variables.
-    threads = {f"{library}_NUM_THREADS": "1" for library in THREADS}
     done = subprocess.run(
         command,
-        env=environment() | threads | ({ENGINES: "1"} if engines else {}),
+        env=environment() | ONE_THREAD | ({ENGINES: "1"} if engines else {}),
         capture_output=True,
         text=True,
         timeout=300,

@@ -189,7 +189,8 @@ def main() -> None:
 
 def of_benchmark(settings: Any) -> list[str]:
     """Verdicts on the answer B to each question, in an evaluation that says `choice` of all."""
-    problems, _ = benchmark_problems(benchmark_named(settings, "quiz"), settings, None)
+    chosen = benchmark_named(settings, "quiz")
+    problems, _ = benchmark_problems(chosen, settings, None)
     answers = [
         {
             "prompt_id": name,
@@ -200,7 +201,9 @@ def of_benchmark(settings: Any) -> list[str]:
         }
         for name in problems["prompt_id"]
     ]
-    return [row["verdict"] for row in judge_responses(answers, problems, settings, Path("quiz"))]
+    return [
+        row["verdict"] for row in judge_responses(answers, problems, chosen, settings, Path("quiz"))
+    ]
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from prime_core.launch.slurm.executor import adapt
 from prime_core.launch.slurm.orphans import StoppedWaiting, restart, wait_for_orphans
 from prime_core.launch.slurm.ranks import launcher
 from prime_core.launch.state_storage import keep_states
+from prime_core.launch.watching.watch import RunWatch
 from prime_core.resident.starting import serve_stages
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
@@ -28,9 +29,6 @@ from prime_core.settings.reading import parse_settings
 from prime_core.storage.caches import use_caches
 
 find_own_commands()
-# Slurm signals every process of a job. Only the stage itself must react, at a checkpoint: a shell
-# that died first would take it along (docs/decisions.md#signals-in-shells).
-shell.prefix(f"{workflow_output.STAGE_SHELL}trap '' TERM USR2; ")
 SETTINGS_ARE_FROM = ", ".join(map(str, workflow.configfiles))
 if workflow.config_settings.config:
     SETTINGS_ARE_FROM += " and --config"
@@ -49,6 +47,7 @@ with workflow_output.one_sentence(FetchError):
     workflow_output.apply_to_rules(workflow)
     STATES_IN_MEMORY = keep_states(SETTINGS, NEEDS, SITE)
 workflow_output.show_stages_only(workflow, SITE, SETTINGS)
+shell.prefix(workflow_output.stage_shell(workflow, SETTINGS.rollout))
 
 validate(
     SETTINGS.model_dump(mode="json"),
@@ -57,6 +56,7 @@ validate(
 )
 
 TARGETS = Targets(SETTINGS, FILES, RUN_STATE, STATES_IN_MEMORY)
+WATCH = RunWatch(SETTINGS, FILES)
 RESULTS = SETTINGS.results
 ROOT = f"{RESULTS}/{{run}}"
 ITERATION = f"{ROOT}/iterations/{{iteration}}"
@@ -134,9 +134,10 @@ def begin_run():
             restart()  # what there is now is not in this graph
         RUN_STATE.begin()
     serve_stages(SETTINGS.resident, workflow.local_exec, FILES.resident_log)
+    WATCH.start()
 
 
 def end_run():
-    """Clean up what killed jobs left, and say where the report is."""
+    """Clean up what killed jobs left, and say what the run has reached."""
     RUN_STATE.end()
-    workflow_output.say_finished(FILES.report)
+    WATCH.end()

@@ -50,11 +50,34 @@ def mean_interval(problem_means: ArrayLike) -> tuple[float, float, float]:
     means = np.asarray(problem_means, dtype=float)
     if means.ndim != 1 or means.size == 0 or not np.all((means >= 0) & (means <= 1)):
         raise ValueError(f"expected at least one mean between 0 and 1, got {problem_means!r}")
-    mean = float(means.mean())
-    spread = float(means.var())
+    return _wilson(float(means.mean()), float(means.var()), means.size)
+
+
+def ratio_interval(numerators: ArrayLike, denominators: ArrayLike) -> tuple[float, float, float]:
+    """Share of all units that are right, and its 95 % interval, where units come in N clusters.
+
+        p = sum_i x_i / sum_i n_i,  s^2 = mean_i ((x_i - p n_i) / mean_j n_j)^2
+
+    x_i of the n_i units of cluster i are right: pairs of responses of one prompt. The interval is
+    mean_interval's at this s, and that interval itself where all n_i are equal.
+
+    Raises ValueError for no units, or an x_i outside [0, n_i].
+    """
+    right, all_units = (np.asarray(one, dtype=float) for one in (numerators, denominators))
+    if right.shape != all_units.shape or not np.all((right >= 0) & (right <= all_units)):
+        raise ValueError(f"expected 0 <= x_i <= n_i, got {numerators!r} of {denominators!r}")
+    if not all_units.sum() > 0:
+        raise ValueError("expected at least one unit, got none")
+    mean = float(right.sum() / all_units.sum())
+    spread = float((((right - mean * all_units) / all_units.mean()) ** 2).mean())
+    return _wilson(mean, spread, right.size)
+
+
+def _wilson(mean: float, spread: float, size: int) -> tuple[float, float, float]:
+    """Wilson's interval at the number of independent units that `spread` is worth."""
     variance = mean * (1 - mean)
     # 1e-12: rounding leaves equal means a variance, but one far below that of means that differ.
-    count = means.size * variance / spread if spread > 1e-12 else float(means.size)
+    count = size * variance / spread if spread > 1e-12 else float(size)
     half_width = Z_95 * math.sqrt(variance / count + Z_95**2 / (4 * count**2))
     shrink = 1 + Z_95**2 / count
     centre = mean + Z_95**2 / (2 * count)

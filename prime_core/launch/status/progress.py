@@ -72,7 +72,7 @@ def read_progress(files: RunFiles) -> Progress:
     return Progress(
         iterations=settings.iterations,
         done=done,
-        finished=done == settings.iterations and files.report.exists(),
+        finished=done == settings.iterations and files.crate.exists(),
         ended_at=ends,
         current=_current(files, settings, done + 1) if done < settings.iterations else {},
         accuracies=_accuracies(files, settings, done),

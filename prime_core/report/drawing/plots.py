@@ -74,6 +74,7 @@ class Panel:
     percent: bool = False
     bounds: tuple[float | None, float | None] = (None, None)
     level: float | None = None  # a dashed line to compare with
+    least: float = 0.0  # what the axis spans at least: below it lies rounding
     dashed: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -111,6 +112,10 @@ def _draw_panel(axes: Axes, panel: Panel, table: pd.DataFrame) -> None:
     if panel.level is not None:
         axes.axhline(panel.level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     value_axis(axes, panel.label, panel.percent, panel.bounds)
+    bottom, top = axes.get_ylim()
+    if top - bottom < panel.least:
+        middle = (bottom + top) / 2
+        axes.set_ylim(middle - panel.least / 2, middle + panel.least / 2)
     if len(panel.series) > 1:
         legend_above(axes)
 

@@ -8,7 +8,9 @@ exists but cannot be read is an error, since a file that exists is complete.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from prime_core.run.tables import GREEDY, OUTCOMES, TableError, read_json, read_
 from prime_core.settings.reading import flatten
 
 ITERATION_STAGES = tuple(name for name, kind in STAGES.items() if kind.each == "iteration")
+ENDED_AT = "process/ended_at"  # seconds since 1970
 EVALUATION_COLUMNS = (
     "iteration",
     "benchmark",
@@ -42,6 +45,7 @@ EVALUATION_COLUMNS = (
     "accuracy_high",
     "response_length_mean",
     "clip_ratio",
+    ENDED_AT,
 )
 
 
@@ -96,8 +100,17 @@ class RunTables:
         return self.last_iteration - self.start
 
     @property
+    def elapsed_seconds(self) -> float:
+        """From the workflow's first start to the newest figure, pauses included; NaN: unknown."""
+        starts = [value for key, value in self.provenance.items() if key == "starts.1.time"]
+        ends = [*self.iterations.get(ENDED_AT, []), *self.evaluations[ENDED_AT].dropna()]
+        if not starts or not ends:
+            return math.nan
+        return max(ends) - datetime.fromisoformat(starts[0]).timestamp()
+
+    @property
     def num_done(self) -> int:
-        """Iterations whose policy update has finished."""
+        """Iterations whose updates have finished."""
         return int(self.iterations["finished"].sum())
 
 
@@ -118,32 +131,63 @@ def collect(run_dir: Path) -> RunTables:
         settings=settings,
         # The default where the settings are of a run without: it then has no rows.
         steps=step_table(files, settings.get("evaluation.steps.score", "step")),
-        provenance=flatten(provenance),
+        provenance=flatten(provenance) | _gpus(files),
         data=read_data_figures(files),
     )
 
 
+def _gpus(files: RunFiles) -> dict[str, str]:
+    """GPUs, driver and CUDA of each stage that saw some, from its newest figures."""
+    found: dict[str, str] = {}
+    for folder in in_order((files.root / "iterations").glob("[0-9]*"))[
+        -2:
+    ]:  # the last may be short
+        for stage in ITERATION_STAGES:
+            for path in stage_files(folder / "metrics", stage)[:1]:
+                figures = read_json(path)
+                for name in ("gpus", "gpu_driver", "cuda_of_driver"):
+                    if f"process/{name}" in figures:
+                        found[f"stages.{stage}.{name}"] = figures[f"process/{name}"]
+    return found
+
+
 def iteration_table(files: RunFiles) -> pd.DataFrame:
     """One row per iteration: the figures of all its stages, shards combined."""
-    rows = []
+    rows, trained = [], _trained(files)
     for folder in in_order((files.root / "iterations").glob("[0-9]*")):
         iteration = int(folder.name)
         row: dict[str, float] = {}
+        ends: list[float] = []
         for stage in ITERATION_STAGES:
             shards = [read_json(path) for path in stage_files(folder / "metrics", stage)]
-            row |= combine_shards(stage, [_numbers(shard) for shard in shards])
+            figures = combine_shards(stage, [_numbers(shard) for shard in shards])
+            ends.append(figures.pop(f"process/{stage}_ended_at", 0.0))
+            row |= figures
         if "rollout/accuracy" in row:  # of runs before there was partial credit
             row.setdefault("rollout/outcome_mean", row["rollout/accuracy"])
         if row:
-            finished = files.metrics(iteration, "policy").exists()
+            finished = all(files.metrics(iteration, stage).exists() for stage in trained)
+            # Of runs before stages recorded it, the file's date.
+            dates = [path.stat().st_mtime for path in (folder / "metrics").glob("*.json")]
+            at = max(ends) or max(dates)
             rows.append(
                 {"iteration": iteration, "finished": finished}
                 | row
+                | {ENDED_AT: at}
                 | _training_interval(files, iteration, row)
             )
     if not rows:
         return pd.DataFrame({"iteration": [], "finished": []}, dtype=int)
     return pd.DataFrame(rows)
+
+
+def _trained(files: RunFiles) -> list[str]:
+    """Stages that update a model in each iteration: with the last of them it has finished."""
+    settings = flatten(_read_settings(files.config)) if files.config.exists() else {}
+    updates_prm = settings.get("prm.prm_update") in ("after", "before")
+    is_ppo = settings.get("policy.adv_estimator") == "gae"
+    has_value_model = is_ppo and settings.get("value.source") == "model"
+    return ["policy", *(["prm"] if updates_prm else []), *(["value"] if has_value_model else [])]
 
 
 def stage_files(folder: Path, stage: str) -> list[Path]:
@@ -156,15 +200,18 @@ def combine_shards(stage: str, shards: list[dict[str, float]]) -> dict[str, floa
     """Figures of a stage from those of its shards.
 
     Counts and seconds add up; means and shares are averaged with the shards' numbers of responses
-    as weights. `timing_s/train` becomes `timing_s/policy_train`: several stages have one.
+    as weights. `timing_s/train` becomes `timing_s/policy_train`, `process/max_rss_mb`
+    `process/policy_max_rss_mb`: several stages have one. The largest counts of what says so.
     """
     combined = {}
     for key in dict.fromkeys(key for shard in shards for key in shard):
         having = [shard for shard in shards if key in shard]
         values = [shard[key] for shard in having]
-        name = key.replace("timing_s/", f"timing_s/{stage}_")
+        name = re.sub("^(timing_s|process)/", rf"\1/{stage}_", key)
         if len(values) == 1:
             combined[name] = values[0]
+        elif key.startswith("process/") and ("max_" in key or key == ENDED_AT):
+            combined[name] = max(values)
         elif _is_average(key):
             # numpy refuses weights that sum to zero, as where no response of any shard was judged.
             weights = [_num_responses(shard) for shard in having]
@@ -206,7 +253,8 @@ def evaluation_table(files: RunFiles) -> pd.DataFrame:
         if "parts" in (values := read_json(path)):
             continue  # of steps: step_table
         key = {"iteration": int(path.parent.name), "benchmark": path.stem}
-        rows.append(key | {k: v for k, v in values.items() if k not in key})
+        figures = {k: v for k, v in values.items() if k not in key}
+        rows.append(key | figures | {ENDED_AT: figures.get(ENDED_AT) or path.stat().st_mtime})
     table = pd.DataFrame(rows)
     return table.reindex(columns=list(dict.fromkeys([*EVALUATION_COLUMNS, *table.columns])))
 

@@ -2,7 +2,7 @@ r"""math-verify in a process of its own, for answers that our parser does not re
 
 It is given one box, never a whole response (it reads several boxes as a set). The process starts
 at the first question, stays for the next ones, and is killed when a question takes longer than
-its limit: no signal interrupts C code in the middle of big-number arithmetic, a kill does.
+its limit.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ import atexit
 import json
 import os
 import re
-import select
-import subprocess
-import sys
-import time
 
+from prime_core.verifiers.helper_process import HelperDied, HelperProcess
 from prime_core.verifiers.math.tokens import FUNCTIONS
 
 _WORKER = "prime_core.verifiers.math.fallback_worker"
@@ -41,63 +38,29 @@ class FallbackError(RuntimeError):
     """math-verify cannot be started, or died twice on one question."""
 
 
-class _Worker:
+class _Worker(HelperProcess):
     """One math-verify process, and the pipe to it."""
 
     def __init__(self) -> None:
-        self.owner = os.getpid()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # math-verify logs there; a pipe that nobody reads would fill up and block it.
-            stderr=subprocess.DEVNULL,
-            # poll() sees the pipe alone, not what a buffer of Python's would hold.
-            bufsize=0,
-            # sys.path: the child finds this package where this process did, installed or not.
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        # quiet: math-verify logs there.
+        super().__init__(_WORKER, quiet=True)
         if self._line(_START_SECONDS) != "ready":
             self.kill()
             raise FallbackError("math-verify does not start; is the package installed?")
 
     def ask(self, answer: str, gold: str, seconds: float) -> str | None:
         """'true', 'false' or 'unread'; None when the limit passed. Raises FallbackError."""
-        assert self.process.stdin is not None
         try:
-            # JSON escapes line breaks: one line is one question.
-            self.process.stdin.write((json.dumps([answer, gold]) + "\n").encode())
-        except BrokenPipeError:
+            self.send(json.dumps([answer, gold]))
+        except HelperDied:
             raise FallbackError("math-verify's process is gone") from None
         return self._line(seconds)
 
     def _line(self, seconds: float) -> str | None:
-        assert self.process.stdout is not None
-        deadline = time.monotonic() + seconds
-        received = b""
-        # Not select(), which refuses descriptors from 1024 on.
-        events = select.poll()
-        events.register(self.process.stdout, select.POLLIN)
-        while not received.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not events.poll(1000 * left):
-                return None
-            piece = os.read(self.process.stdout.fileno(), 4096)
-            if not piece:
-                raise FallbackError("math-verify's process died")
-            received += piece
-        return received.decode().strip()
-
-    def kill(self) -> None:
-        """End the process; only by the process that started it."""
-        # A fork inherits the atexit entry below, and would end its parent's process.
-        if self.owner == os.getpid():
-            self.process.kill()
-            # Reaped at once: else every timeout would leave a zombie.
-            self.process.wait()
-            for pipe in (self.process.stdin, self.process.stdout):
-                if pipe:
-                    pipe.close()
+        try:
+            return self.line(seconds)
+        except HelperDied:
+            raise FallbackError("math-verify's process died") from None
 
 
 _current: _Worker | None = None

@@ -10,6 +10,8 @@ import resource
 import sys
 from typing import Any
 
+from prime_core.verifiers.helper_process import die_with_parent
+
 # Big numbers shall raise MemoryError here before the kernel picks some process to kill.
 _MEMORY_BYTES = 3 << 30
 
@@ -23,7 +25,7 @@ def main() -> None:
     # ValueError: a lower limit is in force already. Some systems refuse RLIMIT_AS.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    _die_with_parent()
+    die_with_parent()
     from math_verify import LatexExtractionConfig, parse, parser, verify
 
     # In math-verify's own module: it imported the function by name.
@@ -58,17 +60,6 @@ def _verdict(parse: Any, verify: Any, config: list[Any], answer: str, gold: str)
         sys.exit(1)
     except Exception:  # whatever sympy raises on such input: it did not read it
         return "unread"
-
-
-def _die_with_parent() -> None:
-    """On Linux, end when the process that asks is killed."""
-    import ctypes
-    import signal
-
-    with contextlib.suppress(OSError, AttributeError):
-        # 1 is PR_SET_PDEATHSIG. A killed parent runs no atexit, and the end of standard input is
-        # noticed between questions only.
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 if __name__ == "__main__":

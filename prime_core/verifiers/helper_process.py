@@ -1,0 +1,109 @@
+"""A Python process that answers a verifier's questions, one line each, and is killed when late.
+
+No signal interrupts C code in the middle of big-number arithmetic; a kill does. What the process
+prints is not mixed with its answers, since those that start one say where it prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+_PR_SET_PDEATHSIG = 1
+
+
+class HelperDied(RuntimeError):
+    """The process has ended instead of answering."""
+
+
+class HelperProcess:
+    """One process, and the pipes to it."""
+
+    def __init__(self, module: str, arguments: Sequence[str] = (), quiet: bool = False) -> None:
+        """Start `python -m module`. quiet: what it writes on standard error is thrown away."""
+        self.owner = os.getpid()
+        # sys.path: the child finds this package where this process did, installed or not.
+        environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Never a pipe: one that nobody reads would fill up and block it.
+            stderr=subprocess.DEVNULL if quiet else None,
+            # poll() sees the pipe alone, not what a buffer of Python's would hold.
+            bufsize=0,
+            env=environment,
+            # A group of its own, which ends with it: what it starts must not outlive it.
+            start_new_session=True,
+        )
+
+    def send(self, line: str) -> None:
+        """Ask; the text holds no line break. Raises HelperDied."""
+        assert self.process.stdin is not None
+        unsent = memoryview((line + "\n").encode())
+        try:
+            while unsent:  # without a buffer a write may be a part
+                unsent = unsent[self.process.stdin.write(unsent) :]
+        except BrokenPipeError:
+            raise HelperDied(self.last_words()) from None
+
+    def line(self, seconds: float, watch: Callable[[], None] | None = None) -> str | None:
+        """The next line that it answers; None when the time has passed. Raises HelperDied.
+
+        watch: called five times a second meanwhile; what it raises ends the waiting.
+        """
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + seconds
+        received = b""
+        # Not select(), which refuses descriptors from 1024 on.
+        events = select.poll()
+        events.register(self.process.stdout, select.POLLIN)
+        while not received.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            if not events.poll(1000 * (min(left, 0.2) if watch else left)):
+                if watch:
+                    watch()
+                continue
+            piece = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not piece:
+                raise HelperDied(self.last_words())
+            received += piece
+        return received.decode().strip()
+
+    def last_words(self) -> str:
+        """How it ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
+        code = self.process.returncode
+        if code is not None and code < 0:
+            return f"was ended by signal {signal.Signals(-code).name}"
+        return f"ended with exit code {code}"
+
+    def kill(self) -> None:
+        """End it and what it has started; only by the process that started it."""
+        # A fork inherits the exit function that does this, and would end its parent's process.
+        if self.owner != os.getpid():
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
+        # Reaped at once: else every timeout would leave a zombie.
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+
+
+def die_with_parent() -> None:
+    """On Linux, end when the process that asks is killed: it then runs no exit function."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
