@@ -2,6 +2,7 @@
 
     python -m benchmarks.peers                        # six iterations; build/peers
     python -m benchmarks.peers --iterations 12 --folder /scratch/peers
+    python -m benchmarks.peers --go-on                # an interrupted call's rows stay
 
 On the CPU, one thread a process. Both start from the same warmed-up model (the quickstart's SFT)
 and sample the same number of responses; this project runs without a PRM and without the filter, as
@@ -19,7 +20,8 @@ import shutil
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,18 @@ class Row:
     watched: Watched
     first_at: float
     weights: list[Path]
+
+    def write(self, path: Path) -> None:
+        """Keep it, for a call that goes on."""
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Row:
+        """What `write` has kept."""
+        found = json.loads(path.read_text(encoding="utf-8"))
+        weights = [Path(one) for one in found["weights"]]
+        return cls(**found | {"watched": Watched(**found["watched"]), "weights": weights})
 
 
 def trl_python(folder: Path) -> Path:
@@ -206,18 +220,13 @@ def table_of(rows: list[Row], start: RunFiles, settings: Settings) -> list[str]:
 
 
 def ways() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Ways of this project by name: the run's, and its settings."""
+    """Ways of this project by name: the run's, and its settings. The quicker ones first."""
     names = {"RLOO": ("rloo", OUTCOMES_ALONE), "PRIME": ("prime", ())}
-    # A version without the setting knows cold stages alone.
-    residents = ("none", "fork") if "resident" in Settings.model_fields else ("",)
-    shown = {"none": "cold stages", "": "cold stages", "fork": "resident stages"}
+    shown = {"fork": "resident stages", "none": "cold stages"}
     return {
-        f"this project, {name}, {shown[resident]}": (
-            f"{run}-{resident or 'none'}",
-            (*changes, *([f"resident={resident}"] if resident else [])),
-        )
+        f"this project, {name}, {how}": (f"{run}-{resident}", (*changes, f"resident={resident}"))
+        for resident, how in shown.items()
         for name, (run, changes) in names.items()
-        for resident in residents
     }
 
 
@@ -227,10 +236,34 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--iterations", type=int, default=6)
     parser.add_argument("--folder", type=Path, default=Path("build/peers"), help="kept: SFT, TRL")
+    parser.add_argument(
+        "--go-on", action="store_true", help="keep the rows that an interrupted call has finished"
+    )
     found = parser.parse_args()
     if found.iterations < 2:
         parser.error("--iterations: at least 2, since the first one also starts things")
     return found
+
+
+def rows_of(options: argparse.Namespace, settings: Settings, bar: tqdm) -> list[Row]:
+    """All ways, TRL first, each written down as soon as it has ended."""
+    folder, number = options.folder.resolve(), options.iterations
+    start = start_model(folder)
+    bar.update()
+    runs = {"TRL": lambda: run_trl(start, folder, number, settings)}
+    runs |= {
+        name: partial(run_ours, name, run, start, folder, number, changes)
+        for name, (run, changes) in ways().items()
+    }
+    rows = []
+    for place, (name, run) in enumerate(runs.items()):
+        bar.set_postfix_str(name)
+        kept = folder / "rows" / f"{number}-{place}.json"
+        if not (options.go_on and kept.exists()):
+            run().write(kept)
+        rows.append(Row.read(kept))
+        bar.update()
+    return rows
 
 
 def main() -> None:
@@ -239,20 +272,11 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     settings = load_settings(CONFIG)
     with tqdm(total=3 + len(ways()), unit="run", dynamic_ncols=True) as bar:
-        bar.set_postfix_str("TRL's environment")
+        bar.set_postfix_str("TRL's environment, start model")
         trl_python(folder)
         bar.update()
-        bar.set_postfix_str("start model")
-        start = start_model(folder)
-        bar.update()
-        bar.set_postfix_str("TRL")
-        rows = [run_trl(start, folder, options.iterations, settings)]
-        bar.update()
-        for name, (run, changes) in ways().items():
-            bar.set_postfix_str(name)
-            rows.append(run_ours(name, run, start, folder, options.iterations, changes))
-            bar.update()
-    print("\n".join(table_of(rows, start, settings)))
+        rows = rows_of(options, settings, bar)
+    print("\n".join(table_of(rows, start_model(folder), settings)))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def test_parts_that_need_no_model_are_parts():
 
 @pytest.mark.parametrize(
     ("memory_gib", "num_ranks", "size"),
-    [(139, 1, "3b"), (79, 1, "1.5b"), (79, 8, "7b"), (23.5, 1, "0.5b")],
+    [(139, 1, "3b"), (79, 1, "3b"), (39.5, 1, "1.5b"), (79, 8, "7b"), (23.5, 1, "0.5b")],
 )
 def test_the_model_is_as_large_as_the_gpus_can_train(memory_gib, num_ranks, size):
     assert fitting_size(memory_gib, "bfloat16", num_ranks, Work()) == size
@@ -153,4 +153,4 @@ def test_a_gpu_that_the_plan_does_not_know_is_refused_until_one_like_it_is_named
     with pytest.raises(SystemExit, match=r"unknown GPU; expected one of .*; --gpu TYPE"):
         command.make_trial(command.parse([]), gpus, str(tmp_path))
     found = command.make_trial(command.parse(["--gpu", "h100"]), gpus, str(tmp_path))
-    assert (found.gpu, found.size, found.dtype, found.num_ranks) == ("h100", "1.5b", "bfloat16", 1)
+    assert (found.gpu, found.size, found.dtype, found.num_ranks) == ("h100", "3b", "bfloat16", 1)

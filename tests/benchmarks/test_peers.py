@@ -74,3 +74,10 @@ def test_every_way_of_stages_on_one_machine_is_compared():
     assert "cold stages" in shown
     assert "resident stages" in shown
     assert len({run for run, _ in ways().values()}) == len(ways())
+
+
+def test_a_row_that_was_kept_is_the_one_that_was_measured(tmp_path):
+    watched = Watched(began=1.5, wall_s=2.0, cpu_s=3.0, peak_mb=4.0)
+    row = Row("TRL", [1.0, 2.0], watched, 2.5, [Path("weights/0001")])
+    row.write(tmp_path / "rows" / "2-0.json")
+    assert Row.read(tmp_path / "rows" / "2-0.json") == row
