@@ -44,8 +44,13 @@ class Answer:
 def start(*how, stage="policy", **variables):
     """A client that keeps an engine."""
     command = [sys.executable, "-m", PROGRAM, "client", stage, "keep", *how]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=os.environ | variables, text=True, **pipes)
+    return subprocess.Popen(
+        command,
+        env=os.environ | variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def answer(client):

@@ -21,7 +21,11 @@ ITERATIONS = (1, 2, 3)
 
 def made_up_run(results: Path, **changes: Any) -> RunFiles:
     """A run of three iterations, each with the same batch; nothing is scored."""
-    usual = {"iterations": 3, "prm.prm_update": "before", "prm.optimizer.learning_rate": 1e-3}
+    usual: dict[str, Any] = {
+        "iterations": 3,
+        "prm.prm_update": "before",
+        "prm.optimizer.learning_rate": 1e-3,
+    }
     files = made_up_batch(results, **(usual | changes))
     for iteration in ITERATIONS[1:]:
         files.batch(iteration).parent.mkdir(parents=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from prime_core.models.load import load_tokenizer
 from prime_core.settings.lora import Lora
 from prime_core.settings.training import Training
 from prime_core.training import distributed
