@@ -47,7 +47,8 @@ def usual(tmp_path_factory):
 def test_a_run_with_engines_for_some_of_its_iterations_is_the_run_without(usual, tmp_path):
     for resident, iterations in (("engines", 2), ("fork", 3), ("engines", 4)):
         run_well(tmp_path, "--cores", "2", settings=settings(resident, iterations))
-    assert digests(tmp_path / RUN) == usual
+    # The last iteration of each launch is evaluated, too.
+    assert usual.items() <= digests(tmp_path / RUN).items()
     for stage in ("policy", "prm"):
         kept = [KEPT in log(tmp_path, iteration, stage) for iteration in (1, 2, 3, 4)]
         assert kept == [False, True, False, False]
