@@ -73,15 +73,17 @@ class Group:
 def wanted(request: protocol.Request) -> Wanted | None:
     """What the request needs; None: a stage that keeps no engine."""
     environment, stage = request.environment, (request.arguments[1:2] or [""])[0]
-    if protocol.ENGINES not in environment or stage not in STAGES:
+    numbers = [environment.get("RANK", "0"), environment.get("WORLD_SIZE", "1")]
+    known = stage in STAGES and all(number.isdecimal() for number in numbers)
+    if protocol.ENGINES not in environment or not known:
         return None
+    rank, num_ranks = map(int, numbers)
     launch = f"{environment.get('TORCHELASTIC_RUN_ID')} {environment.get('MASTER_PORT')}"
-    num_ranks = int(environment.get("WORLD_SIZE", "1"))
     return Wanted(
         stage,
         environment.get("CUDA_VISIBLE_DEVICES", ""),
         _key(request, stage),
-        int(environment.get("RANK", "0")),
+        rank,
         num_ranks,
         launch if num_ranks > 1 else "",
     )

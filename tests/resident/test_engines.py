@@ -44,9 +44,12 @@ class Answer:
 def start(*how, stage="policy", **variables):
     """A client that keeps an engine."""
     command = [sys.executable, "-m", PROGRAM, "client", stage, "keep", *how]
-    pipe = subprocess.PIPE
     return subprocess.Popen(
-        command, env=os.environ | variables, text=True, stdout=pipe, stderr=pipe
+        command,
+        env=os.environ | variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
