@@ -191,7 +191,7 @@ class Running:
         """All its output so far."""
         return self.log.read_text(errors="replace")
 
-    def wait(self, seconds: float = 200) -> int:
+    def wait(self, seconds: float = 400) -> int:
         """Its exit status; fails with its output when it does not end."""
         try:
             return self.process.wait(seconds)
@@ -200,7 +200,7 @@ class Running:
             self.process.wait()
             raise AssertionError(f"did not end within {seconds} s:\n{self.said()}") from None
 
-    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 200) -> None:
         """Wait while it runs; fails with its output when the condition does not come true."""
         deadline = time.monotonic() + seconds
         while not condition():
