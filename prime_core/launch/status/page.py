@@ -49,6 +49,9 @@ def page(status: RunStatus) -> str:
     if status.problem:
         lines.append(f"Slurm does not answer: {status.problem}")
     lines += _at_work(status.at_work)
+    if status.held_back.count:
+        lines.append(f"  {status.held_back.count} more wait for room in the queue:")
+        lines.append(f"  {status.held_back.why}")
     lines += _failed(status)
     lines += ["", f"logs: {status.run}/logs; the newest: prime logs --run {status.run}"]
     return "\n".join(line if len(line) <= WIDTH else _wrapped(line) for line in lines)

@@ -22,9 +22,11 @@ from prime_core.launch.status.progress import Estimate, Progress, estimate, read
 from prime_core.launch.status.stage_logs import last_error, last_line, logs_of_stages, unfinished
 from prime_core.launch.status.stage_processes import running_stages
 from prime_core.run.job_records import (
+    HeldBackJobs,
     SubmittedJob,
     controller_name,
     controller_starts,
+    held_back_jobs,
     refused_jobs,
     slurm_name,
     submitted_jobs,
@@ -94,7 +96,7 @@ class RunStatus:
     """What `prime status` shows of a run; `--json` writes these fields.
 
     progress: None before the workflow has begun; problem: why Slurm could not be queried, "" where
-    it could or is not installed.
+    it could or is not installed; held_back: jobs that a limit keeps from being submitted.
     """
 
     run: str
@@ -105,6 +107,7 @@ class RunStatus:
     at_work: list[StageAtWork]
     failed: list[FailedStage]
     problem: str
+    held_back: HeldBackJobs
 
 
 class NoRun(ValueError):
@@ -133,6 +136,8 @@ def read_status(run_dir: Path) -> RunStatus:
         at_work=sorted(at_work, key=lambda work: work.stage),
         failed=_failed(files, logs, stage_jobs, {work.stage for work in at_work}),
         problem=problem,
+        # A controller that was killed has left its last word.
+        held_back=held_back_jobs(files) if controller.state == "running" else HeldBackJobs(0, ""),
     )
 
 
