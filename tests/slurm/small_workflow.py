@@ -153,6 +153,8 @@ class SmallWorkflow:
         typed_in: where the command is given, if not in the folder itself.
         """
         log = self.folder / f"snakemake-{time.time_ns()}.log"
+        # The plugin by itself, which a benchmark runs, would heed them.
+        users = HOSTILE if self.adapted else {}
         with log.open("w") as stream:
             process = subprocess.Popen(
                 [*snakemake(way), *more],
@@ -160,7 +162,7 @@ class SmallWorkflow:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                env={**env, **HOSTILE, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                env={**env, **users, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             )
         return Running(process, log)
 
