@@ -123,8 +123,8 @@ class Launched:
 
 @pytest.fixture
 def short_run(slurm: SlurmLab, tmp_path: Path) -> Launched:
-    """No iterations: build, prepare, a warm-up of some ten seconds, an evaluation, the report."""
-    changes = {"iterations": 0, "sft": TINY["sft"] | {"num_steps": 3000}}
+    """No iterations: build, prepare, a warm-up of some seconds, an evaluation, the report."""
+    changes = {"iterations": 0, "sft": TINY["sft"] | {"num_steps": 1500}}
     return Launched(tmp_path, slurm, TINY | changes)
 
 
@@ -181,7 +181,7 @@ def _sees_the_run_at_work(run: Launched, controller: str) -> None:
 def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     slurm: SlurmLab, tmp_path: Path
 ) -> None:
-    changes = {"iterations": 1, "sft": TINY["sft"] | {"num_steps": 3000}}
+    changes = {"iterations": 1, "sft": TINY["sft"] | {"num_steps": 1500}}
     run = Launched(tmp_path, slurm, TINY | changes)
     size = ("--profile", "allocation", "--allocation", str(tmp_path / "allocation.yaml"))
     job = run.launch(*size)

@@ -25,7 +25,7 @@ from tests.support.workflow_runs import TINY, environment, run_well
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 # So many that a loaded machine looks in time, while the last of them are still to come.
-NUM_STEPS = 3000
+NUM_STEPS = 1500
 SETTINGS: dict[str, Any] = TINY | {
     "iterations": 0,
     "sft": TINY["sft"] | {"num_steps": NUM_STEPS},
