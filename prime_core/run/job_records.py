@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import Stage
 
@@ -63,6 +64,14 @@ class RefusedJob:
     def work(self) -> Stage:
         """The piece of work that it was to do."""
         return Stage(self.iteration, self.stage, self.part)
+
+
+@dataclass(frozen=True)
+class HeldBackJobs:
+    """Jobs that a limit on queued jobs keeps from being submitted at the moment."""
+
+    count: int
+    why: str
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,14 @@ def record_refusal(files: RunFiles, refusal: RefusedJob) -> None:
     _append(files.refused_jobs, asdict(refusal))
 
 
+def record_held_back(files: RunFiles, held: HeldBackJobs) -> None:
+    """Replace what is known of jobs that a limit keeps from being submitted."""
+    if held.count:
+        write_json(files.held_back_jobs, asdict(held))
+    else:
+        files.held_back_jobs.unlink(missing_ok=True)
+
+
 def record_controller(files: RunFiles, start: ControllerStart) -> None:
     """Add a start of a controller."""
     _append(files.controllers, asdict(start))
@@ -152,6 +169,14 @@ def submitted_jobs(files: RunFiles) -> list[SubmittedJob]:
 def refused_jobs(files: RunFiles) -> list[RefusedJob]:
     """All jobs that Slurm ever refused, in that order."""
     return [RefusedJob(**line) for line in _lines(files.refused_jobs)]
+
+
+def held_back_jobs(files: RunFiles) -> HeldBackJobs:
+    """Jobs that a limit keeps from being submitted, as long as a controller is at work."""
+    try:
+        return HeldBackJobs(**json.loads(files.held_back_jobs.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return HeldBackJobs(0, "")
 
 
 def controller_starts(files: RunFiles) -> list[ControllerStart]:

@@ -194,6 +194,11 @@ class RunFiles:
         return self.root / "slurm" / "refused.jsonl"
 
     @property
+    def held_back_jobs(self) -> Path:
+        """How many jobs a limit keeps from being submitted now, and which limit."""
+        return self.root / "slurm" / "held_back.json"
+
+    @property
     def controllers(self) -> Path:
         """Every start of the workflow (prime_core.run.job_records)."""
         return self.root / "slurm" / "controllers.jsonl"

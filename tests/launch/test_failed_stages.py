@@ -21,6 +21,7 @@ rule kept_policy:
     shell: "( {command} ) 2> {{log}}"
 """
 KILLED = "for i in $(seq 20); do echo step $i >&2; done; kill -9 $$"
+STOPPED = "echo 'sft: stopped at step 156 of 6000; the next start resumes there' >&2; exit 75"
 SAID = "echo working >&2; echo 'prime policy: error: no room' | tee /dev/stderr; exit 1"
 
 
@@ -38,7 +39,7 @@ def output(folder: Path, command: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("command", "shown"), [(KILLED, True), (SAID, False)])
+@pytest.mark.parametrize(("command", "shown"), [(KILLED, True), (SAID, False), (STOPPED, False)])
 def test_the_end_of_its_log_is_shown_unless_the_stage_has_said_its_error(command, shown, tmp_path):
     said = output(tmp_path, command)
     assert ("policy failed.\nThe end of policy.log:\n" in said) == shown, said

@@ -21,9 +21,11 @@ from prime_core.launch.status.stage_logs import last_error, logs_of_stages
 from prime_core.launch.status.status import NoRun, RunStatus, as_json, read_status
 from prime_core.launch.status.terminal import THEME, view
 from prime_core.run.job_records import (
+    HeldBackJobs,
     RefusedJob,
     SubmittedJob,
     controller_name,
+    record_held_back,
     record_job,
     record_refusal,
     slurm_name,
@@ -324,6 +326,16 @@ def test_a_refused_submission_is_shown_until_the_stage_is_submitted(tmp_path):
     assert "with the same command, once Slurm takes its jobs" in " ".join(text.split())
     record_job(files, SubmittedJob("7", "sample", 3, "00", 1, 101.0, "logs/sample.log"))
     assert "refused" not in page(read_status(run)).replace(str(run), "")
+
+
+def test_jobs_that_wait_for_room_in_the_queue_are_shown_while_a_controller_waits(tmp_path):
+    run = made(tmp_path, iterations=2, planned=4)
+    record_held_back(RunFiles(run), HeldBackJobs(3, "QOSMaxSubmitJobPerUserLimit (no more jobs)"))
+    assert "wait for room" not in page(read_status(run))
+    with held_by(run, socket.gethostname()).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        text = page(read_status(run))
+    assert "3 more wait for room in the queue:\n  QOSMaxSubmitJobPerUserLimit (no more" in text
 
 
 def test_what_pending_jobs_wait_for_is_said_in_words_once_for_all(tmp_path, monkeypatch):

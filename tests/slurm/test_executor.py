@@ -137,7 +137,7 @@ def test_a_job_that_slurm_has_forgotten_is_judged_by_its_outputs(fresh_slurm, tm
     written.let_go()
     runs[0].wait_until(output.exists, "end of the job")
     fresh_slurm.start("slurmctld")
-    runs[1].wait_until(lambda: len(cut_off.begun()) == 2, "second start of the job", 200)
+    runs[1].wait_until(lambda: len(cut_off.begun()) == 2, "second start of the job")
     cut_off.let_go()
     assert [running.wait() for running in runs] == [0, 0], runs[0].said() + runs[1].said()
     assert written.begun() == ["1-0"]

@@ -122,7 +122,7 @@ def test_a_node_that_dies_costs_no_attempt(cancelling, tmp_path):
     begun(flow, running, 1)
     cancelling.kill_node("cpu1")
     again = "It is submitted again, still as attempt 1"
-    running.wait_until(lambda: again in running.said(), "message about the node", 120)
+    running.wait_until(lambda: again in running.said(), "message about the node")
     cancelling.start("slurmd-cpu1")
     begun(flow, running, 2)
     flow.let_go()

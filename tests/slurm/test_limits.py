@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prime_core.run.job_records import refused_jobs, submitted_jobs
+from prime_core.run.job_records import held_back_jobs, refused_jobs, submitted_jobs
 from prime_core.run.layout import RunFiles
 from tests.slurm.conftest import require_slurm
 from tests.slurm.lab import SlurmLab
@@ -89,7 +89,10 @@ def test_a_limit_on_queued_jobs_is_waited_for_without_using_up_attempts(of, tigh
     limit(tight, of)
     flow = workflow(tmp_path / "work", num_shards=3)
     running = flow.start("--retries", "1", env=tight.env)
+    running.wait_until(lambda: held_back_jobs(flow.files).count, "jobs being held back")
+    assert "no more jobs in the queue at a time" in held_back_jobs(flow.files).why
     assert running.wait() == 0, running.said()
+    assert held_back_jobs(flow.files).count == 0
     assert sorted(flow.begun()) == ["1-0", "1-1", "1-2"]
     assert [job.attempt for job in submitted_jobs(flow.files)] == [1] * 3
     assert running.said().count("waits for room in the queue") == 1

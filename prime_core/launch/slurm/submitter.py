@@ -32,8 +32,10 @@ from prime_core.launch.slurm.output_watch import OutputWatch
 from prime_core.launch.slurm.refusals import Refusal
 from prime_core.run.job_records import (
     ControllerStart,
+    HeldBackJobs,
     is_controller,
     record_controller,
+    record_held_back,
     record_job,
     record_refusal,
     slurm_name,
@@ -75,6 +77,7 @@ class SubmittingExecutor(Executor):
         self._watches: dict[Any, OutputWatch] = {}
         self._log_watches: dict[Any, OutputWatch] = {}
         self._held_back = HeldBack()
+        self._held_for = ""
         # Jobs of this launch that a full disk kept from being recorded.
         self._unrecorded: set[str] = set()
         self._closing = threading.Event()
@@ -119,6 +122,7 @@ class SubmittingExecutor(Executor):
             following = self._held_back.accepted(lane)
             if following is not None:
                 self._submit_later(following, lane)
+            self._record_held_back()
         elif refusal.kind == "limit":
             self._hold_back(job, lane, refusal)
         elif refusal.kind == "broken":
@@ -161,14 +165,23 @@ class SubmittingExecutor(Executor):
         never = account_limits.never(refusal.limit, asked, self._own_job)
         alone = refusal.is_of_user and self._is_alone()
         times_alone, speak = self._held_back.refused(lane, job, alone)
+        self._held_for = refusal.explained(submission.pool_name(job))
         if never or times_alone >= TRIES_ALONE:
             why = never or "and none of your jobs is in the queue that could leave it"
             self._end_run(job, f"{refusal.said}: {why}")
         elif speak:
             self.logger.warning(
-                f"{submission.title(job)} waits for room in the queue: "
-                f"{refusal.explained(submission.pool_name(job))}; its attempts are not used up"
+                f"{submission.title(job)} waits for room in the queue: {self._held_for}; its "
+                "attempts are not used up"
             )
+        self._record_held_back()
+
+    def _record_held_back(self) -> None:
+        """For `prime status`; a full disk stops the stages, not this."""
+        held = HeldBackJobs(len(self._held_back), self._held_for)
+        if held.count or self._files.held_back_jobs.exists():
+            with contextlib.suppress(OSError):
+                record_held_back(self._files, held)
 
     def _is_alone(self) -> bool:
         """Whether this user has no job in the queue that could leave it: controllers wait, too."""
@@ -182,6 +195,7 @@ class SubmittingExecutor(Executor):
         if self._is_ending():
             if dropped := self._held_back.dropped():
                 self._give_up(dropped)
+                self._record_held_back()
             return
         for lane, job in self._held_back.due(some_job_ended):
             self._submit_later(job, lane)
@@ -281,6 +295,7 @@ class SubmittingExecutor(Executor):
         if self._recorded_start:
             return
         self._recorded_start = True
+        self._record_held_back()  # none yet: what is there is an earlier launch's
         logs = self.workflow.logger_manager.get_logfile()
         start = ControllerStart(
             way="slurm",

@@ -52,18 +52,19 @@ def page(status: RunStatus) -> str:
     if status.at_work:
         lines += ["", *table([_COLUMNS, *map(_row, status.at_work)], _SIDES)]
         lines += [f"  {reason}" for reason in _reasons(status.at_work)]
-    lines += _below(status)
+    lines += [*_held_back(status), *_below(status)]
     return "\n".join(line if len(line) <= WIDTH else _wrapped(line) for line in lines)
 
 
 def screen(status: RunStatus) -> Group:
     """The same for a terminal: its width, colours, and a line that a terminal wraps by itself."""
     shown = list(map(terminal.coloured, _above(status)))
+    below = [terminal.coloured(line) for line in (*_held_back(status), *_below(status))]
     if not status.at_work:
-        return Group(*shown, *map(terminal.coloured, _below(status)))
+        return Group(*shown, *below)
     rows = terminal.grid(_COLUMNS, map(_row, status.at_work), _SIDES)
     reasons = [terminal.coloured(f"  {reason}") for reason in _reasons(status.at_work)]
-    return Group(*shown, "", rows, *reasons, *map(terminal.coloured, _below(status)))
+    return Group(*shown, "", rows, *reasons, *below)
 
 
 def _above(status: RunStatus) -> Iterator[str]:
@@ -76,6 +77,12 @@ def _above(status: RunStatus) -> Iterator[str]:
     yield from ["", *controller] if controller else []
     if status.problem:
         yield f"Slurm does not answer: {status.problem}"
+
+
+def _held_back(status: RunStatus) -> Iterator[str]:
+    if status.held_back.count:
+        yield f"  {status.held_back.count} more wait for room in the queue:"
+        yield f"  {status.held_back.why}"
 
 
 def _below(status: RunStatus) -> Iterator[str]:

@@ -23,9 +23,11 @@ from prime_core.launch.status.stage_logs import last_error, last_line, logs_of_s
 from prime_core.launch.status.stage_processes import running_stages
 from prime_core.run.costs import Accounts, gpu_hours
 from prime_core.run.job_records import (
+    HeldBackJobs,
     SubmittedJob,
     controller_name,
     controller_starts,
+    held_back_jobs,
     refused_jobs,
     slurm_name,
     submitted_jobs,
@@ -96,7 +98,7 @@ class RunStatus:
 
     progress: None before the workflow has begun; gpu_hours: of its Slurm jobs so far, None without
     any; max_gpu_hours: its budget; problem: why Slurm could not be queried, "" where it could or is
-    not installed.
+    not installed; held_back: jobs that a limit keeps from being submitted.
     """
 
     run: str
@@ -109,6 +111,7 @@ class RunStatus:
     gpu_hours: float | None
     max_gpu_hours: float | None
     problem: str
+    held_back: HeldBackJobs
 
 
 class NoRun(ValueError):
@@ -140,6 +143,8 @@ def read_status(run_dir: Path) -> RunStatus:
         gpu_hours=gpu_hours(accounts.starts, now) if accounts.starts else None,
         max_gpu_hours=progress.max_gpu_hours if progress else None,
         problem=problem,
+        # A controller that was killed has left its last word.
+        held_back=held_back_jobs(files) if controller.state == "running" else HeldBackJobs(0, ""),
     )
 
 
