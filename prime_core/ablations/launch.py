@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prime_core.ablations.plan import Ablations, Plan, parse_ablations
 from prime_core.ablations.workflow import CONTROLLERS_AT_ONCE
@@ -73,7 +74,7 @@ def asked_ablations(arguments: Sequence[str]) -> Ablations:
     """Settings of the ablations that Snakemake would start. Raises SettingsError naming the key."""
     others, overrides = split_overrides(arguments)
     default = workflow_folder() / "configs" / "ablations" / "ablations.yaml"
-    raw = {}
+    raw: dict[str, Any] = {}
     for path in named_configfiles(others) or [default]:
         raw = merged(raw, expand_dotted(load_yaml(path)))
     raw = merged(raw, expand_dotted(parse_overrides(overrides, "--config")))

@@ -39,7 +39,7 @@ def chosen(folder: str | None, environment: Mapping[str, str]) -> dict[str, str]
         # What was fetched into the home is read from there.
         fetched = Path.home() / ".cache" / "huggingface"
         kept = {"HF_HOME": str(fetched)} if fetched.is_dir() else {}
-        return chosen(str(Path(".snakemake", "caches").absolute()), environment | kept) | kept
+        return chosen(str(Path(".snakemake", "caches").absolute()), {**environment, **kept}) | kept
     root = Path(os.path.expandvars(folder)).expanduser()
     return {name: str(root / sub) for name, sub in _BELOW.items() if name not in environment}
 

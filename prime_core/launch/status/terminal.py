@@ -24,12 +24,12 @@ class _States(RegexHighlighter):
     """Colours of words that say how something stands: red needs a person, yellow waits."""
 
     base_style = "prime."
-    highlights = (
+    highlights = [  # noqa: RUF012
         r"(?P<good>(?<!not )\bfinished\b|\brunning\b|#+)",
         r"(?P<waits>\bpending\b|\bcompleting\b|\brequeued\b|\bconfiguring\b|\battempt \d+)",
         r"(?P<bad>^not finished: .*|^nothing drives this run|\bstopped\b|^Slurm does not answer.*)",
         r"(?P<dim>^ *(its )?logs?: .*|\.{3,})",
-    )
+    ]
 
 
 _STYLES = {"good": "green", "waits": "yellow", "bad": "red", "dim": "dim"}
