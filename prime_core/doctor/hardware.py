@@ -23,7 +23,7 @@ from prime_core.runtime.text import bytes_text
 OLDEST_DRIVER = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580,)}
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 BFLOAT16 = (8, 0)  # the first compute capability that computes in bfloat16
-IN_A_JOB = "for a GPU node, run it there: srun --gpus=1 prime doctor --gpu"
+IN_A_JOB = "for a GPU node, run it there: srun --gres=gpu:1 prime doctor --gpu"
 _SECONDS = 15.0
 INSTALL = "make install-gpu"
 

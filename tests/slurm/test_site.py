@@ -64,9 +64,9 @@ def test_an_existing_file_is_kept_unless_asked(slurm, tmp_path):
     )
     shown = prime_site(slurm, "--out", str(path), "--dry-run")
     assert "partition: gpu" in shown.stdout
-    assert load_site(path).pools("cpu")[0].partition == "mine"
+    assert load_site(path).pool("cpu").partition == "mine"
     assert prime_site(slurm, "--out", str(path), "--force").returncode == 0
-    assert load_site(path).pools("cpu")[0].partition == "cpu"
+    assert load_site(path).pool("cpu").partition == "cpu"
     assert [entry.name for entry in tmp_path.iterdir()] == ["site.yaml"]
 
 

@@ -20,8 +20,11 @@ for word; do
     last=$word
 done
 part=${{comment#rule_kept_step_wildcards_}}
-mkdir -p results/small/iterations/${{part%_*}}
-echo done > results/small/iterations/${{part%_*}}/${{part#*_}}.txt
+output=results/small/iterations/${{part%_*}}/${{part#*_}}.txt
+mkdir -p ${{output%/*}}
+if [ {late} = 0 ]; then echo done > $output
+else (sleep {late}; echo done > $output) > /dev/null 2>&1 9>&- &
+fi
 echo "$number|$name|COMPLETED|None|cpu|n1|0:01|9:00|N/A|$comment" >> {folder}/queue
 echo $number
 """
@@ -35,14 +38,17 @@ _PROGRAMS = {
 }
 
 
-def install(folder: Path) -> dict[str, str]:
-    """Write the programs; returns the environment in which they are found."""
+def install(folder: Path, late: int = 0) -> dict[str, str]:
+    """Write the programs; returns the environment in which they are found.
+
+    late: seconds until an output can be seen here, as on slow network file systems.
+    """
     programs = folder / "bin"
     programs.mkdir(parents=True)
     (folder / "next").write_text("1\n")
     (folder / "queue").touch()
     for name, text in _PROGRAMS.items():
-        body = text.format(folder=folder, remembered=REMEMBERED)
+        body = text.format(folder=folder, remembered=REMEMBERED, late=late)
         (programs / name).write_text(f"#!/bin/sh\n{body}")
         (programs / name).chmod(0o755)
     return os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
