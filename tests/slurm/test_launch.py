@@ -23,7 +23,7 @@ from prime_core.run.job_records import (
     stage_stops,
     submitted_jobs,
 )
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import TRAINING_STATE, RunFiles
 from prime_core.runtime.run_lock import RunLock
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import write_site
@@ -170,7 +170,8 @@ def _sees_the_run_at_work(run: Launched, controller: str) -> None:
 def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     slurm: SlurmLab, tmp_path: Path
 ) -> None:
-    changes = {"iterations": 1, "sft": TINY["sft"] | {"num_steps": 3000}}
+    changes: dict[str, Any] = {"iterations": 1, "sft": TINY["sft"] | {"num_steps": 3000}}
+    changes["training"] = {"state_storage": "memory"}
     run = Launched(tmp_path, slurm, TINY | changes)
     size = ("--profile", "allocation", "--allocation", str(tmp_path / "allocation.yaml"))
     job = run.launch(*size)
@@ -198,6 +199,9 @@ def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     assert not submitted_jobs(run.files)
     evaluated = run.ask("logs", "1", "evaluate")
     assert f"iterations/0001/policy are read from /dev/shm/prime-{os.getuid()}-{job}/" in evaluated
+    for model in ("policy", "prm"):
+        assert run.files.metrics(1, f"save_state-{model}").exists()
+        assert (run.files.weights(model, 1) / TRAINING_STATE).is_dir()
     assert not list(Path("/dev/shm").glob(f"prime-{os.getuid()}-{job}"))
 
 
