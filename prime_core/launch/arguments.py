@@ -6,6 +6,8 @@ that the workflow will see, or the error that it would raise.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -123,8 +125,20 @@ def as_snakemake_reads(arguments: Sequence[str]) -> Any:
     """Snakemake's command line as Snakemake itself parses it, profiles included."""
     from snakemake.cli import parse_args  # takes 0.1 s, which an ordinary run need not spend
 
-    with redirect_stderr(io.StringIO()):  # Snakemake has already announced its profile
+    # Snakemake has already announced its profile, whose path is relative to where it was typed.
+    with contextlib.chdir(first_folder()), redirect_stderr(io.StringIO()):
         return parse_args(list(arguments))[1]
+
+
+def first_folder() -> Path:
+    """Where the command was typed; Snakemake has since changed to its --directory."""
+    from snakemake.common.workdir_handler import WorkdirHandler
+
+    # Only this handler remembers the folder, and Snakemake hands out no reference to it.
+    for thing in gc.get_objects():
+        if isinstance(thing, WorkdirHandler) and thing.olddir is not None:
+            return Path(thing.olddir)
+    return Path.cwd()
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,9 @@
 """`prime run`: dotted overrides for Snakemake."""
 
 import pytest
+from snakemake.common.workdir_handler import WorkdirHandler
 
+from prime_core.launch.arguments import as_snakemake_reads
 from prime_core.launch.snakemake_command import translated
 from prime_core.settings.reading import SettingsError, parse_settings
 
@@ -45,3 +47,18 @@ def test_an_override_without_a_value_is_refused_by_name():
 
 def test_null_inside_a_nested_override_arrives_as_text_and_means_none():
     assert parse_settings({"model": {"path": "null"}}, "settings").model.path is None
+
+
+def test_a_profile_is_looked_for_where_the_command_was_typed(tmp_path, monkeypatch):
+    profile = tmp_path / "typed" / "site"
+    profile.mkdir(parents=True)
+    (profile / "config.yaml").write_text("executor: slurm\n")
+    monkeypatch.chdir(tmp_path / "typed")
+    command = ["--profile", "site", "--jobs", "1", "--directory", str(tmp_path / "run")]
+    handler = WorkdirHandler(tmp_path / "run")
+    handler.change_to()  # as Snakemake does for --directory, before it reads the Snakefile
+    try:
+        assert as_snakemake_reads(command).executor == "slurm"
+    finally:
+        handler.change_back()
+        handler.olddir = None

@@ -24,7 +24,7 @@ from prime_core.run.job_records import (
     stage_stops,
     submitted_jobs,
 )
-from prime_core.run.layout import RunFiles
+from prime_core.run.layout import TRAINING_STATE, RunFiles
 from prime_core.runtime.run_lock import RunLock
 from tests.slurm.lab import SlurmLab
 from tests.slurm.users_variables import HOSTILE
@@ -181,7 +181,8 @@ def _sees_the_run_at_work(run: Launched, controller: str) -> None:
 def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     slurm: SlurmLab, tmp_path: Path
 ) -> None:
-    changes = {"iterations": 1, "sft": TINY["sft"] | {"num_steps": 1500}}
+    changes: dict[str, Any] = {"iterations": 1, "sft": TINY["sft"] | {"num_steps": 1500}}
+    changes["training"] = {"state_storage": "memory"}
     run = Launched(tmp_path, slurm, TINY | changes)
     size = ("--profile", "allocation", "--allocation", str(tmp_path / "allocation.yaml"))
     job = run.launch(*size)
@@ -209,6 +210,9 @@ def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     assert not submitted_jobs(run.files)
     evaluated = run.ask("logs", "1", "evaluate")
     assert f"iterations/0001/policy are read from /dev/shm/prime-{os.getuid()}-{job}/" in evaluated
+    for model in ("policy", "prm"):
+        assert run.files.metrics(1, f"save_state-{model}").exists()
+        assert (run.files.weights(model, 1) / TRAINING_STATE).is_dir()
     assert not list(Path("/dev/shm").glob(f"prime-{os.getuid()}-{job}"))
 
 

@@ -7,18 +7,15 @@ submit jobs for; once they have ended, the same command is started again, to reb
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from snakemake.common.workdir_handler import WorkdirHandler
-
+from prime_core.launch.arguments import first_folder
 from prime_core.launch.slurm import commands as slurm
 from prime_core.launch.slurm import reasons
 from prime_core.run.job_records import SubmittedJob, slurm_name, submitted_jobs
@@ -55,7 +52,7 @@ def restart() -> NoReturn:
     # exec discards what Python has buffered.
     sys.stdout.flush()
     sys.stderr.flush()
-    os.chdir(_first_folder())
+    os.chdir(first_folder())
     if _OWN_JOB:
         # Removed by the executor; the next start's lock and records name the job again.
         os.environ["SLURM_JOB_ID"] = _OWN_JOB
@@ -126,12 +123,3 @@ def _state(job: slurm.QueuedJob) -> str:
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
     raise StoppedWaiting("stopped waiting for Slurm jobs of an earlier launch; they keep running")
-
-
-def _first_folder() -> Path:
-    """Where the command was typed; Snakemake has since changed to its --directory."""
-    # Only this handler remembers the folder, and Snakemake hands out no reference to it.
-    for thing in gc.get_objects():
-        if isinstance(thing, WorkdirHandler) and thing.olddir is not None:
-            return Path(thing.olddir)
-    return Path.cwd()

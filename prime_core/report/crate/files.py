@@ -138,6 +138,8 @@ def _has_header_alone(path: Path) -> bool:
 
 
 def _judge_evaluation(path: Path, parts: tuple[str, ...]) -> tuple[str, str]:
+    if len(parts) > 3:  # of a shard, whose responses are in the joined table
+        return "", "figures"
     of = f"of {path.stem} at iteration {parts[1].lstrip('0') or '0'}" if len(parts) > 2 else ""
     if path.suffix == ".json" and of:
         return f"Accuracy {of}, with its 95 % interval.", ""
