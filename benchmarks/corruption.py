@@ -18,7 +18,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -100,7 +102,7 @@ class Run:
         yield files.rewards(i), self._rewards, files.rewards(i - 1)
         for path in in_order(files.evaluation(i, "x").parent.glob("*.parquet")):
             start = files.evaluation(0, path.stem).with_suffix(".parquet")
-            yield path, lambda path=path: read_table(path, EVALUATION, files.root), start
+            yield path, partial(read_table, path, EVALUATION, files.root), start
         for model, other in (("policy", "prm"), ("prm", "policy")):
             yield from self._weights(model, other)
         for folder in (files.base_model, files.policy(0)):
@@ -108,7 +110,7 @@ class Run:
                 if path.name.startswith("."):  # Snakemake's
                     continue
                 if not path.is_symlink():
-                    yield path, lambda folder=folder: self._folder(folder), None
+                    yield path, partial(self._folder, folder), None
 
     def _rewards(self) -> pd.DataFrame:
         return read_rewards(self.files, self.last, read_batch(self.files, self.last))
@@ -126,8 +128,7 @@ class Run:
 
     def _trained(self, model: str) -> object:
         """The weights that the next iteration's update begins with."""
-        assert model in ("policy", "prm")
-        kind = "policy" if model == "policy" else "prm"
+        kind: Literal["policy", "prm"] = "policy" if model == "policy" else "prm"
         trainer, _ = iteration_trainer(self.settings, self.files, kind, self.last + 1, None)
         return [weight.tolist() for weight in trainer.engine.module.parameters()]
 
