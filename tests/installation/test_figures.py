@@ -59,11 +59,12 @@ def repository(tmp_path):
 def test_a_figure_is_old_once_what_it_depends_on_has_changed(repository):
     folder, git = repository
     assert list(report(folder)) == ["0 of 1 figures are older than what they depend on"]
+    (figure,) = figures(folder)
     (folder / "else.py").write_text("2\n")
     git("commit", "-q", "-am", "Change what it does not depend on")
-    assert changes_since(*figures(folder), folder) == []
+    assert changes_since(figure, folder) == []
     (folder / "loss.py").write_text("2\n")
-    assert changes_since(*figures(folder), folder) == ["loss.py"]
+    assert changes_since(figure, folder) == ["loss.py"]
     git("commit", "-q", "-am", "Change the loss")
     first, last = report(folder)
     assert "README.md (one): made at" in first

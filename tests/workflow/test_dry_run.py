@@ -17,8 +17,10 @@ SITE = {
 # Two nodes of two ranks each; everything else as committed.
 POLICY = {"pool": "gpu", "nodes": 2, "gpus_per_node": 2, "cpus_per_task": 3}
 POLICY |= {"mem_mb": 9000, "runtime": 90}
-NAMES = ("plain", "noted", "changed", "quiet", "slurm", "local", "until", "ablations", "unknown")
-NAMES += ("reasons",)
+NAMES = (
+    *("plain", "noted", "changed", "quiet", "slurm", "local", "until", "ablations", "unknown"),
+    "reasons",
+)
 
 
 @pytest.fixture(scope="module")

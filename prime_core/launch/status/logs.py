@@ -37,7 +37,7 @@ def show(run_dir: Path, words: Sequence[str], part: str | None, follow: bool) ->
     if follow:
         _follow(path)
     else:
-        sys.stdout.write(_shown(path.read_text(encoding="utf-8", errors="replace", newline="")))
+        sys.stdout.write(_shown(path.read_text(encoding="utf-8", errors="replace")))
 
 
 def find_log(files: RunFiles, words: Sequence[str], part: str | None) -> tuple[Path, str]:
