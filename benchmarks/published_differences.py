@@ -3,8 +3,8 @@
     snakemake --config run=differences iterations=6
     python -m benchmarks.published_differences results/differences
 
-Of the run's last iteration, whose PRM of the iteration before must still be there; the trained
-model is not saved. The differences and their reasons: docs/paper.md.
+Of one iteration; the PRM of the iteration before must still be there, and the trained one is not
+saved. The differences and their reasons: docs/paper.md.
 """
 
 import argparse
@@ -58,9 +58,11 @@ def main() -> None:
     """Print one line for each difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run_dir", type=Path)
-    run_dir = parser.parse_args().run_dir
+    parser.add_argument("--iteration", type=int, help="default: the last")
+    options = parser.parse_args()
+    run_dir = options.run_dir
     settings, _ = open_run(run_dir)
-    iteration = settings.iterations
+    iteration = options.iteration or settings.iterations
     start_ranks()
     prm = Prm(run_dir, iteration)
     batch, size = prm.batch, settings.prm.mini_batch_size

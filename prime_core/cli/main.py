@@ -20,7 +20,7 @@ from prime_core.cli.help import write_commands
 from prime_core.cli.options import CONFIGFILE, OVERRIDES, Overridden
 from prime_core.cli.rooms import tool
 from prime_core.runtime import interruption
-from prime_core.runtime.console import say
+from prime_core.runtime.console import harmless, say
 from prime_core.runtime.errors import sentence
 from prime_core.runtime.rank import has_other_ranks, is_first_rank
 
@@ -50,7 +50,7 @@ class Stages(click.Group):
                 ctx.exit(128 + signal.SIGPIPE)
             # ValueError and OSError are for what a user can mend; any other is a fault of ours.
             if ctx.params["debug"] or not isinstance(error, ValueError | OSError):
-                traceback.print_exc()
+                print(harmless(traceback.format_exc()), end="", file=sys.stderr)
             say(f"prime {ctx.invoked_subcommand}: error: {sentence(error)}", error=True)
             ctx.exit(1)
 

@@ -117,12 +117,26 @@ def check_record(path: Path, record: Mapping[str, Any], root: Path) -> None:
         raise TableError(f"{path}: is {record.get('path')} of a run, put in its place; {_AGAIN}")
     for name, known in record.get("made_from", {}).items():
         other = root / name
-        # Weights of old iterations are gone, and a branch has its origin's start alone.
-        if other.exists() and identity(other) != known:
+        if _identity_now(other) not in (known, None):
             raise TableError(
                 f"{path}: was not made from the {other} that is there now; delete the one that "
                 "does not belong to this run and run again"
             )
+
+
+def _identity_now(path: Path) -> str | None:
+    """The identity of a table or folder; None where there is nothing to compare with.
+
+    Weights of old iterations are gone, and a branch has its origin's start alone. A folder that has
+    lost its record may be on its way: Snakemake deletes weights while other stages read tables.
+    """
+    read = path if path.suffix == ".parquet" else path / RECORD
+    try:
+        return identity(path) if read.exists() else None
+    except TableError:
+        if read.exists():
+            raise
+        return None  # it went away meanwhile
 
 
 def write_weights_record(folder: Path, path: Path, made: Made) -> None:

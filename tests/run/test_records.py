@@ -191,3 +191,16 @@ def test_other_readers_see_an_ordinary_table(files):
     record = json.loads(pq.read_metadata(files.rollouts(1, 0)).metadata[b"prime"])
     assert record["path"] == "iterations/0001/rollouts/00.parquet"
     assert set(record["made_from"]) == {"data/train.parquet", "models/policy-0000"}
+
+
+def test_weights_that_are_being_deleted_are_no_sign_of_anything(files):
+    shutil.rmtree(files.policy(0))
+    assert len(read_judged(files, 1, [0])) == 1
+    weights(files, 0, b"1")
+    (files.policy(0) / RECORD).unlink()  # the first of its files to go
+    assert len(read_judged(files, 1, [0])) == 1
+    weights(files, 0, b"another")
+    with pytest.raises(
+        TableError, match=r"rollouts/00.parquet: was not made from the .*policy-0000"
+    ):
+        read_judged(files, 1, [0])

@@ -105,7 +105,7 @@ def test_no_two_losses_are_the_same_training(tmp_path):
 
 def test_dpo_learns_from_whole_groups_that_have_pairs(tmp_path, monkeypatch):
     # Four prompts of three responses; of the first, all are wrong.
-    rows = [row | ({"outcome": 0} if row["prompt"].startswith("0") else {}) for row in ROWS]
+    rows = [row | ({"outcome": 0} if str(row["prompt"]).startswith("0") else {}) for row in ROWS]
     files = labelled_run(tmp_path, rows, offline={"loss_type": "dpo", "mini_batch_size": 4})
     seen = []
     usual = prm_offline.OfflineUpdate.learn

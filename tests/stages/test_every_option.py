@@ -1,0 +1,193 @@
+"""Every option of learning through two iterations of a tiny run: finite figures, other weights.
+
+The responses of both iterations are made up, so that all runs learn from the same ones; scoring,
+the PRM's, the policy's and the value model's updates are the stages themselves, one after the other
+in this process, on a model of two layers.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from prime_core.run.layout import RunFiles
+from prime_core.run.tables import BATCH, read_json, read_table, write_table
+from prime_core.run.work import open_run
+from prime_core.settings.reading import parse_settings
+from prime_core.settings.run import Settings
+from prime_core.stages import policy, prm, score, value, values
+from tests.settings.test_tables import LITERALS
+from tests.support.made_up_batch import NUM_RESPONSES, made_up_batch
+from tests.support.tiny_model import save_tiny_model
+
+pytestmark = pytest.mark.usefixtures("one_rank")
+
+# Two steps an iteration: before the first one every ratio is 1, and all losses have one gradient.
+DEFAULT: dict[str, Any] = {
+    "policy.ppo_epochs": 2,
+    "policy.eps_clip": 0.02,
+    "policy.eps_clip_high": 0.02,
+    "prm.mini_batch_size": NUM_RESPONSES // 2,
+    "prm.optimizer": {"learning_rate": 1e-2},
+    "value.mini_batch_size": NUM_RESPONSES,
+    "value.optimizer": {"learning_rate": 1e-2},
+}
+GAE = {"policy.adv_estimator": "gae"}
+TRAINED = {"prm.path": "PRM"}  # a model that differs from its reference
+RESPONSES = {"policy.loss_agg_mode": "seq-mean-token-mean"}
+KL = {"policy.kl_coef": 0.5}
+BOUNDS = {"policy.rejection_low": 0.4, "policy.rejection_high": 2.5}
+WIDE = {"policy.rejection_low": 0.01, "policy.rejection_high": 100.0}
+# By key: what each of its values needs beside it, and differs from besides the default.
+WITH: dict[str, dict[str, Any]] = {
+    "policy.loss_mode=gspo": RESPONSES | {"policy.eps_clip": 3e-4, "policy.eps_clip_high": 4e-4},
+    "policy.kl_estimator": KL,
+    "policy.kl_controller": KL,
+    "policy.tis_level": {"policy.tis_clip": 1.5},
+    "policy.rejection_level": BOUNDS,
+    "policy.rejection_level=sequence": WIDE,  # of a product of tokens' ratios
+    "policy.baseline": {"policy.whiten": False},
+    "policy.combine": TRAINED,
+    "prm.prm_update=frozen": TRAINED,
+    "prm.bon_weight": {"prm.loss_type": "dpo"},
+    "value.source": GAE,
+    "value.prm_value": GAE | {"value.source": "prm"},
+}
+# Options that are no Literal: those that change what is learned, each switched on or moved.
+NUMBERS: dict[str, dict[str, Any]] = {
+    "whiten": {"policy.whiten": False},
+    "eos_reward": {"prm.eos_reward": False},
+    "beta": {"prm.beta": 0.5, "policy.whiten": False},
+    "prm.epochs": {"prm.epochs": 2},
+    "gamma_outcome": {"policy.gamma_outcome": 0.8},
+    "gamma_process": {"policy.gamma_process": 0.8} | TRAINED,
+    "outcome_coef": {"policy.outcome_coef": 3.0} | TRAINED,
+    "process_coef": {"policy.process_coef": 3.0} | TRAINED,
+    "clip_ratio_c": {"policy.clip_ratio_c": 1.0001},
+    "eps_clip_high": {"policy.eps_clip_high": 0.3},
+    "entropy_coef": {"policy.entropy_coef": 0.1},
+    "kl_coef": KL,
+    "kl_in_reward": KL | {"policy.kl_in_reward": True},
+    "mask_truncated": {"policy.mask_truncated": True},
+    "overlong": {"policy.overlong_buffer_len": 38},
+    "tis_clip": {"policy.tis_clip": 1.5},
+    "gae_lambda": GAE | {"policy.gae_lambda": 0.5},
+    "policy.lora": {"policy.lora": {"rank": 2}},
+    "prm.lora": {"prm.lora": {"rank": 2}},
+}
+# Combinations that people use together: each of its parts is above.
+COMBINED: dict[str, dict[str, Any]] = {
+    "paper": RESPONSES | {"prm.prime_norm": "batch_norm"},
+    "gsm8k": RESPONSES
+    | {"prm.prm_update": "before", "prm.prime_norm": "batch_norm", "prm.eos_reward": False}
+    | {"policy.clip_ratio_c": 3.0, "policy.entropy_coef": 0.001},
+    "outcome-only grpo": {"prm.prm_update": "none", "policy.adv_estimator": "grpo"},
+    "outcome-only ppo": GAE | {"prm.prm_update": "none"},
+    "grpo-gspo-kl": {"policy.adv_estimator": "grpo"} | KL | WITH["policy.loss_mode=gspo"],
+    "cispo-tis-steps": {"policy.loss_mode": "cispo", "policy.tis_clip": 2.0}
+    | {"prm.prime_granularity": "step"},
+    "dpo-best-of-n-policy": {"prm.loss_type": "dpo", "prm.bon_weight": "bon_acc"}
+    | {"prm.prm_reference": "policy"},
+    "zero-2": {"training.zero_stage": 2, "prm.loss_type": "dpo"},
+}
+# What the formulas make equal to the default, though the settings differ.
+EQUAL = {
+    # The code's leave-one-out is K / (K - 1) times these two, which whitening divides by.
+    "policy.adv_estimator=dr_grpo",
+    "policy.adv_estimator=reinforce_pp_baseline",
+    # Bounds of what is not done.
+    "policy.rejection_level=none",
+}
+# What made_up_batch sets for all of them.
+MADE_UP = {"policy": ("ppo_mini_batch_size", "optimizer")}
+LEARNED = ("policy.", "prm.", "value.")
+# No training option: how labelled responses train the first PRM has tests of its own.
+ELSEWHERE = ("prm.offline.", "policy.lora.", "prm.lora.")
+
+
+def options() -> dict[str, dict[str, Any]]:
+    """Each value of each Literal of the sections of learning, each number, each combination."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, names in LITERALS.items():
+        if key.startswith(LEARNED) and not key.startswith(ELSEWHERE):
+            for name in sorted(names):
+                option = f"{key}={name}"
+                beside = WITH.get(option, WITH.get(key, {}))
+                found[option] = beside | {key: name}
+    return found | NUMBERS | COMBINED
+
+
+def run_of(folder: Path, changes: dict[str, Any]) -> RunFiles:
+    """A run with two iterations' responses, of which some were cut, some are right."""
+    changes = DEFAULT | changes
+    if changes.get("prm.path"):
+        changes |= {"prm.path": str(save_tiny_model(folder / "prm", seed=1))}
+    cut = ["stop"] * (NUM_RESPONSES - 1) + ["length"]
+    files = made_up_batch(folder, finish_reasons=cut, **changes)
+    if changes.get("prm.path"):
+        files.prm(0).unlink()
+        files.prm(0).symlink_to(folder / "prm")
+    rows = read_table(files.batch(1), BATCH)
+    write_table(files.batch(2), rows.assign(outcome=rows["outcome"].to_numpy()[::-1]), BATCH)
+    return files
+
+
+def learn(files: RunFiles) -> RunFiles:
+    """Two iterations, stage by stage as the workflow orders them."""
+    settings, _ = open_run(files.root)
+    update = settings.prm.prm_update
+    for iteration in (1, 2):
+        updates = [prm.run] if update in ("before", "after") else []
+        scores = [] if update == "none" else [score.run]
+        order = [*updates, *scores] if update == "before" else [*scores, *updates]
+        order = [*([values.run] if settings.has_value_model else []), *order, policy.run]
+        for stage in [*order, *([value.run] if settings.has_value_model else [])]:
+            stage(files.root, iteration)
+    return files
+
+
+def weights(files: RunFiles) -> torch.Tensor:
+    """The policy's after two iterations, and the PRM's where it was updated."""
+    folders = [files.weights(model, 2) for model in ("policy", "prm")]
+    found = [load_file(one / "model.safetensors") for one in folders if one.is_dir()]
+    return torch.cat([values.flatten() for model in found for values in model.values()])
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory) -> torch.Tensor:
+    """Weights after two iterations with the settings that options change."""
+    from tests.support.one_rank import as_one_rank
+
+    with as_one_rank():
+        return weights(learn(run_of(tmp_path_factory.mktemp("default"), {})))
+
+
+@pytest.mark.parametrize("option", options())
+def test_an_option_is_trained_with_and_is_not_the_default(option, tmp_path, default):
+    changes = options()[option]
+    files = learn(run_of(tmp_path, changes))
+    found = [read_json(path) for path in files.root.rglob("metrics/*.json")]
+    assert all(torch.tensor(float(one)).isfinite() for figures in found for one in figures.values())
+    trained = weights(files)
+    assert bool(trained.isfinite().all())
+    settings, _ = open_run(files.root)
+    same = option in EQUAL or is_default(settings)
+    moved = trained.shape != default.shape or float((trained - default).abs().max()) > 1e-6
+    assert moved != same, f"{option} trains {'another' if moved else 'the same'} model"
+    shutil.rmtree(tmp_path)  # a hundred of them
+
+
+def is_default(settings: Settings) -> bool:
+    """Whether an option is the default by another spelling."""
+    usual = parse_settings(DEFAULT | {"policy.max_mismatch_kl": None}, "default")
+    sections = ("policy", "prm", "value", "training")
+    return all(
+        getattr(settings, name)
+        == getattr(usual, name).model_copy(
+            update={key: getattr(getattr(settings, name), key) for key in MADE_UP.get(name, ())}
+        )
+        for name in sections
+    )
