@@ -108,7 +108,7 @@ schema: install  ## Regenerate the JSON schema of the settings and their referen
 
 docs: install  ## Build the documentation as a site, into site/; any broken link is an error.
 	$(PIP_RESOLVING) -c locks/$(DEVICE).txt -c locks/test.txt $(DOCS)
-	mkdocs build --strict --quiet
+	mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
 	@echo "Written: site/index.html"
 
 clean:  ## Remove the installation and caches, not results.

@@ -24,7 +24,7 @@ from prime_core.report.drawing.plots import (
     render,
     value_axis,
 )
-from prime_core.report.page import NOT_A_CHOICE, breakable, percent, shown
+from prime_core.report.page import FILTERS, NOT_A_CHOICE
 from prime_core.report.tables.collect import RunTables, collect
 from prime_core.report.tables.evaluations import problem_means
 from prime_core.report.templating import page_environment
@@ -53,7 +53,7 @@ def overlay(folders: list[Path]) -> str:
         raise TableError(f"{len(folders)} runs: at most {len(SERIES)} can be told apart by colour")
     runs = [collect(folder) for folder in folders]
     environment = page_environment("prime_core.report")
-    environment.filters |= {"percent": percent, "shown": shown, "breakable": breakable}
+    environment.filters |= FILTERS
     return environment.get_template("overlay.html.j2").render(
         title=", ".join(run.name for run in runs),
         colours=COLOURS,
