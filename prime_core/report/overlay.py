@@ -6,6 +6,7 @@ In: the folders of runs, finished or not. Out: one HTML file without scripts, as
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ def _benchmarks(runs: list[RunTables]) -> list[str]:
 
 def _results(benchmark: str, runs: list[RunTables], folders: list[Path]) -> list[dict[str, Any]]:
     """A row a run: its last accuracy, and the difference from the first run, paired by problem."""
-    rows, first = [], None
+    rows: list[dict[str, Any]] = []
+    first: pd.Series | None = None
     for run, folder in zip(runs, folders, strict=True):
         found = run.evaluations[run.evaluations["benchmark"] == benchmark]
         found = found.dropna(subset="accuracy").sort_values("iteration")
@@ -97,11 +99,11 @@ def _paired(ours: pd.Series, theirs: pd.Series) -> Paired | None:
 
 def _figures(runs: list[RunTables]) -> list[dict[str, Any]]:
     drawn: list[tuple[str, str, Callable[[Canvas], bool]]] = [
-        (f"accuracy-{number}", f"Accuracy on {name}", lambda c, name=name: _accuracy(c, runs, name))
+        (f"accuracy-{number}", f"Accuracy on {name}", partial(_accuracy, runs, name))
         for number, name in enumerate(_benchmarks(runs))
     ]
     drawn += [
-        (figure.replace("/", "-"), title, lambda c, f=figure, s=share: _curve(c, runs, f, s))
+        (figure.replace("/", "-"), title, partial(_curve, runs, figure, share))
         for title, figure, share in _CURVES
         if any(has(run.iterations, figure) for run in runs)
     ]
@@ -112,7 +114,7 @@ def _figures(runs: list[RunTables]) -> list[dict[str, Any]]:
     ]
 
 
-def _accuracy(canvas: Canvas, runs: list[RunTables], benchmark: str) -> bool:
+def _accuracy(runs: list[RunTables], benchmark: str, canvas: Canvas) -> bool:
     axes = canvas.subplots()
     for run, colour in zip(runs, SERIES, strict=False):
         rows = run.evaluations[run.evaluations["benchmark"] == benchmark].dropna(subset="accuracy")
@@ -135,7 +137,7 @@ def _accuracy(canvas: Canvas, runs: list[RunTables], benchmark: str) -> bool:
     return True
 
 
-def _curve(canvas: Canvas, runs: list[RunTables], figure: str, share: bool) -> bool:
+def _curve(runs: list[RunTables], figure: str, share: bool, canvas: Canvas) -> bool:
     axes = canvas.subplots()
     for run, colour in zip(runs, SERIES, strict=False):
         table = run.iterations

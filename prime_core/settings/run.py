@@ -225,19 +225,16 @@ class Settings(Section):
 
     def _judged(self) -> None:
         """An ability that asks for the user's function needs one."""
-        if self.verification.function is not None:
-            return
-        sections = {
-            "data.sources": self.data.sources,
-            "evaluation.benchmarks": self.evaluation.benchmarks,
-        }
-        for section, named in sections.items():
-            for name, one in named.items():
-                if one.ability == "function":
-                    raise ValueError(
-                        f"{section}.{name}.ability 'function' needs verification.function, the "
-                        "function that judges"
-                    )
+        abilities = {f"data.sources.{name}": one.ability for name, one in self.data.sources.items()}
+        for name, benchmark in self.evaluation.benchmarks.items():
+            if benchmark.ability is not None:
+                abilities[f"evaluation.benchmarks.{name}"] = benchmark.ability
+        for key, ability in abilities.items():
+            if ability == "function" and self.verification.function is None:
+                raise ValueError(
+                    f"{key}.ability 'function' needs verification.function, the function that "
+                    "judges"
+                )
 
     def _whole_distribution(self) -> None:
         """Corrections compare probabilities, which must be of the same distribution."""
