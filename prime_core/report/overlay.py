@@ -25,7 +25,7 @@ from prime_core.report.drawing.plots import (
     render,
     value_axis,
 )
-from prime_core.report.page import NOT_A_CHOICE, breakable, percent, shown
+from prime_core.report.page import FILTERS, NOT_A_CHOICE
 from prime_core.report.tables.collect import RunTables, collect
 from prime_core.report.tables.evaluations import problem_means
 from prime_core.report.templating import page_environment
@@ -54,7 +54,7 @@ def overlay(folders: list[Path]) -> str:
         raise TableError(f"{len(folders)} runs: at most {len(SERIES)} can be told apart by colour")
     runs = [collect(folder) for folder in folders]
     environment = page_environment("prime_core.report")
-    environment.filters |= {"percent": percent, "shown": shown, "breakable": breakable}
+    environment.filters |= FILTERS
     return environment.get_template("overlay.html.j2").render(
         title=", ".join(run.name for run in runs),
         colours=COLOURS,
@@ -72,7 +72,8 @@ def _benchmarks(runs: list[RunTables]) -> list[str]:
 
 def _results(benchmark: str, runs: list[RunTables], folders: list[Path]) -> list[dict[str, Any]]:
     """A row a run: its last accuracy, and the difference from the first run, paired by problem."""
-    rows, first = [], None
+    rows: list[dict[str, Any]] = []
+    first: pd.Series | None = None
     for run, folder in zip(runs, folders, strict=True):
         found = run.evaluations[run.evaluations["benchmark"] == benchmark]
         found = found.dropna(subset="accuracy").sort_values("iteration")
@@ -100,11 +101,11 @@ def _paired(ours: pd.Series, theirs: pd.Series) -> Paired | None:
 
 def _figures(runs: list[RunTables]) -> list[dict[str, Any]]:
     drawn: list[tuple[str, str, Callable[[Canvas], bool]]] = [
-        (f"accuracy-{number}", f"Accuracy on {name}", partial(_accuracy, runs=runs, benchmark=name))
+        (f"accuracy-{number}", f"Accuracy on {name}", partial(_accuracy, runs, name))
         for number, name in enumerate(_benchmarks(runs))
     ]
     drawn += [
-        (figure.replace("/", "-"), title, partial(_curve, runs=runs, figure=figure, share=share))
+        (figure.replace("/", "-"), title, partial(_curve, runs, figure, share))
         for title, figure, share in _CURVES
         if any(has(run.iterations, figure) for run in runs)
     ]
@@ -115,7 +116,7 @@ def _figures(runs: list[RunTables]) -> list[dict[str, Any]]:
     ]
 
 
-def _accuracy(canvas: Canvas, runs: list[RunTables], benchmark: str) -> bool:
+def _accuracy(runs: list[RunTables], benchmark: str, canvas: Canvas) -> bool:
     axes = canvas.subplots()
     for run, colour in zip(runs, SERIES, strict=False):
         rows = run.evaluations[run.evaluations["benchmark"] == benchmark].dropna(subset="accuracy")
@@ -138,7 +139,7 @@ def _accuracy(canvas: Canvas, runs: list[RunTables], benchmark: str) -> bool:
     return True
 
 
-def _curve(canvas: Canvas, runs: list[RunTables], figure: str, share: bool) -> bool:
+def _curve(runs: list[RunTables], figure: str, share: bool, canvas: Canvas) -> bool:
     axes = canvas.subplots()
     for run, colour in zip(runs, SERIES, strict=False):
         table = run.iterations

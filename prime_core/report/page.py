@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -45,16 +46,7 @@ def render_page(
 ) -> str:
     """HTML text of the page. svgs: figure name -> SVG file's text."""
     environment = page_environment("prime_core.report")
-    environment.filters |= {
-        "percent": percent,
-        "duration": duration_or_dash,
-        "hours": hours,
-        "points": points,
-        "shown": shown,
-        "breakable": breakable,
-        "unbroken": lambda text: text.replace(" %", f"{NO_BREAK}%"),
-        "reward": lambda value: f"{value:+.2g}".replace("-", "\N{MINUS SIGN}"),
-    }
+    environment.filters |= FILTERS
     settings = setting_rows(run.settings)
     sections = figure_sections(run, svgs)
     # Without hours of Slurm there is no figure, but the section still says why there are none.
@@ -269,3 +261,16 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return NO_DEFAULT if pd.isna(value) else f"{value:.6g}"
     return str(value)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "percent": percent,
+    "duration": duration_or_dash,
+    "hours": hours,
+    "points": points,
+    "shown": shown,
+    "breakable": breakable,
+    "unbroken": lambda text: text.replace(" %", f"{NO_BREAK}%"),
+    "reward": lambda value: f"{value:+.2g}".replace("-", "\N{MINUS SIGN}"),
+}
+"""How values become text in the templates."""

@@ -9,14 +9,13 @@ Reading settings from files and the command line is `prime_core.settings.reading
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from prime_core.settings.data import Data, Source
-from prime_core.settings.evaluation import Benchmark, Evaluation
+from prime_core.settings.data import Data
+from prime_core.settings.evaluation import Evaluation
 from prime_core.settings.lora import Lora
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.policy import Policy
@@ -223,19 +222,16 @@ class Settings(Section):
 
     def _judged(self) -> None:
         """An ability that asks for the user's function needs one."""
-        if self.verification.function is not None:
-            return
-        sections: dict[str, Mapping[str, Source | Benchmark]] = {
-            "data.sources": self.data.sources,
-            "evaluation.benchmarks": self.evaluation.benchmarks,
-        }
-        for section, named in sections.items():
-            for name, one in named.items():
-                if one.ability == "function":
-                    raise ValueError(
-                        f"{section}.{name}.ability 'function' needs verification.function, the "
-                        "function that judges"
-                    )
+        abilities = {f"data.sources.{name}": one.ability for name, one in self.data.sources.items()}
+        for name, benchmark in self.evaluation.benchmarks.items():
+            if benchmark.ability is not None:
+                abilities[f"evaluation.benchmarks.{name}"] = benchmark.ability
+        for key, ability in abilities.items():
+            if ability == "function" and self.verification.function is None:
+                raise ValueError(
+                    f"{key}.ability 'function' needs verification.function, the function that "
+                    "judges"
+                )
 
     def _whole_distribution(self) -> None:
         """Corrections compare probabilities, which must be of the same distribution."""

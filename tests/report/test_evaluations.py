@@ -60,10 +60,10 @@ def test_figures_of_several_responses_are_those_with_an_interval_and_an_at_sign(
         }
     )
     (row,) = sampled_rows(evaluations)
-    for name in ("bon@4", "pass@16", "pass@2"):
+    for name in ("bon@4", "pass@16", "pass@2", "reward"):
         evaluations = evaluations.assign(**{f"{name}{b}": 0.5 for b in ("", "_low", "_high")})
     shown = [row["figure"] for row in sampled_rows(evaluations) if row["benchmark"] == "a"]
-    assert shown == ["pass@2", "pass@16", "maj@4", "bon@4"]
+    assert shown == ["reward", "pass@2", "pass@16", "maj@4", "bon@4"]
     assert (row["benchmark"], row["figure"], row["several"]) == ("a", "maj@4", True)
     assert row["before"] == pytest.approx(
         {"accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.6}

@@ -22,6 +22,7 @@ ENCODINGS = {
     ".html": "text/html",
     ".json": "application/json",
     ".md": "text/markdown",
+    ".py": "text/x-python",
     ".parquet": "application/vnd.apache.parquet",
     ".svg": "image/svg+xml",
     ".yaml": "application/yaml",
@@ -43,6 +44,7 @@ OUT = {
 ABOUT = {
     "config.yaml": "All settings of the run, defaults included.",
     "provenance.json": "Each start of the workflow: time, commit, versions, machine, seed.",
+    "reward_function.py": "The user's function that judged responses (verification.function).",
     "report/report.html": "The report: one page without scripts.",
     "report/metrics.csv": "Figures of every iteration.",
     "report/evaluations.csv": "Figures of every evaluation, with 95 % intervals.",

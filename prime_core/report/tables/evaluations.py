@@ -17,6 +17,7 @@ from prime_core.run.tables import EVALUATION, read_table
 
 # What stands before the @ of a figure, and what it means.
 MEANINGS = {
+    "reward": "mean reward of verification.function, of which 1 alone counts as right",
     "pass": "at least one of k is right",
     "maj": "the most common answer is right",
     "bon": "the response that the PRM scores highest is right",
@@ -48,7 +49,10 @@ def paired_changes(files: RunFiles, evaluations: pd.DataFrame) -> dict[str, Pair
 
 
 def sampled_rows(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
-    """Figures of several responses to a problem: a row each, of the first and last evaluation."""
+    """Figures beside accuracy: of several responses to a problem, of rewards that are shares.
+
+    A row each, of the first and last evaluation.
+    """
     rows: list[dict[str, Any]] = []
     for benchmark, table in evaluations.dropna(subset="accuracy").groupby("benchmark"):
         table = table.sort_values("iteration")
@@ -70,13 +74,13 @@ def sampled_rows(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _is_sampled(name: str) -> bool:
     kind, sign, k = name.partition("@")
-    return bool(sign) and kind in MEANINGS and k.isdigit()
+    return name == "reward" or (bool(sign) and kind in MEANINGS and k.isdigit())
 
 
 def _meaning_and_number(name: str) -> tuple[int, int]:
     """Order of the figures: by their meaning, then by their number of responses."""
     kind, _, k = name.partition("@")
-    return list(MEANINGS).index(kind), int(k)
+    return list(MEANINGS).index(kind), int(k or 0)
 
 
 def _interval(evaluation: pd.Series, name: str) -> dict[str, Any]:
