@@ -37,7 +37,8 @@ class Figure:
     @property
     def origin(self) -> str:
         """How it was made, as it stands beside it."""
-        seeds = "" if self.seeds is None else f", seeds 0 to {self.seeds - 1}"
+        several = "" if self.seeds is None else f", seeds 0 to {self.seeds - 1}"
+        seeds = ", seed 0" if self.seeds == 1 else several
         return f"`{self.command}`{seeds}, commit {self.commit}"
 
 
