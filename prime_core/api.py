@@ -56,6 +56,8 @@ def prime_advantages(
     combine: str = "returns",
     whiten: bool = True,
     greedy_outcome: Float[Tensor, " B"] | None = None,
+    credit: str = "sum",
+    step_ends: Bool[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, "B T"]:
     """Advantage of each token of a whole batch, from outcomes and rewards (PRIME, Eq. 5).
 
@@ -79,6 +81,8 @@ def prime_advantages(
         combine=combine,
         whiten=whiten,
         greedy_outcome=greedy_outcome,
+        credit=credit,
+        step_ends=step_ends,
     )
     return found
 

@@ -80,6 +80,7 @@ def judge_responses(
             known.loc[row["prompt_id"], "ability"],
             row["text"],
             known.loc[row["prompt_id"], "ground_truth"],
+            known.loc[row["prompt_id"], "text"],
         )
         for row in responses
     ]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from prime_core.data.prompts import problem_text
 from prime_core.data.sources import difficulty_settings
 from prime_core.run.layout import RunFiles
 from prime_core.run.schedule import shard_rows
@@ -90,10 +91,18 @@ def _judged(
     problems: pd.DataFrame, responses: list[dict[str, Any]], settings: Settings, output: Path
 ) -> pd.DataFrame:
     """A row of DIFFICULTY for each problem, in their order."""
-    truths = zip(problems["ability"], problems["ground_truth"], strict=True)
-    known = dict(zip(problems["prompt_id"], truths, strict=True))
+    known = problems.set_index("prompt_id")
     rows = [
-        Row(known[one["prompt_id"]][0], one["text"], known[one["prompt_id"]][1])
+        Row(
+            known.loc[one["prompt_id"], "ability"],
+            one["text"],
+            known.loc[one["prompt_id"], "ground_truth"],
+            problem_text(
+                list(known.loc[one["prompt_id"], "prompt"]),
+                settings.data,
+                known.loc[one["prompt_id"], "ability"],
+            ),
+        )
         for one in responses
     ]
     partial = output.parent / ".partial" / f"{output.stem}.jsonl"

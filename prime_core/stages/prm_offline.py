@@ -67,14 +67,14 @@ def run(run_dir: Path) -> None:
 
 
 def _plan(table: pd.DataFrame, offline: Offline, seed: int) -> list[list[int]]:
-    """All epochs' minibatches; of dpo with whole groups."""
+    """All epochs' minibatches; with whole groups where the loss needs them."""
     group = pd.factorize(table["prompt_id"])[0].tolist()
     steps: list[list[int]] = []
     for epoch in range(offline.epochs):
         # From the epoch's own seed: training that resumes draws the same plan, and finds its place
         # in it by the number of steps.
         order = generator(seed, "prm_offline", epoch)
-        if offline.loss_type == "dpo":
+        if offline.needs_groups:
             steps += group_minibatches(group, offline.mini_batch_size, order)
         else:
             steps += minibatches(len(table), offline.mini_batch_size, order)

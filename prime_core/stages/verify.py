@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.data.prompts import problem_text
+from prime_core.evaluation.judge_agreement import agreement_metrics
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
+from prime_core.settings.run import Settings
+from prime_core.verifiers.judge.judging import is_judged
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
 from prime_core.verifiers.verdict import Judgement, Verdict
@@ -30,26 +34,38 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     watch = Stopwatch()
     with only_one(output, run_dir):
         rollouts = read_table(files.rollouts(iteration, shard), ROLLOUTS)
-        rows = _rows(rollouts, read_table(files.train, PROMPTS), files.rollouts(iteration, shard))
+        prompts = read_table(files.train, PROMPTS)
+        rows = _rows(rollouts, prompts, files.rollouts(iteration, shard), settings)
         partial = output.parent / ".partial" / f"{shard:02d}.jsonl"
         with watch.part("judge"):
             judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
         # Before the table is written: an output that exists would count as judged.
         refuse_broken(judgements, settings, output)
+        agreement = agreement_metrics(rows, judgements, settings.verification)
         table = rollouts[["prompt_id", "sample"]].assign(**columns(judgements))
         write_table(output, table, OUTCOMES)
         partial.unlink(missing_ok=True)  # only now: a kill in between costs no row
         finish(
             files.metrics(iteration, f"verify-{shard:02d}"),
-            _metrics(judgements) | watch.seconds,
+            _metrics(judgements) | agreement | watch.seconds,
             _line(judgements, iteration, shard, watch),
         )
 
 
-def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> list[Row]:
-    """Rollouts with the ability and ground truth of their prompts."""
-    truths = zip(prompts["ability"], prompts["ground_truth"], strict=True)
-    known = dict(zip(prompts["prompt_id"], truths, strict=True))
+def _rows(
+    rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path, settings: Settings
+) -> list[Row]:
+    """Rollouts with the ability, ground truth and, for a judge, the problem of their prompts."""
+    known = {
+        one["prompt_id"]: (
+            one["ability"],
+            one["ground_truth"],
+            problem_text(list(one["prompt"]), settings.data, one["ability"])
+            if is_judged(one["ability"], settings.verification)
+            else "",
+        )
+        for one in prompts.to_dict("records")
+    }
     missing = sorted(set(rollouts["prompt_id"]) - known.keys())
     if missing:
         raise TableError(
@@ -57,7 +73,7 @@ def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path) -> list[R
             f"{missing[0]!r}; sample this shard again"
         )
     return [
-        Row(known[prompt_id][0], text, known[prompt_id][1])
+        Row(known[prompt_id][0], text, *known[prompt_id][1:])
         for prompt_id, text in zip(rollouts["prompt_id"], rollouts["text"], strict=True)
     ]
 

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,8 @@ from prime_core.runtime.interruption import Interrupted, ending_at_once
 from prime_core.settings.run import Settings
 from prime_core.settings.verification import Verification
 from prime_core.verifiers import pool
+from prime_core.verifiers.judge import judging
+from prime_core.verifiers.judge.prompts import prompt_text
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import FAILURES, Judgement, Verdict
 
@@ -67,15 +70,15 @@ class VerifiedRows:
             self._flush()
             self._file.close()
 
-    def add(self, index: int, judgement: Judgement) -> None:
-        """Keep one more judgement."""
+    def add(self, index: int, judgement: Judgement, *, at_once: bool = False) -> None:
+        """Keep one more judgement; at_once: on disk now, since it cost more than the disk does."""
         self.judgements[index] = judgement
         if self.path is None:
             return
         self._write(index, judgement)
         self._unflushed += 1
         late = time.monotonic() - self._flushed_at > _FLUSH_SECONDS
-        if self._unflushed >= _FLUSH_ROWS or late:
+        if at_once or self._unflushed >= _FLUSH_ROWS or late:
             self._flush()
 
     def _write(self, index: int, judgement: Judgement) -> None:
@@ -130,8 +133,8 @@ def judge_all(
         bar.update(num_found)
         missing = [index for index in range(len(rows)) if index not in done.judgements]
         try:
-            for number, judgement in pool.judge_rows([rows[index] for index in missing], rules):
-                done.add(missing[number], judgement)
+            for index, judgement, is_asked in _judged(rows, missing, rules):
+                done.add(index, judgement, at_once=is_asked)
                 bar.update()
         except SystemExit:
             num_done = len(done.judgements)
@@ -142,6 +145,19 @@ def judge_all(
                 f"stopped after {num_done} of {len(rows)} rows; the next start judges the rest"
             ) from None
         return [done.judgements[index] for index in range(len(rows))]
+
+
+def _judged(
+    rows: list[Row], missing: list[int], rules: Verification
+) -> Iterator[tuple[int, Judgement, bool]]:
+    """Row, judgement, and whether a judge was asked for it; the judge's rows come first."""
+    asked = [index for index in missing if judging.is_judged(rows[index].ability, rules)]
+    if asked and rules.judge is not None:
+        for number, judgement in judging.judge_rows([rows[index] for index in asked], rules.judge):
+            yield asked[number], judgement, True
+    ruled = sorted({*missing} - {*asked})
+    for number, judgement in pool.judge_rows([rows[index] for index in ruled], rules):
+        yield ruled[number], judgement, False
 
 
 def columns(judgements: list[Judgement]) -> dict[str, pd.Series]:
@@ -169,6 +185,8 @@ def fingerprint(rows: list[Row], rules: Verification) -> str:
     # Not on the share of failures: who raises it after VerifierBroken keeps the rows judged so far.
     judged_by = rules.model_dump_json(exclude={"max_no_verdict_share"})
     digest = hashlib.sha256(judged_by.encode())
+    if rules.judge is not None:
+        digest.update(prompt_text(rules.judge.prompt).encode())
     for row in rows:
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()

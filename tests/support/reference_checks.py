@@ -31,6 +31,8 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "recipe_filter_": reference_policy.recipe_filter,
     "recipe_prmloss_": reference_prm.recipe_prmloss,
     "recipe_update_": reference_prm.recipe_update,
+    "ipvrm_": reference_prm.ipvrm,
+    "pure_": reference_advantages.pure,
     "verl_adv_": reference_advantages.verl_adv,
     "verl_loss_": reference_policy.verl_loss,
 }
