@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from prime_core.groups import group_mean, group_std, group_sum, sizes_of_two
@@ -171,6 +172,8 @@ ADV_ESTIMATORS: dict[str, Estimator] = {
 # Without whitening they would be the estimator that they share a function with, so the setting
 # `whiten` cannot turn it off.
 ALWAYS_WHITENED = {"reinforce_pp", "reinforce_pp_baseline"}
+CREDITS = ("sum", "min", "softmin")
+SOFTMIN_TEMPERATURE = 0.1  # PURE's
 # These compare no responses, so a token's own penalty reaches the tokens before it alone.
 TOKEN_WISE = {"reinforce", "reinforce_pp", "remax"}
 
@@ -225,6 +228,28 @@ def outcome_returns(
     return only(discounted_returns(rewards, gamma_outcome), mask)
 
 
+def weighted_to_lowest(
+    rewards: Float[Tensor, "B T"], step_ends: Bool[Tensor, "B T"], temperature: float
+) -> Float[Tensor, "B T"]:
+    """Step rewards whose sum is close to the lowest of them (PURE, arXiv 2504.15275, Eq. 7).
+
+    r'_k = r_k softmax(-r / temperature)_k          over a response's steps; 0 elsewhere
+    """
+    weights = (-rewards / temperature).masked_fill(~step_ends, -torch.inf).softmax(1)
+    return only(rewards * weights, step_ends)
+
+
+def lowest_from(
+    rewards: Float[Tensor, "B T"], step_ends: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """The lowest reward of the steps that end at this token or later (PURE, min-form credit).
+
+    R_t = min_{k >= t} r_k          0 behind the last step
+    """
+    later = rewards.masked_fill(~step_ends, torch.inf).flip(1).cummin(1).values.flip(1)
+    return later.masked_fill(later.isinf(), 0.0)
+
+
 def process_returns(
     implicit_reward: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
@@ -232,12 +257,29 @@ def process_returns(
     adv_estimator: str,
     baseline: str,
     gamma_process: float,
+    credit: str = "sum",
+    step_ends: Bool[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, "B T"]:
     """Centred implicit rewards, discounted and summed from each token on.
 
-    R_it = sum_{s >= t} gamma_process^(s - t) rtilde_is
+        R_it = sum_{s >= t} gamma_process^(s - t) rtilde_is
+
+    credit: 'sum'; 'softmin', of rewards `weighted_to_lowest` at temperature 0.1; 'min': not a sum,
+    but `lowest_from` each token, centred itself. The last two take rewards at step ends. A baseline
+    is a mean over tokens that count (PURE's divides by the padded length). Raises ValueError for
+    another credit, and for those two without step_ends.
     """
+    if credit not in CREDITS or (credit != "sum" and step_ends is None):
+        raise ValueError(
+            f"credit must be 'sum', or with step_ends one of {CREDITS}, got {credit!r}"
+        )
     rewards = only(implicit_reward, mask)
+    if credit != "sum" and step_ends is not None:
+        ends = (step_ends & mask) | last_token(mask)
+        if credit == "min":
+            lowest = only(lowest_from(rewards, ends), mask)
+            return only(ADV_ESTIMATORS[adv_estimator](lowest, mask, group, baseline), mask)
+        rewards = weighted_to_lowest(rewards, ends, SOFTMIN_TEMPERATURE)
     centred = ADV_ESTIMATORS[adv_estimator](rewards, mask, group, baseline)
     # Masked before the sum as well: estimators subtract the baseline at padding too, and the
     # discounted sum would carry that back to the tokens that count.
@@ -260,6 +302,8 @@ def advantages(
     whiten: bool,
     penalty: Float[Tensor, "B T"] | None = None,
     greedy_outcome: Float[Tensor, " B"] | None = None,
+    credit: str = "sum",
+    step_ends: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Advantages and returns of a whole batch (never of a micro batch: groups must be complete).
 
@@ -269,9 +313,9 @@ def advantages(
 
     The first is PRIME, Eq. 5; whitening is in its published code. The second adds the token's own
     reward, neither centred nor summed (the additive form of iStar, arXiv 2509.19199).
-    `implicit_reward` None leaves outcomes alone. penalty: as in `outcome_returns`, before
-    outcome_coef. greedy_outcome: with remax, that of the greedy response to the same prompt.
-    Computed in float64, returned in float32.
+    `implicit_reward` None leaves outcomes alone. penalty: as in `outcome_returns`, credit and
+    step_ends: as in `process_returns`, greedy_outcome: as in `remax_outcome`. Computed
+    in float64, returned in float32.
     Raises ValueError for an outcome of NaN (no verdict: that response must have left the batch),
     a group of one where the estimator compares, an unknown estimator, baseline or combination.
     """
@@ -280,19 +324,18 @@ def advantages(
     check_choices(outcome, combine)
     if adv_estimator == "remax":
         outcome = remax_outcome(outcome.double(), greedy_outcome)
-    # float64: a baseline is a difference of sums that nearly cancel, and the result is summed once
-    # more over up to thousands of tokens.
+    # float64: a baseline is a difference of sums that nearly cancel, and is summed once more.
     less = None if penalty is None else penalty.double()
     of_outcomes = outcome_returns(outcome.double(), mask, group, adv_estimator, gamma_outcome, less)
     returns = outcome_coef * of_outcomes
     if implicit_reward is not None:
         process = implicit_reward.double()
         if combine == "returns":
-            process = process_returns(process, mask, group, adv_estimator, baseline, gamma_process)
+            how = (adv_estimator, baseline, gamma_process, credit, step_ends)
+            process = process_returns(process, mask, group, *how)
         returns = returns + process_coef * only(process, mask)
-    whitened = whiten or adv_estimator in ALWAYS_WHITENED
-    advantages = masked_whiten(returns, mask) if whitened else returns
-    return advantages.float(), returns.float()
+    whitens = whiten or adv_estimator in ALWAYS_WHITENED
+    return (masked_whiten(returns, mask) if whitens else returns).float(), returns.float()
 
 
 def check_choices(outcome: Float[Tensor, " B"], combine: str) -> None:

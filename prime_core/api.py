@@ -16,7 +16,7 @@ from torch import Tensor
 from prime_core.advantage import advantages as batch_advantages
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.policy_loss import LOSS_AGGREGATIONS, POLICY_LOSSES
-from prime_core.prm_loss import pair_terms, prm_cross_entropy, prm_dpo
+from prime_core.prm_loss import pair_terms, prm_cross_entropy, prm_dpo_detached
 from prime_core.prm_loss import prm_loss as part_of_mean
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def prime_advantages(
     combine: str = "returns",
     whiten: bool = True,
     greedy_outcome: Float[Tensor, " B"] | None = None,
+    credit: str = "sum",
+    step_ends: Bool[Tensor, "B T"] | None = None,
 ) -> Float[Tensor, "B T"]:
     """Advantage of each token of a whole batch, from outcomes and rewards (PRIME, Eq. 5).
 
@@ -79,6 +81,8 @@ def prime_advantages(
         combine=combine,
         whiten=whiten,
         greedy_outcome=greedy_outcome,
+        credit=credit,
+        step_ends=step_ends,
     )
     return found
 
@@ -107,7 +111,7 @@ def prm_loss(
         losses = prm_cross_entropy(z, outcome)
     elif loss_type == "dpo" and group is not None:
         opponents, _ = pair_terms(z, outcome, _group(group, len(z), z.device), "none")
-        losses = prm_dpo(z, opponents, outcome)
+        losses = prm_dpo_detached(z, opponents, outcome)
     else:
         raise ValueError(f"loss_type must be 'ce', or 'dpo' with groups, got {loss_type!r}")
     return part_of_mean(losses, num_responses or len(losses))

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from prime_core.masked import at_least_float32, discounted_returns, last_token, only, sequence_sum
+from prime_core.masked import (
+    at_least_float32,
+    discounted_returns,
+    last_token,
+    masked_var,
+    only,
+    sequence_mean,
+    sequence_sum,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -45,6 +53,32 @@ def log_odds(
     z = sum_t r_t,      p(correct) = sigmoid(z)
     """
     return sequence_sum(implicit_reward, mask)
+
+
+def prefix_rewards(
+    implicit_reward: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Mean reward of each response's tokens up to this one (IPVRM, arXiv 2604.13197).
+
+    u_t = 1/t sum_{s <= t} r_s
+    """
+    rewards = only(implicit_reward, mask)
+    return only(rewards.cumsum(1) / mask.cumsum(1).clamp(min=1), mask)
+
+
+def response_score(
+    implicit_reward: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], kind: str
+) -> Float[Tensor, " B"]:
+    """What a response's correctness is judged by: z, the sum of its rewards, or their mean.
+
+    `mean` is z over the number of tokens, so that long responses are not surer than short ones.
+    Raises ValueError for another kind.
+    """
+    if kind == "sum":
+        return log_odds(implicit_reward, mask)
+    if kind == "mean":
+        return sequence_mean(implicit_reward, mask)
+    raise ValueError(f"response_score must be 'sum' or 'mean', got {kind!r}")
 
 
 def without_eos_reward(
@@ -117,6 +151,21 @@ def batch_norm(
     return rewards / (largest + 1e-6)
 
 
+def value_std(
+    implicit_reward: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Rewards in standard deviations of the batch's prefix values (IPVRM, arXiv 2604.13197).
+
+        V_t = sum_{s <= t} r_s,      r_t / (std V + 1e-6)
+
+    r_t is the temporal difference V_t - V_{t-1}. Takes the WHOLE batch, like `batch_norm`.
+    """
+    rewards = only(implicit_reward, mask)
+    values = rewards.cumsum(1)
+    # As for batch_norm: a PRM that starts from its reference has values of 0 everywhere.
+    return rewards / (masked_var(values, mask).sqrt() + 1e-6)
+
+
 def shaped_reward(
     implicit_reward: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
@@ -129,8 +178,9 @@ def shaped_reward(
     """Rewards as the advantage takes them: eos_reward, then granularity, then prime_norm.
 
     Without `eos_reward` the last token's own reward is 0 before steps are summed, so that `step`
-    and `whole` lose that token and not the whole sum. `prime_norm` is 'none' or 'batch_norm'.
-    Takes the whole batch. Raises ValueError for an unknown granularity or norm.
+    and `whole` lose that token and not the whole sum. `prime_norm` is 'none',
+    'batch_norm' or 'value_std'. Takes the whole batch. Raises ValueError for an unknown
+    granularity or norm.
     """
     kept = implicit_reward if eos_reward else without_eos_reward(implicit_reward, mask)
     rewards = at_granularity(kept, mask, granularity, step_ends)
@@ -138,4 +188,7 @@ def shaped_reward(
         return rewards
     if prime_norm == "batch_norm":
         return batch_norm(rewards, mask)
-    raise ValueError(f"prime_norm must be 'none' or 'batch_norm', got {prime_norm!r}")
+    if prime_norm == "value_std":
+        return value_std(rewards, mask)
+    known = "'none', 'batch_norm' or 'value_std'"
+    raise ValueError(f"prime_norm must be {known}, got {prime_norm!r}")

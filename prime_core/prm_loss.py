@@ -7,17 +7,19 @@ outcome [B] in [0, 1], and its group [B]. Out: losses [B] and counts. Cross-entr
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from prime_core.groups import group_size, pairs_within
-from prime_core.masked import at_least_float32
+from prime_core.groups import group_mean, group_size, pairs_within
+from prime_core.implicit_reward import prefix_rewards
+from prime_core.masked import at_least_float32, sequence_mean
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
 
 def prm_cross_entropy(
@@ -30,17 +32,50 @@ def prm_cross_entropy(
     Computed from z itself, so its gradient sigmoid(z) - r never vanishes where the PRM is
     confidently wrong. Raises ValueError for an outcome outside [0, 1], NaN included.
     """
-    # Asks for what must hold, since NaN fails every comparison: "any outside" would let it pass.
-    if not bool(((outcome >= 0) & (outcome <= 1)).all()):
-        raise ValueError(f"outcomes must lie in [0, 1], got {outcome.tolist()}")
+    _refuse_outside(outcome)
     logits = at_least_float32(summed_reward)
     return binary_cross_entropy_with_logits(logits, outcome.to(logits.dtype), reduction="none")
+
+
+def prm_noisy_cross_entropy(
+    summed_reward: Float[Tensor, " B"],
+    outcome: Float[Tensor, " B"],
+    false_positive: float,
+    false_negative: float,
+    label_smoothing: float,
+) -> Float[Tensor, " B"]:
+    """Cross-entropy of outcomes that are wrong at known rates (forward correction, 1609.03683).
+
+        p = sigmoid(z),      q = (1 - false_negative) p + false_positive (1 - p)
+        loss_i = -y log q - (1 - y) log(1 - q),      y = r (1 - label_smoothing) + label_smoothing/2
+
+    false_positive: share of wrong responses that are called right; false_negative: of right ones
+    that are called wrong. All 0: `prm_cross_entropy`. Raises ValueError for an outcome outside
+    [0, 1].
+    """
+    _refuse_outside(outcome)
+    z = at_least_float32(summed_reward)
+    target = (outcome * (1 - label_smoothing) + label_smoothing / 2).to(z.dtype)
+    if false_positive == 0 and false_negative == 0:
+        return binary_cross_entropy_with_logits(z, target, reduction="none")
+    # In logarithms: where the PRM is sure, p or 1 - p rounds to 0 and its gradient with it.
+    right, wrong = logsigmoid(z), logsigmoid(-z)
+    called_right = _log_mixture(right, 1 - false_negative, wrong, false_positive)
+    called_wrong = _log_mixture(wrong, 1 - false_positive, right, false_negative)
+    return -target * called_right - (1 - target) * called_wrong
+
+
+def _log_mixture(one: Tensor, weight: float, other: Tensor, other_weight: float) -> Tensor:
+    """log(weight e^one + other_weight e^other), of weights of which the second may be 0."""
+    if other_weight == 0:
+        return one + math.log(weight)
+    return torch.logaddexp(one + math.log(weight), other + math.log(other_weight))
 
 
 def opponent_reward(
     summed_reward: Float[Tensor, " B"], outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
 ) -> Float[Tensor, " B"]:
-    """Mean z of the group's responses with the opposite outcome: what prm_dpo compares with.
+    """Mean z of the group's responses with the opposite outcome: what prm_dpo_detached compares with.
 
         o_i = mean of z_j over j of i's group with r_j < r_i, if r_i > 0, with r_j > r_i otherwise
 
@@ -74,6 +109,58 @@ def prm_dpo_detached(
     lead = at_least_float32(summed_reward) - opponent_reward
     # log(sigmoid) would be -inf, without a usable gradient, where the PRM is surely wrong.
     return -logsigmoid(torch.where(outcome > 0, lead, -lead))
+
+
+def prm_prefix(
+    implicit_reward: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    outcome: Float[Tensor, " B"],
+    margin: Float[Tensor, " B"],
+) -> Float[Tensor, " B"]:
+    """Loss of each response's prefixes, all of which predict its outcome (IPVRM, 2604.13197).
+
+        s = 2 r - 1,      loss_i = 1/T sum_t -log sigmoid(s_i u_it - m_i)
+
+    u_t is the mean reward up to token t (`prefix_rewards`); rewards carry beta, usually 10.
+    Raises ValueError for an outcome outside [0, 1], NaN included.
+    """
+    _refuse_outside(outcome)
+    means = prefix_rewards(at_least_float32(implicit_reward), mask)
+    sign = (2 * outcome - 1).to(means.dtype)
+    return sequence_mean(-logsigmoid(sign[:, None] * means - margin[:, None]), mask)
+
+
+def difficulty_terms(
+    outcome: Float[Tensor, " B"], group: Int[Tensor, " B"], difficulty: str, margin: float
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Weight and margin of each response's prefix loss, by its group's mean outcome p (IPVRM).
+
+        weight:     1 - p where right, p where wrong, over the group's mean of these
+        boundary:   margin - logit(p) where right, margin + logit(p) where wrong
+
+    difficulty: 'none' (weights of 1, the same margin), 'weight', 'boundary' or 'both'. A group of
+    equal outcomes has weights of 1; p is kept within [1e-6, 1 - 1e-6]. Takes complete groups.
+    Raises ValueError for another difficulty.
+    """
+    if difficulty not in ("none", "weight", "boundary", "both"):
+        known = "'none', 'weight', 'boundary' or 'both'"
+        raise ValueError(f"difficulty must be {known}, got {difficulty!r}")
+    won, mean = outcome > 0, group_mean(outcome, group)
+    weight, margins = torch.ones_like(mean), torch.full_like(mean, margin)
+    if difficulty in ("weight", "both"):
+        surprise = torch.where(won, 1 - mean, mean)
+        usual = group_mean(surprise, group)
+        weight = torch.where(usual > 0, surprise / usual.clamp(min=1e-6), weight)
+    if difficulty in ("boundary", "both"):
+        logit = torch.logit(mean, eps=1e-6)
+        margins = margins + torch.where(won, -logit, logit)
+    return weight, margins
+
+
+def _refuse_outside(outcome: Float[Tensor, " B"]) -> None:
+    # Asks for what must hold, since NaN fails every comparison: "any outside" would let it pass.
+    if not bool(((outcome >= 0) & (outcome <= 1)).all()):
+        raise ValueError(f"outcomes must lie in [0, 1], got {outcome.tolist()}")
 
 
 def best_of_n_weight(value: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:

@@ -10,8 +10,11 @@ from prime_core.advantage import (
     ADV_ESTIMATORS,
     TOKEN_WISE,
     leave_one_out,
+    lowest_from,
     overlong_shaped,
+    process_returns,
     rloo,
+    weighted_to_lowest,
 )
 from prime_core.masked import discounted_returns
 from tests.support.batches import Batch, padded, random_batch, seeds
@@ -277,7 +280,41 @@ def test_outcome_advantages_of_a_group_add_up_to_zero(seed):
         *reference_names("orig_rloo_"),
         *reference_names("recipe_rloo_"),
         *reference_names("verl_adv_"),
+        *reference_names("pure_"),
     ],
 )
 def test_advantages_match_the_published_ones(name):
     agree(check(name))
+
+
+def test_the_lowest_step_from_here_on_is_the_credit_of_min():
+    rewards = torch.tensor([[0.0, 3.0, 0.0, 1.0, 2.0]])
+    ends, one = (torch.tensor([x]).bool() for x in ([0, 1, 0, 1, 1], [0, 1, 0, 0, 0]))
+    assert lowest_from(rewards, ends).tolist() == [[1.0, 1.0, 1.0, 1.0, 2.0]]
+    assert lowest_from(rewards, one).tolist() == [[3, 3, 0, 0, 0]]
+
+
+def test_the_weighted_sum_tends_to_the_lowest_step():
+    rewards, ends = torch.tensor([[0.0, 3.0, 0.0, -1.0]]), torch.tensor([[0, 1, 0, 1]]).bool()
+    weighted = weighted_to_lowest(rewards, ends, 0.1)
+    assert weighted[0, [0, 2]].tolist() == [0, 0]
+    assert weighted.sum().item() == pytest.approx(-1, abs=1e-6)
+
+
+@pytest.mark.parametrize("credit", ["min", "softmin"])
+def test_credits_are_centred_by_the_estimator_over_tokens_that_count(credit):
+    rewards = torch.tensor([[0.0, 1.0, 0.5, 9.0], [0.0, -1.0, 9.0, 9.0]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]).bool()
+    ends = torch.tensor([[0, 1, 1, 1], [0, 1, 1, 1]]).bool()
+    ours = process_returns(rewards, mask, PAIR, "rloo", "paper", 1.0, credit, ends)
+    wide = [torch.nn.functional.pad(x, (0, 3)) for x in (rewards, mask, ends)]
+    again = process_returns(wide[0], wide[1], PAIR, "rloo", "paper", 1.0, credit, wide[2])
+    torch.testing.assert_close(again[:, :4], ours)
+    if credit == "min":
+        expected = torch.tensor([[1.5, 1.5, 1.5, 0], [-1.5, -1.5, 0, 0]])
+        torch.testing.assert_close(ours, expected)
+
+
+def test_credits_of_steps_need_their_ends():
+    with pytest.raises(ValueError, match="with step_ends one of"):
+        process_returns(torch.zeros(2, 2), ALL, PAIR, "rloo", "code", 1.0, "min")

@@ -11,7 +11,7 @@ import torch
 from benchmarks.library_loops import loops, run_loop
 from prime_core import advantage, api
 from prime_core.policy_loss import clipped_surrogate, token_mean_loss
-from prime_core.prm_loss import pair_terms, prm_dpo
+from prime_core.prm_loss import pair_terms, prm_dpo_detached
 from prime_core.settings.reading import flatten, parse_settings
 from tests.installation.resolution import project
 from tests.support.shared_data import ROOT
@@ -86,7 +86,7 @@ def test_dpo_compares_within_groups():
     z = (0.05 * (logprobs(0) - logprobs(1)) * MASK).sum(1)
     opponents, _ = pair_terms(z, OUTCOME, torch.tensor([0, 1, 0, 1]), "none")
     found = api.prm_loss(logprobs(0), logprobs(1), OUTCOME, MASK, loss_type="dpo", group=GROUP)
-    torch.testing.assert_close(found, prm_dpo(z, opponents, OUTCOME).mean())
+    torch.testing.assert_close(found, prm_dpo_detached(z, opponents, OUTCOME).mean())
 
 
 @pytest.mark.parametrize(

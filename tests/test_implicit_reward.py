@@ -10,6 +10,7 @@ from prime_core.implicit_reward import (
     implicit_reward,
     log_odds,
     per_step,
+    response_score,
     shaped_reward,
     without_eos_reward,
 )
@@ -149,3 +150,17 @@ def test_batch_norm_does_not_see_the_scale_of_the_rewards(seed, scale):
 )
 def test_rewards_match_the_published_ones(name):
     agree(check(name))
+
+
+def test_value_std_divides_by_the_spread_of_prefix_sums():
+    rewards, mask = torch.tensor([[1.0, 1.0], [-2.0, 9.0]]), torch.tensor([[1, 1], [1, 0]]).bool()
+    spread = torch.tensor([1.0, 2.0, -2.0]).std()
+    ours = shaped(rewards, mask, prime_norm="value_std")
+    expected = torch.tensor([[1.0, 1.0], [-2.0, 0.0]]) / spread
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=0)
+
+
+def test_a_mean_score_does_not_grow_with_length():
+    rewards, mask = torch.ones(2, 4), torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0]]).bool()
+    assert response_score(rewards, mask, "mean").tolist() == [1, 1]
+    assert response_score(rewards, mask, "sum").tolist() == [4, 1]

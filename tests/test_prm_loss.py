@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.prm_loss import (
     best_of_n_weight,
+    difficulty_terms,
     dpo_tangent,
     opponent_reward,
     pair_terms,
@@ -16,6 +17,8 @@ from prime_core.prm_loss import (
     prm_dpo,
     prm_dpo_detached,
     prm_loss,
+    prm_noisy_cross_entropy,
+    prm_prefix,
     prm_ranking_accuracy,
 )
 from tests.support.batches import Batch, random_batch, seeds
@@ -227,6 +230,7 @@ def test_gradients_of_micro_batches_add_up_to_that_of_the_minibatch(seed, micro_
         *reference_names("orig_dpoacc_"),
         *reference_names("recipe_prmloss_"),
         *reference_names("istar_eto_"),
+        *reference_names("ipvrm_"),
     ],
 )
 def test_losses_and_gradients_match_the_published_ones(name):
@@ -238,3 +242,50 @@ def test_losses_and_gradients_match_the_published_ones(name):
 )
 def test_a_whole_update_ends_with_the_published_weights(name):
     agree(check(name))
+
+
+def test_the_prefix_loss_equals_a_slow_loop_over_the_equation():
+    rewards, mask = torch.tensor([[3.0, -1.0, 9.0], [2.0, 2.0, 5.0]]), torch.ones(2, 3).bool()
+    mask[0, 2] = False
+    outcome, margin = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0])
+    losses = prm_prefix(rewards, mask, outcome, margin)
+    expected = []
+    for row, length in ((0, 2), (1, 3)):
+        sign, terms = 2 * float(outcome[row]) - 1, []
+        for t in range(1, length + 1):
+            mean = float(rewards[row, :t].sum()) / t
+            terms.append(math.log(1 + math.exp(float(margin[row]) - sign * mean)))
+        expected.append(sum(terms) / length)
+    assert losses.tolist() == pytest.approx(expected)
+
+
+def test_an_unusual_outcome_weighs_more_and_needs_a_larger_margin():
+    outcome = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    weight, margin = difficulty_terms(outcome, ONE_GROUP, "both", 1.0)
+    assert weight.mean().item() == pytest.approx(1)
+    assert weight[0] == 3 * weight[1]
+    assert margin.tolist() == pytest.approx([1 + math.log(3)] + [1 - math.log(3)] * 3)
+    alike = difficulty_terms(torch.ones(4), ONE_GROUP, "weight", 1.0)
+    assert alike[0].tolist() == [1] * 4
+
+
+def test_forward_correction_equals_the_equation_and_without_noise_is_the_cross_entropy():
+    z, outcome = torch.tensor([0.3, -2.0, 4.0]), torch.tensor([1.0, 0.0, 1.0])
+    losses = prm_noisy_cross_entropy(z, outcome, 0.1, 0.2, 0.0)
+    p = z.sigmoid()
+    q = 0.8 * p + 0.1 * (1 - p)
+    expected = -outcome * q.log() - (1 - outcome) * (1 - q).log()
+    torch.testing.assert_close(losses, expected)
+    plain = prm_noisy_cross_entropy(z, outcome, 0.0, 0.0, 0.0)
+    assert torch.equal(plain, prm_cross_entropy(z, outcome))
+    smooth = prm_noisy_cross_entropy(z, outcome, 0.0, 0.0, 0.2)
+    torch.testing.assert_close(smooth, prm_cross_entropy(z, 0.8 * outcome + 0.1))
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.0), (0.0, 0.3), (0.2, 0.1)])
+def test_noise_keeps_losses_and_gradients_finite_where_the_prm_is_sure(rates):
+    z = torch.tensor([200.0, -200.0, 200.0, -200.0], requires_grad=True)
+    losses = prm_noisy_cross_entropy(z, torch.tensor([0.0, 1.0, 1.0, 0.0]), rates[0], rates[1], 0.0)
+    (gradient,) = torch.autograd.grad(losses.sum(), z)
+    assert losses.isfinite().all()
+    assert gradient.isfinite().all()

@@ -182,9 +182,9 @@ def _prm_flops(case: Case, stage: str, one: float, train: int) -> float:
     prm = case.settings.prm
     if stage == "prm_offline":
         offline = _offline(case)
-        passes = offline.epochs * (train + (offline.objective != "ce"))
+        passes = offline.epochs * (train + offline.compares)
         return case.assumed.labelled * one * passes
-    passes = prm.epochs * (train + (prm.objective != "ce"))
+    passes = prm.epochs * (train + prm.compares)
     before = prm.prm_update == "before"
     return case.work.trained_responses * one * passes + before * _batch_flops(
         case, case.shapes.prm_reference

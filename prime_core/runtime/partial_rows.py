@@ -67,8 +67,8 @@ class PartialRows:
             self._flush()
             self._file.close()
 
-    def keep(self, rows: Mapping[int, list[Any]]) -> None:
-        """Add finished rows."""
+    def keep(self, rows: Mapping[int, list[Any]], *, at_once: bool = False) -> None:
+        """Add finished rows; at_once: on disk now, since they cost more than the disk does."""
         self.rows.update(rows)
         if self.path is None:
             return
@@ -76,7 +76,7 @@ class PartialRows:
             self._file.write(json.dumps([index, *values]) + "\n")
         self._unflushed += len(rows)
         late = time.monotonic() - self._flushed_at > _FLUSH_SECONDS
-        if self._unflushed >= _FLUSH_ROWS or late:
+        if at_once or self._unflushed >= _FLUSH_ROWS or late:
             self._flush()
 
     def _flush(self) -> None:

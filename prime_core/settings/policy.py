@@ -55,6 +55,12 @@ class Policy(MismatchCorrection):
     outcome_coef: float = Field(1.0, ge=0, description="Weight of outcome returns.")
     process_coef: float = Field(1.0, ge=0, description="Weight of process returns.")
     combine: Literal["returns", "advantages"] = Field("returns")
+    credit: Literal["sum", "min", "softmin"] = Field(
+        "sum",
+        description="What a token is credited with of the process rewards of later steps: their "
+        "sum, the lowest (PURE), or a sum weighted towards the lowest. The last two need "
+        "prm.prime_granularity step. Paper: sum.",
+    )
     whiten: bool = Field(True, description="Whiten advantages over the batch's tokens.")
     overlong_buffer_len: int = Field(
         0,
@@ -170,6 +176,24 @@ class Policy(MismatchCorrection):
     def compares_with_greedy(self) -> bool:
         """Whether one more, greedy response to each prompt is sampled, as a baseline."""
         return self.adv_estimator == "remax"
+
+    def check_credit(self, granularity: str) -> None:
+        """Raises ValueError for a credit that has no steps to compare, or that something else sums.
+
+        granularity: of the process rewards.
+        """
+        if self.credit == "sum":
+            return
+        if granularity != "step":
+            raise ValueError(
+                f"policy.credit '{self.credit}' compares steps: prm.prime_granularity must be "
+                f"'step', got '{granularity}'"
+            )
+        if self.adv_estimator == "gae" or self.combine != "returns" or self.gamma_process != 1:
+            raise ValueError(
+                f"policy.credit '{self.credit}' needs an estimator other than 'gae', combine "
+                "'returns' and gamma_process 1"
+            )
 
     def check_with(self, rollout: Rollout) -> None:
         """Raises ValueError where the penalty would begin before a response does."""

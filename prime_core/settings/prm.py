@@ -18,10 +18,45 @@ class PrmOptimizer(Optimizer):
     grad_clip: float = Field(10.0, gt=0, description="Largest gradient norm. Paper: 10.")
 
 
+class LabelNoise(Section):
+    """How often outcomes are wrong, e.g. a judge's: corrected for in the cross-entropy."""
+
+    false_positive: float = Field(0.0, ge=0, lt=1, description="Share of wrong ones called right.")
+    false_negative: float = Field(0.0, ge=0, lt=1, description="Share of right ones called wrong.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> LabelNoise:
+        if self.false_positive + self.false_negative >= 1:
+            raise ValueError(
+                f"false_positive {self.false_positive} and false_negative {self.false_negative} "
+                "leave outcomes that say nothing, or the opposite; expected a sum below 1"
+            )
+        return self
+
+
 class PrmLoss(Section):
     """The PRM's loss on outcomes: a part of the section `prm`, and of `prm.offline`."""
 
     loss_type: str
+    response_score: Literal["sum", "mean"] = Field(
+        "sum",
+        description="What a whole response is judged by: the sum of its rewards, or their mean, "
+        "length-normalised. 'prefix' needs mean. Paper: sum.",
+    )
+    margin: float = Field(
+        5.0, ge=0, description="prefix: by how much the sign must be right. IPVRM: 5, beta 10."
+    )
+    difficulty: Literal["none", "weight", "boundary", "both"] = Field(
+        "none",
+        description="prefix: responses weigh more, or need a larger margin, where their outcome is "
+        "unusual for their prompt.",
+    )
+    label_noise: LabelNoise = Field(
+        default_factory=LabelNoise, description="ce: how often outcomes are wrong."
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="ce: outcomes move this far towards 1/2, times two."
+    )
     bon_weight: Literal["none", "bon_acc", "bon_rm"] = Field(
         "none",
         description="Weight of detached dpo's losses: a response's chance of being the best of its "
@@ -45,7 +80,32 @@ class PrmLoss(Section):
                 f"bon_weight '{self.bon_weight}' weighs the losses of loss_type "
                 f"'{self._detached}', and loss_type is '{self.loss_type}'"
             )
+        noisy = self.label_smoothing or any(self.label_noise.model_dump().values())
+        if noisy and self.loss_type != "ce":
+            raise ValueError(
+                "label_noise and label_smoothing are of loss_type 'ce', and loss_type is "
+                f"'{self.loss_type}'"
+            )
+        if self.difficulty != "none" and self.loss_type != "prefix":
+            raise ValueError(
+                f"difficulty '{self.difficulty}' is of loss_type 'prefix', and loss_type is "
+                f"'{self.loss_type}'"
+            )
+        if self.loss_type == "prefix" and self.response_score != "mean":
+            raise ValueError(
+                "loss_type 'prefix' trains mean rewards: response_score must be 'mean'"
+            )
         return self
+
+    @property
+    def compares(self) -> bool:
+        """Whether responses are compared with others to their prompt: either dpo."""
+        return self.objective in ("dpo", "dpo_detached")
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether a response's loss depends on the others to its prompt."""
+        return self.compares or self.difficulty != "none"
 
 
 class OfflineOptimizer(Optimizer):
@@ -59,11 +119,12 @@ class OfflineOptimizer(Optimizer):
 class Offline(PrmLoss):
     """Training of the first PRM on labelled responses, before reinforcement learning begins."""
 
-    loss_type: Literal["ce", "dpo", "dpo_detached"] = Field(
+    loss_type: Literal["ce", "dpo", "dpo_detached", "prefix"] = Field(
         "ce",
         description="ce: cross-entropy of each response's outcome; dpo: that of Free Process "
         "Rewards, every right response of a prompt against every wrong one, with gradients through "
-        "both; dpo_detached: the online `dpo`, without gradients through the opponents.",
+        "both; dpo_detached: the online `dpo`, without gradients through the opponents; prefix: "
+        "every prefix predicts the outcome.",
     )
     file: str = Field(
         description="Labelled responses, specified like data.train: prompt, response, outcome (0 "
@@ -96,11 +157,11 @@ class Offline(PrmLoss):
 class Prm(PrmLoss):
     """The implicit process reward model. Paper: beta 0.05, rate 1e-6, clip 10, updated online."""
 
-    loss_type: Literal["ce", "dpo"] = Field(
+    loss_type: Literal["ce", "dpo", "prefix"] = Field(
         "ce",
         description="ce: cross-entropy of each response's outcome; dpo: each response against the "
-        "mean of its prompt's responses with the opposite outcome, detached (verl's recipe). "
-        "Paper: ce.",
+        "mean of its prompt's responses with the opposite outcome, detached (verl's recipe); "
+        "prefix: every prefix predicts the outcome. Paper: ce.",
     )
     prm_update: Literal["after", "before", "frozen", "none"] = Field(
         "after",
@@ -131,7 +192,11 @@ class Prm(PrmLoss):
     )
     # batch_norm is behind the published numbers, though the paper does not mention it.
     # docs/decisions.md#batch-norm
-    prime_norm: Literal["none", "batch_norm"] = Field("none")
+    prime_norm: Literal["none", "batch_norm", "value_std"] = Field(
+        "none",
+        description="Divide rewards by the batch's largest return (batch_norm) or by the standard "
+        "deviation of its prefix sums (value_std).",
+    )
     eos_reward: bool = Field(True, description="false: the last token's reward is 0.")
     mini_batch_size: int = Field(256, ge=1, description="Responses per optimizer step. Paper: 256.")
     micro_batch_size: int = Field(8, ge=1, json_schema_extra=CHANGEABLE)

@@ -195,6 +195,7 @@ class Settings(Section):
         self._judged()
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
+        self.policy.check_credit(prm.prime_granularity if prm.prm_update != "none" else "none")
         if self.sft.enabled and self.data.source == "files" and self.data.sft is None:
             raise ValueError(
                 "sft.enabled needs data.sft, a file of demonstrations, or set it false"

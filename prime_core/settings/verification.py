@@ -4,18 +4,72 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prime_core.settings.section import Section
 
 # What a problem asks for, and so which verifier judges it: prime_core.verifiers has one for each.
-# function: the user's own (verification.function).
-Ability = Literal["math", "code", "function"]
+# function: the user's own (verification.function); judge: a model (verification.judge).
+Ability = Literal["math", "code", "function", "judge"]
 ABILITIES: tuple[Ability, ...] = get_args(Ability)
 
 
 # What partial credit consists of: rewards depend on it, evaluations do not.
 CREDIT_FIELDS = ("partial_credit", "max_tests", "pass_rate_reward_threshold")
+
+
+class Judge(Section):
+    """A language model that judges responses against a reference."""
+
+    base_url: str = Field(
+        description="OpenAI-compatible endpoint, e.g. http://node1:8000/v1, which vllm serve has."
+    )
+    model: str = Field(description="The model's name there.")
+    api_key_env: str | None = Field(
+        None, description="Environment variable that holds the key; null: none is sent."
+    )
+    prompt: str = Field(
+        description="Text file with {question}, {reference} and {response}, relative to the "
+        "folder of the run's command."
+    )
+    choices: tuple[str, str] = Field(
+        ("yes", "no"),
+        description="Words for right and for wrong; the last one in a reply that stands alone "
+        "counts.",
+    )
+    abilities: list[Ability] = Field(
+        ["judge"], min_length=1, description="Problems of which abilities it judges."
+    )
+    n_samples: int = Field(1, ge=1, description="Replies to each response.")
+    aggregate: Literal["majority", "mean"] = Field(
+        "majority", description="The outcome of several replies."
+    )
+    temperature: float = Field(0.0, ge=0, description="0: the same reply each time.")
+    max_tokens: int = Field(512, ge=1, description="Of a reply.")
+    timeout_seconds: float = Field(60.0, gt=0, description="Of one request.")
+    max_retries: int = Field(3, ge=0, description="Further tries of a request that failed.")
+    max_concurrency: int = Field(32, ge=1, description="Requests of one job at a time.")
+    compare_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the responses that a rule verifier can judge too and is asked "
+        "about, for figures of agreement; the outcome stays the judge's.",
+    )
+
+    @model_validator(mode="after")
+    def _can_differ(self) -> Judge:
+        if self.n_samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"n_samples {self.n_samples} at temperature 0 asks for the same reply each time"
+            )
+        if self.choices[0].lower() == self.choices[1].lower():
+            raise ValueError(f"choices are both '{self.choices[0]}'")
+        if self.compare_share > 0 and set(self.abilities) == {"judge"}:
+            raise ValueError(
+                "compare_share compares with rule verifiers, and abilities has none that has one"
+            )
+        return self
 
 
 class Verification(Section):
@@ -70,6 +124,14 @@ class Verification(Section):
     pass_rate_reward_threshold: float = Field(
         0.0, ge=0, le=1, description="A share of passed tests below this one counts as 0."
     )
+
+    judge: Judge | None = Field(
+        None, description="Outcomes from a language model; null: problems have rules."
+    )
+
+    def without_judge(self) -> Verification:
+        """The rule verifiers alone."""
+        return self.model_copy(update={"judge": None})
 
     def without_partial_credit(self) -> Verification:
         """The same rules where only whole passes count: those of evaluations."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from prime_core.data.prompts import problem_text
 from prime_core.data.sources import difficulty_settings
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import Made
@@ -98,9 +99,13 @@ def _judged(
 ) -> pd.DataFrame:
     """A row of DIFFICULTY for each problem, in their order."""
     texts = [(one["prompt_id"], one["text"]) for one in responses]
+    questions = {
+        one["prompt_id"]: problem_text(list(one["prompt"]), settings.data, one["ability"])
+        for one in problems.to_dict("records")
+    }
     # A pass rate counts whole passes; and num_correct is a number of responses.
     rules = settings.verification.without_partial_credit()
-    rows = rows_to_judge(problems, texts, rules, of_run=True)
+    rows = rows_to_judge(problems, texts, rules, of_run=True, questions=questions)
     judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying")
     refuse_broken(judgements, settings, output)
     table = pd.DataFrame(

@@ -30,6 +30,7 @@ from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.policy_update import PolicyUpdate
 from prime_core.training.reference_kl import ReferenceKl
+from prime_core.training.step_marks import step_end_mask
 from prime_core.training.updates import minibatch_plan, trained_update
 
 
@@ -43,6 +44,8 @@ def run(run_dir: Path, iteration: int) -> None:
         batch = read_batch(files, iteration, with_greedy=greedy)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
+        summed = settings.policy.credit == "sum"
+        ends = None if summed else step_end_mask(batch, files.policy(0))
         logprobs = _reference_logprobs(settings, files, iteration, batch)
         reference = ReferenceKl.of_iteration(settings, files, iteration, logprobs)
         inputs = _inputs(settings, files, iteration)
@@ -54,7 +57,7 @@ def run(run_dir: Path, iteration: int) -> None:
                 batch,
                 # Of responses that the correction rejects as well: they still say how hard their
                 # prompt was. docs/decisions.md#sampler-logprobs
-                lambda penalty: batch_advantages(settings, batch, rewards, values, penalty),
+                lambda penalty: batch_advantages(settings, batch, rewards, values, penalty, ends),
                 reference,
                 state,
             ),

@@ -52,7 +52,7 @@ def run(run_dir: Path, iteration: int) -> None:
             name="prm",
             # Kept with the checkpoint, so that a resumed update has the same opponents.
             # docs/decisions.md#detached-dpo
-            before={"pairs": PrmUpdate.first_pairs} if prm.objective != "ce" else {},
+            before={"pairs": PrmUpdate.first_pairs} if prm.compares else {},
         ) as update:
             with watch.part("save"):
                 made = Made(files.root, inputs)

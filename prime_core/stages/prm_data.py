@@ -106,7 +106,7 @@ def _check_outcomes(rows: list[dict[str, Any]], offline: Offline) -> int:
             "expected right and wrong ones"
         )
     num_pairs = sum(len(found) > 1 for found in outcomes.values())
-    if offline.objective != "ce" and num_pairs == 0:
+    if offline.compares and num_pairs == 0:
         raise DataError(
             f"{offline.file}: no prompt has responses of different outcomes, which "
             f"prm.offline.loss_type '{offline.loss_type}' compares; name the prompts in a column "

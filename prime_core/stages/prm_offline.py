@@ -71,7 +71,7 @@ def run(run_dir: Path) -> None:
 
 
 def _plan(table: pd.DataFrame, offline: Offline, seed: int) -> list[list[int]]:
-    """All epochs' minibatches: of whole groups for either dpo, of those with pairs for dpo."""
+    """All epochs' minibatches: with whole groups where the loss needs them, with pairs for dpo."""
     rows = list(range(len(table)))
     if offline.objective == "dpo":
         # A group whose responses are all right, or all wrong, has no part in this loss.
@@ -83,7 +83,7 @@ def _plan(table: pd.DataFrame, offline: Offline, seed: int) -> list[list[int]]:
         # From the epoch's own seed: training that resumes draws the same plan, and finds its place
         # in it by the number of steps.
         order = generator(seed, "prm_offline", epoch)
-        if offline.objective == "ce":
+        if not offline.needs_groups:
             parts = minibatches(len(rows), offline.mini_batch_size, order)
         else:
             parts = group_minibatches(group, offline.mini_batch_size, order)
@@ -120,7 +120,7 @@ class OfflineUpdate(PrmSteps):
         reference = batch.matrix(batch.rows["reference_logprobs"])
         # Of the PRM as it is now: an untrained one has no rewards, and dpo against them is ce.
         # docs/decisions.md#detached-dpo
-        pairs = None if self.loss.objective == "ce" else self.pairs(batch, reference)
+        pairs = self.pairs(batch, reference) if self.loss.compares else None
         z = self.learn(batch, reference, range(len(rows)), pairs)
         ranked_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)
         self.figures["right"].append(float(prm_accuracy(z, batch.outcome)))

@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 
 from prime_core.evaluation.statistics.intervals import ratio_interval
-from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
-from prime_core.models.load import load_tokenizer
+from prime_core.implicit_reward import implicit_reward, response_score, shaped_reward
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
@@ -29,10 +28,10 @@ from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.rank import is_first_rank
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
-from prime_core.steps import step_ends
 from prime_core.training.distributed import join_ranks
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch
+from prime_core.training.step_marks import step_end_mask
 
 
 class ZeroRewards(ValueError):
@@ -75,7 +74,8 @@ def run(run_dir: Path, iteration: int) -> None:
             _write(output, batch, rewards, reference, settings, files, made)
             remove_partial(output)
         # Of the rewards before shaping: their sum is the log-odds that the loss trains.
-        metrics = _metrics(rewards, batch) | watch.seconds
+        scores = response_score(rewards, batch.mask, settings.prm.response_score)
+        metrics = _metrics(rewards, scores, batch) | watch.seconds
         finish(
             files.metrics(iteration, "score"),
             metrics,
@@ -118,12 +118,7 @@ def _shaped(
 ) -> torch.Tensor:
     ends = None
     if settings.prm.prime_granularity == "step":
-        tokenizer = load_tokenizer(files.policy(0))
-        ends = torch.zeros_like(batch.mask)
-        for row, tokens in enumerate(batch.sequences.responses):
-            # Each token by itself, so that pieces and tokens correspond.
-            pieces = tokenizer.batch_decode([[token] for token in tokens])
-            ends[row, : len(tokens)] = torch.as_tensor(step_ends(pieces))
+        ends = step_end_mask(batch, files.policy(0))
     return shaped_reward(
         rewards,
         batch.mask,
@@ -134,9 +129,8 @@ def _shaped(
     )
 
 
-def _metrics(rewards: torch.Tensor, batch: LearningBatch) -> Metrics:
+def _metrics(rewards: torch.Tensor, z: torch.Tensor, batch: LearningBatch) -> Metrics:
     """Figures where they exist: a batch without correct responses has no log-odds of them."""
-    z = log_odds(rewards, batch.mask)
     correct = batch.outcome > 0.5
     num_right, num_pairs = prm_ranking_accuracy(z, batch.outcome, batch.group)
     metrics = {

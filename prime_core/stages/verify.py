@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.data.prompts import problem_text
+from prime_core.evaluation.judge_agreement import agreement_metrics
 from prime_core.run.records import Made
 from prime_core.run.reward_function import refuse_edited_function
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
@@ -21,7 +23,8 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
-from prime_core.settings.verification import Verification
+from prime_core.settings.run import Settings
+from prime_core.verifiers.judge.judging import is_judged
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.problem_rows import rows_to_judge
 from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
@@ -39,18 +42,19 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         rollouts = read_table(source, ROLLOUTS, files.root)
         prompts = read_table(files.train, PROMPTS, files.root)
         _refuse_unknown(rollouts, prompts, source)
-        rows = _rows(rollouts, prompts, settings.verification)
+        rows = _rows(rollouts, prompts, settings)
         partial = partial_path(output, "verdicts")
         with watch.part("judge"):
             judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
         # Before the table is written: an output that exists would count as judged.
         refuse_broken(judgements, settings, output)
+        agreement = agreement_metrics(rows, judgements, settings.verification)
         table = rollouts[["prompt_id", "sample"]].assign(**columns(judgements))
         write_table(output, table, OUTCOMES, Made(files.root, [source, files.train]))
         remove_partial(output)
         finish(
             files.metrics(iteration, f"verify-{shard:02d}"),
-            _metrics(judgements) | watch.seconds,
+            _metrics(judgements) | agreement | watch.seconds,
             f"{progress_label(iteration, settings)} {_line(judgements, shard, watch)}",
         )
 
@@ -64,9 +68,15 @@ def _refuse_unknown(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path)
         )
 
 
-def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, rules: Verification) -> list[Row]:
+def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, settings: Settings) -> list[Row]:
+    rules = settings.verification
     responses = zip(rollouts["prompt_id"], rollouts["text"], strict=True)
-    return rows_to_judge(prompts, responses, rules, of_run=True)
+    questions = {
+        one["prompt_id"]: problem_text(list(one["prompt"]), settings.data, one["ability"])
+        for one in prompts.to_dict("records")
+        if is_judged(one["ability"], rules)
+    }
+    return rows_to_judge(prompts, responses, rules, of_run=True, questions=questions)
 
 
 def _metrics(judgements: list[Judgement]) -> Metrics:

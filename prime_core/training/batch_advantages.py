@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from prime_core.advantage import advantages, overlong_shaped
@@ -79,11 +79,13 @@ def batch_advantages(
     rewards: Matrix | None,
     values: Matrix | None,
     penalty: Matrix | None = None,
+    step_ends: Bool[Tensor, "B T"] | None = None,
 ) -> BatchAdvantages:
     """What the updates learn from, as the settings say.
 
     rewards: None where only outcomes count. values: None for estimators that compare responses.
-    penalty: what tokens' rewards are less, with policy.kl_in_reward.
+    penalty: what tokens' rewards are less, with policy.kl_in_reward. step_ends: last tokens of
+    steps, for a policy.credit other than sum.
     """
     policy = settings.policy
     outcome = shaped_outcome(settings, batch)
@@ -103,9 +105,23 @@ def batch_advantages(
             whiten=policy.whiten,
             penalty=penalty,
             greedy_outcome=batch.greedy_outcome,
+            credit=policy.credit,
+            step_ends=step_ends,
         )
         return BatchAdvantages(*found, None)
     assert penalty is None, "policy.kl_in_reward with 'gae' is refused by the settings"
+    return _from_values(settings, batch, rewards, values, outcome)
+
+
+def _from_values(
+    settings: Settings,
+    batch: LearningBatch,
+    rewards: Matrix | None,
+    values: Matrix,
+    outcome: Float[Tensor, " B"],
+) -> BatchAdvantages:
+    """PPO's advantages, with `gae`."""
+    policy = settings.policy
     found = gae_advantages(
         outcome=outcome,
         # a PRM that provides the values does not provide rewards as well

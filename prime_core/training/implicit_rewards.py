@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from prime_core.implicit_reward import implicit_reward, log_odds
+from prime_core.implicit_reward import implicit_reward, response_score
 from prime_core.models.load import load_model, load_tokenizer
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.partial_rows import partial_path
@@ -86,13 +86,16 @@ def whole_rewards(
     settings: Settings,
     output: Path | None = None,
 ) -> list[float]:
-    """Implicit reward of each whole response: the PRM's log-odds that it is correct.
+    """Score of each whole response: the PRM's log-odds that it is correct, or their mean.
 
     output: as in token_rewards.
     """
     rewards = token_rewards(prm, reference, sequences, settings, output)
     rows = (torch.tensor([row]) for row in rewards)
-    return [float(log_odds(row, torch.ones_like(row, dtype=torch.bool))) for row in rows]
+    kind = settings.prm.response_score
+    return [
+        float(response_score(row, torch.ones_like(row, dtype=torch.bool), kind)) for row in rows
+    ]
 
 
 def _rewards_of_one(logprobs: list[float], reference: list[float], beta: float) -> list[float]:

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from prime_core.implicit_reward import implicit_reward, log_odds
+from prime_core.implicit_reward import implicit_reward, response_score
 from prime_core.prm_loss import (
+    difficulty_terms,
     dpo_tangent,
     pair_terms,
-    prm_cross_entropy,
     prm_dpo,
     prm_dpo_detached,
     prm_loss,
+    prm_noisy_cross_entropy,
+    prm_prefix,
 )
 from prime_core.run.layout import RunFiles
 from prime_core.settings.prm import PrmLoss
@@ -36,7 +38,7 @@ from prime_core.training.scoring import ragged_logprobs, response_logprobs
 from prime_core.training.updates import iteration_trainer, take_step
 
 # Two numbers of each response of a batch: with detached DPO its opponents' reward and its weight,
-# with DPO the loss and its slope. None for cross-entropy.
+# with DPO the loss and its slope, with prefix its margin and its weight. None for cross-entropy.
 Pairs = tuple[Tensor, Tensor]
 
 
@@ -67,7 +69,7 @@ class PrmSteps:
         rows = ragged_logprobs(self.trainer.engine, batch.sequences, self.passes)
         self.trainer.engine.train()
         rewards = implicit_reward(batch.matrix(rows), reference_logprobs, batch.mask, self.beta)
-        z = log_odds(rewards, batch.mask)
+        z = response_score(rewards, batch.mask, self.loss.response_score)
         if self.loss.objective == "dpo":
             return dpo_tangent(z, batch.outcome, batch.group)
         return pair_terms(z, batch.outcome, batch.group, self.loss.bon_weight)
@@ -79,17 +81,21 @@ class PrmSteps:
         rows: Sequence[int],
         pairs: Pairs | None,
     ) -> Tensor:
-        """One optimizer step on these rows; returns their log-odds z from before it.
+        """One optimizer step on these rows; returns their scores z from before it.
 
-        pairs: of the whole batch, where the loss compares responses.
+        pairs: of the whole batch, where the loss compares responses. The batch holds complete
+        groups where the loss needs them (PrmLoss.needs_groups).
         """
+        terms = self._terms(batch, pairs)
         total = 0.0
         found: dict[int, float] = {}
 
         def loss_of(indices: list[int], counted: bool) -> Tensor:
             nonlocal total
-            z = self._log_odds(batch, reference_logprobs, indices)
-            loss = prm_loss(self._losses(z, batch, indices, pairs), len(rows))
+            rewards, mask = self._rewards(batch, reference_logprobs, indices)
+            z = response_score(rewards, mask, self.loss.response_score)
+            losses = self._losses(rewards, mask, z, batch.outcome[indices], terms, indices)
+            loss = prm_loss(losses, len(rows))
             total += float(loss.detach()) * counted
             if counted:  # z comes free with the loss; accuracies are taken from it
                 found.update(zip(indices, z.detach().tolist(), strict=True))
@@ -102,7 +108,10 @@ class PrmSteps:
         everything = {row: z for part in parts for row, z in part.items()}
         return torch.tensor([everything[row] for row in rows])
 
-    def _log_odds(self, batch: LearningBatch, reference: Tensor, rows: list[int]) -> Tensor:
+    def _rewards(
+        self, batch: LearningBatch, reference: Tensor, rows: list[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Implicit rewards of some rows, with a gradient, and their mask."""
         one = self.passes.batch(batch.sequences.take(rows))
         # No temperature: rewards are defined on unscaled log-probabilities.
         logprobs = response_logprobs(
@@ -110,15 +119,34 @@ class PrmSteps:
         )
         # A pass is as wide as its own longest response, not as the batch's.
         theirs = reference[rows, : logprobs.shape[1]].to(logprobs.device)
-        return log_odds(implicit_reward(logprobs, theirs, one.mask, self.beta), one.mask)
+        return implicit_reward(logprobs, theirs, one.mask, self.beta), one.mask
+
+    def _terms(self, batch: LearningBatch, pairs: Pairs | None) -> Pairs | None:
+        """What a response's loss takes from its group; None for cross-entropy."""
+        if self.loss.loss_type != "prefix":
+            return pairs
+        weight, margin = difficulty_terms(
+            batch.outcome, batch.group, self.loss.difficulty, self.loss.margin
+        )
+        return margin, weight
 
     def _losses(
-        self, z: Tensor, batch: LearningBatch, rows: list[int], pairs: Pairs | None
+        self,
+        rewards: Tensor,
+        mask: Tensor,
+        z: Tensor,
+        outcome: Tensor,
+        terms: Pairs | None,
+        rows: list[int],
     ) -> Tensor:
-        outcome = batch.outcome[rows].to(z.device)
-        if pairs is None:
-            return prm_cross_entropy(z, outcome)
-        first, second = (part[rows].to(z.device) for part in pairs)
+        outcome = outcome.to(z.device)
+        if terms is None:
+            noise = self.loss.label_noise
+            rates = noise.false_positive, noise.false_negative, self.loss.label_smoothing
+            return prm_noisy_cross_entropy(z, outcome, *rates)
+        first, second = (part[rows].to(z.device) for part in terms)
+        if self.loss.loss_type == "prefix":
+            return second * prm_prefix(rewards, mask, outcome, first)
         if self.loss.objective == "dpo":
             return prm_dpo(z, value=first, slope=second)
         return second * prm_dpo_detached(z, first, outcome)

@@ -59,6 +59,11 @@ def judge_math(response: str, ground_truth: str, rules: Verification) -> Judgeme
     return judge(response, **math_gold(ground_truth), no_box=rules.no_box, seconds=seconds)
 
 
+def judge_missing(response: str, ground_truth: str, rules: Verification) -> Judgement:  # noqa: ARG001
+    """Rows of the ability `judge` without a judge; where there is one, the pool never sees them."""
+    raise ValueError("verification.judge is null, and problems of ability 'judge' have no rule")
+
+
 def judge_code(response: str, ground_truth: str, rules: Verification) -> Judgement:
     """Programs: the last python block of a response against tests, a JSON object."""
     return _judge_program(response, ground_truth, rules, is_program=False)
@@ -152,6 +157,7 @@ VERIFIERS: dict[str, Verifier] = {
         rows_in_chunk=8,
         rows_worth_a_worker=8,
     ),
+    "judge": replace(_MATH, judge=judge_missing, prepare=lambda _rules: None),
     "program": replace(_CODE, judge=judge_program),  # no ability: of rows judged by hand alone
 }
 

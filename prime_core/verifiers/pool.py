@@ -31,11 +31,12 @@ _FAREWELL_SECONDS = 2.0
 
 
 class Row(NamedTuple):
-    """One response to judge."""
+    """One response to judge; question: the problem, where a judge is asked."""
 
     ability: str
     response: str
     ground_truth: str
+    question: str = ""
 
 
 def num_cores() -> int:

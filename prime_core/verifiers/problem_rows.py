@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -18,18 +18,21 @@ def rows_to_judge(
     rules: Verification,
     *,
     of_run: bool,
+    questions: Mapping[str, str] | None = None,
 ) -> list[Row]:
     """Rows for pairs of prompt_id and text, in their order.
 
     problems: columns of PROMPTS. of_run: they are the run's own, training or held out, which a
-    user's function judges whatever their ability (verification.function).
+    user's function judges whatever their ability (verification.function). questions: prompt_id ->
+    the problem's text, for a judge.
     """
     known = {str(problem["prompt_id"]): problem for problem in problems.to_dict("records")}
     own = of_run and rules.function is not None
-    return [_row(known[prompt_id], text, own) for prompt_id, text in responses]
+    asked = questions or {}
+    return [_row(known[one], text, own, asked.get(one, "")) for one, text in responses]
 
 
-def _row(problem: dict[Any, Any], text: str, own: bool) -> Row:
+def _row(problem: dict[Any, Any], text: str, own: bool, question: str) -> Row:
     if own or problem["ability"] == "function":
         return Row("function", text, problem_text(problem))
-    return Row(problem["ability"], text, problem["ground_truth"])
+    return Row(problem["ability"], text, problem["ground_truth"], question)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from prime_core.settings.run import Settings
 from prime_core.settings.verification import Verification
 from prime_core.verifiers import pool
 from prime_core.verifiers.function import function_file
+from prime_core.verifiers.judge import judging
+from prime_core.verifiers.judge.prompts import prompt_text
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import FAILURES, Judgement, Verdict
 
@@ -35,10 +38,10 @@ class VerifiedRows(PartialRows):
         # The verifier may have been broken then, and work now.
         self.judgements = {i: j for i, j in earlier.items() if j.verdict is not Verdict.no_verdict}
 
-    def add(self, index: int, judgement: Judgement) -> None:
-        """Keep one more judgement."""
+    def add(self, index: int, judgement: Judgement, *, at_once: bool = False) -> None:
+        """Keep one more judgement; at_once: on disk now, since it cost more than the disk does."""
         self.judgements[index] = judgement
-        self.keep({index: list(astuple(judgement))})
+        self.keep({index: list(astuple(judgement))}, at_once=at_once)
 
 
 def judge_all(
@@ -58,8 +61,8 @@ def judge_all(
         bar.update(num_found)
         missing = [index for index in range(len(rows)) if index not in done.judgements]
         try:
-            for number, judgement in pool.judge_rows([rows[index] for index in missing], rules):
-                done.add(missing[number], judgement)
+            for index, judgement, is_asked in _judged(rows, missing, rules):
+                done.add(index, judgement, at_once=is_asked)
                 bar.update()
         except SystemExit:
             num_done = len(done.judgements)
@@ -70,6 +73,19 @@ def judge_all(
                 f"stopped after {num_done} of {len(rows)} rows; the next start judges the rest"
             ) from None
         return [done.judgements[index] for index in range(len(rows))]
+
+
+def _judged(
+    rows: list[Row], missing: list[int], rules: Verification
+) -> Iterator[tuple[int, Judgement, bool]]:
+    """Row, judgement, and whether a judge was asked for it; the judge's rows come first."""
+    asked = [index for index in missing if judging.is_judged(rows[index].ability, rules)]
+    if asked and rules.judge is not None:
+        for number, judgement in judging.judge_rows([rows[index] for index in asked], rules.judge):
+            yield asked[number], judgement, True
+    ruled = sorted({*missing} - {*asked})
+    for number, judgement in pool.judge_rows([rows[index] for index in ruled], rules):
+        yield ruled[number], judgement, False
 
 
 def columns(judgements: list[Judgement]) -> dict[str, pd.Series]:
@@ -99,6 +115,8 @@ def fingerprint(rows: list[Row], rules: Verification) -> str:
     digest = hashlib.sha256(judged_by.encode())
     if rules.function is not None:
         digest.update(function_file(rules.function).read_bytes())
+    if rules.judge is not None:
+        digest.update(prompt_text(rules.judge.prompt).encode())
     for row in rows:
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()

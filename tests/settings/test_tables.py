@@ -12,15 +12,15 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from prime_core.advantage import ADV_ESTIMATORS, check_choices, rloo
+from prime_core.advantage import ADV_ESTIMATORS, check_choices, process_returns, rloo
 from prime_core.data.benchmarks import ABILITIES
 from prime_core.data.forms import FORMS
 from prime_core.gae import prefix_values
-from prime_core.implicit_reward import shaped_reward
+from prime_core.implicit_reward import response_score, shaped_reward
 from prime_core.mismatch import at_level
 from prime_core.planning.case import DTYPE_BYTES
 from prime_core.policy_loss import LOSS_AGGREGATIONS, POLICY_LOSSES, kl_estimate
-from prime_core.prm_loss import pair_terms
+from prime_core.prm_loss import difficulty_terms, pair_terms
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import scoring_prm_folder
 from prime_core.run.tables import RATED_COLUMNS
@@ -42,6 +42,7 @@ TABLES: dict[str, set[Any]] = {
     "rollout.sampler": {*SAMPLERS, "auto"},
     "evaluation.benchmarks.form": {*FORMS, "plain"},
     "data.sources.ability": {*ABILITIES},
+    "verification.judge.abilities": {*ABILITIES},
     "evaluation.benchmarks.ability": {*ABILITIES},
     "evaluation.steps.score": {*SCORES},
     "model.dtype": {*DTYPE_BYTES},
@@ -68,6 +69,12 @@ FUNCTIONS: dict[str, tuple[Any, set[str]]] = {
     "policy.kl_estimator": (lambda name: kl_estimate(REWARD, REWARD, name), set()),
     "policy.tis_level": (lambda name: at_level(REWARD, MASK, name), set()),
     "policy.rejection_level": (lambda name: at_level(REWARD, MASK, name), {"none"}),
+    "policy.credit": (
+        lambda name: process_returns(REWARD, MASK, GROUP, "rloo", "code", 1.0, name, MASK),
+        set(),
+    ),
+    "prm.difficulty": (lambda name: difficulty_terms(OUTCOME, GROUP, name, 5.0), set()),
+    "prm.response_score": (lambda name: response_score(REWARD, MASK, name), set()),
     "prm.bon_weight": (lambda name: pair_terms(OUTCOME, OUTCOME, GROUP, name), set()),
     "prm.prime_norm": (lambda name: shaped(prime_norm=name), set()),
     "prm.prime_granularity": (shaped, set()),
@@ -89,6 +96,7 @@ BRANCHES = {
     "training.offload_optimizer",
     "training.state_storage",
     "value.source",
+    "verification.judge.aggregate",
 }
 # Rows of published.yaml: tests/report/test_reproduction.py.
 ELSEWHERE = {"reproduction.of"}

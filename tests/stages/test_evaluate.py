@@ -50,11 +50,11 @@ def make_run(root: Path, model: Path, num_problems: int | None, **scored: Any) -
     if scored:
         settings["evaluation.benchmarks"]["scored"] = {**chosen, **scored}
     solutions = root / "solutions.jsonl"
-    solved: list[dict[str, Any]] = [
+    in_steps: list[dict[str, Any]] = [
         {"problem": "1+1=?", "steps": ["1", "2"], "label": 1, "final_answer_correct": False},
         {"problem": "2+1=?", "steps": ["3"], "label": -1, "final_answer_correct": True},
     ]
-    solutions.write_text("".join(json.dumps(row) + "\n" for row in solved))
+    solutions.write_text("".join(json.dumps(row) + "\n" for row in in_steps))
     settings["evaluation.steps.files"] = {"one": str(solutions), "two": str(solutions)}
     run = RunState(parse_settings(settings, "test"))
     run.begin()

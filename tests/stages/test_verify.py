@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,6 +23,7 @@ from prime_core.verifiers import VERIFIERS
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.resumable import VerifiedRows, VerifierBroken
 from prime_core.verifiers.verdict import Judgement, Verdict
+from tests.support.judge_server import judge_server
 
 STAGE = "from pathlib import Path; import sys; from prime_core.stages import verify; "
 STAGE += "verify.run(Path(sys.argv[1]), 1, 0)"
@@ -86,6 +88,23 @@ def test_outcomes_stand_beside_their_rollouts(tmp_path: Path) -> None:
     metrics = json.loads(files.metrics(1, "verify-00").read_text())
     assert metrics["verify/num_correct"] == 60
     assert not list(files.outcomes(1, 0).parent.rglob("*.jsonl"))
+
+
+def test_a_judges_outcomes_reach_the_table_and_its_agreement_with_the_rule_the_metrics(tmp_path):
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Q: {question} R: {reference}\n{response}")
+    with judge_server() as server:
+        judge: dict[str, Any] = {"base_url": server.base_url, "model": "m", "prompt": str(prompt)}
+        judge |= {"abilities": ["math"], "compare_share": 1.0}
+        files = make_run(tmp_path / "run", 12, **{"verification.judge": judge})
+        verify.run(files.root, 1, 0)
+        assert all(text.startswith("Q: ? R: ") for text in server.asked)
+    outcomes = read_table(files.outcomes(1, 0), OUTCOMES)
+    assert set(outcomes["verdict"]) == {"wrong"}  # this judge says no
+    metrics = json.loads(files.metrics(1, "verify-00").read_text())
+    assert metrics["verify/judge_num_compared"] == 12
+    assert metrics["verify/judge_false_negative"] == 1
+    assert metrics["verify/judge_agreement"] == 0.5
 
 
 def test_a_shard_without_rollouts_has_an_empty_table(tmp_path: Path) -> None:

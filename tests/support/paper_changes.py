@@ -51,6 +51,13 @@ OFFLINE = """
     epochs: 1  # passes over the responses. Assumption; paper: not given
     warmup_ratio: 0.0  # share of the steps. Assumption; paper: not given
     loss_type: ce  # paper, Algorithm 1: cross-entropy
+    response_score: sum  # Free Process Rewards: the sum of a response's rewards
+    margin: 5.0  # not used: loss_type is ce
+    difficulty: none  # not used: loss_type is ce
+    label_noise:
+      false_positive: 0.0  # not corrected for; not in the paper
+      false_negative: 0.0  # not corrected for; not in the paper
+    label_smoothing: 0.0  # none; not in the paper
     bon_weight: none  # not used: loss_type is ce
     optimizer:
       learning_rate: 5.0e-7  # peak. The released model's card: 5e-7

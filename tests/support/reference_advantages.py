@@ -7,7 +7,7 @@ from torch import Tensor
 
 from prime_core import advantage
 from prime_core.gae import gae, gae_advantages
-from prime_core.masked import masked_whiten
+from prime_core.masked import discounted_returns, masked_whiten
 from tests.support.comparison import Comparison, compare, groups_of, tensors
 
 
@@ -169,4 +169,35 @@ def verl_adv(name: str) -> list[Comparison]:
             compare(f"gae returns {gamma} {lam}", returns[mask], x[f"gae_ret_{gamma}_{lam}"][mask]),
             compare(f"gae advantages {gamma} {lam}", ours[mask], x[f"gae_adv_{gamma}_{lam}"][mask]),
         ]
+    return comparisons
+
+
+def pure(name: str) -> list[Comparison]:
+    """PURE's weighted step rewards, and its min-form and summed credit less a baseline.
+
+    The published baseline is the others' summed credit over (K - 1) times the PADDED length; ours
+    is over tokens that count, so theirs is taken here. Its minimum is also over the zeros of tokens
+    that end no step; ours is over steps, as in the paper.
+    """
+    x, _ = tensors(name)
+    mask, rewards, group = x["mask"].bool(), x["step_rewards"], x["group"]
+    ends = x["step_ends"].bool() & mask
+    comparisons = [
+        compare(
+            f"weighted, temperature {t}",
+            advantage.weighted_to_lowest(rewards, ends, t),
+            x[f"weighted_{t}"],
+        )
+        for t in (0.1, 1.0)
+    ]
+    same = (group[:, None] == group).double()
+    others = (same - torch.eye(len(group))) / (same.sum(1, keepdim=True) - 1)
+    for key, credit in (
+        ("min", advantage.lowest_from(rewards, torch.ones_like(ends))),
+        ("sum", discounted_returns(rewards, 1.0)),
+        ("0.1", discounted_returns(x["weighted_0.1"], 1.0)),
+    ):
+        counted = (credit * mask).double()
+        theirs = counted - (others @ counted.sum(1) / mask.shape[1])[:, None]
+        comparisons.append(compare(f"credit {key}", (theirs * mask).float(), x[f"adv_{key}"]))
     return comparisons

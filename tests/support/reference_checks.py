@@ -32,6 +32,8 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "recipe_prmloss_": reference_prm.recipe_prmloss,
     "recipe_update_": reference_prm.recipe_update,
     "istar_eto_": reference_prm.istar_eto,
+    "ipvrm_": reference_prm.ipvrm,
+    "pure_": reference_advantages.pure,
     "verl_adv_": reference_advantages.verl_adv,
     "verl_loss_": reference_policy.verl_loss,
 }

@@ -228,3 +228,25 @@ def istar_eto(name: str) -> list[Comparison]:
 def compare_weights(weights: dict[str, Tensor], x: dict[str, Tensor]) -> list[Comparison]:
     """The trained weights."""
     return [compare(key, weights[key], x[f"final_{key}"]) for key in WEIGHTS]
+
+
+def ipvrm(name: str) -> list[Comparison]:
+    """Prefix loss with weights and margins by difficulty, and its gradient in the log-ratios q."""
+    x, settings = tensors(name)
+    kinds = {(False, False): "none", (True, False): "weight", (False, True): "boundary"}
+    difficulty = kinds.get((settings["dlw"], settings["adb"]), "both")
+    weight, margin = prm_loss.difficulty_terms(
+        x["outcome"], x["group"], difficulty, settings["base_margin"]
+    )
+    q, mask = x["q"].clone().requires_grad_(), x["mask"].bool()
+    reward = implicit_reward(q, torch.zeros_like(q), mask, settings["beta"])
+    losses = weight * prm_loss.prm_prefix(reward, mask, x["outcome"], margin)
+    loss = prm_loss.prm_loss(losses, len(losses))
+    loss.backward()
+    assert q.grad is not None
+    return [
+        compare("weight", weight, x["weight"]),
+        compare("margin", margin, x["margin"]),
+        compare("loss", loss, x["loss"]),
+        compare("gradient", q.grad, x["grad_q"]),
+    ]

@@ -223,7 +223,8 @@ def combine_shards(stage: str, shards: list[dict[str, float]]) -> dict[str, floa
 
 def _is_average(key: str) -> bool:
     # By the naming of metrics: everything else is a count or seconds.
-    return key.endswith(("mean", "accuracy", "ratio", "share"))
+    of_a_judge = key.startswith("verify/judge_") and "num_" not in key  # shares and their intervals
+    return of_a_judge or key.endswith(("mean", "accuracy", "ratio", "share"))
 
 
 def _num_responses(shard: dict[str, float]) -> float:

@@ -1,0 +1,24 @@
+"""Which tokens of a batch end a step of their response."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from prime_core.models.load import load_tokenizer
+from prime_core.steps import step_ends
+from prime_core.training.learning_batch import LearningBatch
+
+
+def step_end_mask(batch: LearningBatch, folder: Path) -> Bool[Tensor, "B T"]:
+    """True at the last token of every step. folder: of the model whose tokenizer is used."""
+    tokenizer = load_tokenizer(folder)
+    ends = torch.zeros_like(batch.mask)
+    for row, tokens in enumerate(batch.sequences.responses):
+        # Each token by itself, so that pieces and tokens correspond.
+        pieces = tokenizer.batch_decode([[token] for token in tokens])
+        ends[row, : len(tokens)] = torch.as_tensor(step_ends(pieces))
+    return ends

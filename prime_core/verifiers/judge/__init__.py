@@ -1,0 +1,6 @@
+"""Outcomes from a judge: a language model that compares a response with a reference.
+
+prompts: what it is asked. replies: which of the two choices a reply names. endpoint: the server
+that answers. judging: rows -> judgements. A judge that fails says nothing: such a row has no
+verdict, never the outcome 0. docs/verification.md#judge
+"""
