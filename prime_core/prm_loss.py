@@ -75,7 +75,7 @@ def _log_mixture(one: Tensor, weight: float, other: Tensor, other_weight: float)
 def opponent_reward(
     summed_reward: Float[Tensor, " B"], outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]
 ) -> Float[Tensor, " B"]:
-    """Mean z of the group's responses with the opposite outcome: what prm_dpo_detached compares with.
+    """Mean z of the group's responses with the opposite outcome: opponents of prm_dpo_detached.
 
         o_i = mean of z_j over j of i's group with r_j < r_i, if r_i > 0, with r_j > r_i otherwise
 
