@@ -9,7 +9,7 @@ from types import ModuleType
 
 import click
 
-from prime_core.run.stages import Stage, part_of
+from prime_core.run.stages import STAGES, Stage, part_of
 from prime_core.runtime import interruption
 
 
@@ -21,7 +21,9 @@ def stage(name: str) -> ModuleType:
     if "PRIME_DEADLINE" in os.environ and name != "save_state":
         _begin_in_time(name)
     _refuse_other_iterations(name)
-    import_module("prime_core.runtime.gpu_usage").watch_gpus()
+    kind = STAGES.get(name)
+    if kind and (kind.samples or kind.forward_only or kind.trains):
+        import_module("prime_core.runtime.gpu_usage").watch_gpus()
     return import_module(f"prime_core.stages.{name}")
 
 

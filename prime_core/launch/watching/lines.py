@@ -69,17 +69,18 @@ def result_line(settings: Settings, files: RunFiles, seconds: float) -> str:
 def _results(settings: Settings, files: RunFiles) -> Iterator[str]:
     for name in settings.evaluation.benchmarks:
         paths = in_order((files.root / "evaluations").glob(f"*/{name}.json"))
-        if not paths:
+        last = _read(paths[-1]) if paths else {}
+        if "accuracy" not in last:
             continue
-        last = _read(paths[-1])
         said = f"{100 * last['accuracy']:.1f} %"
         if "accuracy_low" in last:
             low, high = (100 * last[f"accuracy_{end}"] for end in ("low", "high"))
             said += f" [{low:.1f}, {high:.1f}]"
-        if len(paths) > 1:
-            said = f"{100 * _read(paths[0])['accuracy']:.1f} % -> {said}"
         first, after = (int(paths[at].parent.name) for at in (0, -1))
-        over = f"iterations {first} to {after}" if len(paths) > 1 else f"iteration {after}"
+        over, before = f"iteration {after}", _read(paths[0])
+        if after > first and "accuracy" in before:
+            said = f"{100 * before['accuracy']:.1f} % -> {said}"
+            over = f"iterations {first} to {after}"
         yield f"accuracy on {name} {said}, {over}"
 
 
