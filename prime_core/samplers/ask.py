@@ -46,11 +46,8 @@ def ask(
     """
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
-    keys = [
-        (index, prompt_id, sample)
-        for index, prompt_id in enumerate(prompts["prompt_id"])
-        for sample in range(n_samples_per_prompt)
-    ]
+    samples, ids = range(n_samples_per_prompt), enumerate(prompts["prompt_id"])
+    keys = [(index, prompt_id, sample) for index, prompt_id in ids for sample in samples]
     # Seeds by prompt and sample, not by row: shards and the table's order draw the same responses.
     requests = [
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))

@@ -33,6 +33,10 @@ from prime_core.training.reference_kl import ReferenceKl
 from prime_core.training.step_marks import step_end_mask
 from prime_core.training.updates import minibatch_plan, trained_update
 
+# Kept with the checkpoint: a resumed update has moved on, and its ratio is still to the policy that
+# it began with.
+_BEFORE = {"old_logprobs": PolicyUpdate.old_logprobs, "probe": PolicyUpdate.probe_logprobs}
+
 
 def run(run_dir: Path, iteration: int) -> None:
     """Update the policy of one iteration."""
@@ -67,12 +71,7 @@ def run(run_dir: Path, iteration: int) -> None:
             settings,
             watch,
             name="policy",
-            # Kept with the checkpoint: a resumed update has moved on, and its ratio is still to the
-            # policy that it began with.
-            before={
-                "old_logprobs": PolicyUpdate.old_logprobs,
-                "probe": PolicyUpdate.probe_logprobs,
-            },
+            before=_BEFORE,
         ) as update:
             with watch.part("save"):
                 probe, made = update.probe(), Made(files.root, inputs)

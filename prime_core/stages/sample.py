@@ -135,10 +135,7 @@ def _sample(
                 iteration=iteration,
                 n_samples_per_prompt=number,
                 params=SamplingParams(
-                    temperature=temperature,
-                    top_p=rollout.top_p,
-                    top_k=rollout.top_k,
-                    max_response_length=rollout.max_response_length,
+                    temperature, rollout.top_p, rollout.top_k, rollout.max_response_length
                 ),
                 settings=settings,
                 progress=bar.update,

@@ -204,20 +204,15 @@ def average_nodes(text: str) -> list[Node]:
 
     For users who may not ask for nodes. A node in two partitions is counted in both.
     """
-    found = []
+    found: list[Node] = []
     for fields in _lines(text, "PartitionName"):
         name, total = fields["PartitionName"], _number(fields.get("TotalNodes", "")) or 0
         tres = dict(_PAIR.findall(fields.get("TRES", "")))
-        mem_mb = int(tres.get("mem", "0")) // max(total, 1)
-        gpus = int(tres.get("gres/gpu", "0")) // max(total, 1)
-        one = Node(
-            name="",
-            cpus=int(tres.get("cpu", "0")) // max(total, 1),
-            mem_mb=mem_mb if mem_mb > 1 else 0,
-            gpus={"": gpus} if gpus else {},
-            up=True,
-            partitions=frozenset({name}),
+        cpus, mem_mb, gpus = (
+            int(tres.get(kind, "0")) // max(total, 1) for kind in ("cpu", "mem", "gres/gpu")
         )
+        here = frozenset({name})
+        one = Node("", cpus, mem_mb if mem_mb > 1 else 0, {"": gpus} if gpus else {}, True, here)
         found += [replace(one, name=f"{name}-{number}") for number in range(total)]
     return found
 
