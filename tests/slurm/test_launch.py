@@ -209,11 +209,12 @@ def test_one_allocation_stops_a_stage_leaves_another_and_goes_on_in_the_next(
     assert {start.gpus for start in controller_starts(run.files)} == {2}
     assert not submitted_jobs(run.files)
     evaluated = run.ask("logs", "1", "evaluate")
-    assert f"iterations/0001/policy are read from /dev/shm/prime-{os.getuid()}-{job}/" in evaluated
+    storage = tmp_path / "fast" / f"prime-{os.getuid()}-{job}"
+    assert f"iterations/0001/policy are read from {storage}/" in evaluated
     for model in ("policy", "prm"):
         assert run.files.metrics(1, f"save_state-{model}").exists()
         assert (run.files.weights(model, 1) / TRAINING_STATE).is_dir()
-    assert not list(Path("/dev/shm").glob(f"prime-{os.getuid()}-{job}"))
+    assert not storage.exists()
 
 
 def _let_selection_take_longer_than_is_left(run: Launched) -> None:

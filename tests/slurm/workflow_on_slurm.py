@@ -36,7 +36,9 @@ def write_site(folder: Path, **changes: dict[str, Any]) -> dict[str, str]:
     changes: keys of single pools, such as gpu={"partition": "preempt"}.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    site = {pool: names | changes.get(pool, {}) for pool, names in SITE.items()}
+    site: dict[str, Any] = {pool: names | changes.get(pool, {}) for pool, names in SITE.items()}
+    # Not /dev/shm: jobs of two labs on one machine may have one number.
+    site["fast_storage"] = str(folder / "fast")
     path = folder / "site.yaml"
     path.write_text(yaml.safe_dump(site))
     return {"PRIME_SITE": str(path)}
