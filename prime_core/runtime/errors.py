@@ -90,8 +90,13 @@ def refuse_unusable(*folders: Path) -> None:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file is this user's."""
-    return path.stat().st_uid == os.geteuid()
+    """Whether a file is this user's, or is not there yet."""
+    return owner_number(path) == os.geteuid()
+
+
+def owner_number(path: Path) -> int:
+    """The number of a file's user; of this one where it is not there yet."""
+    return path.stat().st_uid if path.exists() else os.geteuid()
 
 
 def owner(path: Path) -> str:

@@ -11,8 +11,11 @@ import pytest
 from prime_core.runtime.errors import (
     first_line,
     is_full,
+    is_own,
     naming_the_disk,
+    owner_number,
     refuse_read_only,
+    refuse_unusable,
     sentence,
 )
 
@@ -92,3 +95,17 @@ def test_an_error_without_words_is_named_by_its_kind():
 
 def test_a_folder_that_can_be_written_is_not_refused(tmp_path):
     refuse_read_only(tmp_path)
+
+
+def test_what_is_not_there_yet_is_ones_own(tmp_path):
+    assert is_own(tmp_path / "run")
+    assert owner_number(tmp_path / "run") == os.geteuid()
+    assert owner_number(Path("/proc/1")) == 0
+    refuse_unusable(tmp_path / "run" / "of" / "many")
+
+
+def test_a_file_in_a_folders_place_is_refused_by_name(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as error:
+        refuse_unusable(tmp_path, tmp_path / "file" / "run")
+    assert sentence(error.value) == f"{tmp_path / 'file'}: is a file; expected a folder"

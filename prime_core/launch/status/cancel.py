@@ -21,7 +21,7 @@ from prime_core.launch.slurm.commands import NoCluster, QueuedJob
 from prime_core.launch.status.stage_processes import below, kill_all
 from prime_core.run.job_records import controller_name, slurm_name
 from prime_core.run.layout import RunFiles
-from prime_core.runtime.errors import is_own, owner
+from prime_core.runtime.errors import is_own, owner, owner_number
 from prime_core.runtime.run_lock import Holder, find_holder
 
 # Slurm kills a job some seconds (KillWait, 30 by default) after it has signalled it.
@@ -127,8 +127,8 @@ def _alive(name: str, files: RunFiles) -> list[QueuedJob]:
     if not slurm.is_available():
         return []
     try:
-        user = files.root.stat().st_uid
-        return [job for job in slurm.jobs_named(name, user) if not job.ended]
+        jobs = slurm.jobs_named(name, owner_number(files.root))
+        return [job for job in jobs if not job.ended]
     # A machine of no cluster has no Slurm jobs. Any other silence is an error: they may run on.
     except NoCluster:
         return []

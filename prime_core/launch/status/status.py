@@ -34,6 +34,7 @@ from prime_core.run.job_records import (
 )
 from prime_core.run.layout import RunFiles
 from prime_core.run.stages import Stage, result_of
+from prime_core.runtime.errors import owner_number
 from prime_core.runtime.run_lock import find_holder
 
 # Slurm's accounting knows how jobs ended that squeue has forgotten; seconds (accounting.update).
@@ -167,7 +168,7 @@ def _ask(files: RunFiles) -> tuple[list[QueuedJob], list[QueuedJob], str]:
     if not slurm.is_available():
         return [], [], ""
     try:
-        owner = files.root.stat().st_uid  # a colleague's run has the colleague's jobs
+        owner = owner_number(files.root)  # a colleague's run has the colleague's jobs
         stages = slurm.jobs_named(slurm_name(files.root), owner)
         return stages, slurm.jobs_named(controller_name(files.root), owner), ""
     except NoCluster:
