@@ -26,7 +26,10 @@ _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 def write_record(state: Path, weights: Path) -> None:
-    """Write the record of a state that has been saved; weights: the folder that it belongs to."""
+    """Write the record of a state that has been saved.
+
+    weights: the folder whose weights it belongs to, wherever the state itself is.
+    """
     write_json(state / RECORD, {"files": digests(state), "weights": _weights_digest(weights)})
 
 
