@@ -242,7 +242,7 @@ def test_forward_correction_equals_the_equation_and_without_noise_is_the_cross_e
 @pytest.mark.parametrize("rates", [(0.1, 0.0), (0.0, 0.3), (0.2, 0.1)])
 def test_noise_keeps_losses_and_gradients_finite_where_the_prm_is_sure(rates):
     z = torch.tensor([200.0, -200.0, 200.0, -200.0], requires_grad=True)
-    losses = prm_noisy_cross_entropy(z, torch.tensor([0.0, 1.0, 1.0, 0.0]), *rates, 0.0)
+    losses = prm_noisy_cross_entropy(z, torch.tensor([0.0, 1.0, 1.0, 0.0]), rates[0], rates[1], 0.0)
     (gradient,) = torch.autograd.grad(losses.sum(), z)
     assert losses.isfinite().all()
     assert gradient.isfinite().all()

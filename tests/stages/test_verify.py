@@ -93,8 +93,10 @@ def test_a_judges_outcomes_reach_the_table_and_its_agreement_with_the_rule_the_m
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Q: {question} R: {reference}\n{response}")
     with judge_server() as server:
-        judge = {"base_url": server.base_url, "model": "m", "prompt": str(prompt)}
-        judge |= {"abilities": ["math"], "compare_share": 1.0}
+        judge = {
+            **{"base_url": server.base_url, "model": "m", "prompt": str(prompt)},
+            **{"abilities": ["math"], "compare_share": 1.0},
+        }
         files = make_run(tmp_path / "run", 12, **{"verification.judge": judge})
         verify.run(files.root, 1, 0)
         assert all(text.startswith("Q: ? R: ") for text in server.asked)
