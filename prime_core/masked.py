@@ -110,8 +110,12 @@ def discounted_returns(rewards: Float[Tensor, "B T"], gamma: float) -> Float[Ten
 
         R_t = sum_{s >= t} gamma^(s - t) r_s
 
-    Sums over windows of 1, 2, 4, ... tokens: log2(T) steps instead of T, and less rounding.
+    With gamma 1 a cumulated sum; else sums over windows of 1, 2, 4, ... tokens: log2(T) steps
+    instead of T, and less rounding.
     """
+    if gamma == 1:
+        # The paper's, and much faster; in float64, since 3,072 numbers are added one by one.
+        return rewards.double().flip(1).cumsum(1).flip(1).to(at_least_float32(rewards).dtype)
     # Invariant: returns[t] is the discounted sum of the `window` rewards from t on. The window that
     # begins where this one ends doubles its length; beyond the row there are zeros.
     returns = at_least_float32(rewards)
