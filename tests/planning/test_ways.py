@@ -176,6 +176,15 @@ def test_engines_that_rest_on_a_gpu_leave_less_of_it():
     assert any("evaluate: beside the resting engines of sample, prm, policy" in p for p in problems)
 
 
+def test_trainers_that_rest_need_a_nodes_memory():
+    # Of each 2 bytes a number on every rank, and 12 in all: 213 GB, of two trainers.
+    for node_gb, fits in ((430, True), (420, False)):
+        options = Options(assume=(f"node_gb={node_gb}",))
+        problems = in_way(KEPT, planned(options=options)).problems
+        assert any("resting trainers of prm, policy keep 426 GB" in p for p in problems) != fits
+    assert not in_way(FORK, planned(options=Options(assume=("node_gb=420",)))).problems
+
+
 def test_the_quickest_that_fits_is_named():
     plans = plans_of(small().case)
     best = quickest(plans)
