@@ -107,8 +107,9 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
     given = assumptions(options.assume)
     taken = taken_values(measured, given, options)
     known = {name: taken[name] for name in taken if name != DISK}
-    if site and site.gpu.max_mem_mb and "node_gb" not in given.model_fields_set:
-        known["node_gb"] = site.gpu.max_mem_mb / 1000
+    memory = site.pool("gpu").max_mem_mb if site else None
+    if memory and "node_gb" not in given.model_fields_set:
+        known["node_gb"] = memory / 1000
     assumed = given.model_copy(update=known)
     # How many GPUs a queue gives one run cannot be known: without --gpus, the fewest with which its
     # largest job can run.

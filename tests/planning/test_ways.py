@@ -8,7 +8,7 @@ import pytest
 
 from prime_core.cli.main import main
 from prime_core.data.forms import FORMS
-from prime_core.launch.site.site import Pool, Site
+from prime_core.launch.site.site import Site
 from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.comparison import much_quicker, plans_of, quickest
 from prime_core.planning.known_shapes import shape_of_size
@@ -135,7 +135,7 @@ def test_states_that_no_node_has_room_for_go_to_disk_at_once():
         policy = found.stages["policy"].seconds
         assert (policy.beside > 0) == fits
         assert (policy == in_way(FORK).stages["policy"].seconds) == (not fits)
-    site = Site(gpu=Pool(gpus_per_node=8, max_mem_mb=400_000))
+    site = Site.model_validate({"gpu": {"gpus_per_node": 8, "max_mem_mb": 400_000}})
     settings = parse_settings(load_yaml(PRIME), "test")
     assert make_case(settings, site, shape_of_size("7b"), Options()).assumed.node_gb == 400
 
