@@ -72,7 +72,8 @@ class Case:
 
     disk_gb_per_s: bandwidth of the shared disk for one job. gpu: its tflops are those of the run's
     numbers. remarks: what was assumed about the GPU, a sentence each. measured: names of
-    assumptions that a trial has measured, disk_gb_per_s among them.
+    assumptions that a trial has measured, disk_gb_per_s among them. states_fit: whether a node has
+    room for training states between stages.
     """
 
     shapes: Shapes
@@ -86,6 +87,7 @@ class Case:
     way: Way
     remarks: tuple[str, ...] = ()
     measured: frozenset[str] = frozenset()
+    states_fit: bool = True
 
     @property
     def shape(self) -> ModelShape:
@@ -138,7 +140,7 @@ class Case:
         """Whether training states wait in memory, and reach the disk while other stages run."""
         trained = (self.machines[name] for name in self.settings.trained)
         near = self.way.is_one_machine and all(machine.nodes == 1 for machine in trained)
-        return near and state_storage(self.settings) == "memory"
+        return near and self.states_fit and state_storage(self.settings) == "memory"
 
     def seconds(
         self,

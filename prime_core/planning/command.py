@@ -109,7 +109,11 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
     }
     given = assumptions(options.assume)
     taken = taken_values(measured, given, options)
-    assumed = given.model_copy(update={name: taken[name] for name in taken if name != DISK})
+    known = {name: taken[name] for name in taken if name != DISK}
+    memory = site.pool("gpu").max_mem_mb if site else None
+    if memory and "node_gb" not in given.model_fields_set:
+        known["node_gb"] = memory / 1000
+    assumed = given.model_copy(update=known)
     # How many GPUs a queue gives one run cannot be known: without --gpus, the fewest with which its
     # largest job can run.
     largest = max(machine.num_gpus for machine in machines.values())

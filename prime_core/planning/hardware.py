@@ -83,6 +83,9 @@ class Assumptions(Section):
     )
     host_gib: float = Field(5.0, ge=0, description="host memory of a rank beside tensors")
     host_gbs: float = Field(2.0, gt=0, description="GB/s at which a rank reads and writes tensors")
+    node_gb: float = Field(
+        2000.0, gt=0, description="memory of a node, for training states between stages"
+    )
     # Measured with torch's AdamW on one core (docs/decisions.md#offload-32b).
     offload_ns: float = Field(
         7.5, ge=0, description="an off-loaded optimizer's step, per parameter of a rank"

@@ -21,6 +21,7 @@ from prime_core.planning.critical_path import (
 from prime_core.planning.disk import Disk, disk_of
 from prime_core.planning.gpus import PROCESSORS
 from prime_core.planning.memory import in_gib
+from prime_core.planning.moving import memory_between
 from prime_core.planning.refusals import refusals
 from prime_core.planning.seconds import PHASES, Seconds
 from prime_core.planning.stage_plans import stage_plans
@@ -60,6 +61,11 @@ def plan(case: Case, disk_tb: float | None = None) -> Plan:
     """The plan of a run. disk_tb: space on the disk; None: not known."""
     stages = stage_plans(case)
     disk = _disk(case, stages)
+    largest = max((stage.node_bytes for stage in stages.values()), default=0.0)
+    # Without room for them an update writes its state to disk at once, in this way, too.
+    if largest + sum(memory_between(case, disk).values()) > case.assumed.node_gb * 1e9:
+        case = replace(case, states_fit=False)
+        stages = stage_plans(case)
     path = critical_path(case, stages)
     total = _total(case, stages, path)
     problems = tuple(refusals(case, stages, disk.most, total.gpu_hours, disk_tb))

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from prime_core.planning.case import Case, StagePlan
 from prime_core.planning.gpus import OLDEST_CAPABILITY, PROCESSORS
 from prime_core.planning.hardware import GIB
-from prime_core.planning.memory import cache_bytes
+from prime_core.planning.memory import cache_bytes, offloaded_memory, resident_memory
 from prime_core.planning.shapes import ModelShape
-from prime_core.planning.training_plans import largest_pass
+from prime_core.planning.training_plans import largest_pass, training_of
 from prime_core.run.stages import STAGES
 from prime_core.runtime.text import bytes_text
 
@@ -35,6 +35,7 @@ def refusals(
         yield from _node_memory(stage)
         yield from _minutes(case, stage)
         yield from _nodes(case, stage)
+    yield from _resting_trainers(case, stages)
     if disk_tb is not None and disk_bytes > disk_tb * 1e12:
         yield (
             f"disk: peaks at {bytes_text(disk_bytes)}, {disk_tb:g} TB available (--disk-tb): "
@@ -192,6 +193,22 @@ def _resting(case: Case, stages: Mapping[str, StagePlan], stage: StagePlan) -> I
         f"GiB per GPU, {case.gpu.memory_gib:g} GiB available: lower {lower}, or set resident to "
         "fork"
     )
+
+
+def _resting_trainers(case: Case, stages: Mapping[str, StagePlan]) -> Iterator[str]:
+    """Whether trainers that have left their GPUs fit into a node's memory together."""
+    names = [name for name in stages if case.keeps(name) and STAGES[name].trains]
+    needed = 0.0
+    for name in names:
+        shape, how = case.shapes.of_stage(name), training_of(case, name)
+        parts = resident_memory(shape, how)
+        held = sum(parts[part] for part in ("weights", "float32 copy", "optimizer states"))
+        needed += case.machines[name].ranks_per_node * (held + offloaded_memory(shape, how))
+    if case.machines["policy"].gpus_per_node and needed > case.assumed.node_gb * 1e9:
+        yield (
+            f"the resting trainers of {', '.join(names)} keep {needed / 1e9:.0f} GB of a node's "
+            f"memory, {case.assumed.node_gb:.0f} available (--assume node_gb): set resident to fork"
+        )
 
 
 def _longest(case: Case, stage: str) -> int:

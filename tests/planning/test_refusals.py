@@ -80,15 +80,18 @@ def test_a_wrong_assumption_is_refused(text, expected):
             "sample: vLLM's key-value cache has 0.2 GiB per GPU, but one sequence of 4096 tokens "
             "needs 0.2: raise rollout.tensor_parallel_size or rollout.gpu_memory_utilization",
         ),
-        (
-            {"max_gpu_hours": 100},
-            "max_gpu_hours: the run takes about 1010 GPU-hours and would stop after 100: raise "
-            "it, or lower iterations 592",
-        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_what_to_change(changes, expected):
     assert expected in planned(**changes).problems
+
+
+def test_a_budget_that_is_too_small_is_refused_with_what_the_run_takes():
+    hours = planned().total.gpu_hours
+    assert planned(max_gpu_hours=100).problems == (
+        f"max_gpu_hours: the run takes about {hours:.0f} GPU-hours and would stop after 100: raise "
+        "it, or lower iterations 592",
+    )
 
 
 @pytest.mark.parametrize(

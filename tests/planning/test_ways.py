@@ -8,13 +8,15 @@ import pytest
 
 from prime_core.cli.main import main
 from prime_core.data.forms import FORMS
+from prime_core.launch.site.site import Site
 from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.comparison import much_quicker, plans_of, quickest
+from prime_core.planning.known_shapes import shape_of_size
 from prime_core.planning.page import page
 from prime_core.planning.plan import Plan, num_starts, plan
 from prime_core.planning.ways import PLACES, RESIDENT, Way, all_ways, way_of
 from prime_core.settings.evaluation import Benchmark
-from prime_core.settings.reading import settings_of
+from prime_core.settings.reading import load_yaml, parse_settings, settings_of
 from prime_core.settings.run import Settings
 from tests.support.paper_plan import PRIME, planned
 from tests.support.shared_data import ROOT
@@ -87,7 +89,7 @@ def test_an_allocation_reads_the_newest_weights_from_memory_and_pays_for_the_cop
     assert ours.write - theirs.write == pytest.approx(weights / 8 / 2)  # eight ranks
     text = page(found, [found], "7b", "here")
     assert "between stages, if there is room: 30 GB of copies of weights\n" in text
-    assert "between stages" not in page(slurm, [slurm], "7b", "here")
+    assert "between stages, if" not in page(slurm, [slurm], "7b", "here")
 
 
 def test_states_in_memory_reach_the_disk_beside_other_stages():
@@ -124,6 +126,20 @@ def test_shards_of_an_evaluation_share_its_responses():
     assert eight.total.num_jobs - whole.total.num_jobs == 38 * (7 * 10 + 10)
 
 
+def test_states_that_no_node_has_room_for_go_to_disk_at_once():
+    # 256 GB of the largest stage, 213 of states, 30 of copies
+    for node_gb, fits in ((510, True), (490, False)):
+        options = Options(assume=(f"node_gb={node_gb}",))
+        found = in_way(FORK, planned(options=options), states="memory")
+        assert found.case.states_in_memory == fits
+        policy = found.stages["policy"].seconds
+        assert (policy.beside > 0) == fits
+        assert (policy == in_way(FORK).stages["policy"].seconds) == (not fits)
+    site = Site.model_validate({"gpu": {"gpus_per_node": 8, "max_mem_mb": 400_000}})
+    settings = parse_settings(load_yaml(PRIME), "test")
+    assert make_case(settings, site, shape_of_size("7b"), Options()).assumed.node_gb == 400
+
+
 def test_an_update_waits_for_states_that_a_slow_disk_still_writes():
     slow = in_way(FORK, planned(options=Options(disk_gb_per_s=0.1)), states="memory")
     waited = slow.path[-1].seconds
@@ -158,6 +174,15 @@ def test_engines_that_rest_on_a_gpu_leave_less_of_it():
         "available: lower rollout.gpu_memory_utilization, or set resident to fork"
     ) in problems
     assert any("evaluate: beside the resting engines of sample, prm, policy" in p for p in problems)
+
+
+def test_trainers_that_rest_need_a_nodes_memory():
+    # Of each 2 bytes a number on every rank, and 12 in all: 213 GB, of two trainers.
+    for node_gb, fits in ((430, True), (420, False)):
+        options = Options(assume=(f"node_gb={node_gb}",))
+        problems = in_way(KEPT, planned(options=options)).problems
+        assert any("resting trainers of prm, policy keep 426 GB" in p for p in problems) != fits
+    assert not in_way(FORK, planned(options=Options(assume=("node_gb=420",)))).problems
 
 
 def test_the_quickest_that_fits_is_named():
