@@ -4,6 +4,8 @@ import pytest
 
 from prime_core.runtime import kept
 from prime_core.samplers import Engine, Request, SamplingParams, load_sampler
+from prime_core.samplers.finished import FinishedResponses
+from prime_core.samplers.transformers_generate import KeptModel
 from tests.support.tiny_model import save_tiny_model
 
 PARAMS = SamplingParams(temperature=1.0, top_p=1.0, top_k=0, max_response_length=8)
@@ -19,10 +21,18 @@ def keeping(tmp_path, monkeypatch):
 
 def sample(folder):
     done = load_sampler("transformers")(
-        folder, "float32", REQUESTS, PARAMS, Engine(4), lambda _count: None
+        folder,
+        "float32",
+        REQUESTS,
+        PARAMS,
+        Engine(4),
+        lambda _count: None,
+        FinishedResponses(None, ""),
     )
     kept.rest()
-    return done, kept._kept.engine.model
+    held = kept._kept.engine
+    assert isinstance(held, KeptModel)
+    return done, held.model
 
 
 @pytest.mark.usefixtures("keeping")
@@ -54,6 +64,12 @@ def test_another_samplers_engine_means_a_fresh_process(tmp_path):
 
 def test_an_ordinary_process_keeps_nothing(tmp_path):
     load_sampler("transformers")(
-        save_tiny_model(tmp_path), "float32", REQUESTS, PARAMS, Engine(4), lambda _count: None
+        save_tiny_model(tmp_path),
+        "float32",
+        REQUESTS,
+        PARAMS,
+        Engine(4),
+        lambda _count: None,
+        FinishedResponses(None, ""),
     )
     assert kept.take() is None

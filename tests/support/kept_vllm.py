@@ -20,6 +20,7 @@ from prime_core.models.load import load_model, save_model
 from prime_core.run.probe import Probe
 from prime_core.runtime import kept
 from prime_core.samplers import Engine, Request, Sampled, SamplingParams, kept_vllm, load_sampler
+from prime_core.samplers.finished import FinishedResponses
 from prime_core.settings.training import Training
 from prime_core.training.logprob_model import give_logprobs
 from prime_core.training.passes import passes_of
@@ -67,7 +68,8 @@ def logprobs(folder: Path, tokenizer: Any) -> list[list[float]]:
 def responses(folder: Path) -> list[Sampled]:
     """To all prompts."""
     sample = load_sampler("vllm")
-    return sample(folder, "float32", REQUESTS, PARAMS, Engine(16), lambda _count: None)
+    nothing = FinishedResponses(None, "")
+    return sample(folder, "float32", REQUESTS, PARAMS, Engine(16), lambda _count: None, nothing)
 
 
 def give_up() -> None:

@@ -1,4 +1,4 @@
-r"""Which steps of a written sum are right, by rule: the truth that process rewards are held to.
+r"""Which steps of a written sum are right, by rule.
 
 In: the terms that were asked for and a response. Out: its steps with their places in the text, each
 right or wrong. Only chains as `arithmetic.chain` writes them have steps: ``3+4=7, 7+5=12:
