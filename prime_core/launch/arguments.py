@@ -7,7 +7,6 @@ that the workflow will see, or the error that it would raise.
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from prime_core.launch.slurm.first_folder import first_folder
 from prime_core.runtime.repository import REPOSITORY
 from prime_core.settings.reading import SettingsError, settings_of
 from prime_core.settings.run import Settings
@@ -126,17 +126,6 @@ def as_snakemake_reads(arguments: Sequence[str]) -> Any:
     # Snakemake has already announced its profile, whose path is relative to where it was typed.
     with contextlib.chdir(first_folder()), redirect_stderr(io.StringIO()):
         return parse_args(list(arguments))[1]
-
-
-def first_folder() -> Path:
-    """Where the command was typed; Snakemake has since changed to its --directory."""
-    from snakemake.common.workdir_handler import WorkdirHandler
-
-    # Only this handler remembers the folder, and Snakemake hands out no reference to it.
-    for thing in gc.get_objects():
-        if isinstance(thing, WorkdirHandler) and thing.olddir is not None:
-            return Path(thing.olddir)
-    return Path.cwd()
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

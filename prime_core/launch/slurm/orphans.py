@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from prime_core.launch.arguments import first_folder
 from prime_core.launch.slurm import commands as slurm
+from prime_core.launch.slurm.first_folder import first_folder
 from prime_core.run.job_records import SubmittedJob, slurm_name, submitted_jobs
 from prime_core.run.layout import RunFiles
 from prime_core.runtime.console import note
