@@ -1,4 +1,4 @@
-"""The folder that Snakemake was started in, before its --directory."""
+"""Where Snakemake's command was typed: the folder that its relative paths mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 
 def first_folder() -> Path:
-    """Where the command was typed; Snakemake has since changed to its --directory."""
+    """The working folder before Snakemake changed to its --directory."""
+    # Not at the top: commands that start no workflow must answer at once.
     from snakemake.common.workdir_handler import WorkdirHandler
 
     # Only this handler remembers the folder, and Snakemake hands out no reference to it.
