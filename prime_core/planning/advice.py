@@ -14,7 +14,7 @@ from prime_core.launch.snakemake_command import translated
 from prime_core.planning.command import Options, chosen_plan, find_shape, make_case
 from prime_core.planning.comparison import much_quicker, plans_of
 from prime_core.planning.shapes import PlanError
-from prime_core.planning.ways import Place
+from prime_core.planning.ways import Place, way_of
 from prime_core.runtime.text import duration
 from prime_core.settings.reading import SettingsError
 
@@ -31,7 +31,9 @@ def quicker_way(arguments: Sequence[str], place: Place) -> str:
         case = make_case(settings, load_site(path) if path.exists() else None, shape, Options())
     except (PlanError, SettingsError):  # a model, or a site, of which nothing can be planned
         return ""
-    plans = [one for one in plans_of(case) if one.case.way.place != "local"]
+    # With the settings as they are: how stages start in one place is another question.
+    own = [way_of(one, settings) for one in ("allocation", "slurm")]
+    plans = [one for one in plans_of(case) if one.case.way in own]
     chosen = chosen_plan(plans, settings, place)
     best = much_quicker(chosen, plans)
     if best is None:

@@ -162,15 +162,16 @@ def test_a_file_that_is_cut_short_is_refused_by_name(share, file, tmp_path):
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ModelError, match=r"cut\.gguf: (cut short or damaged|not a GGUF file)$"):
         load_gguf(path, "float32")
-    [problem] = missing(settings_of(path))
-    assert problem.startswith(f"model.path: {path}: ")
+    [need] = needs(settings_of(path))
+    assert look(need, None, fetch=False).problem.startswith(f"{path}: ")
 
 
 def test_an_absent_file_is_refused_by_name(tmp_path):
     path = tmp_path / "absent.gguf"
     with pytest.raises(ModelError, match=r"absent\.gguf: no such file$"):
         load_gguf(path, "float32")
-    assert missing(settings_of(path)) == [f"model.path: {path}: no such file"]
+    [need] = needs(settings_of(path))
+    assert look(need, None, fetch=False).problem == f"{path}: no such file"
     with pytest.raises(PlanError, match=r"absent\.gguf: no such file; .*--model-size"):
         find_shape(settings_of(path), None)
 
