@@ -1,5 +1,7 @@
 """A transformers model that stays for the next stage."""
 
+from typing import Any
+
 import pytest
 
 from prime_core.runtime import kept
@@ -22,7 +24,8 @@ def sample(folder):
         folder, "float32", REQUESTS, PARAMS, Engine(4), lambda _count: None
     )
     kept.rest()
-    return done, kept._kept.engine.model
+    engine: Any = kept._kept.engine
+    return done, engine.model
 
 
 @pytest.mark.usefixtures("keeping")
