@@ -15,6 +15,7 @@ from typing import Any
 
 from prime_core.export.chosen import Chosen, ExportError
 from prime_core.run.atomic import write_json
+from prime_core.run.probe import PROBE
 from prime_core.run.records import RECORD
 from prime_core.run.tables import read_json
 from prime_core.runtime.text import bytes_text
@@ -48,7 +49,9 @@ def files_of(chosen: Chosen, adapter: bool) -> list[Path]:
 
 
 def _is_wanted(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and path.name not in (_CARD, RECORD)
+    # A probe holds responses of the run, for its own sampler.
+    apart = (_CARD, PROBE, RECORD)
+    return path.is_file() and not path.name.startswith(".") and path.name not in apart
 
 
 def refuse_little_space(files: list[Path], place: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 
 from prime_core.run.layout import RunFiles
+from prime_core.run.probe import Probe
 from prime_core.run.tables import EVALUATION, write_table
 from prime_core.settings.reading import load_settings, merged, parse_settings
 from tests.support.fake_run import make_run
@@ -25,6 +26,7 @@ def make_run_with_weights(
     for iteration in (0, *kept):
         for offset, model in enumerate(("policy", "prm")):
             folder = save_tiny_model(files.weights(model, iteration), seed=10 * iteration + offset)
+            Probe([[7]], [[8]], [[-1.0]], [[-2.0]]).write(folder)
             (folder / "training_state").mkdir()
             (folder / "training_state" / "state.pt").write_bytes(b"x" * 1000)
             (folder / ".snakemake_timestamp").touch()
