@@ -31,9 +31,11 @@ STAGE_SHELL = f"set -euo pipefail; export {IN_WORKFLOW}=1; "
 _MANY_JOBS = 8
 _LOGGER = logging.getLogger("snakemake.logging")
 # The stages print their own line; Snakemake's two before each job say less.
-_CHATTER = ("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log")
-# The report was renewed since, by the watch and not by a job: that is as it should be.
-_CHATTER += ("Warning: the following output files of rule report were not present",)
+_CHATTER = (
+    *("Select jobs to execute", "Execute ", "SLURM run ID: ", "Cleaning up SLURM log"),
+    # The report was renewed since, by the watch and not by a job: that is as it should be.
+    "Warning: the following output files of rule report were not present",
+)
 _REASONS = "Reasons:"
 _COUNTS = "Job stats:"
 _LAST_OF_DRY_RUN = "This was a dry-run"
