@@ -15,6 +15,7 @@ from prime_core.run.tables import PROMPTS, read_table
 from prime_core.runtime.console import note
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
+from prime_core.verifiers.judge.judging import is_judged
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.resumable import judge_all, refuse_broken
 
@@ -74,17 +75,19 @@ def judge_responses(
 
     Whole passes count alone, whatever rewards training.
     """
-    known = problems.set_index("prompt_id")
-    rows = [
-        Row(
-            known.loc[row["prompt_id"], "ability"],
-            row["text"],
-            known.loc[row["prompt_id"], "ground_truth"],
-            known.loc[row["prompt_id"], "text"],
+    rules = settings.verification.without_partial_credit()
+    known = {
+        one["prompt_id"]: (
+            one["ability"],
+            one["ground_truth"],
+            one["text"] if is_judged(one["ability"], rules) else "",
         )
+        for one in problems.to_dict("records")
+    }
+    rows = [
+        Row(known[row["prompt_id"]][0], row["text"], *known[row["prompt_id"]][1:])
         for row in responses
     ]
-    rules = settings.verification.without_partial_credit()
     judgements = judge_all(rows, rules, None, "verifying")
     refuse_broken(judgements, settings, output)
     return [

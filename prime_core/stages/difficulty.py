@@ -26,6 +26,7 @@ from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
+from prime_core.verifiers.judge.judging import is_judged
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.resumable import judge_all, refuse_broken
 
@@ -91,23 +92,23 @@ def _judged(
     problems: pd.DataFrame, responses: list[dict[str, Any]], settings: Settings, output: Path
 ) -> pd.DataFrame:
     """A row of DIFFICULTY for each problem, in their order."""
-    known = problems.set_index("prompt_id")
-    rows = [
-        Row(
-            known.loc[one["prompt_id"], "ability"],
-            one["text"],
-            known.loc[one["prompt_id"], "ground_truth"],
-            problem_text(
-                list(known.loc[one["prompt_id"], "prompt"]),
-                settings.data,
-                known.loc[one["prompt_id"], "ability"],
-            ),
+    # A pass rate counts whole passes; and num_correct is a number of responses.
+    rules = settings.verification.without_partial_credit()
+    known = {
+        one["prompt_id"]: (
+            one["ability"],
+            one["ground_truth"],
+            problem_text(list(one["prompt"]), settings.data, one["ability"])
+            if is_judged(one["ability"], rules)
+            else "",
         )
+        for one in problems.to_dict("records")
+    }
+    rows = [
+        Row(known[one["prompt_id"]][0], one["text"], *known[one["prompt_id"]][1:])
         for one in responses
     ]
     partial = output.parent / ".partial" / f"{output.stem}.jsonl"
-    # A pass rate counts whole passes; and num_correct is a number of responses.
-    rules = settings.verification.without_partial_credit()
     judgements = judge_all(rows, rules, partial, "verifying")
     refuse_broken(judgements, settings, output)
     partial.unlink(missing_ok=True)
