@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from prime_core.settings.section import Section
+from prime_core.settings.section import CHANGEABLE, Section
 
 # What a problem asks for, and so which verifier judges it: prime_core.verifiers has one for each.
 # function: the user's own (verification.function); judge: a model (verification.judge).
@@ -14,6 +14,8 @@ Ability = Literal["math", "code", "function", "judge"]
 ABILITIES: tuple[Ability, ...] = get_args(Ability)
 
 
+# Of a judge: where and how often it is asked, not what it says.
+JUDGE_ACCESS = {"base_url", "api_key_env", "timeout_seconds", "max_retries", "max_concurrency"}
 # What partial credit consists of: rewards depend on it, evaluations do not.
 CREDIT_FIELDS = ("partial_credit", "max_tests", "pass_rate_reward_threshold")
 
@@ -21,12 +23,16 @@ CREDIT_FIELDS = ("partial_credit", "max_tests", "pass_rate_reward_threshold")
 class Judge(Section):
     """A language model that judges responses against a reference."""
 
+    # Changeable: where and how often it is asked, since a server may move to another node.
     base_url: str = Field(
-        description="OpenAI-compatible endpoint, e.g. http://node1:8000/v1, which vllm serve has."
+        description="OpenAI-compatible endpoint, e.g. http://node1:8000/v1, which vllm serve has.",
+        json_schema_extra=CHANGEABLE,
     )
     model: str = Field(description="The model's name there.")
     api_key_env: str | None = Field(
-        None, description="Environment variable that holds the key; null: none is sent."
+        None,
+        description="Environment variable that holds the key; null: none is sent.",
+        json_schema_extra=CHANGEABLE,
     )
     prompt: str = Field(
         description="Text file with {question}, {reference} and {response}, relative to the "
@@ -46,9 +52,18 @@ class Judge(Section):
     )
     temperature: float = Field(0.0, ge=0, description="0: the same reply each time.")
     max_tokens: int = Field(512, ge=1, description="Of a reply.")
-    timeout_seconds: float = Field(60.0, gt=0, description="Of one request.")
-    max_retries: int = Field(3, ge=0, description="Further tries of a request that failed.")
-    max_concurrency: int = Field(32, ge=1, description="Requests of one job at a time.")
+    timeout_seconds: float = Field(
+        60.0, gt=0, description="Of one request.", json_schema_extra=CHANGEABLE
+    )
+    max_retries: int = Field(
+        3,
+        ge=0,
+        description="Further tries of a request that failed.",
+        json_schema_extra=CHANGEABLE,
+    )
+    max_concurrency: int = Field(
+        32, ge=1, description="Requests of one job at a time.", json_schema_extra=CHANGEABLE
+    )
     compare_share: float = Field(
         0.0,
         ge=0,

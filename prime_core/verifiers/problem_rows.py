@@ -9,6 +9,7 @@ import pandas as pd
 
 from prime_core.settings.verification import Verification
 from prime_core.verifiers.function import problem_text
+from prime_core.verifiers.judge.judging import is_judged
 from prime_core.verifiers.pool import Row
 
 
@@ -28,7 +29,12 @@ def rows_to_judge(
     """
     known = {str(problem["prompt_id"]): problem for problem in problems.to_dict("records")}
     own = of_run and rules.function is not None
-    asked = questions or {}
+    # Of the others a question is no part of what their verdicts depend on.
+    asked = {
+        one: text
+        for one, text in (questions or {}).items()
+        if is_judged(known[one]["ability"], rules)
+    }
     return [_row(known[one], text, own, asked.get(one, "")) for one, text in responses]
 
 

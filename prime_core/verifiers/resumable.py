@@ -19,7 +19,7 @@ from prime_core.runtime.console import progress_bar
 from prime_core.runtime.interruption import Interrupted, ending_at_once
 from prime_core.runtime.partial_rows import PartialRows
 from prime_core.settings.run import Settings
-from prime_core.settings.verification import Verification
+from prime_core.settings.verification import JUDGE_ACCESS, Verification
 from prime_core.verifiers import pool
 from prime_core.verifiers.function import function_file
 from prime_core.verifiers.judge import judging
@@ -111,7 +111,9 @@ def _storable(text: str | None) -> str | None:
 def fingerprint(rows: list[Row], rules: Verification) -> str:
     """A digest of all that judgements depend on."""
     # Not on the share of failures: who raises it after VerifierBroken keeps the rows judged so far.
-    judged_by = rules.model_dump_json(exclude={"max_no_verdict_share"})
+    # Nor on where a judge is asked: a server that has moved is the same judge.
+    left_out: dict[str, Any] = {"max_no_verdict_share": True, "judge": JUDGE_ACCESS}
+    judged_by = rules.model_dump_json(exclude=left_out)
     digest = hashlib.sha256(judged_by.encode())
     if rules.function is not None:
         digest.update(function_file(rules.function).read_bytes())

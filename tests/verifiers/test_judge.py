@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from prime_core.evaluation.judge_agreement import agreement_metrics
+from prime_core.run.changes import is_changeable
 from prime_core.settings.reading import SettingsError, parse_settings
-from prime_core.settings.verification import Verification
+from prime_core.settings.verification import JUDGE_ACCESS, Verification
 from prime_core.verifiers.judge import endpoint
 from prime_core.verifiers.judge.judging import judge_rows
 from prime_core.verifiers.judge.prompts import PromptError, filled, prompt_text
@@ -173,6 +174,21 @@ def test_a_killed_job_asks_nothing_again_that_it_has_kept(server, tmp_path):
     assert [one.verdict.value for one in found[:20]] == ["correct"] * 20
     again = {text for text, times in server.asked.items() if times > before[text]}
     assert all("stall" in text for text in again)
+
+
+def test_a_server_that_has_moved_is_the_same_judge(server, tmp_path):
+    partial = tmp_path / "partial.jsonl"
+    judge_all(rows_of("right"), rules_of(server, tmp_path), partial, "judging")
+    moved = rules_of(server, tmp_path, base_url="http://127.0.0.1:9/v1", max_retries=0)
+    (found,) = judge_all(rows_of("right"), moved, partial, "judging")
+    assert found.verdict is Verdict.correct
+    assert moved.judge is not None
+    changeable = {
+        name
+        for name in type(moved.judge).model_fields
+        if is_changeable(f"verification.judge.{name}")
+    }
+    assert changeable == JUDGE_ACCESS
 
 
 def test_another_prompt_is_another_judge(server, tmp_path):
