@@ -45,6 +45,7 @@ from prime_core.run.job_records import controller_name
 from prime_core.run.layout import RunFiles
 from prime_core.run.state import RunBusy, RunState
 from prime_core.runtime.console import note
+from prime_core.runtime.errors import refuse_unusable
 from prime_core.runtime.run_lock import find_holder
 from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import SettingsError
@@ -83,6 +84,7 @@ def run(options: Options, arguments: Sequence[str]) -> None:
         note(line)
     site = load_site(site_file(workflow_folder()))
     use_caches(site.caches)
+    refuse_unusable(named_folder(split_overrides(passed)[0]), settings.run_dir)
     RunState(settings)  # refuses what would change finished work
     refuse_as_the_workflow(settings, passed)
     files = RunFiles(settings.run_dir)

@@ -185,6 +185,7 @@ def num_files(
         _model_files(shapes.of_stage(stage), dtype_bytes)
         + state_files(settings.training.zero_stage, ranks[stage])
         + ADAPTER_FILES * (adapter_parameters(shapes.of_stage(stage), settings, stage) > 0)
+        + (stage == "policy")  # probe.json, for samplers that stay in memory
         for stage in trained
     )
     report = REPORT_FILES + JOB_FILES + 1  # the crate

@@ -23,8 +23,7 @@ def results(tmp_path: Path) -> Path:
     """Runs that are finished, stopped, and inside a folder of ablations, and what is no run."""
     folder = tmp_path / "results"
     done = RunFiles(make_run(folder / "done", iterations=4, planned=4))
-    done.report.parent.mkdir()
-    done.report.touch()
+    done.crate.touch()
     add_slurm_jobs(make_run(folder / "half", iterations=4, planned=8), 4)
     make_run(folder / "ablations" / "prime-seed0", iterations=2, planned=4)
     (folder / "ablations" / "report").mkdir()

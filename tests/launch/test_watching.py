@@ -113,6 +113,9 @@ def test_after_the_last_iteration_the_workflows_own_report_comes(tmp_path, clock
     clock[0] += 1000
     one.look()
     one.end()
+    assert "finished" not in "".join(lines), "a part of the workflow"
+    RunFiles(run).crate.touch()
+    one.end()
     assert renewals == []
     assert "finished in 17 min: accuracy on validation 51.0 % -> 89.0 % [" in lines[-1]
     assert lines[-1].endswith("report.html")

@@ -198,7 +198,7 @@ def test_a_run_with_every_stage_has_the_jobs_and_files_that_such_a_run_left():
     settings = Settings.model_validate(TINY | changes)
     found = plan(make_case(settings, None, find_shape(settings, None)[1], Options()))
     assert found.total.num_jobs == 19
-    assert found.disk.num_files - REPORT_FILES == 151
+    assert found.disk.num_files - REPORT_FILES == 162
 
 
 def test_stages_know_their_models():

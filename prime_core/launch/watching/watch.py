@@ -62,7 +62,7 @@ class RunWatch:
         """Say what the run has reached; nothing after a part of the workflow (`--until build`)."""
         self._ended.set()
         self.look()  # the last iteration may have ended since the last look
-        if self.files.report.exists():
+        if self.files.crate.exists():  # the last file of a whole run
             self.say(result_line(self.settings, self.files, time.time() - self.began))
 
     def look(self) -> None:
