@@ -57,7 +57,8 @@ def launch(
     module = import_module("prime_core.launch.launch")
     options = module.Options(profile, minutes, gpus_per_node, nodes, allocation, dry_run)
     if import_module("prime_core.launch.arguments").asks_for_ablations(arguments):
-        module = import_module("prime_core.ablations.launch")
+        import_module("prime_core.ablations.launch").run(options, arguments)
+        return
     module.run(options, arguments)
     if hint := import_module("prime_core.planning.advice").quicker_way(arguments, profile):
         import_module("prime_core.runtime.console").note(hint)

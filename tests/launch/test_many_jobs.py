@@ -47,8 +47,8 @@ def test_each_job_is_named_as_its_stage_and_seen_when_its_output_comes_late(tmp_
     env = instant_slurm.install(tmp_path / "slurm", late=12)
     running = work.start("--latency-wait", "60", env=env)
     assert running.wait() == 0, running.said()
-    assert "step 1 0: Slurm job 1\n" in running.said()
-    assert "step 2 0: Slurm job 2\n" in running.said()
+    assert "step 1 00: Slurm job 1\n" in running.said()
+    assert "step 2 00: Slurm job 2\n" in running.said()
     assert instant_slurm.num_submitted(tmp_path / "slurm") == 2, "none was submitted again"
 
 

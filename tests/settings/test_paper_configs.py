@@ -260,11 +260,11 @@ def test_each_dry_run_has_the_jobs_that_were_planned(tmp_path):
 
 @pytest.mark.slow
 def test_a_long_part_of_the_main_run_is_a_graph(tmp_path):
-    # 8 shards in 2 rounds, each sampled and verified, and 4 stages; 7 evaluations; data, start
-    # model, SFT, report
+    # 8 shards in 2 rounds, each sampled and verified, 4 stages and 2 states to disk; 7 evaluations,
+    # one benchmark in 8 shards; data, start model, SFT, report
     found = num_jobs([MAIN], tmp_path, "--config", "iterations=96")[MAIN.stem]
     evaluations = 7 * len(load_settings(MAIN).evaluation.benchmarks)
-    assert found == 96 * (2 * 8 * 2 + 4) + evaluations + 4
+    assert found == 96 * (2 * 8 * 2 + 4 + 2) + evaluations + 7 * 8 + 4
     assert found == planned(MAIN, Options(way="local"), iterations=96).total.num_jobs
 
 

@@ -47,7 +47,7 @@ def test_the_end_of_a_job_is_noticed_by_its_outputs_with_few_questions(slurm, tm
     assert len(calls.read_text().splitlines()) <= 2 * MAX_EARLY_LOOKS + 1
 
     first, second = submitted_jobs(workflow.files)
-    assert (first.stage, first.iteration, first.part, first.attempt) == ("step", 1, "0", 1)
+    assert (first.stage, first.iteration, first.part, first.attempt) == ("step", 1, "00", 1)
     assert (second.iteration, second.log) == (2, "results/small/logs/2-0.log")
     assert begin < first.submitted < workflow.times(1)[0]
     (start,) = controller_starts(workflow.files)
@@ -75,9 +75,7 @@ def test_a_cancelled_job_is_tried_again_within_the_sites_limits(slurm, tmp_path)
     workflow.let_go()
     assert running.wait() == 0, running.said()
     assert [line.attempt for line in submitted_jobs(workflow.files)] == [1, 2]
-    failed = (
-        f"step 0 of iteration 1 failed, attempt 1 of 2: Slurm job {first} ended in state CANCELLED."
-    )
+    failed = f"step 00 of iteration 1 failed, attempt 1 of 2: Slurm job {first} ended in state CANCELLED."
     assert failed in running.said()
     assert "  hello from the job" in running.said()
 
@@ -181,7 +179,7 @@ def test_jobs_of_a_dead_controller_are_waited_for_and_not_done_twice(slurm, tmp_
 
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
-    message = f"iteration 1, step 0: Slurm job {orphan} running for "
+    message = f"iteration 1, step 00: Slurm job {orphan} running for "
     # On this machine instead of Slurm; told to stop, it stops and leaves the job alone.
     third = workflow.start(env=slurm.env, way=LOCAL)
     third.wait_until(lambda: message in third.said(), "message about the job")

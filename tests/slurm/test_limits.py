@@ -119,7 +119,7 @@ def test_a_job_that_waits_for_others_is_explained_and_starts_when_they_end(tight
     words = "QOSGrpCpuLimit: no more processors at a time are allowed to all jobs of its QoS"
     running.wait_until(lambda: words in running.said(), "the reason in words")
     (job,) = jobs_at_work(tight.env, flow.name)
-    assert f"step 0 of iteration 1 (Slurm job {job}): pending for " in running.said()
+    assert f"step 00 of iteration 1 (Slurm job {job}): pending for " in running.said()
     subprocess.run(["scancel", done.stdout.strip()], env=tight.env, check=True)
     assert running.wait() == 0, running.said()
 

@@ -1,5 +1,6 @@
 """Stages without checkpoints, killed after every batch: each batch is computed once, same bits."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import RECORD
+from prime_core.runtime.content_digest import content_digest
 from prime_core.runtime.partial_rows import PartialRows
 from prime_core.stages import evaluate, sample, score
 from tests.support.interrupted_stages import change_settings, finished_run
@@ -39,8 +42,8 @@ def dying(keeps: list[str]) -> Iterator[None]:
     """Within, a process dies as soon as it has kept a batch; `keeps` has the file's name."""
     original = PartialRows.keep
 
-    def keep(self: PartialRows, rows: dict[int, list]) -> None:
-        original(self, rows)
+    def keep(self: PartialRows, rows: dict[int, list], *, at_once: bool = False) -> None:
+        original(self, rows, at_once=at_once)
         assert self.path is not None
         keeps.append(self.path.name)
         raise Killed
@@ -113,8 +116,8 @@ def counted(keeps: list[str]) -> Iterator[None]:
     """Within, `keeps` has the file's name of each batch that is kept."""
     original = PartialRows.keep
 
-    def keep(self: PartialRows, rows: dict[int, list]) -> None:
-        original(self, rows)
+    def keep(self: PartialRows, rows: dict[int, list], *, at_once: bool = False) -> None:
+        original(self, rows, at_once=at_once)
         assert self.path is not None
         keeps.append(self.path.name)
 
@@ -134,6 +137,12 @@ def test_other_weights_begin_anew(finished: RunFiles, tmp_path: Path) -> None:
     changed[-1] ^= 1
     weights.unlink()
     weights.write_bytes(changed)
+    # As whoever wrote other weights there would: a folder that is not whole is refused.
+    record = weights.with_name(RECORD)
+    known = json.loads(record.read_text())
+    known["files"][weights.name] = content_digest([weights])
+    record.unlink()
+    record.write_text(json.dumps(known))
     again: list[str] = []
     with counted(again):
         sample.run(files.root, 1, 0)

@@ -172,6 +172,7 @@ CHANGES: dict[str, dict[str, str]] = {
         "rollout.tensor_parallel_size": "2  # GPUs that share 66 GB of weights. Assumption",
         "training.zero_stage": "3  # each GPU keeps an eighth of everything. Script: FSDP",
         "training.offload_optimizer": "cpu  # its states in the node's memory. Script: the same",
+        "training.state_storage": "disk  # 0.9 TB of states: no node has room for them in memory",
         "training.gradient_checkpointing": CHECKPOINTING,
         "checkpoints.save_freq": "0  # every n-th is kept; 0: only the last, 0.9 TB. Script: 16",
     },

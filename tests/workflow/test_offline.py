@@ -25,7 +25,7 @@ def test_a_prm_trained_on_a_file_gives_the_rewards_of_a_run_and_is_made_once(tmp
     file.write_text("".join(json.dumps(row) + "\n" for row in RESPONSES))
     offline = {
         "file": str(file),
-        "loss_type": "dpo",
+        "loss_type": "dpo_detached",
         "bon_weight": "bon_acc",
         "mini_batch_size": 9,
         "epochs": 3,
