@@ -75,7 +75,8 @@ def test_a_cancelled_job_is_tried_again_within_the_sites_limits(slurm, tmp_path)
     workflow.let_go()
     assert running.wait() == 0, running.said()
     assert [line.attempt for line in submitted_jobs(workflow.files)] == [1, 2]
-    failed = f"step 00 of iteration 1 failed, attempt 1 of 2: Slurm job {first} ended in state CANCELLED."
+    failed = "step 00 of iteration 1 failed, attempt 1 of 2: "
+    failed += f"Slurm job {first} ended in state CANCELLED."
     assert failed in running.said()
     assert "  hello from the job" in running.said()
 
