@@ -250,8 +250,10 @@ def _stepping(shape: ModelShape, how: Training, parts: Memory) -> float:
     # Stages 1 and 2 give the gradients' place back once they are float32; stage 3 keeps it.
     stays += parts["gradients"] if how.zero_stage == 3 else 0.0
     stays += parts["communication"]
-    # Float32 gradients and roots of a rank's share.
-    return stays + (0.0 if how.offload_optimizer else 2 * FLOAT32 * share)
+    # Float32 gradients and roots of a rank's share. Gradients that are float32 already are not
+    # copied, and what ranks have exchanged lives on for a while: up to a share.
+    shares = 2 + (how.largest.dtype_bytes == FLOAT32 and how.num_ranks > 1)
+    return stays + (0.0 if how.offload_optimizer else shares * FLOAT32 * share)
 
 
 def _loading(shape: ModelShape, how: Training) -> float:

@@ -62,8 +62,10 @@ def assert_as_planned(found: Measured, dtype: str, zero_stage: int) -> None:
     resident, with_gradients, most = in_step(dtype, zero_stage, found.num_ranks)
     assert found.resident == pytest.approx(resident, rel=0.006)
     assert found.with_gradients == pytest.approx(with_gradients, rel=0.02)
-    # Gradients that are float32 already go on living for a while at stage 2: no copy frees them.
-    uncounted = 0.04 if (dtype, zero_stage) == ("float32", 2) else 0.02
+    # Gradients that are float32 already go on living for a while, since no copy frees them; of
+    # several ranks at most as much as is planned.
+    is_rough = dtype == "float32" and zero_stage >= 2
+    uncounted = (0.04 if found.num_ranks == 1 else 0.08) if is_rough else 0.02
     assert found.most == pytest.approx(most, rel=uncounted)
 
 
