@@ -34,7 +34,7 @@ def loops() -> dict[str, str]:
     # Sections first: a program holds no heading of its own.
     parts = [part.partition("\n") for part in text.split("\n## ")[1:]]
     found = [(part[0], re.findall(r"```python\n(.*?)```", part[2], re.DOTALL)) for part in parts]
-    return {heading: program for heading, (program,) in found}
+    return {heading: programs[0] for heading, programs in found if programs}
 
 
 def run_loop(python: str, program: str, model: Path, folder: Path) -> str:

@@ -81,7 +81,9 @@ def judge_responses(
     """
     rules = settings.verification.without_partial_credit()
     texts = [(row["prompt_id"], row["text"]) for row in responses]
-    questions = dict(zip(problems["prompt_id"], problems["text"], strict=True))
+    questions = {}
+    if rules.judge is not None:
+        questions = dict(zip(problems["prompt_id"], problems["text"], strict=True))
     of_run = chosen.file == "validation"
     rows = rows_to_judge(problems, texts, rules, of_run=of_run, questions=questions)
     judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying")

@@ -98,8 +98,8 @@ def test_the_configuration_has_a_row_for_each_public_benchmark():
 def test_the_papers_configurations_have_the_same_rows(config):
     paper = load_settings(ROOT / "configs" / "paper" / f"{config}.yaml").evaluation.benchmarks
     assert set(paper) - set(PUBLIC) <= {"validation"}
-    # Written out there: the number, and the published evaluation's system message.
-    own = {"num_problems": None, "system_prompt": None}
+    # Written out there: the number, in how many jobs, the published evaluation's system message.
+    own = {"num_problems": None, "num_shards": 1, "system_prompt": None}
     for name in set(paper) & set(PUBLIC):
         assert paper[name].model_copy(update=own) == PUBLIC[name], name
 

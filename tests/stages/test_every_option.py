@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import BATCH, read_json, read_table, write_table
+from prime_core.run.tables import BATCH, batch_schema, read_json, read_table, write_table
 from prime_core.run.work import open_run
 from prime_core.settings.reading import parse_settings
 from prime_core.settings.run import Settings
@@ -51,6 +51,9 @@ WITH: dict[str, dict[str, Any]] = {
     "policy.rejection_level=sequence": WIDE,  # of a product of tokens' ratios
     "policy.baseline": {"policy.whiten": False},
     "policy.combine": TRAINED,
+    "policy.credit": {"prm.prime_granularity": "step"},
+    "prm.loss_type=prefix": {"prm.response_score": "mean"},
+    "prm.difficulty": {"prm.response_score": "mean", "prm.loss_type": "prefix"},
     "prm.prm_update=frozen": TRAINED,
     "prm.bon_weight": {"prm.loss_type": "dpo"},
     "value.source": GAE,
@@ -131,7 +134,13 @@ def run_of(folder: Path, changes: dict[str, Any]) -> RunFiles:
         files.prm(0).unlink()
         files.prm(0).symlink_to(folder / "prm")
     rows = read_table(files.batch(1), BATCH)
-    write_table(files.batch(2), rows.assign(outcome=rows["outcome"].to_numpy()[::-1]), BATCH)
+    again = rows.assign(outcome=rows["outcome"].to_numpy()[::-1])
+    with_greedy = changes.get("policy.adv_estimator") == "remax"
+    for iteration, one in enumerate([rows, again], start=1):
+        # The greedy response to a prompt is right if the first sampled one is.
+        greedy = one.groupby("prompt_id")["outcome"].transform("first")
+        table = one.assign(greedy_outcome=greedy) if with_greedy else one
+        write_table(files.batch(iteration), table, batch_schema(with_greedy))
     return files
 
 

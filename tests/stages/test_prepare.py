@@ -105,7 +105,7 @@ def test_every_row_left_out_is_counted_quoted_and_explained(tmp_path, capsys):
         (
             "malformed",
             "",
-            "no verifier for the ability 'poetry'; expected one of math, code",
+            "no verifier for the ability 'poetry'; expected one of math, code, function, judge",
         ),
     ]
     quotes = dict(zip(tables["dropped"]["row"], tables["dropped"]["quote"], strict=True))

@@ -50,7 +50,7 @@ ECHO = Addition(
 from prime_core.samplers.request import Sampled
 
 
-def sample(model_path, dtype, requests, params, engine, progress):
+def sample(model_path, dtype, requests, params, engine, progress, finished):
     """The prompt's tokens, each as likely as not."""
     progress(len(requests))
     return [

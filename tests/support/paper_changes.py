@@ -51,7 +51,7 @@ OFFLINE = """
     epochs: 1  # passes over the responses. Assumption; paper: not given
     warmup_ratio: 0.0  # share of the steps. Assumption; paper: not given
     loss_type: ce  # paper, Algorithm 1: cross-entropy
-    response_score: sum  # Free Process Rewards: the sum of a response's rewards
+    response_score: sum  # Paper, Free Process Rewards: the sum of its rewards
     margin: 5.0  # not used: loss_type is ce
     difficulty: none  # not used: loss_type is ce
     label_noise:

@@ -58,8 +58,8 @@ if TARGETS.has_sharded_evaluations:
         params:
             ranks=start_ranks,
         shell:
-            "{params.ranks}prime evaluate --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
-            "--benchmark {wildcards.benchmark} --shard {wildcards.shard} --of {wildcards.of} 2> {log}"
+            "{params.ranks}prime evaluate --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} "
+            "--benchmark {wildcards.benchmark} --shard {wildcards.shard} --of {wildcards.of} 2> {log:q}"
 
     use rule evaluate as evaluate_joined with:
         input:

@@ -175,5 +175,5 @@ if STATES_IN_MEMORY:
         resources:
             **RESOURCES["save_state"],
         shell:
-            "prime save-state --run {RESULTS}/{wildcards.run} --iteration {wildcards.iteration} "
-            "--model {wildcards.model} 2> {log}"
+            "prime save-state --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} "
+            "--model {wildcards.model} 2> {log:q}"
