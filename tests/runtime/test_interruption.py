@@ -65,7 +65,7 @@ def test_an_interrupted_stage_goes_on_inside_and_ends_with_the_same_bits(finishe
     unfinished = unfinished_folder(outputs(files, stage)[0])
     # Of the time that all steps took undisturbed: a fast machine is not done before it is asked.
     seconds = read_json(outputs(finished, stage)[-1])["timing_s/train"]
-    delay = random.uniform(0.0, 0.4) * seconds
+    delay = random.uniform(0.0, 0.2) * seconds
     print(f"SIGTERM {delay:.2f} s after the first step of {seconds:.2f} s")
     status, stdout, _ = interrupt(files, stage, delay)
     assert status == 75
