@@ -107,7 +107,11 @@ OTHERWISE: dict[str, set[str]] = {
     "prime_zero_32b": {
         *("model.path", "stage_resources", "checkpoints.save_freq"),
         *("rollout.num_shards", "rollout.tensor_parallel_size", "training.zero_stage"),
-        *("training.offload_optimizer", "training.gradient_checkpointing"),
+        *(
+            "training.offload_optimizer",
+            "training.gradient_checkpointing",
+            "training.state_storage",
+        ),
     },
 }
 ITERATIONS = {"eurus2_7b_sft": 0, "eurus2_7b_dpo": 96, "prime_zero_7b": 96, "prime_zero_32b": 96}
