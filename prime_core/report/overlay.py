@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from prime_core.evaluation.statistics.paired import Paired, compare_paired
+from prime_core.report.drawing.drawings import draw_accuracies
 from prime_core.report.drawing.plots import (
     COLOURS,
     SERIES,
@@ -120,19 +120,7 @@ def _accuracy(runs: list[RunTables], benchmark: str, canvas: Canvas) -> bool:
     axes = canvas.subplots()
     for run, colour in zip(runs, SERIES, strict=False):
         rows = run.evaluations[run.evaluations["benchmark"] == benchmark].dropna(subset="accuracy")
-        # matplotlib refuses negative lengths, which rounding makes of zero.
-        low = (rows["accuracy"] - rows["accuracy_low"]).astype(float).fillna(0).clip(lower=0)
-        high = (rows["accuracy_high"] - rows["accuracy"]).astype(float).fillna(0).clip(lower=0)
-        axes.errorbar(
-            rows["iteration"],
-            rows["accuracy"],
-            yerr=np.stack([low, high]),
-            fmt="o-",
-            color=colour,
-            capsize=2.5,
-            elinewidth=1,
-            label=run.name,
-        )
+        draw_accuracies(axes, rows, colour, run.name)
     value_axis(axes, "accuracy", True, (None, None))
     iteration_axis(axes)
     legend_above(axes)

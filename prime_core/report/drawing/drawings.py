@@ -27,23 +27,28 @@ def draw_evaluations(canvas: Canvas, run: RunTables) -> bool:
         return False
     axes = canvas.subplots()
     for number, (benchmark, rows) in enumerate(table.groupby("benchmark")):
-        # matplotlib refuses negative lengths, which rounding makes of zero; a gap has no bar.
-        low = (rows["accuracy"] - rows["accuracy_low"]).astype(float).fillna(0).clip(lower=0)
-        high = (rows["accuracy_high"] - rows["accuracy"]).astype(float).fillna(0).clip(lower=0)
-        axes.errorbar(
-            rows["iteration"],
-            rows["accuracy"],
-            yerr=np.stack([low, high]),
-            fmt="o-",
-            color=SERIES[number % len(SERIES)],
-            capsize=2.5,
-            elinewidth=1,
-            label=str(benchmark).replace("_", " "),
-        )
+        draw_accuracies(axes, rows, SERIES[number % len(SERIES)], str(benchmark).replace("_", " "))
     value_axis(axes, "accuracy", True, (0, 1))
     iteration_axis(axes)
     legend_above(axes)
     return True
+
+
+def draw_accuracies(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
+    """A line of accuracies over iterations, with error bars where there are intervals."""
+    # matplotlib refuses negative lengths, which rounding makes of zero; a gap has no bar.
+    low = (rows["accuracy"] - rows["accuracy_low"]).astype(float).fillna(0).clip(lower=0)
+    high = (rows["accuracy_high"] - rows["accuracy"]).astype(float).fillna(0).clip(lower=0)
+    axes.errorbar(
+        rows["iteration"],
+        rows["accuracy"],
+        yerr=np.stack([low, high]),
+        fmt="o-",
+        color=colour,
+        capsize=2.5,
+        elinewidth=1,
+        label=label,
+    )
 
 
 def draw_steps(canvas: Canvas, run: RunTables) -> bool:
