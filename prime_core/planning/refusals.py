@@ -161,7 +161,8 @@ def _memory_settings(case: Case) -> Iterator[str]:
 
 def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
     """Whether what is left for vLLM's cache is too little for one sequence."""
-    if not STAGES[stage.stage].samples or not case.uses_vllm:
+    # An evaluation may be that of given steps alone, which samples nothing.
+    if not STAGES[stage.stage].samples or "key-value cache" not in stage.gpu or not case.uses_vllm:
         return
     parallel = case.settings.rollout.tensor_parallel_size
     longest = case.settings.data.max_prompt_length + _longest(case, stage.stage)

@@ -19,6 +19,8 @@ from prime_core.planning.seconds import (
     passes_seconds,
     sampling_seconds,
 )
+from prime_core.planning.shapes import ModelShape
+from prime_core.planning.training_plans import largest_pass
 from prime_core.planning.workload import BenchmarkWork
 from prime_core.run.stages import STAGES
 
@@ -45,19 +47,26 @@ def sample_plan(case: Case) -> StagePlan:
 
 
 def evaluate_plan(case: Case) -> StagePlan:
-    """All benchmarks, each in jobs that sample and judge; the longest job represents them."""
+    """All benchmarks, each in jobs that sample and judge, and the job that scores given steps.
+
+    The longest job represents them.
+    """
     works = case.work.benchmarks.values()
     jobs = [
         (_with_verdicts(case, "evaluate", work.of_a_shard()), work.num_shards) for work in works
     ]
     # Of a benchmark that is split one more job joins the tables, and has no engine to start.
     joins = sum(work.num_shards > 1 for work in works)
+    gpus = [sampler_memory(case, _longest(case, work)) for work in works]
+    if case.work.step_solutions:
+        jobs.append((_step_seconds(case), 1))
+        gpus.append(case.with_reserve(_step_memory(case)))
     return StagePlan(
         stage="evaluate",
         each="evaluation",
         jobs=sum(number for _, number in jobs) + joins,
         machine=case.machines["evaluate"],
-        gpu=sampler_memory(case, max(_longest(case, work) for work in works)),
+        gpu=max(gpus, key=lambda parts: sum(parts.values())),
         host=_host(case),
         seconds=max((seconds for seconds, _ in jobs), key=lambda one: one.total),
         all_seconds=sum(seconds.total * number for seconds, number in jobs),
@@ -123,6 +132,26 @@ def sampler_memory(case: Case, longest: int) -> Memory:
     return parts | {"reserve": case.gpu.memory_gib * GIB - case.allowed}
 
 
+def _step_memory(case: Case) -> Memory:
+    """Scoring holds PRM and reference one after the other, and a pass of the longest rows."""
+    shape = max(_scoring_shapes(case), key=lambda one: model_bytes(one, case.dtype_bytes))
+    return memory.scoring_memory(shape, largest_pass(case, "score"))
+
+
+def _step_seconds(case: Case) -> Seconds:
+    read = compute = 0.0
+    for shape in _scoring_shapes(case):
+        one = forward_flops(shape, case.work.prompt_tokens, case.work.response_tokens)
+        compute += passes_seconds(case.work.step_solutions * one, 1, case.gpu, case.assumed)
+        model = model_bytes(shape, case.dtype_bytes)
+        read += case.disk_seconds(model, model)
+    return case.seconds("evaluate", read=read, compute=compute)
+
+
+def _scoring_shapes(case: Case) -> tuple[ModelShape, ModelShape]:
+    return case.shapes.prm, case.shapes.prm_reference
+
+
 def _longest(case: Case, work: BenchmarkWork) -> int:
     """Tokens of prompt and response; an evaluation's end with the model's positions."""
     return min(case.settings.data.max_prompt_length + work.longest, case.shape.max_position)
@@ -174,7 +203,7 @@ def _with_verdicts(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     sampled = _seconds(case, stage, work)
     compute = sampled.compute + _verdicts(case, stage, work.num_responses, work.code_share)
     read = sampled.read
-    for shape in (case.shapes.prm, case.shapes.prm_reference) if work.scored else ():
+    for shape in _scoring_shapes(case) if work.scored else ():
         one = forward_flops(shape, case.work.prompt_tokens, work.response_tokens)
         compute += passes_seconds(work.num_responses * one, 1, case.gpu, case.assumed)
         model = model_bytes(shape, case.dtype_bytes)

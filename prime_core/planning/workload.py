@@ -43,7 +43,7 @@ class Workload:
 
     num_shards: sampling jobs, refill rounds included. first_responses: of the first round;
     sampled_responses: of all rounds. trained_responses: of the batch. code_share: programs among
-    the training problems.
+    the training problems. step_solutions: whose steps an evaluation has the PRM score.
     """
 
     prompt_tokens: float
@@ -55,6 +55,7 @@ class Workload:
     trained_responses: float
     code_share: float
     benchmarks: dict[str, BenchmarkWork]
+    step_solutions: int
     evaluated_iterations: tuple[int, ...]
 
 
@@ -89,12 +90,18 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
             name: _benchmark(benchmark, settings, assumed)
             for name, benchmark in settings.evaluation.benchmarks.items()
         },
+        step_solutions=_step_solutions(settings, assumed),
         evaluated_iterations=tuple(
             iteration
             for iteration in range(settings.start, settings.iterations + 1)
             if iteration % settings.evaluation.every == 0 or iteration == settings.iterations
         ),
     )
+
+
+def _step_solutions(settings: Settings, assumed: Assumptions) -> int:
+    steps = settings.evaluation.steps
+    return len(steps.files) * (steps.num_rows or assumed.problems) if steps else 0
 
 
 def _code_share(settings: Settings, assumed: Assumptions) -> float:

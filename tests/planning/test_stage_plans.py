@@ -16,7 +16,7 @@ from prime_core.planning.activations import (
 )
 from prime_core.planning.case import Shapes
 from prime_core.planning.command import Options, find_shape, make_case
-from prime_core.planning.disk import REPORT_FILES
+from prime_core.planning.disk import JOB_FILES, REPORT_FILES
 from prime_core.planning.known_shapes import KNOWN
 from prime_core.planning.plan import plan
 from prime_core.planning.shapes import PlanError, shape_from_config
@@ -199,6 +199,39 @@ def test_a_run_with_every_stage_has_the_jobs_and_files_that_such_a_run_left():
     found = plan(make_case(settings, None, find_shape(settings, None)[1], Options()))
     assert found.total.num_jobs == 19
     assert found.disk.num_files - REPORT_FILES == 162
+
+
+STEPS = {"files": {"gsm8k": "gsm8k.jsonl", "math": "math.jsonl"}, "num_rows": 400}
+
+
+def test_scoring_given_steps_is_one_job_an_evaluation():
+    without, found = planned(), planned(evaluation__steps=STEPS)
+    evaluations = len(found.case.work.evaluated_iterations)
+    assert found.total.num_jobs == without.total.num_jobs + evaluations
+    assert found.disk.num_files == without.disk.num_files + evaluations * (JOB_FILES + 2)
+    assert found.disk.tables > without.disk.tables
+    assert found.total.gpu_hours > without.total.gpu_hours
+    assert found.total.evaluation_seconds >= without.total.evaluation_seconds
+
+
+def test_scoring_given_steps_alone_takes_as_long_as_both_models_need_for_them():
+    alone = {"evaluation__steps": STEPS, "evaluation__benchmarks": {}}
+    one = planned(**alone).stages["evaluate"].seconds
+    twice = planned(**alone | {"evaluation__steps": STEPS | {"num_rows": 800}}).stages["evaluate"]
+    assert twice.seconds.compute == pytest.approx(2 * one.compute)
+    assert twice.seconds.read == one.read > 0
+    assert one.engine == 0
+
+
+def test_training_states_in_memory_leave_the_files_of_the_jobs_that_write_them():
+    kept, written = (
+        planned(options=Options(way="allocation"), training__state_storage=where)
+        for where in ("memory", "disk")
+    )
+    assert kept.case.states_in_memory
+    models = len(kept.case.settings.trained)
+    jobs = models * len(kept.case.settings.own_iterations)
+    assert kept.disk.num_files == written.disk.num_files + jobs * (JOB_FILES + 1)
 
 
 def test_stages_know_their_models():
