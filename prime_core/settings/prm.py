@@ -38,10 +38,11 @@ class PrmLoss(Section):
     """The PRM's loss on outcomes: a part of the section `prm`, and of `prm.offline`."""
 
     loss_type: str
-    response_score: Literal["sum", "mean"] = Field(
+    response_score: Literal["sum", "mean", "turn_mean"] = Field(
         "sum",
-        description="What a whole response is judged by: the sum of its rewards, or their mean, "
-        "length-normalised. 'prefix' needs mean. Paper: sum.",
+        description="What a whole response is judged by: the sum of its rewards, their mean, "
+        "length-normalised, or the mean over turns of each turn's sum (iStar's published code). "
+        "'prefix' needs mean. Paper: sum.",
     )
     margin: float = Field(
         5.0, ge=0, description="prefix: by how much the sign must be right. IPVRM: 5, beta 10."
@@ -185,10 +186,10 @@ class Prm(PrmLoss):
         description="Train the first PRM on a file of labelled responses; null: it is used as is.",
     )
     beta: float = Field(0.05, gt=0, description="Scale of the implicit reward. Paper: 0.05.")
-    prime_granularity: Literal["token", "step", "whole"] = Field(
+    prime_granularity: Literal["token", "step", "turn", "whole"] = Field(
         "token",
-        description="Reward every token, each step's last token, or the last token alone. Paper: "
-        "token.",
+        description="Reward every token, the last token of each step or of each turn with an "
+        "environment, or the last token alone. Paper: token.",
     )
     # batch_norm is behind the published numbers, though the paper does not mention it.
     # docs/decisions.md#batch-norm

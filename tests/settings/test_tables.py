@@ -12,7 +12,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from prime_core.advantage import ADV_ESTIMATORS, check_choices, process_returns, rloo
+from prime_core.advantage import ADV_ESTIMATORS, process_returns, rloo
 from prime_core.data.benchmarks import ABILITIES
 from prime_core.data.forms import FORMS
 from prime_core.gae import prefix_values
