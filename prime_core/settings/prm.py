@@ -158,11 +158,12 @@ class Offline(PrmLoss):
 class Prm(PrmLoss):
     """The implicit process reward model. Paper: beta 0.05, rate 1e-6, clip 10, updated online."""
 
-    loss_type: Literal["ce", "dpo", "prefix"] = Field(
+    loss_type: Literal["ce", "dpo", "dpo_pairs", "prefix"] = Field(
         "ce",
         description="ce: cross-entropy of each response's outcome; dpo: each response against the "
         "mean of its prompt's responses with the opposite outcome, detached (verl's recipe); "
-        "prefix: every prefix predicts the outcome. Paper: ce.",
+        "dpo_pairs: every right response of a prompt against every wrong one, with gradients "
+        "through both (iStar); prefix: every prefix predicts the outcome. Paper: ce.",
     )
     prm_update: Literal["after", "before", "frozen", "none"] = Field(
         "after",
@@ -209,8 +210,8 @@ class Prm(PrmLoss):
 
     @property
     def objective(self) -> str:
-        """As in prm.offline, where `dpo` is the other one."""
-        return "dpo_detached" if self.loss_type == "dpo" else self.loss_type
+        """As in prm.offline, where `dpo` is the one of all pairs."""
+        return {"dpo": "dpo_detached", "dpo_pairs": "dpo"}.get(self.loss_type, self.loss_type)
 
     @property
     def _detached(self) -> str:
