@@ -26,9 +26,12 @@ MATHEMATICS = {
     "logprobs",
     "masked",
     "mismatch",
+    "outcomes",
     "policy_loss",
     "prm_loss",
+    "step_credit",
     "steps",
+    "turns",
     "value_loss",
 }
 # From the ground up: each room, and the rooms that it may import. All are above it in this list,
