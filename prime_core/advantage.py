@@ -34,6 +34,7 @@ from prime_core.masked import (
     sequence_mean,
     sequence_sum,
 )
+from prime_core.trees import TREE_ESTIMATORS, Forks, tree_returns
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -168,6 +169,11 @@ ADV_ESTIMATORS: dict[str, Estimator] = {
     "opo": opo,
     # ReMax's baseline is not made of the group's rewards, see `remax_outcome`.
     "remax": reinforce,
+    # Outcomes of a tree are credited by prime_core.trees; so are process rewards centred.
+    "treerl": rloo,
+    "treerl_code": rloo,
+    "tree_grpo": grpo,
+    "tree_grpo_code": grpo,
 }
 # Without whitening they would be the estimator that they share a function with, so the setting
 # `whiten` cannot turn it off.
@@ -204,10 +210,15 @@ def outcome_returns(
     adv_estimator: str,
     gamma_outcome: float,
     penalty: Float[Tensor, "B T"] | None = None,
+    forks: Forks | None = None,
+    tree_weight: str = "sqrt",
 ) -> Float[Tensor, "B T"]:
     """Centred outcome, placed at each response's last token and discounted back to every token.
 
         R_it = gamma_outcome^(last_i - t) (r_i - baseline_i)
+
+    forks, tree_weight: of the estimators in TREE_ESTIMATORS, whose equations stand in
+    prime_core.trees; ValueError where they have no forks.
 
     penalty: what each token's reward is less (policy.kl_in_reward). Estimators that compare
     responses take it out of the response's outcome, r_i - sum_t p_it; the others (TOKEN_WISE) out
@@ -216,6 +227,10 @@ def outcome_returns(
     """
     if penalty is not None and adv_estimator not in TOKEN_WISE:
         outcome = outcome - sequence_sum(penalty, mask)
+    if adv_estimator in TREE_ESTIMATORS:
+        if forks is None:
+            raise ValueError(f"adv_estimator {adv_estimator!r} needs the forks of the responses")
+        return tree_returns(adv_estimator, outcome, mask, group, forks, tree_weight, gamma_outcome)
     # As a response each of whose tokens has the outcome as its reward: its mean reward is then the
     # outcome itself, so no estimator needs a second version for outcomes, and those that weigh
     # responses by length find it.
@@ -304,6 +319,8 @@ def advantages(
     greedy_outcome: Float[Tensor, " B"] | None = None,
     credit: str = "sum",
     step_ends: Bool[Tensor, "B T"] | None = None,
+    forks: Forks | None = None,
+    tree_weight: str = "sqrt",
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Advantages and returns of a whole batch (never of a micro batch: groups must be complete).
 
@@ -314,8 +331,8 @@ def advantages(
     The first is PRIME, Eq. 5; whitening is in its published code. The second adds the token's own
     reward, neither centred nor summed (the additive form of iStar, arXiv 2509.19199).
     `implicit_reward` None leaves outcomes alone. penalty: as in `outcome_returns`, credit and
-    step_ends: as in `process_returns`, greedy_outcome: as in `remax_outcome`. Computed
-    in float64, returned in float32.
+    step_ends: as in `process_returns`, greedy_outcome: as in `remax_outcome`, forks, tree_weight:
+    as in `outcome_returns`. Computed in float64, returned in float32.
     Raises ValueError for an outcome of NaN (no verdict: that response must have left the batch),
     a group of one where the estimator compares, an unknown estimator, baseline or combination.
     """
@@ -326,8 +343,8 @@ def advantages(
         outcome = remax_outcome(outcome.double(), greedy_outcome)
     # float64: a baseline is a difference of sums that nearly cancel, and is summed once more.
     less = None if penalty is None else penalty.double()
-    of_outcomes = outcome_returns(outcome.double(), mask, group, adv_estimator, gamma_outcome, less)
-    returns = outcome_coef * of_outcomes
+    of = (mask, group, adv_estimator, gamma_outcome, less, forks, tree_weight)
+    returns = outcome_coef * outcome_returns(outcome.double(), *of)
     if implicit_reward is not None:
         process = implicit_reward.double()
         if combine == "returns":

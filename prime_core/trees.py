@@ -241,7 +241,7 @@ def tree_returns(
     weight: str,
     gamma_outcome: float,
 ) -> Float[Tensor, "B T"]:
-    """Outcome returns of an estimator in TREE_ESTIMATORS; Tree-GRPO's discounted from the last token.
+    """Outcome returns of an estimator in TREE_ESTIMATORS; of Tree-GRPO they may be discounted.
 
     Raises ValueError for a discount of TreeRL's: its values are of nodes, not of times.
     """

@@ -29,6 +29,7 @@ MATHEMATICS = {
     "policy_loss",
     "prm_loss",
     "steps",
+    "trees",
     "turns",
     "value_loss",
 }
@@ -44,7 +45,7 @@ ROOMS = {
     "models": "run runtime settings storage",
     "data": "run runtime settings storage",
     "launch": "run runtime settings storage",
-    "samplers": "models run runtime settings storage",
+    "samplers": "models run runtime settings storage mathematics",  # of the latter steps alone
     "training": "models run runtime settings storage mathematics",
     "evaluation": "training data verifiers run runtime settings",
     "planning": "launch run runtime settings storage",

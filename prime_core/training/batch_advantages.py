@@ -107,6 +107,8 @@ def batch_advantages(
             greedy_outcome=batch.greedy_outcome,
             credit=policy.credit,
             step_ends=step_ends,
+            forks=batch.forks,
+            tree_weight=policy.tree_weight,
         )
         return BatchAdvantages(*found, None)
     assert penalty is None, "policy.kl_in_reward with 'gae' is refused by the settings"
