@@ -25,8 +25,10 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import scoring_prm_folder
 from prime_core.run.tables import RATED_COLUMNS
 from prime_core.samplers import SAMPLERS
+from prime_core.samplers.forks import KINDS
 from prime_core.settings.run import Settings
 from prime_core.training.step_scores import SCORES
+from prime_core.trees import TREE_WEIGHTS
 from prime_core.verifiers.code import Credit
 from prime_core.verifiers.code.sandbox import COMMANDS
 from prime_core.verifiers.math.extract import NoBox
@@ -37,9 +39,11 @@ REWARD, MASK = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)
 # Where a Literal names the keys of a table; the names that stand apart are dealt with before it.
 TABLES: dict[str, set[Any]] = {
     "policy.adv_estimator": {*ADV_ESTIMATORS, "gae"},  # gae: from values, in prime_core.gae
+    "policy.tree_weight": {*TREE_WEIGHTS},
     "policy.loss_agg_mode": {*LOSS_AGGREGATIONS},
     "policy.loss_mode": {*POLICY_LOSSES},
     "rollout.sampler": {*SAMPLERS, "auto"},
+    "rollout.tree.kind": {*KINDS},
     "evaluation.benchmarks.form": {*FORMS, "plain"},
     "data.sources.ability": {*ABILITIES},
     "verification.judge.abilities": {*ABILITIES},
