@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from prime_core.groups import group_mean, group_size, group_std, group_sum, sizes_of_two
-from prime_core.masked import discounted_returns, last_token, only, sequence_sum
+from prime_core.masked import last_token, only, sequence_sum
+from prime_core.turns import discounted_over
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -41,12 +42,13 @@ class Forks:
 
     sample: number of the response in its group. parent: the sample that it forked from, -1: none,
     it is a chain. fork: index of its first own token, 0 for chains; the tokens before it are the
-    parent's.
+    parent's. weight: what TreeRL divides a node's value by, a name in TREE_WEIGHTS.
     """
 
     sample: Int[Tensor, " B"]
     parent: Int[Tensor, " B"]
     fork: Int[Tensor, " B"]
+    weight: str = "sqrt"
 
 
 @dataclass(frozen=True)
@@ -150,22 +152,23 @@ def treerl(
     mask: Bool[Tensor, "B T"],
     group: Int[Tensor, " B"],
     forks: Forks,
-    weight: str = "sqrt",
 ) -> Float[Tensor, "B T"]:
     """A node's value beyond the prompt's and beyond the node's before it (TreeRL, 2506.11902).
 
         V(n) = mean over leaves l of n of (r_l - mean of the prompt's other r)
         A_n = [(V(n) - V(root)) + (V(n) - V(up(n)))] / w(num_leaves(n))
 
-    w: the square root, of TREE_WEIGHTS by name. Without forks A is twice RLOO's. Raises ValueError
-    for a prompt of one response.
+    w: the square root, or another of TREE_WEIGHTS. Without forks A is twice RLOO's. Raises
+    ValueError for a prompt of one response.
     """
     nodes = tree_nodes(forks, mask, group)
     value = nodes.means(_leave_one_out(outcome, group))
     # The root's is the mean of centred outcomes, which is 0: here as in the equation, all the same.
     root = value[nodes.root]
     before = value[nodes.up.clamp(min=0)]
-    advantage = (2 * value - root - before) / TREE_WEIGHTS[weight](nodes.num_leaves.to(value.dtype))
+    advantage = (2 * value - root - before) / TREE_WEIGHTS[forks.weight](
+        nodes.num_leaves.to(value.dtype)
+    )
     return only(advantage[nodes.node.clamp(min=0)], mask)
 
 
@@ -174,7 +177,6 @@ def treerl_code(
     mask: Bool[Tensor, "B T"],
     group: Int[Tensor, " B"],
     forks: Forks,
-    weight: str = "sqrt",
 ) -> Float[Tensor, "B T"]:
     """What TreeRL's code computes (THUDM/TreeRL f0edbea), for comparison with its runs.
 
@@ -192,7 +194,7 @@ def treerl_code(
     mean = group_sum(sequence_sum(of_tokens, mask), group) / num_tokens
     rows, on_path = nodes.pairs
     of_nodes = value.new_zeros(len(value)).index_copy(0, on_path, mean[rows])
-    value = (value - of_nodes) / TREE_WEIGHTS[weight](nodes.num_leaves.to(value.dtype))
+    value = (value - of_nodes) / TREE_WEIGHTS[forks.weight](nodes.num_leaves.to(value.dtype))
     step = value - value[nodes.up.clamp(min=0)]
     # One after the other: what is overwritten may be what the next one takes.
     for node, up in enumerate(nodes.up.tolist()):
@@ -233,27 +235,30 @@ def tree_grpo_code(
 
 
 def tree_returns(
-    adv_estimator: str,
     outcome: Float[Tensor, " B"],
     mask: Bool[Tensor, "B T"],
     group: Int[Tensor, " B"],
-    forks: Forks,
-    weight: str,
+    forks: Forks | None,
+    adv_estimator: str,
     gamma_outcome: float,
+    discount_unit: str = "token",
 ) -> Float[Tensor, "B T"]:
     """Outcome returns of an estimator in TREE_ESTIMATORS; of Tree-GRPO they may be discounted.
 
-    Raises ValueError for a discount of TreeRL's: its values are of nodes, not of times.
+    Raises ValueError without forks, and for a discount of TreeRL's: its values are of nodes, not of
+    times.
     """
+    if forks is None:
+        raise ValueError(f"adv_estimator {adv_estimator!r} needs the forks of the responses")
     if adv_estimator in ("treerl", "treerl_code"):
         if gamma_outcome != 1:
             raise ValueError(f"{adv_estimator} has no discount: gamma_outcome {gamma_outcome}")
         form = treerl if adv_estimator == "treerl" else treerl_code
-        return form(outcome, mask, group, forks, weight)
+        return form(outcome, mask, group, forks)
     centre = tree_grpo if adv_estimator == "tree_grpo" else tree_grpo_code
     centred = centre(outcome, group, tree_nodes(forks, mask, group).tree)
     rewards = centred[:, None] * last_token(mask)
-    return only(discounted_returns(rewards, gamma_outcome), mask)
+    return discounted_over(rewards, mask, gamma_outcome, discount_unit)
 
 
 def _leave_one_out(outcome: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
-from prime_core.trees import TREE_ESTIMATORS, TREE_WEIGHTS, Forks, tree_grpo, tree_nodes, treerl
+from prime_core.trees import TREE_ESTIMATORS, TREE_WEIGHTS, Forks, tree_grpo, tree_nodes
 from tests.support.batches import padded, seeds
 from tests.support.comparison import agree
 from tests.support.random_trees import Trees, random_trees, trees_of
@@ -39,7 +39,7 @@ def of(trees: Trees, adv_estimator: str, **settings) -> Tensor:
         trees.mask,
         trees.group,
         adv_estimator=adv_estimator,
-        forks=trees.forks,
+        forks=dataclasses.replace(trees.forks, weight=settings.pop("weight", "sqrt")),
         **(PLAIN | settings),
     )
     return found
@@ -81,7 +81,7 @@ def test_treerl_equals_a_slow_loop_over_the_equation(seed):
         return sum(map(centred, rows)) / len(rows)
 
     for weight, exponent in WEIGHTS.items():
-        found = of(trees, "treerl", tree_weight=weight)
+        found = of(trees, "treerl", weight=weight)
         for row, tokens in enumerate(trees.tokens):
             whole = [n for n, group in enumerate(groups) if group == groups[row]]
             before, here = whole, whole
@@ -182,4 +182,4 @@ def test_what_a_tree_needs_is_asked_for():
         tree_grpo(torch.ones(1), torch.tensor([4]), torch.tensor([0]))
     assert set(TREE_WEIGHTS) == set(WEIGHTS)
     with pytest.raises(KeyError, match="magic"):
-        treerl(SMALL.outcome, SMALL.mask, SMALL.group, SMALL.forks, "magic")
+        of(SMALL, "treerl", weight="magic")

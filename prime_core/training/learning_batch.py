@@ -97,14 +97,13 @@ class LearningBatch:
         """Index of each response's first own token; None without trees."""
         return self._numbers("fork", missing=0)
 
-    @property
-    def forks(self) -> Forks | None:
-        """Where the responses fork; None without trees."""
+    def forks(self, weight: str) -> Forks | None:
+        """Where the responses fork; weight: as Forks has it; None without trees."""
         parent, fork = self.parent, self.fork
         if parent is None or fork is None:
             return None
         sample = torch.from_numpy(self.rows["sample"].to_numpy(dtype="int64", copy=True))
-        return Forks(sample, parent, fork)
+        return Forks(sample, parent, fork, weight)
 
     @property
     def _most_turns(self) -> int:

@@ -22,3 +22,17 @@ def step_end_mask(batch: LearningBatch, folder: Path) -> Bool[Tensor, "B T"]:
         pieces = tokenizer.batch_decode([[token] for token in tokens])
         ends[row, : len(tokens)] = torch.as_tensor(step_ends(pieces))
     return ends
+
+
+def reward_marks(
+    granularity: str, batch: LearningBatch, folder: Path
+) -> Bool[Tensor, "B T"] | None:
+    """Last tokens of steps by prm.prime_granularity; None where every token has a reward.
+
+    With `turn` nothing is marked: a turn always ends its last step. folder: as in step_end_mask.
+    """
+    if granularity == "token":
+        return None
+    if granularity == "step":
+        return step_end_mask(batch, folder)
+    return torch.zeros_like(batch.mask)

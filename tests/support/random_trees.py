@@ -24,7 +24,8 @@ class Trees:
 
     def rows(self, order: Tensor) -> "Trees":
         """The responses in another order."""
-        forks = Forks(*(values[order] for values in vars(self.forks).values()))
+        one = self.forks
+        forks = Forks(one.sample[order], one.parent[order], one.fork[order], one.weight)
         tokens = [self.tokens[row] for row in order.tolist()]
         return Trees(self.outcome[order], self.mask[order], self.group[order], forks, tokens)
 

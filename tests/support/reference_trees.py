@@ -1,5 +1,7 @@
 """Our advantages of trees beside the published ones: each function compares one reference file."""
 
+from dataclasses import replace
+
 import torch
 
 from prime_core.trees import tree_grpo_code, treerl_code
@@ -13,7 +15,8 @@ def treerl(name: str) -> list[Comparison]:
     trees = trees_of_nodes(settings["nodes"])
     m, n, l, t = (settings[key] for key in "mnlt")  # noqa: E741
     assert len(trees.tokens) == m * (1 + n * t * l)
-    ours = treerl_code(trees.outcome, trees.mask, trees.group, trees.forks, name.rpartition("_")[2])
+    forks = replace(trees.forks, weight=name.rpartition("_")[2])
+    ours = treerl_code(trees.outcome, trees.mask, trees.group, forks)
     # The published leaves stand in another order, and padding is -1.
     theirs = [[token for token in row if token >= 0] for row in x["tokens"].tolist()]
     rows = ours[[trees.tokens.index(row) for row in theirs]]
