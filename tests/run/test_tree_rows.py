@@ -46,11 +46,12 @@ def test_where_responses_leave_the_others_share_what_they_shared(seed):
         # Each token once: nobody calls his own what another has as well.
         assert sorted(own) == sorted({*(token for one in tokens.values() for token in one)})
         mask = torch.arange(12) < torch.tensor([[len(one)] for one in group["response_tokens"]])
-        columns = ("sample", "parent", "fork")
-        forks = Forks(*(torch.tensor(group[name].to_numpy(dtype="int64")) for name in columns))
-        tree_nodes(
-            forks, mask, torch.zeros(len(group)).long()
-        )  # refuses a parent that is not there
+        sample, parent, fork = (
+            torch.tensor(group[name].to_numpy(dtype="int64"))
+            for name in ("sample", "parent", "fork")
+        )
+        # It refuses a parent that is not there.
+        tree_nodes(Forks(sample, parent, fork), mask, torch.zeros(len(group)).long())
 
 
 def test_who_shares_most_with_a_response_without_a_verdict_takes_its_place():
