@@ -41,11 +41,12 @@ def with_heirs(judged: pd.DataFrame, keep: np.ndarray) -> pd.DataFrame:
     return judged.assign(parent=parent, fork=fork)
 
 
-def tree_metrics(rows: pd.DataFrame | Sequence[dict[str, Any]]) -> dict[str, float | int]:
+def tree_metrics(rows: pd.DataFrame | Sequence[dict[str, Any]]) -> dict[str, float]:
     """Figures of sampled trees; none where the rows have none.
 
-    tree/num_forks: responses that forked. tree/own_share: tokens that were sampled, of all tokens
-    of the responses. tree/fork_position: mean share of the response that stands before its fork.
+    tree/num_forks_mean: responses of a prompt that forked. tree/own_share: tokens that were
+    sampled, of all tokens of the responses. tree/fork_position_mean: share of a response that
+    stands before its fork.
     """
     frame = pd.DataFrame(rows)
     if frame.empty or "parent" not in frame:
@@ -56,7 +57,7 @@ def tree_metrics(rows: pd.DataFrame | Sequence[dict[str, Any]]) -> dict[str, flo
     forked = frame["parent"].to_numpy() >= 0
     position = 1 - own[forked] / lengths[forked]
     return {
-        "tree/num_forks": int(forked.sum()),
+        "tree/num_forks_mean": float(forked.sum() / frame["prompt_id"].nunique()),
         "tree/own_share": float(own.sum() / lengths.sum()),
-        "tree/fork_position": float(position.mean()) if forked.any() else 0.0,
+        "tree/fork_position_mean": float(position.mean()) if forked.any() else 0.0,
     }

@@ -72,13 +72,13 @@ def test_who_shares_most_with_a_response_without_a_verdict_takes_its_place():
 
 def test_tokens_that_are_shared_count_once():
     rows = [
-        {"response_tokens": [1, 2, 3, 4], "parent": -1, "fork": 0},
-        {"response_tokens": [1, 2, 3, 5], "parent": 0, "fork": 3},
+        {"prompt_id": "p", "response_tokens": [1, 2, 3, 4], "parent": -1, "fork": 0},
+        {"prompt_id": "p", "response_tokens": [1, 2, 3, 5], "parent": 0, "fork": 3},
     ]
     assert tree_metrics(rows) == {
-        "tree/num_forks": 1,
+        "tree/num_forks_mean": 1.0,
         "tree/own_share": pytest.approx(5 / 8),
-        "tree/fork_position": pytest.approx(3 / 4),
+        "tree/fork_position_mean": pytest.approx(3 / 4),
     }
     assert tree_metrics([{"response_tokens": [1]}]) == {}
     assert tree_metrics([]) == {}

@@ -13,7 +13,7 @@ from prime_core.run.records import RECORD
 from prime_core.run.tables import ROLLOUTS, read_table
 from prime_core.runtime.content_digest import content_digest
 from prime_core.runtime.partial_rows import PartialRows
-from prime_core.stages import evaluate, policy, prm, sample, score, select, verify
+from prime_core.stages import evaluate, policy, prm, report, sample, score, select, verify
 from tests.support.interrupted_stages import change_settings, finished_run
 
 pytestmark = pytest.mark.slow
@@ -163,6 +163,8 @@ def test_a_run_that_is_killed_in_its_trees_has_the_bits_of_one_that_is_not(
         ).read_bytes()
     rows = read_table(killed.rollouts(2, 0), ROLLOUTS)
     assert rows["parent"].ge(0).sum() > 12
+    report.run(killed.root)
+    assert 'id="figure-trees"' in (killed.root / "report" / "report.html").read_text()
 
 
 def test_other_weights_begin_anew(finished: RunFiles, tmp_path: Path) -> None:
