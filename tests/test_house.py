@@ -31,6 +31,7 @@ MATHEMATICS = {
     "prm_loss",
     "step_credit",
     "steps",
+    "trees",
     "turns",
     "value_loss",
 }
@@ -46,7 +47,7 @@ ROOMS = {
     "models": "run runtime settings storage",
     "data": "run runtime settings storage",
     "launch": "run runtime settings storage",
-    "samplers": "models run runtime settings storage",
+    "samplers": "models run runtime settings storage mathematics",  # of the latter steps alone
     "training": "models run runtime settings storage mathematics",
     "evaluation": "training data verifiers run runtime settings",
     "planning": "launch run runtime settings storage",

@@ -12,6 +12,7 @@ from prime_core.settings.section import Section
 GIB = 2**30
 # Of these only ways with kept engines know.
 OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s", "resting_gib")
+OF_TREES = ("fork_position",)  # and of this only runs that sample trees
 
 
 class Assumptions(Section):
@@ -22,6 +23,9 @@ class Assumptions(Section):
     )
     response_share: float = Field(
         0.3, gt=0, le=1, description="mean response, as a share of max_response_length"
+    )
+    fork_position: float = Field(
+        0.5, gt=0, lt=1, description="share of a response that stands before the fork of a tree"
     )
     sft_share: float = Field(
         0.4, gt=0, le=1, description="mean demonstration, as a share of sft.max_length"

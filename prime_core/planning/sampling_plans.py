@@ -21,7 +21,7 @@ from prime_core.planning.seconds import (
 )
 from prime_core.planning.shapes import ModelShape
 from prime_core.planning.training_plans import largest_pass
-from prime_core.planning.workload import BenchmarkWork
+from prime_core.planning.workload import BenchmarkWork, sampling_rounds
 from prime_core.run.stages import STAGES
 
 
@@ -176,17 +176,21 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
         memory.cache_bytes(case.shape, case.dtype_bytes, gpus) * tokens
     )
     model = model_bytes(case.shape, case.dtype_bytes)
-    sampling = Sampling(
-        num_responses=work.num_responses,
-        num_prompts=work.num_responses / work.n_samples_per_prompt,
-        prompt_tokens=case.work.prompt_tokens,
-        response_tokens=work.response_tokens,
-        longest=min(work.longest, case.shape.max_position),
-        # At least one: a cache without room is refused elsewhere, and must not divide by zero here.
-        at_once=max(1, min(rollout.sampler_batch_size, int(room))),
-        num_gpus=gpus,
-        continuous=case.uses_vllm,
-    )
+    tree = rollout.tree if stage == "sample" else None
+    samplings = [
+        Sampling(
+            num_responses=one.num_responses,
+            num_prompts=one.num_responses / one.n_samples_per_prompt,
+            prompt_tokens=case.work.prompt_tokens + one.begun_tokens,
+            response_tokens=one.response_tokens,
+            longest=min(one.longest, case.shape.max_position),
+            # At least one: a cache without room is refused elsewhere, and must not divide by zero.
+            at_once=max(1, min(rollout.sampler_batch_size, int(room))),
+            num_gpus=gpus,
+            continuous=case.uses_vllm,
+        )
+        for one in sampling_rounds(work, tree, case.assumed.fork_position)
+    ]
     machine = case.machines[stage]
     # What is sampled from once is the start model, which no stage of this allocation has written.
     newest = STAGES[stage].each != "run" and case.is_copied(machine)
@@ -194,7 +198,10 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
         stage,
         engine=case.uses_vllm,
         read=case.disk_seconds(model, model / gpus, in_memory=newest),
-        compute=sampling_seconds(case.shape, case.dtype_bytes, sampling, case.gpu, case.assumed),
+        compute=sum(
+            sampling_seconds(case.shape, case.dtype_bytes, one, case.gpu, case.assumed)
+            for one in samplings
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from prime_core.planning.hardware import Assumptions
 from prime_core.planning.ways import num_shards
 from prime_core.run.schedule import num_first_round
 from prime_core.settings.evaluation import Benchmark
+from prime_core.settings.rollout import Tree
 from prime_core.settings.run import Settings
 
 
@@ -21,7 +22,7 @@ class BenchmarkWork:
     """One evaluation: responses in total and per problem, mean and longest response in tokens.
 
     code_share: programs among its problems; scored: by the PRM, too. num_shards: jobs that it is
-    split into.
+    split into. begun_tokens: of a response, read instead of sampled, since another has begun it.
     """
 
     num_responses: int
@@ -31,6 +32,7 @@ class BenchmarkWork:
     code_share: float = 0.0
     scored: bool = False
     num_shards: int = 1
+    begun_tokens: float = 0.0
 
     def of_a_shard(self) -> BenchmarkWork:
         """What one of its jobs has to do."""
@@ -43,7 +45,9 @@ class Workload:
 
     num_shards: sampling jobs, refill rounds included. first_responses: of the first round;
     sampled_responses: of all rounds. trained_responses: of the batch. code_share: programs among
-    the training problems. step_solutions: whose steps an evaluation has the PRM score.
+    the training problems. step_solutions: whose steps an evaluation has the PRM score. own_share:
+    tokens of a response that were sampled for it alone; below 1 where responses fork from one
+    another.
     """
 
     prompt_tokens: float
@@ -57,6 +61,47 @@ class Workload:
     benchmarks: dict[str, BenchmarkWork]
     step_solutions: int
     evaluated_iterations: tuple[int, ...]
+    own_share: float = 1.0
+
+    @property
+    def sampled_tokens(self) -> float:
+        """Of an iteration, each token of a tree once."""
+        return self.sampled_responses * self.response_tokens * self.own_share
+
+    @property
+    def trained_tokens(self) -> float:
+        """Of an iteration, each token of a tree once for each response that it is part of."""
+        return self.trained_responses * self.response_tokens
+
+
+def sampling_rounds(work: BenchmarkWork, tree: Tree | None, position: float) -> list[BenchmarkWork]:
+    """The calls of the sampler one after the other: of a tree its chains, then its continuations.
+
+    position: assumed share of a response before its fork.
+    """
+    if tree is None:
+        return [work]
+    chains = replace(
+        work,
+        num_responses=round(work.num_responses * tree.m / tree.num_leaves),
+        n_samples_per_prompt=tree.m,
+    )
+    continued = replace(
+        work,
+        num_responses=round((work.num_responses - chains.num_responses) / tree.l),
+        n_samples_per_prompt=tree.t,  # of one fork: they read the same tokens
+        response_tokens=work.response_tokens * (1 - position),
+        longest=round(work.longest * (1 - position)),
+        begun_tokens=work.response_tokens * position,
+    )
+    return [chains, *[continued] * tree.l]
+
+
+def own_share(tree: Tree | None, position: float) -> float:
+    """Tokens that were sampled, of all tokens of the responses of a prompt."""
+    if tree is None:
+        return 1.0
+    return (tree.m + (tree.num_leaves - tree.m) * (1 - position)) / tree.num_leaves
 
 
 def workload(settings: Settings, assumed: Assumptions) -> Workload:
@@ -96,6 +141,7 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
             for iteration in range(settings.start, settings.iterations + 1)
             if iteration % settings.evaluation.every == 0 or iteration == settings.iterations
         ),
+        own_share=own_share(rollout.tree, assumed.fork_position),
     )
 
 

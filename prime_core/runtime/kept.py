@@ -1,14 +1,17 @@
 """What a process keeps from one stage to the next: engines, in a process that runs many stages.
 
-An ordinary process runs one stage and keeps nothing. A worker of the resident process
-(prime_core.resident.worker) says so with `begin`; its stage then leaves an engine behind, and the
-next stage takes it, if it is what that stage would have made.
+An ordinary process runs one stage and keeps nothing, but within a stage that asks for it
+(`within_stage`). A worker of the resident process (prime_core.resident.worker) says so with
+`begin`; its stage then leaves an engine behind, and the next stage takes it, if it is what that
+stage would have made.
 
 docs/decisions.md#kept-engines
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +22,9 @@ class Engine(Protocol):
 
     def rest(self) -> None:
         """Give back the memory of the device until the next stage takes it."""
+
+    def close(self) -> None:
+        """Let go of everything: nothing will take it."""
 
 
 class Unfit(BaseException):
@@ -31,6 +37,7 @@ class Unfit(BaseException):
 @dataclass
 class _Kept:
     keeps: bool = False
+    rests: bool = False
     engine: Engine | None = None
     meeting_place: Path | None = None
 
@@ -40,12 +47,32 @@ _kept = _Kept()
 
 def begin(meeting_place: Path) -> None:
     """Keep engines from now on. meeting_place: file by which this stage's ranks find each other."""
-    _kept.keeps, _kept.meeting_place = True, meeting_place
+    _kept.keeps, _kept.rests, _kept.meeting_place = True, True, meeting_place
 
 
 def keeps() -> bool:
-    """Whether this process runs more stages after this one."""
+    """Whether this process runs more stages after this one, or this one asks an engine again."""
     return _kept.keeps
+
+
+def rests() -> bool:
+    """Whether what is kept gives its device back in between, to the stages of other processes."""
+    return _kept.rests
+
+
+@contextmanager
+def within_stage() -> Iterator[None]:
+    """Keep an engine from one call to the next, for the block, in any process.
+
+    A stage that samples in rounds starts it once. Afterwards a process that keeps nothing lets go.
+    """
+    before, _kept.keeps = _kept.keeps, True
+    try:
+        yield
+    finally:
+        _kept.keeps = before
+        if not before and (engine := take()) is not None:
+            engine.close()
 
 
 def meeting_place() -> Path | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from prime_core.models.load import load_tokenizer
 from prime_core.models.prompts import prompt_tokens
@@ -15,6 +16,7 @@ from prime_core.runtime.partial_rows import partial_path
 from prime_core.samplers import (
     Engine,
     Request,
+    Sampled,
     SamplerError,
     SamplingParams,
     load_sampler,
@@ -53,30 +55,54 @@ def ask(
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
         for index, prompt_id, sample in keys
     ]
-    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
     partial = partial_path(output, kept_as) if output else None
-    with _finished(partial, sampler, how) as finished:
-        sampled = load_sampler(sampler)(*how, progress, finished)
-    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
-    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
-        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
+    sampled = draw(sampler, model_path, requests, params, settings, progress, partial)
     return [
-        {
-            "prompt_id": prompt_id,
-            "sample": sample,
-            "prompt_tokens": tokens[index],
-            "response_tokens": response.tokens,
-            "sampler_logprobs": response.logprobs,
-            # For verifiers and people: training reads the tokens, which a text may not give back.
-            "text": tokenizer.decode(response.tokens, skip_special_tokens=True),
-            "finish_reason": response.finish_reason,
-        }
+        response_row(tokenizer, prompt_id, sample, tokens[index], response)
         for (index, prompt_id, sample), response in zip(keys, sampled, strict=True)
     ]
 
 
-def _finished(partial: Path | None, sampler: str, how: tuple[Any, ...]) -> FinishedResponses:
-    return FinishedResponses(partial, fingerprint(sampler, *how) if partial else "")
+def draw(
+    sampler: str,
+    model_path: Path,
+    requests: Sequence[Request],
+    params: SamplingParams,
+    settings: Settings,
+    progress: Callable[[int], object],
+    partial: Path | None,
+) -> list[Sampled]:
+    """One response for each request, in their order. partial: where finished ones are kept.
+
+    Raises SamplerError where the model predicts NaN.
+    """
+    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
+    with FinishedResponses(partial, fingerprint(sampler, *how) if partial else "") as finished:
+        sampled = load_sampler(sampler)(*how, progress, finished)
+    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
+    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
+        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
+    return sampled
+
+
+def response_row(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_id: str,
+    sample: int,
+    prompt: list[int],
+    response: Sampled,
+) -> dict[str, Any]:
+    """Columns of ROLLOUTS without policy_iteration."""
+    return {
+        "prompt_id": prompt_id,
+        "sample": sample,
+        "prompt_tokens": prompt,
+        "response_tokens": response.tokens,
+        "sampler_logprobs": response.logprobs,
+        # For verifiers and people: training reads the tokens, which a text may not give back.
+        "text": tokenizer.decode(response.tokens, skip_special_tokens=True),
+        "finish_reason": response.finish_reason,
+    }
 
 
 def engine_of(settings: Settings) -> Engine:

@@ -10,6 +10,7 @@ docs/decisions.md#kept-sampler
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,19 +43,34 @@ class KeptEngine:
             self.llm.sleep(level=2)
             self.digest = ""
 
+    def close(self) -> None:
+        """End it and its processes."""
+        end_engine(self.llm)
+
+
+def end_engine(llm: LLM | None) -> None:
+    """Free an engine's memory; None: of one that did not start."""
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    if llm is not None:
+        llm.llm_engine.engine_core.shutdown()
+    del llm
+    gc.collect()
+    cleanup_dist_env_and_memory()
+
 
 @contextmanager
 def kept_engine(
-    folder: Path, copy: Path, arguments: Mapping[str, Any], on_gpu: bool
+    folder: Path, copy: Path, arguments: Mapping[str, Any], sleeps: bool
 ) -> Iterator[LLM]:
     """An engine with the weights of a folder, for the block; afterwards it is kept.
 
-    copy: where the weights are read from. Raises kept.Unfit where the process keeps an engine that
-    cannot be brought to these weights.
+    copy: where the weights are read from. sleeps: it gives its GPU back between stages. Raises
+    kept.Unfit where the process keeps an engine that cannot be brought to these weights.
     """
     from vllm import LLM
 
-    wanted = {**arguments, "enable_sleep_mode": on_gpu}
+    wanted = {**arguments, "enable_sleep_mode": sleeps}
     fixed = {k: v for k, v in wanted.items() if k != "model"}
     fixed["configuration"] = (folder / "config.json").read_text(encoding="utf-8")
     digest, engine = folder_digest(folder), kept.take()

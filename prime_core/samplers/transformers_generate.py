@@ -93,6 +93,10 @@ class KeptModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def close(self) -> None:
+        """Leave the GPU; the rest goes with the object."""
+        self.rest()
+
 
 def _kept_model(folder: Path, dtype: str) -> KeptModel:
     """The model that this process keeps, where it is the folder's, else a new one."""
@@ -156,10 +160,7 @@ def _generate(
 ) -> list[Sampled]:
     width = max(len(request.prompt_tokens) for request in batch)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    rooms = [
-        room_for_response(positions, len(request.prompt_tokens), params, model.name_or_path)
-        for request in batch
-    ]
+    rooms = [room_for_response(positions, one, params, model.name_or_path) for one in batch]
     ids = torch.full((len(batch), width), pad)
     mask = torch.zeros_like(ids)
     for row, request in enumerate(batch):

@@ -9,7 +9,6 @@ docs/decisions.md#vllm-seeds
 
 from __future__ import annotations
 
-import gc
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from prime_core.models.load import load_config, load_tokenizer, saved_eos_token_ids
 from prime_core.runtime import kept
 from prime_core.samplers.finished import FinishedResponses
-from prime_core.samplers.kept_vllm import kept_engine
+from prime_core.samplers.kept_vllm import end_engine, kept_engine
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -97,7 +96,8 @@ def engine_arguments(
     from vllm.platforms import current_platform
 
     config = load_config(model_path).get_text_config()
-    longest = max(len(request.prompt_tokens) for request in requests)
+    # Of a response that is continued the beginning is no prompt, or rounds would differ in length.
+    longest = max(len(one.prompt_tokens) - one.num_before for one in requests)
     max_model_len = _max_model_len(model_path, config, longest, params, engine)
     arguments: dict[str, Any] = {
         "model": str(model_path.resolve()),
@@ -137,7 +137,8 @@ def _max_model_len(
     if usual <= positions:
         return usual
     if params.ends_with_positions:
-        room_for_response(positions, longest, params, model_path)  # refuses a prompt without room
+        # refuses a prompt without room
+        room_for_response(positions, Request([0] * longest, 0), params, model_path)
         return positions
     # What this shard needs may fit although the usual length does not; else vLLM refuses it.
     return longest + params.max_response_length
@@ -178,7 +179,9 @@ def _engine(model_path: Path, copy: Path, arguments: dict[str, Any]) -> Iterator
     if on_cpu:  # the variable alone comes too late where torch is imported
         torch._dynamo.config.disable = True
     if kept.keeps():
-        with kept_engine(model_path, copy, arguments, on_gpu=not on_cpu) as llm:
+        # Room for others is made between stages, so not for what one stage keeps for itself.
+        sleeps = not on_cpu and kept.rests()
+        with kept_engine(model_path, copy, arguments, sleeps) as llm:
             yield llm
     else:
         with _started(arguments) as llm:
@@ -189,7 +192,6 @@ def _engine(model_path: Path, copy: Path, arguments: dict[str, Any]) -> Iterator
 def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
     """An engine, whose memory is freed afterwards."""
     from vllm import LLM
-    from vllm.distributed import cleanup_dist_env_and_memory
 
     llm = None
     try:
@@ -197,11 +199,7 @@ def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
         yield llm
     finally:
         # Scores may follow in this process (evaluate), and need the memory that the engine holds.
-        if llm is not None:
-            llm.llm_engine.engine_core.shutdown()
-        del llm
-        gc.collect()
-        cleanup_dist_env_and_memory()
+        end_engine(llm)
 
 
 def _parts(num_requests: int, batch_size: int) -> list[range]:
@@ -243,22 +241,22 @@ def _generate(
     # All before the first is answered: which requests share a step does not depend on timing.
     llm.enqueue(
         [{"prompt_token_ids": request.prompt_tokens} for request in requests],
-        [_vllm_params(params, request.seed, eos) for request in requests],
+        [_vllm_params(params, request, eos) for request in requests],
         use_tqdm=False,
     )
     answers = llm.wait_for_completion(RequestOutput, use_tqdm=_counter(progress))
     return [_sampled(answer.outputs[0]) for answer in answers]
 
 
-def _vllm_params(params: SamplingParams, seed: int, eos: list[int]) -> Any:
+def _vllm_params(params: SamplingParams, request: Request, eos: list[int]) -> Any:
     from vllm import SamplingParams as VllmParams
 
     return VllmParams(
         temperature=params.temperature,
         top_p=params.top_p,
         top_k=params.top_k,
-        seed=seed,
-        max_tokens=params.max_response_length,
+        seed=request.seed,
+        max_tokens=params.max_response_length - request.num_before,
         stop_token_ids=eos,
         ignore_eos=True,  # `eos` holds all ends
         logprobs=0,  # of the drawn token alone

@@ -37,6 +37,10 @@ class KeptTrainer:
         self.trainer.offload()
         distributed.barrier()
 
+    def close(self) -> None:
+        """Move it off the device; its memory goes with it."""
+        self.rest()
+
 
 def kept_or_new(
     folder: Path, state: Path | None, made_of: Mapping[str, Any], make: Callable[[], Trainer]

@@ -18,6 +18,7 @@ from prime_core.planning.case import Shapes
 from prime_core.planning.command import Options, find_shape, make_case
 from prime_core.planning.disk import JOB_FILES, REPORT_FILES
 from prime_core.planning.known_shapes import KNOWN
+from prime_core.planning.page import page
 from prime_core.planning.plan import plan
 from prime_core.planning.shapes import PlanError, shape_from_config
 from prime_core.settings.run import Settings
@@ -185,6 +186,26 @@ def test_what_one_batch_leaves_over_the_next_does_not_ask_for():
     assert asked.sampled_responses == 4 * 256 * 5
     assert less.sampled_responses == pytest.approx(4 * 256 / 0.31)
     assert less.trained_responses == pytest.approx(asked.trained_responses)
+
+
+def test_the_tokens_of_a_tree_are_sampled_once_and_trained_on_once_for_each_leaf():
+    tree = {"m": 6, "n": 2, "l": 1, "t": 2}
+    chains = planned(rollout__n_samples_per_prompt=30)
+    trees = planned(rollout__n_samples_per_prompt=30, rollout__tree=tree)
+    work = trees.case.work
+    # Of 30 responses 24 begin, on average, in the middle of another.
+    assert work.own_share == pytest.approx((6 + 24 / 2) / 30)
+    assert work.sampled_tokens == pytest.approx(0.6 * chains.case.work.sampled_tokens)
+    assert work.trained_tokens == pytest.approx(chains.case.work.trained_tokens)
+    assert f"trees: {work.sampled_tokens:,.0f} tokens sampled" in page(trees, [trees], "m", "s")
+    one, other = (found.stages["sample"].seconds.compute for found in (trees, chains))
+    assert one < other
+    late = planned(
+        options=Options(assume=("fork_position=0.9",)),
+        rollout__n_samples_per_prompt=30,
+        rollout__tree=tree,
+    ).case.work
+    assert late.own_share == pytest.approx((6 + 24 * 0.1) / 30)
 
 
 def test_a_run_with_every_stage_has_the_jobs_and_files_that_such_a_run_left():
