@@ -20,6 +20,7 @@ from prime_core.masked import (
     only,
     sequence_mean,
     sequence_sum,
+    steps_of,
 )
 
 if TYPE_CHECKING:
@@ -99,12 +100,7 @@ def per_step(
 
     `step_ends` marks last tokens of steps; a response's last token always ends its last step.
     """
-    # Whatever the splitter marked, nothing of a response may lie after its last step: its reward
-    # would be lost, and the log-odds would change.
-    ends = (step_ends & mask) | last_token(mask)
-    # Exclusive, so that a step's last token belongs to it. Always below T, since each end before a
-    # position takes one position: scatter_add needs no further column.
-    step = ends.cumsum(1) - ends.long()
+    step, ends = steps_of(mask, step_ends)
     rewards = only(implicit_reward, mask)
     step_rewards = torch.zeros_like(rewards).scatter_add(1, step, rewards)
     return only(step_rewards.gather(1, step), ends)

@@ -28,6 +28,7 @@ MATHEMATICS = {
     "mismatch",
     "policy_loss",
     "prm_loss",
+    "step_values",
     "steps",
     "value_loss",
 }

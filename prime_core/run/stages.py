@@ -81,6 +81,8 @@ STAGES = {
     "values": StageKind(
         "iteration", ranks=True, forward_only=True, section="value", colour=7, like="score"
     ),
+    "continuations": StageKind("iteration", shards=True, samples=True, colour=9, like="sample"),
+    "step_values": StageKind("iteration", colour=10, like="verify"),
     "prm": _training("iteration", trains="prm", section="prm", colour=4),
     "value": _training("iteration", trains="value", section="value", colour=8, like="prm"),
     "policy": _training("iteration", trains="policy", section="policy", colour=5),
@@ -95,6 +97,7 @@ def stages_of_an_iteration(settings: Settings) -> list[str]:
     """The stages that each iteration of a run has, in the order of the graph."""
     absent = {"score"} if settings.prm.prm_update == "none" else set()
     absent |= set() if settings.has_value_model else {"values"}
+    absent |= set() if settings.draws_continuations else {"continuations", "step_values"}
     # Beside the next iteration, and only where states are in memory.
     absent |= {"save_state"}
     return [

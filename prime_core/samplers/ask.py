@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from prime_core.runtime.partial_rows import partial_path
 from prime_core.samplers import (
     Engine,
     Request,
+    Sampled,
     SamplerError,
     SamplingParams,
     load_sampler,
@@ -53,13 +54,8 @@ def ask(
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
         for index, prompt_id, sample in keys
     ]
-    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
     partial = partial_path(output, kept_as) if output else None
-    with _finished(partial, sampler, how) as finished:
-        sampled = load_sampler(sampler)(*how, progress, finished)
-    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
-    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
-        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
+    sampled = draw(sampler, model_path, requests, params, settings, progress, partial)
     return [
         {
             "prompt_id": prompt_id,
@@ -75,8 +71,26 @@ def ask(
     ]
 
 
-def _finished(partial: Path | None, sampler: str, how: tuple[Any, ...]) -> FinishedResponses:
-    return FinishedResponses(partial, fingerprint(sampler, *how) if partial else "")
+def draw(
+    sampler: str,
+    model_path: Path,
+    requests: Sequence[Request],
+    params: SamplingParams,
+    settings: Settings,
+    progress: Callable[[int], object],
+    partial: Path | None,
+) -> list[Sampled]:
+    """One response for each request, in their order; finished ones are kept in the partial file.
+
+    Raises SamplerError where the model predicts NaN.
+    """
+    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
+    with FinishedResponses(partial, fingerprint(sampler, *how) if partial else "") as finished:
+        sampled = load_sampler(sampler)(*how, progress, finished)
+    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
+    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
+        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
+    return sampled
 
 
 def engine_of(settings: Settings) -> Engine:

@@ -46,6 +46,11 @@ class Policy(MismatchCorrection):
         description="With 'gae': how much later temporal differences count; 1: returns minus "
         "values, 0: each token's own difference alone. Paper: 1.",
     )
+    gae_level: Literal["token", "step"] = Field(
+        "token",
+        description="With 'gae': temporal differences from token to token, or from step to step, "
+        "a step's tokens sharing one advantage; gae_lambda 0 is then VinePPO's.",
+    )
     baseline: Literal["paper", "code"] = Field(
         "code",
         description="Leave-one-out baseline of process rewards: Eq. 5, or the published code's.",
@@ -176,6 +181,12 @@ class Policy(MismatchCorrection):
     def compares_with_greedy(self) -> bool:
         """Whether one more, greedy response to each prompt is sampled, as a baseline."""
         return self.adv_estimator == "remax"
+
+    @property
+    def uses_steps(self) -> bool:
+        """Whether advantages depend on where the steps of a response end."""
+        by_steps = self.adv_estimator == "gae" and self.gae_level == "step"
+        return by_steps or self.credit != "sum"
 
     def check_credit(self, granularity: str) -> None:
         """Raises ValueError for a credit that has no steps to compare, or that something else sums.

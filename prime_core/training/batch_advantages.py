@@ -6,6 +6,7 @@ In: the batch, its implicit rewards and its values, where the settings ask for t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -14,7 +15,14 @@ from prime_core.advantage import advantages, overlong_shaped
 from prime_core.gae import gae_advantages, prefix_values
 from prime_core.run.layout import RunFiles
 from prime_core.settings.run import Settings
-from prime_core.training.learning_batch import LearningBatch, read_rewards, read_values
+from prime_core.step_values import token_values, value_differences
+from prime_core.training.learning_batch import (
+    LearningBatch,
+    read_rewards,
+    read_step_values,
+    read_values,
+)
+from prime_core.training.step_marks import step_end_mask
 
 Matrix = Float[Tensor, "B T"]
 
@@ -35,7 +43,10 @@ class BatchAdvantages:
 def batch_rewards(
     settings: Settings, files: RunFiles, iteration: int, batch: LearningBatch
 ) -> Matrix | None:
-    """Implicit rewards; None where only outcomes count."""
+    """Process rewards, of the PRM or from Monte-Carlo values; None where only outcomes count."""
+    if settings.prm.source == "monte_carlo":
+        step_values, ends = read_step_values(files, iteration, batch)
+        return value_differences(step_values, batch.outcome, batch.mask, ends)
     if settings.prm.prm_update == "none":
         return None
     table = read_rewards(files, iteration, batch)
@@ -49,17 +60,28 @@ def batch_values(
     batch: LearningBatch,
     rewards: Matrix | None,
 ) -> Matrix | None:
-    """Values from the value model, or from the PRM's rewards; None without `gae`."""
+    """Values from the value model, the PRM's rewards or continuations; None without `gae`."""
     if settings.policy.adv_estimator != "gae":
         return None
     if settings.value.source == "model":
         # From the table, not from the model: the policy and the value update must learn from the
         # same numbers, and may run side by side. docs/decisions.md#value-stages
         return read_values(files, iteration, batch)
+    if settings.value.source == "monte_carlo":
+        step_values, ends = read_step_values(files, iteration, batch)
+        values = token_values(step_values, batch.outcome, batch.mask, ends)
+        return settings.policy.outcome_coef * values  # in units of the rewards
     assert rewards is not None, "value.source 'prm' without a PRM is refused by the settings"
     # No model runs for this: a table that is there already is cumulated.
     # docs/decisions.md#prm-log-odds
     return prefix_values(rewards, batch.mask, settings.value.prm_value)
+
+
+def batch_step_ends(
+    settings: Settings, batch: LearningBatch, folder: Path
+) -> Bool[Tensor, "B T"] | None:
+    """Last tokens of steps, where advantages depend on them. folder: whose tokenizer is used."""
+    return step_end_mask(batch, folder) if settings.policy.uses_steps else None
 
 
 def shaped_outcome(settings: Settings, batch: LearningBatch) -> Float[Tensor, " B"]:
@@ -84,8 +106,8 @@ def batch_advantages(
     """What the updates learn from, as the settings say.
 
     rewards: None where only outcomes count. values: None for estimators that compare responses.
-    penalty: what tokens' rewards are less, with policy.kl_in_reward. step_ends: last tokens of
-    steps, for a policy.credit other than sum.
+    penalty: what tokens' rewards are less, with policy.kl_in_reward. step_ends: as of
+    `batch_step_ends`.
     """
     policy = settings.policy
     outcome = shaped_outcome(settings, batch)
@@ -110,7 +132,7 @@ def batch_advantages(
         )
         return BatchAdvantages(*found, None)
     assert penalty is None, "policy.kl_in_reward with 'gae' is refused by the settings"
-    return _from_values(settings, batch, rewards, values, outcome)
+    return _from_values(settings, batch, rewards, values, outcome, step_ends)
 
 
 def _from_values(
@@ -119,6 +141,7 @@ def _from_values(
     rewards: Matrix | None,
     values: Matrix,
     outcome: Float[Tensor, " B"],
+    step_ends: Bool[Tensor, "B T"] | None,
 ) -> BatchAdvantages:
     """PPO's advantages, with `gae`."""
     policy = settings.policy
@@ -126,7 +149,7 @@ def _from_values(
         outcome=outcome,
         # a PRM that provides the values does not provide rewards as well
         # docs/decisions.md#prm-log-odds
-        implicit_reward=rewards if settings.value.source == "model" else None,
+        implicit_reward=None if settings.value.source == "prm" else rewards,
         values=values,
         mask=batch.mask,
         # There is one return here, so the settings refuse a gamma_process that differs.
@@ -137,5 +160,7 @@ def _from_values(
         process_coef=policy.process_coef,
         combine=policy.combine,
         whiten=policy.whiten,
+        gae_level=policy.gae_level,
+        step_ends=step_ends,
     )
     return BatchAdvantages(*found, values)
