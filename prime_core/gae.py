@@ -59,7 +59,7 @@ def step_gae(
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """`gae` with steps for tokens: one advantage for all tokens of a step, and V before the step.
 
-        delta_k = r_k + gamma V_{k+1} - V_k         r_k = sum of r_t over step k; V = 0 after the last
+        delta_k = r_k + gamma V_{k+1} - V_k         r_k: rewards of step k; V = 0 after the last
         A_t = A_k = sum_{l >= k} (gamma gae_lambda)^(l - k) delta_l         for t in step k
 
     V_k is the value at the step's first token. With gamma 1, gae_lambda 0 is VinePPO

@@ -27,7 +27,7 @@ def filled(
         V_k = r_k + V_{k+1} where no estimate is known; V = 0 behind the last column
 
     So the states behind the last one that was asked are worth what the response came to, and their
-    steps get no advantage. Behind a row's steps both are to be 0 (or NaN and 0).
+    steps get no advantage. Behind a row's steps both are to be 0.
     """
     columns = []
     later = torch.zeros_like(step_values[:, 0])
@@ -47,8 +47,10 @@ def token_values(
 ) -> Float[Tensor, "B T"]:
     """`filled` values at tokens: V_k at every token of step k, the outcome as the only reward."""
     numbers, ends = steps_of(mask, step_ends)
-    is_last = torch.arange(mask.shape[1], device=mask.device) == ends.sum(1, keepdim=True) - 1
-    complete = filled(step_values, outcome[:, None] * is_last)
+    columns = torch.arange(mask.shape[1], device=mask.device)
+    num_steps = ends.sum(1, keepdim=True)
+    own = step_values.masked_fill(columns >= num_steps, 0.0)
+    complete = filled(own, outcome[:, None] * (columns == num_steps - 1))
     return only(complete.gather(1, numbers), mask)
 
 

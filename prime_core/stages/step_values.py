@@ -38,7 +38,7 @@ from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.learning_batch import LearningBatch, read_batch
 from prime_core.training.step_marks import step_end_mask
-from prime_core.training.step_states import BatchStates, State, batch_states, ragged
+from prime_core.training.step_states import BatchStates, State, batch_states, of_steps
 from prime_core.verifiers.resumable import judge_all, refuse_broken
 
 
@@ -124,8 +124,8 @@ def _rows(
             "prompt_id": prompt_id,
             "sample": sample,
             "step_ends": ends,
-            "values": ragged(values, indices, len(ends)),
-            "num_continuations": [int(n or 0) for n in ragged(counts, indices, len(ends))],
+            "values": of_steps(values, indices, len(ends)),
+            "num_continuations": [int(n or 0) for n in of_steps(counts, indices, len(ends))],
         }
         for (prompt_id, sample), indices, ends in own
     ]

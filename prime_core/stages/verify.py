@@ -23,7 +23,6 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
-from prime_core.settings.run import Settings
 from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
 from prime_core.verifiers.verdict import Judgement, Verdict
 

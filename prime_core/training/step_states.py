@@ -61,8 +61,8 @@ def batch_states(
     return BatchStates(states, of_responses, all_ends)
 
 
-def ragged(
-    values: Sequence[float | None], states: Sequence[int], length: int
+def of_steps(
+    values: Sequence[float | None], states: Sequence[int], num_steps: int
 ) -> list[float | None]:
     """A response's values of its states, with None for steps whose states are not continued."""
-    return [values[state] for state in states] + [None] * (length - len(states))
+    return [values[state] for state in states] + [None] * (num_steps - len(states))

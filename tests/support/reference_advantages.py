@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from prime_core import advantage
-from prime_core.gae import gae, gae_advantages
+from prime_core.gae import gae, gae_advantages, step_gae
 from prime_core.masked import discounted_returns, masked_whiten
+from prime_core.step_values import filled
 from tests.support.comparison import Comparison, compare, groups_of, tensors
 
 
@@ -201,3 +202,19 @@ def pure(name: str) -> list[Comparison]:
         theirs = counted - (others @ counted.sum(1) / mask.shape[1])[:, None]
         comparisons.append(compare(f"credit {key}", (theirs * mask).float(), x[f"adv_{key}"]))
     return comparisons
+
+
+def vineppo(name: str) -> list[Comparison]:
+    """VinePPO's values, filled from the end, and the advantages of its steps.
+
+    In the file each step is one number, so each is one token here.
+    """
+    x, _ = tensors(name)
+    rewards = x["step_rewards"][None]
+    steps = torch.ones(rewards.shape, dtype=torch.bool)
+    values = filled(x["values_given"][None], rewards)
+    ours, _ = step_gae(rewards, values, steps, steps, gamma=1.0, gae_lambda=0.0)
+    return [
+        compare("values", values[0], x["values_filled"][:-1]),  # theirs ends with the terminal 0
+        compare("advantages", ours[0], x["advantages"]),
+    ]
