@@ -30,6 +30,7 @@ MATHEMATICS = {
     "prm_loss",
     "step_values",
     "steps",
+    "turns",
     "value_loss",
 }
 # From the ground up: each room, and the rooms that it may import. All are above it in this list,

@@ -188,6 +188,11 @@ class Policy(MismatchCorrection):
         by_steps = self.adv_estimator == "gae" and self.gae_level == "step"
         return by_steps or self.credit != "sum"
 
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        return ("greedy_outcome",) if self.compares_with_greedy else ()
+
     def check_credit(self, granularity: str) -> None:
         """Raises ValueError for a credit that has no steps to compare, or that something else sums.
 

@@ -41,7 +41,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     # The policy of this iteration, also for groups that the one before left over: V is its own.
     policy = files.policy(sampling_policy(iteration, settings.rollout.lag))
     with only_one(output, run_dir):
-        batch = read_batch(files, iteration, with_greedy=settings.policy.compares_with_greedy)
+        batch = read_batch(files, iteration)
         ends = step_end_mask(batch, files.policy(0))
         states = batch_states(batch, ends, settings.value.max_steps).states
         num_shards = files.num_shards(iteration, settings.rollout.num_shards)

@@ -48,7 +48,7 @@ def run(run_dir: Path, iteration: int) -> None:
     watch, output = Stopwatch(), files.step_values(iteration)
     with only_one(output, run_dir):
         refuse_edited_function(settings, files)
-        batch = read_batch(files, iteration, with_greedy=settings.policy.compares_with_greedy)
+        batch = read_batch(files, iteration)
         ends = step_end_mask(batch, files.policy(0))
         states = batch_states(batch, ends, settings.value.max_steps)
         shards = range(files.num_shards(iteration, settings.rollout.num_shards))
