@@ -183,12 +183,6 @@ class Policy(MismatchCorrection):
         return self.adv_estimator == "remax"
 
     @property
-    def uses_steps(self) -> bool:
-        """Whether advantages depend on where the steps of a response end."""
-        by_steps = self.adv_estimator == "gae" and self.gae_level == "step"
-        return by_steps or self.credit != "sum"
-
-    @property
     def batch_columns(self) -> tuple[str, ...]:
         """Optional columns of the batch that advantages are made of."""
         return ("greedy_outcome",) if self.compares_with_greedy else ()

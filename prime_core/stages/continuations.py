@@ -30,7 +30,7 @@ from prime_core.samplers.ask import draw
 from prime_core.samplers.choice import refuse_mixture, sampler_of_iteration
 from prime_core.settings.run import Settings
 from prime_core.training.learning_batch import read_batch
-from prime_core.training.step_marks import step_end_mask
+from prime_core.training.step_marks import state_ends
 from prime_core.training.step_states import State, batch_states
 
 
@@ -42,7 +42,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
     policy = files.policy(sampling_policy(iteration, settings.rollout.lag))
     with only_one(output, run_dir):
         batch = read_batch(files, iteration)
-        ends = step_end_mask(batch, files.policy(0))
+        ends = state_ends(batch, files.policy(0), settings.rollout.step_boundary)
         states = batch_states(batch, ends, settings.value.max_steps).states
         num_shards = files.num_shards(iteration, settings.rollout.num_shards)
         own = [states[row] for row in shard_rows([*range(len(states))], shard, num_shards)]

@@ -118,7 +118,7 @@ def _shaped(
 ) -> torch.Tensor:
     ends = None
     if settings.prm.prime_granularity == "step":
-        ends = step_end_mask(batch, files.policy(0))
+        ends = step_end_mask(batch, files.policy(0), settings.rollout.step_boundary)
     return shaped_reward(
         rewards,
         batch.mask,

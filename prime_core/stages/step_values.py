@@ -37,7 +37,7 @@ from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
 from prime_core.training.learning_batch import LearningBatch, read_batch
-from prime_core.training.step_marks import step_end_mask
+from prime_core.training.step_marks import state_ends
 from prime_core.training.step_states import BatchStates, State, batch_states, of_steps
 from prime_core.verifiers.resumable import judge_all, refuse_broken
 
@@ -49,7 +49,7 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(output, run_dir):
         refuse_edited_function(settings, files)
         batch = read_batch(files, iteration)
-        ends = step_end_mask(batch, files.policy(0))
+        ends = state_ends(batch, files.policy(0), settings.rollout.step_boundary)
         states = batch_states(batch, ends, settings.value.max_steps)
         shards = range(files.num_shards(iteration, settings.rollout.num_shards))
         sources = [files.continuations(iteration, shard) for shard in shards]

@@ -22,7 +22,7 @@ from prime_core.training.learning_batch import (
     read_step_values,
     read_values,
 )
-from prime_core.training.step_marks import step_end_mask
+from prime_core.training.step_marks import state_ends, step_end_mask
 
 Matrix = Float[Tensor, "B T"]
 
@@ -81,7 +81,10 @@ def batch_step_ends(
     settings: Settings, batch: LearningBatch, folder: Path
 ) -> Bool[Tensor, "B T"] | None:
     """Last tokens of steps, where advantages depend on them. folder: whose tokenizer is used."""
-    return step_end_mask(batch, folder) if settings.policy.uses_steps else None
+    policy, boundary = settings.policy, settings.rollout.step_boundary
+    if policy.adv_estimator == "gae" and policy.gae_level == "step":
+        return state_ends(batch, folder, boundary)
+    return None if policy.credit == "sum" else step_end_mask(batch, folder, boundary)
 
 
 def shaped_outcome(settings: Settings, batch: LearningBatch) -> Float[Tensor, " B"]:

@@ -63,8 +63,9 @@ def shaped(granularity: str = "token", prime_norm: str = "none") -> torch.Tensor
 
 
 def advantages_of(gae_level: str) -> Any:
-    how: dict[str, Any] = {"gamma": 1.0, "gae_lambda": 1.0, "outcome_coef": 1.0, "process_coef": 1.0}
-    how |= {"combine": "returns", "whiten": False, "step_ends": MASK, "gae_level": gae_level}
+    how: dict[str, Any] = {"gamma": 1.0, "gae_lambda": 1.0, "outcome_coef": 1.0}
+    how |= {"process_coef": 1.0, "combine": "returns", "whiten": False}
+    how |= {"step_ends": MASK, "gae_level": gae_level}
     return gae_advantages(outcome=OUTCOME, implicit_reward=None, values=REWARD, mask=MASK, **how)
 
 
