@@ -30,8 +30,9 @@ class Figure:
     """One figure: its file name, its title, how to read it, what is drawn.
 
     needs_prm: it would stay empty in a run with outcome rewards only; needs_values: in one that is
-    not PPO; needs_continuations: in one without Monte-Carlo values; needs_slurm: in a run whose jobs Slurm has not accounted for; needs_twin: in a run
-    whose benchmarks have no published figure; needs_steps: in one without evaluation.steps.
+    not PPO; needs_continuations: in one without Monte-Carlo values; needs_slurm: in a run whose
+    jobs Slurm has not accounted for; needs_twin: in a run whose benchmarks have no published
+    figure; needs_steps: in one without evaluation.steps.
     """
 
     name: str
