@@ -35,3 +35,18 @@ def state_ends(batch: LearningBatch, folder: Path, boundary: str | None) -> Bool
     if "response_mask" in batch.rows:
         return turn_ends(batch.mask)
     return step_end_mask(batch, folder, boundary)
+
+
+def reward_marks(
+    granularity: str, batch: LearningBatch, folder: Path, boundary: str | None
+) -> Bool[Tensor, "B T"] | None:
+    """Last tokens of steps by prm.prime_granularity; None where every token has a reward.
+
+    With `turn` nothing is marked: a turn always ends its last step. folder, boundary: as of
+    `step_end_mask`.
+    """
+    if granularity == "token":
+        return None
+    if granularity == "step":
+        return step_end_mask(batch, folder, boundary)
+    return torch.zeros_like(batch.mask)
