@@ -87,10 +87,11 @@ def batch_step_ends(
 ) -> Bool[Tensor, "B T"] | None:
     """Last tokens of steps, where advantages depend on them. folder: whose tokenizer is used."""
     policy, boundary = settings.policy, settings.rollout.step_boundary
-    if policy.adv_estimator == "gae" and policy.gae_level == "step":
-        return state_ends(batch, folder, boundary)
-    if policy.credit == "sum" and policy.process_centre == "none":
+    by_steps = policy.adv_estimator == "gae" and policy.gae_level == "step"
+    if not by_steps and policy.credit == "sum" and policy.process_centre == "none":
         return None
+    if by_steps or settings.prm.source == "monte_carlo":
+        return state_ends(batch, folder, boundary)
     return reward_marks(settings.prm.granularity, batch, folder, boundary)
 
 

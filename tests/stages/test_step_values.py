@@ -131,7 +131,7 @@ def judged_by(monkeypatch, verdict_of) -> None:
     """Judge by a function of a response's text."""
 
     def judge_all(rows, _rules, _partial, _description):
-        return [Judgement(verdict_of(row.text), None, "made up") for row in rows]
+        return [Judgement(verdict_of(row.response), None, "made up") for row in rows]
 
     monkeypatch.setattr(step_values, "judge_all", judge_all)
 
