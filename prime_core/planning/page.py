@@ -201,6 +201,12 @@ def _run(found: Plan) -> Iterator[str]:
             f"  trees: {work.sampled_tokens:,.0f} tokens sampled, {work.trained_tokens:,.0f} "
             f"trained on; {work.own_share:.0%} of a response's tokens are sampled for it alone"
         )
+    if work.continued is not None:
+        yield (
+            f"  and {work.continued.num_responses:.0f} continuations of "
+            f"{work.continued.num_states:.0f} states: {work.continued_ratio:.1f} tokens for each "
+            "of a response that is trained on"
+        )
     queue = ", plus time in the queue" if found.case.way.place != "local" else ""
     yield (
         f"  {settings.iterations} iterations and {len(work.evaluated_iterations)} evaluations "

@@ -188,14 +188,15 @@ class Settings(Section):
                 f"iterations {self.iterations} is less than that of init_from "
                 f"'{self.init_from}', where numbering continues"
             )
-        if prm.prm_update == "none" and self.policy.outcome_coef == 0:
+        unrewarded = prm.prm_update == "none" and prm.source == "model"
+        if unrewarded and self.policy.outcome_coef == 0:
             raise ValueError("prm.prm_update 'none' with policy.outcome_coef 0 leaves no reward")
         if prm.prm_update == "none":
             self.evaluation.refuse_prm()
         self._judged()
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
-        self.policy.check_credit(prm.prime_granularity if prm.prm_update != "none" else "none")
+        self.policy.check_credit(prm.granularity)
         if self.sft.enabled and self.data.source == "files" and self.data.sft is None:
             raise ValueError(
                 "sft.enabled needs data.sft, a file of demonstrations, or set it false"
@@ -255,6 +256,11 @@ class Settings(Section):
     def has_value_model(self) -> bool:
         """Whether a value model is trained beside the policy (PPO)."""
         return self.policy.adv_estimator == "gae" and self.value.source == "model"
+
+    @property
+    def draws_continuations(self) -> bool:
+        """Whether each iteration continues its responses to find the values of their steps."""
+        return self.value.draws_continuations(self.policy, self.prm)
 
     @property
     def trained(self) -> tuple[str, ...]:

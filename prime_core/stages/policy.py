@@ -1,8 +1,8 @@
 """Stage `policy`: advantages, and one update of the policy on an iteration's batch.
 
 In: iterations/<i>/batch.parquet, rewards.parquet (unless prm_update is `none`), values.parquet
-(with a value model), the policy of the iteration before with its training state and, with
-policy.kl_controller `adaptive`, its metrics/policy.json.
+(with a value model), step_values.parquet (with Monte-Carlo values), the policy of the iteration
+before with its training state and, with policy.kl_controller `adaptive`, its metrics/policy.json.
 Out: iterations/<i>/policy, metrics/policy.json.
 
 Advantages are computed over the whole batch; the clipped surrogate is averaged over whole
@@ -105,6 +105,7 @@ def _plan(settings: Settings, update: PolicyUpdate, iteration: int) -> list[list
 def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
     rewards = [] if settings.prm.prm_update == "none" else [files.rewards(iteration)]
     values = [files.values(iteration)] if settings.has_value_model else []
+    values += [files.step_values(iteration)] if settings.draws_continuations else []
     kl = kl_coef_files(settings, files, iteration)
     before = [files.policy(iteration - 1), files.reference]
     return [files.batch(iteration), *before, *rewards, *values, *kl]

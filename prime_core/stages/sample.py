@@ -116,7 +116,7 @@ def _sample(
     if asked.empty:  # engines are heavy, and a full batch needs none
         return "", []
     with watch.part("import"):
-        from prime_core.samplers.choice import refuse_mixture
+        from prime_core.samplers.choice import refuse_mixture, sampler_of_iteration
         from prime_core.samplers.rollouts import sample_rollouts
 
     rollout = settings.rollout
@@ -124,7 +124,8 @@ def _sample(
     num_responses = len(asked) * (rollout.n_samples_per_prompt + num_greedy)
     sampled_by = sampling_policy(iteration, rollout.lag)
     with watch.part("choose"):
-        sampler = _choose(settings, files, iteration, files.policy(sampled_by))
+        chosen = settings.rollout.sampler
+        sampler = sampler_of_iteration(chosen, files.policy(sampled_by), files, iteration)
     with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
         responses = sample_rollouts(
             settings,
@@ -138,16 +139,6 @@ def _sample(
     # Meanwhile the iteration may have been deleted and restarted with another sampler.
     refuse_mixture(sampler, files.sampler(iteration))
     return sampler, [row | {"policy_iteration": sampled_by} for row in responses]
-
-
-def _choose(settings: Settings, files: RunFiles, iteration: int, policy: Path) -> str:
-    """The iteration's sampler; shards that start together agree on one."""
-    from prime_core.samplers.choice import choose_for_iteration
-
-    record = files.sampler(iteration)
-    begun = any(files.rollouts(iteration, 0).parent.glob("*.parquet"))
-    with only_one(record, files.root):
-        return choose_for_iteration(settings.rollout.sampler, policy, record, begun)
 
 
 def _metrics(rows: list[dict]) -> Metrics:

@@ -43,6 +43,7 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "pure_": reference_advantages.pure,
     "treerl_": reference_trees.treerl,
     "tree_grpo_": reference_trees.tree_grpo,
+    "vineppo_": reference_advantages.vineppo,
     "verl_adv_": reference_advantages.verl_adv,
     "verl_loss_": reference_policy.verl_loss,
 }
