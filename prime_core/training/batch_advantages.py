@@ -21,6 +21,7 @@ from prime_core.step_credit import gigpo_steps
 from prime_core.training.batches import response_mask
 from prime_core.training.learning_batch import LearningBatch, read_rewards, read_values
 from prime_core.training.step_marks import reward_marks
+from prime_core.turns import at_turns
 
 Matrix = Float[Tensor, "B T"]
 
@@ -90,8 +91,20 @@ def shaped_outcome(settings: Settings, batch: LearningBatch) -> Float[Tensor, " 
     )
 
 
-def step_advantage(settings: Settings, batch: LearningBatch) -> Matrix | None:
-    """What GiGPO adds to each token, weighted; None with another estimator."""
+def invalid_penalty(batch: LearningBatch, amount: float) -> Float[Tensor, "B N"] | None:
+    """The amount at each turn whose action the environment could not take, 0 at others."""
+    if amount == 0 or batch.valid_actions is None:
+        return None
+    return amount * (~batch.valid_actions).double()
+
+
+def step_advantage(
+    settings: Settings, batch: LearningBatch, penalty: Float[Tensor, "B N"] | None
+) -> Matrix | None:
+    """What GiGPO adds to each token, weighted; None with another estimator.
+
+    penalty: as invalid_penalty gives it.
+    """
     policy = settings.policy
     if policy.adv_estimator != "gigpo":
         return None
@@ -99,7 +112,7 @@ def step_advantage(settings: Settings, batch: LearningBatch) -> Matrix | None:
     assert rewards is not None, "policy.batch_columns asks for it"
     assert states is not None, "policy.batch_columns asks for it"
     steps = gigpo_steps(
-        rewards, states, batch.mask, batch.group, policy.gamma_turn, policy.gigpo_norm
+        rewards, states, batch.mask, batch.group, policy.gamma_turn, policy.gigpo_norm, penalty
     )
     return policy.step_advantage_w * steps
 
@@ -111,6 +124,7 @@ def batch_advantages(
     values: Matrix | None,
     penalty: Matrix | None = None,
     step_ends: Bool[Tensor, "B T"] | None = None,
+    invalid_action_penalty: float = 0.0,
 ) -> BatchAdvantages:
     """What the updates learn from, as the settings say.
 
@@ -121,6 +135,7 @@ def batch_advantages(
     policy = settings.policy
     outcome = shaped_outcome(settings, batch)
     if values is None:
+        invalid = invalid_penalty(batch, invalid_action_penalty)
         found = advantages(
             adv_estimator=policy.outcome_estimator,
             outcome=outcome,
@@ -137,7 +152,8 @@ def batch_advantages(
             discount_unit=policy.discount_unit,
             whiten=policy.whiten,
             penalty=penalty,
-            step_advantage=step_advantage(settings, batch),
+            invalid=None if invalid is None else at_turns(invalid, batch.mask),
+            step_advantage=step_advantage(settings, batch, invalid),
             greedy_outcome=batch.greedy_outcome,
             credit=policy.credit,
             step_ends=step_ends,
