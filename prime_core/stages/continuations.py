@@ -26,8 +26,8 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.samplers import Request, SamplingParams
-from prime_core.samplers.ask import draw
 from prime_core.samplers.choice import refuse_mixture, sampler_of_iteration
+from prime_core.samplers.draw import draw, engine_of
 from prime_core.settings.run import Settings
 from prime_core.training.learning_batch import read_batch
 from prime_core.training.step_marks import state_ends
@@ -79,17 +79,12 @@ def _continue(
     with watch.part("choose"):
         sampler = sampler_of_iteration(rollout.sampler, policy, files, iteration)
     with watch.part("generate"), progress_bar(len(asked), "response", "continuing") as bar:
-        sampled = draw(
-            sampler,
-            checked_weights(policy, files.root),
-            requests,
-            SamplingParams(
-                rollout.temperature, rollout.top_p, rollout.top_k, rollout.max_response_length
-            ),
-            settings,
-            bar.update,
-            partial_path(output, "responses"),
+        params = SamplingParams(
+            rollout.temperature, rollout.top_p, rollout.top_k, rollout.max_response_length
         )
+        weights = checked_weights(policy, files.root)
+        how = (weights, settings.model.dtype, requests, params, engine_of(settings))
+        sampled = draw(sampler, how, bar.update, partial_path(output, "responses"))
     refuse_mixture(sampler, files.sampler(iteration))
     tokenizer = load_tokenizer(policy)
     return [
