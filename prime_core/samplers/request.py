@@ -60,22 +60,26 @@ class SamplerError(ValueError):
 
 
 def room_for_response(
-    positions: int | None, request: Request, params: SamplingParams, model: object
+    positions: int | None,
+    prompt_length: int,
+    params: SamplingParams,
+    model: object,
+    limit: int | None = None,
 ) -> int:
-    """Tokens that the response may have. positions: the model's; None: no limit.
+    """Tokens that a response to such a prompt may have. positions: the model's; None: no limit.
 
-    Raises SamplerError where the prompt alone fills the positions.
+    limit: as of Request. Raises SamplerError where the prompt alone fills the positions.
     """
+    longest = params.max_response_length if limit is None else limit
     # Training refuses such lengths instead: docs/decisions.md#evaluation-positions
     if not params.ends_with_positions or positions is None:
-        return request.room(params)
-    prompt_length = len(request.prompt_tokens)
+        return longest
     if prompt_length >= positions:
         raise SamplerError(
             f"{model}: a prompt of {prompt_length} tokens leaves no room for a response in the "
             f"model's {positions} positions; leave its problem out of the benchmark's table"
         )
-    return min(request.room(params), positions - prompt_length)
+    return min(longest, positions - prompt_length)
 
 
 @dataclass(frozen=True)
