@@ -161,7 +161,12 @@ def _generate(
 ) -> list[Sampled]:
     width = max(len(request.prompt_tokens) for request in batch)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    rooms = [room_for_response(positions, request, params, model.name_or_path) for request in batch]
+    rooms = [
+        room_for_response(
+            positions, len(request.prompt_tokens), params, model.name_or_path, request.limit
+        )
+        for request in batch
+    ]
     ids = torch.full((len(batch), width), pad)
     mask = torch.zeros_like(ids)
     for row, request in enumerate(batch):

@@ -141,7 +141,7 @@ def _max_model_len(
     if usual <= positions:
         return usual
     if params.ends_with_positions:
-        longest = max(requests, key=lambda request: len(request.prompt_tokens))
+        longest = max(len(request.prompt_tokens) for request in requests)
         room_for_response(positions, longest, params, model_path)  # refuses a prompt without room
         return positions
     # What this shard needs may fit although the usual length does not; else vLLM refuses it.
