@@ -235,9 +235,10 @@ class Settings(Section):
             )
 
     def _turns(self) -> None:
-        """What a run of an environment cannot have."""
+        """What a run of an environment cannot have, and what no other can."""
         env = self.data.env
         if env is None:
+            self._no_states()
             return
         if env.max_turn_length > self.rollout.max_response_length:
             raise ValueError(
@@ -250,6 +251,14 @@ class Settings(Section):
             raise ValueError(
                 "verification.function with data.source env: the environment itself judges; leave "
                 "one of them out"
+            )
+
+    def _no_states(self) -> None:
+        """Visits are counted by the observations of an environment."""
+        if self.counts_visits:
+            raise ValueError(
+                "value.source 'visits' counts an environment's states, and data.source is "
+                f"'{self.data.source}': in free text no state comes twice"
             )
 
     def _judged(self) -> None:
@@ -286,6 +295,17 @@ class Settings(Section):
     def has_value_model(self) -> bool:
         """Whether a value model is trained beside the policy (PPO)."""
         return self.policy.adv_estimator == "gae" and self.value.source == "model"
+
+    @property
+    def counts_visits(self) -> bool:
+        """Whether values of an environment's turns are means over visits of its states."""
+        return self.policy.adv_estimator == "gae" and self.value.source == "visits"
+
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        states = ("states",) if self.counts_visits else ()
+        return (*self.policy.batch_columns, *states)
 
     @property
     def draws_continuations(self) -> bool:
