@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from prime_core.groups import group_mean, group_size
-from prime_core.masked import discounted_returns, only
+from prime_core.masked import only
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -52,20 +53,18 @@ def visit_values(
     return nothing.masked_scatter(is_turn, q), nothing.masked_scatter(is_turn, v)
 
 
-def visit_advantages(
-    returns: Float[Tensor, "B N"],
-    states: Int[Tensor, "B N"],
-    actions: Int[Tensor, "B N"],
-    gae_lambda: float,
+def visit_rewards(
+    returns: Float[Tensor, "B N"], states: Int[Tensor, "B N"], actions: Int[Tensor, "B N"]
 ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"]]:
-    """Advantages of turns, and V.
+    """Rewards of turns beside which V has the differences Q - V, and V.
 
-        A_k = sum_{l >= k} gae_lambda^(l - k) (Q(s_l, a_l) - V(s_l))
+        r_k = Q(s_k, a_k) - V(s_{k+1})          V = 0 after the last turn
 
-    gae_lambda 0: what was done against what is done there otherwise.
+    So `gae` finds delta_k = r_k + V(s_{k+1}) - V(s_k) = Q(s_k, a_k) - V(s_k): what was done against
+    what is done there otherwise.
     """
     q, v = visit_values(returns, states, actions)
-    return only(discounted_returns(q - v, gae_lambda), states >= 0), v
+    return q - pad(v[:, 1:], (0, 1)), v
 
 
 def repeated_share(states: Int[Tensor, "B N"], actions: Int[Tensor, "B N"]) -> tuple[float, float]:

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_core.visits import repeated_share, turn_returns, visit_advantages, visit_values
+from prime_core.gae import gae
+from prime_core.visits import repeated_share, turn_returns, visit_rewards, visit_values
 from tests.support.batches import padded, seeds
 
 # Two episodes begin in state 0 and part: one does 7 there, the other 8. -1: no turn.
@@ -22,6 +23,12 @@ def made_up(seed: int) -> tuple[torch.Tensor, ...]:
     states = states.masked_fill(torch.arange(5) >= lengths, -1)
     actions = torch.randint(0, 3, (9, 5), generator=generator)
     return torch.randint(0, 2, (9,), generator=generator).float(), states, actions
+
+
+def advantages(returns, states, actions, gae_lambda):
+    """What the policy is updated with, before whitening."""
+    rewards, values = visit_rewards(returns, states, actions)
+    return gae(rewards, values, states >= 0, 1.0, gae_lambda)
 
 
 def test_an_outcome_fades_towards_one_half_over_earlier_turns():
@@ -44,7 +51,7 @@ def test_advantages_equal_a_slow_loop(gae_lambda):
     for seed in range(5):
         outcome, states, actions = made_up(seed)
         returns = turn_returns(outcome, states, 0.95)
-        ours, _ = visit_advantages(returns, states, actions, gae_lambda)
+        ours = advantages(returns, states, actions, gae_lambda)
         places = (states >= 0).nonzero().tolist()
         for row in range(len(states)):
             later = 0.0
@@ -62,7 +69,7 @@ def test_advantages_equal_a_slow_loop(gae_lambda):
 @given(seed=seeds)
 def test_what_is_done_in_a_state_has_the_mean_advantage_zero(seed):
     outcome, states, actions = made_up(seed)
-    ours, _ = visit_advantages(turn_returns(outcome, states, 0.95), states, actions, 0.0)
+    ours = advantages(turn_returns(outcome, states, 0.95), states, actions, 0.0)
     for state in range(4):
         if bool((states == state).any()):
             assert ours[states == state].mean().item() == pytest.approx(0, abs=1e-12)
@@ -72,8 +79,8 @@ def test_what_is_done_in_a_state_has_the_mean_advantage_zero(seed):
 def test_neither_padding_nor_order_changes_anything(seed, width):
     outcome, states, actions = made_up(seed)
     order = torch.randperm(len(states), generator=torch.Generator().manual_seed(seed))
-    plain, _ = visit_advantages(turn_returns(outcome, states, 0.95), states, actions, 0.5)
+    plain = advantages(turn_returns(outcome, states, 0.95), states, actions, 0.5)
     wide_states = padded(states + 1, width, 0)[order] - 1
     wide_returns = turn_returns(outcome[order], wide_states, 0.95)
-    wide, _ = visit_advantages(wide_returns, wide_states, padded(actions, width, 9)[order], 0.5)
+    wide = advantages(wide_returns, wide_states, padded(actions, width, 9)[order], 0.5)
     torch.testing.assert_close(padded(plain, width, 0.0)[order], wide)

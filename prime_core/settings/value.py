@@ -24,12 +24,20 @@ class ValueOptimizer(Optimizer):
 class Value(Section):
     """Values of states, for policy.adv_estimator 'gae' (PPO) and prm.source; ignored otherwise."""
 
-    source: Literal["model", "prm", "monte_carlo"] = Field(
+    source: Literal["model", "prm", "monte_carlo", "visits"] = Field(
         "model",
         description="model: a value model with a scalar head, trained beside the policy; prm: the "
         "implicit PRM's own log-odds of the prefix are the values, and its rewards are then not "
         "part of the returns (policy.process_coef is ignored); monte_carlo: the mean outcome of "
-        "continuations from before each step (VinePPO), no model.",
+        "continuations from before each step (VinePPO), no model; visits: means over the batch's "
+        "visits of a state (AgentPRM), for environments, where states repeat.",
+    )
+    gamma_visits: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="With visits: what an outcome, counted -1 to 1, fades by with each turn before "
+        "the last. AgentPRM: 0.95.",
     )
     n_continuations: int = Field(
         9,
@@ -80,6 +88,8 @@ class Value(Section):
             self._check_prm(policy, prm)
         elif self.source == "monte_carlo":
             self._check_monte_carlo(policy, prm)
+        elif self.source == "visits":
+            self._check_visits(policy, prm)
         elif (
             prm.prm_update != "none"
             and policy.combine == "returns"
@@ -122,6 +132,23 @@ class Value(Section):
             )
         _refuse_overlong("value.source", policy)
 
+    def _check_visits(self, policy: Policy, prm: Prm) -> None:
+        if policy.gae_level != "step":
+            raise ValueError(
+                "value.source 'visits' has a value for each turn: policy.gae_level must be 'step'"
+            )
+        if policy.combine != "returns" or policy.process_coef != 1 or policy.gamma_outcome != 1:
+            raise ValueError(
+                "value.source 'visits' has the outcome in its values: policy.combine must be "
+                "'returns', process_coef and gamma_outcome 1 (value.gamma_visits discounts)"
+            )
+        if prm.prm_update != "none":
+            raise ValueError(
+                "value.source 'visits' learns from outcomes alone: prm.prm_update must be 'none', "
+                f"got '{prm.prm_update}'"
+            )
+        _refuse_overlong("value.source", policy, "visits")
+
 
 def _check_differences(policy: Policy, prm: Prm) -> None:
     """Raises ValueError for settings beside which differences of values are no process rewards."""
@@ -146,9 +173,9 @@ def _check_differences(policy: Policy, prm: Prm) -> None:
     _refuse_overlong("prm.source", policy)
 
 
-def _refuse_overlong(key: str, policy: Policy) -> None:
+def _refuse_overlong(key: str, policy: Policy, source: str = "monte_carlo") -> None:
     if policy.overlong_buffer_len:
         raise ValueError(
-            f"{key} 'monte_carlo' needs policy.overlong_buffer_len 0: continuations are judged by "
-            "their outcome alone"
+            f"{key} '{source}' needs policy.overlong_buffer_len 0: its values are of outcomes as "
+            "they were judged"
         )

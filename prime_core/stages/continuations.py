@@ -11,6 +11,8 @@ bits. Runs only where values or process rewards are `monte_carlo`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,24 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.records import Made, checked_weights
 from prime_core.run.schedule import sampling_policy, shard_rows
 from prime_core.run.seeds import derive_seed
-from prime_core.run.tables import CONTINUATIONS, write_table
+from prime_core.run.tables import CONTINUATIONS, PROMPTS, read_table, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.samplers import Request, SamplingParams
-from prime_core.samplers.ask import draw
 from prime_core.samplers.choice import refuse_mixture, sampler_of_iteration
+from prime_core.samplers.draw import draw, engine_of
+from prime_core.samplers.episodes import begun_episode, play_on
 from prime_core.settings.run import Settings
-from prime_core.training.learning_batch import read_batch
+from prime_core.training.learning_batch import LearningBatch, read_batch
 from prime_core.training.step_marks import state_ends
 from prime_core.training.step_states import State, batch_states
+from prime_core.training.turn_texts import turn_texts
+from prime_core.verifiers.env import episode_text
+
+Asked = Sequence[tuple[State, int]]  # a state, and the number of its continuation
 
 
 def run(run_dir: Path, iteration: int, shard: int) -> None:
@@ -73,47 +80,116 @@ def _continue(
     """Rows of CONTINUATIONS, state by state."""
     if not states:  # engines are heavy
         return []
-    rollout, numbers = settings.rollout, range(settings.value.n_continuations)
+    numbers = range(settings.value.n_continuations)
     asked = [(state, number) for state in states for number in numbers]
-    requests = [_request(settings, iteration, state, number) for state, number in asked]
     with watch.part("choose"):
-        sampler = sampler_of_iteration(rollout.sampler, policy, files, iteration)
+        sampler = sampler_of_iteration(settings.rollout.sampler, policy, files, iteration)
     with watch.part("generate"), progress_bar(len(asked), "response", "continuing") as bar:
-        sampled = draw(
-            sampler,
-            checked_weights(policy, files.root),
-            requests,
-            SamplingParams(
-                rollout.temperature, rollout.top_p, rollout.top_k, rollout.max_response_length
-            ),
-            settings,
-            bar.update,
-            partial_path(output, "responses"),
+        weights = checked_weights(policy, files.root)
+        drawing = _Drawing(settings, iteration, sampler, weights, output, bar.update)
+        found = (
+            drawing.texts(asked)
+            if settings.data.env is None
+            else drawing.episodes(asked, read_batch(files, iteration), files)
         )
     refuse_mixture(sampler, files.sampler(iteration))
-    tokenizer = load_tokenizer(policy)
     return [
         {
             "prompt_id": state.prompt_id,
             "sample": state.sample,
             "step": state.step,
             "continuation": number,
-            "num_tokens": len(one.tokens),
-            "text": tokenizer.decode(state.prefix + one.tokens, skip_special_tokens=True),
-            "finish_reason": one.finish_reason,
+            **columns,
         }
-        for (state, number), one in zip(asked, sampled, strict=True)
+        for (state, number), columns in zip(asked, found, strict=True)
     ]
 
 
-def _request(settings: Settings, iteration: int, state: State, number: int) -> Request:
-    # By the state's place in the batch, not by the shard's row: the number of shards may change.
-    place = (iteration, state.prompt_id, state.sample, state.step, number)
-    return Request(
-        state.prompt_tokens + state.prefix,
-        derive_seed(settings.seed, "continuations", *place),
-        num_before=len(state.prefix),
-    )
+@dataclass(frozen=True)
+class _Drawing:
+    """How continuations are drawn. weights: of the policy; output: the shard's table."""
+
+    settings: Settings
+    iteration: int
+    sampler: str
+    weights: Path
+    output: Path
+    progress: Callable[[int], object]
+
+    @property
+    def params(self) -> SamplingParams:
+        """As of responses."""
+        rollout = self.settings.rollout
+        return SamplingParams(
+            rollout.temperature, rollout.top_p, rollout.top_k, rollout.max_response_length
+        )
+
+    def seed(self, state: State, number: int, *turn: int) -> int:
+        """By the state's place in the batch, not by the shard's row: shards may change."""
+        place = (state.prompt_id, state.sample, state.step, number, *turn)
+        return derive_seed(self.settings.seed, "continuations", self.iteration, *place)
+
+    def texts(self, asked: Asked) -> list[dict[str, Any]]:
+        """num_tokens, text, finish_reason of responses without turns."""
+        requests = [
+            Request(
+                state.prompt_tokens + state.prefix,
+                self.seed(state, number),
+                num_before=len(state.prefix),
+            )
+            for state, number in asked
+        ]
+        model = (self.weights, self.settings.model.dtype)
+        how = (*model, requests, self.params, engine_of(self.settings))
+        sampled = draw(self.sampler, how, self.progress, partial_path(self.output, "responses"))
+        tokenizer = load_tokenizer(self.weights)
+        return [
+            {
+                "num_tokens": len(one.tokens),
+                "text": tokenizer.decode(state.prefix + one.tokens, skip_special_tokens=True),
+                "finish_reason": one.finish_reason,
+            }
+            for (state, _), one in zip(asked, sampled, strict=True)
+        ]
+
+    def episodes(self, asked: Asked, batch: LearningBatch, files: RunFiles) -> list[dict[str, Any]]:
+        """The same of episodes; text: actions and states, as verification plays them again."""
+        prompts = read_table(files.train, PROMPTS, files.root)
+        truths = dict(zip(prompts["prompt_id"], prompts["ground_truth"], strict=True))
+        said, longest = turn_texts(batch, self.weights), self.params.max_response_length
+        begun = []
+        for index, (state, _) in enumerate(asked):
+            mask = batch.mask[state.row, : len(state.prefix)].tolist()
+            begun.append(
+                begun_episode(
+                    index,
+                    (state.prompt_id, truths[state.prompt_id]),
+                    state.prompt_tokens,
+                    longest,
+                    list(zip(state.prefix, mask, strict=True)),
+                    said[state.row][: state.step],
+                    list(batch.rows["states"].iloc[state.row])[: state.step + 1],
+                )
+            )
+        play_on(
+            begun,
+            lambda one, turn: self.seed(*asked[one.number], turn),
+            sampler=self.sampler,
+            model_path=self.weights,
+            params=self.params,
+            settings=self.settings,
+            progress=self.progress,
+            output=self.output,
+            kept_as="responses",
+        )
+        return [
+            {
+                "num_tokens": sum(one.mask[len(state.prefix) :]),
+                "text": episode_text({"actions": one.actions, "states": one.states}),
+                "finish_reason": one.finish_reason,
+            }
+            for (state, _), one in zip(asked, begun, strict=True)
+        ]
 
 
 def _metrics(rows: list[dict[str, Any]], num_states: int) -> Metrics:

@@ -29,6 +29,7 @@ from prime_core.training.batch_advantages import (
     batch_rewards,
     batch_step_ends,
     batch_values,
+    visit_metrics,
 )
 from prime_core.training.distributed import start_ranks
 from prime_core.training.implicit_rewards import logprobs_under
@@ -48,7 +49,7 @@ def run(run_dir: Path, iteration: int) -> None:
     watch = Stopwatch()
     start_ranks()  # before the first forward pass, which they share
     with only_one(files.policy(iteration), run_dir):
-        batch = read_batch(files, iteration, settings.policy.batch_columns)
+        batch = read_batch(files, iteration, settings.batch_columns)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
         ends = batch_step_ends(settings, batch, files.policy(0))
@@ -78,7 +79,7 @@ def run(run_dir: Path, iteration: int) -> None:
             with watch.part("save"):
                 probe, made = update.probe(), Made(files.root, inputs)
                 update.trainer.save(files.policy(iteration), update.tokenizer, made, probe)
-            metrics = update.metrics() | watch.seconds
+            metrics = update.metrics() | visit_metrics(settings, files, batch) | watch.seconds
             finish(
                 files.metrics(iteration, "policy"),
                 metrics,

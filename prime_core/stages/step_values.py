@@ -75,7 +75,9 @@ def run(run_dir: Path, iteration: int) -> None:
 def _outcomes(drawn: pd.DataFrame, settings: Settings, files: RunFiles, output: Path) -> pd.Series:
     """The outcome of each continuation; NaN: no verdict."""
     prompts = read_table(files.train, PROMPTS, files.root)
-    whole = drawn[drawn["finish_reason"] != "length"]
+    # An episode may have been won in a turn that was cut: its environment says.
+    is_cut = drawn["finish_reason"].eq("length") & (settings.data.env is None)
+    whole = drawn[~is_cut]
     # Short answers come again and again: each text is judged once.
     texts = list(dict.fromkeys(zip(whole["prompt_id"], whole["text"], strict=True)))
     rows = run_rows(prompts, texts, settings, settings.verification)
@@ -84,10 +86,8 @@ def _outcomes(drawn: pd.DataFrame, settings: Settings, files: RunFiles, output: 
     refuse_broken(judgements, settings, output)
     outcomes = {text: one.outcome for text, one in zip(texts, judgements, strict=True)}
     found = [
-        0.0 if reason == "length" else outcomes[prompt_id, text]
-        for prompt_id, text, reason in zip(
-            drawn["prompt_id"], drawn["text"], drawn["finish_reason"], strict=True
-        )
+        0.0 if cut else outcomes[prompt_id, text]
+        for prompt_id, text, cut in zip(drawn["prompt_id"], drawn["text"], is_cut, strict=True)
     ]
     return pd.Series(found, index=drawn.index, dtype="float64")
 

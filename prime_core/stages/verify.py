@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
+from prime_core.verifiers.env import episode_text
 from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
 from prime_core.verifiers.verdict import Judgement, Verdict
 
@@ -38,8 +40,7 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         rollouts = read_table(source, ROLLOUTS, files.root)
         prompts = read_table(files.train, PROMPTS, files.root)
         _refuse_unknown(rollouts, prompts, source)
-        responses = zip(rollouts["prompt_id"], rollouts["text"], strict=True)
-        rows = run_rows(prompts, responses, settings, settings.verification)
+        rows = run_rows(prompts, _responses(rollouts), settings, settings.verification)
         partial = partial_path(output, "verdicts")
         with watch.part("judge"):
             judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
@@ -63,6 +64,13 @@ def _refuse_unknown(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path)
             f"{source}: {len(missing)} prompts are not in the run's data, the first is "
             f"{missing[0]!r}; sample this shard again"
         )
+
+
+def _responses(rollouts: pd.DataFrame) -> list[tuple[str, str]]:
+    """What is judged, by prompt."""
+    told = [name for name in ("text", "actions", "states") if name in rollouts]
+    rows: list[Any] = rollouts[told].to_dict("records")
+    return list(zip(rollouts["prompt_id"], map(episode_text, rows), strict=True))
 
 
 def _metrics(judgements: list[Judgement]) -> Metrics:

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from prime_core.advantage import advantages
 from prime_core.gae import gae_advantages, prefix_values
+from prime_core.masked import only
 from prime_core.outcomes import overlong_shaped
 from prime_core.run.layout import RunFiles
+from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.run import Settings
 from prime_core.step_credit import gigpo_steps
 from prime_core.step_values import token_values, value_differences
@@ -27,7 +29,9 @@ from prime_core.training.learning_batch import (
     read_values,
 )
 from prime_core.training.step_marks import reward_marks, state_ends
-from prime_core.turns import at_turns
+from prime_core.training.turn_texts import turn_actions
+from prime_core.turns import at_turns, turn_ends
+from prime_core.visits import repeated_share, turn_returns, visit_rewards
 
 Matrix = Float[Tensor, "B T"]
 
@@ -48,7 +52,10 @@ class BatchAdvantages:
 def batch_rewards(
     settings: Settings, files: RunFiles, iteration: int, batch: LearningBatch
 ) -> Matrix | None:
-    """Process rewards, of the PRM or from Monte-Carlo values; None where only outcomes count."""
+    """Process rewards, of the PRM or from values of steps; None where only outcomes count."""
+    if settings.counts_visits:
+        rewards, _, _ = _visits(settings, files, batch)
+        return only(at_turns(rewards, batch.mask), turn_ends(batch.mask)).float()
     if settings.prm.source == "monte_carlo":
         step_values, ends = read_step_values(files, iteration, batch)
         return value_differences(step_values, batch.outcome, batch.mask, ends)
@@ -76,10 +83,31 @@ def batch_values(
         step_values, ends = read_step_values(files, iteration, batch)
         values = token_values(step_values, batch.outcome, batch.mask, ends)
         return settings.policy.outcome_coef * values  # in units of the rewards
+    if settings.counts_visits:
+        _, of_turns, _ = _visits(settings, files, batch)
+        return at_turns(of_turns, batch.mask).float()
     assert rewards is not None, "value.source 'prm' without a PRM is refused by the settings"
     # No model runs for this: a table that is there already is cumulated.
     # docs/decisions.md#prm-log-odds
     return prefix_values(rewards, batch.mask, settings.value.prm_value)
+
+
+def _visits(
+    settings: Settings, files: RunFiles, batch: LearningBatch
+) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"], tuple[float, float]]:
+    """Rewards and values of turns by counting visits, and which share of turns repeats."""
+    states, actions = batch.states, turn_actions(batch, files.policy(0))
+    assert states is not None, "settings.batch_columns asks for it"
+    returns = turn_returns(batch.outcome, states, settings.value.gamma_visits)
+    return *visit_rewards(returns, states, actions), repeated_share(states, actions)
+
+
+def visit_metrics(settings: Settings, files: RunFiles, batch: LearningBatch) -> Metrics:
+    """How often the batch came to a state again; nothing where visits are not counted."""
+    if not settings.counts_visits:
+        return {}
+    of_states, of_pairs = _visits(settings, files, batch)[2]
+    return {"visits/repeated_state_share": of_states, "visits/repeated_action_share": of_pairs}
 
 
 def batch_step_ends(
@@ -201,7 +229,8 @@ def _from_values(
         # docs/decisions.md#one-return
         gamma=policy.gamma_outcome,
         gae_lambda=policy.gae_lambda,
-        outcome_coef=policy.outcome_coef,
+        # Rewards from visits hold the outcome.
+        outcome_coef=0.0 if settings.counts_visits else policy.outcome_coef,
         process_coef=policy.process_coef,
         combine=policy.combine,
         whiten=policy.whiten,

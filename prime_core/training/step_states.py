@@ -17,13 +17,17 @@ from prime_core.training.learning_batch import LearningBatch
 
 @dataclass(frozen=True)
 class State:
-    """A state before a step. prompt_id, sample, step: where the batch has it first."""
+    """A state before a step. prompt_id, sample, step, row: where the batch has it first.
+
+    prefix: tokens of the response before it, an environment's observation among them.
+    """
 
     prompt_id: str
     sample: int
     step: int
     prompt_tokens: list[int]
     prefix: list[int]
+    row: int
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,16 @@ def batch_states(
         response = batch.sequences.responses[row]
         ends = [int(place) + 1 for place in step_ends[row].nonzero().flatten()]
         own = []
-        for step, begin in enumerate([0, *ends[:-1]][:max_steps]):
+        sampled = batch.mask[row].tolist()
+        # Behind a turn stands what the environment said to it.
+        begins = [0, *(sampled.index(True, end) for end in ends[:-1])]
+        for step, begin in enumerate(begins[:max_steps]):
             key = (str(prompt_id), tuple(response[:begin]))
             if key not in known:
                 known[key] = len(states)
                 prompt = batch.sequences.prompts[row]
-                states.append(State(str(prompt_id), int(sample), step, prompt, response[:begin]))
+                place = (str(prompt_id), int(sample), step)
+                states.append(State(*place, prompt, response[:begin], row))
             own.append(known[key])
         of_responses.append(own)
         all_ends.append(ends)

@@ -46,6 +46,7 @@ RESPONSES = {"policy.loss_agg_mode": "seq-mean-token-mean"}
 KL = {"policy.kl_coef": 0.5}
 TREE = {"rollout.tree": {"m": 2, "n": 1, "l": 1, "t": 1}}
 PAIRS = {"rollout.step_boundary": "(?s).."}  # of characters: the responses are no text
+LAKE = {"data.source": "env", "data.env": {"id": "FrozenLake-v1"}, "sft.enabled": False}
 BOUNDS = {"policy.rejection_low": 0.4, "policy.rejection_high": 2.5}
 WIDE = {"policy.rejection_low": 0.01, "policy.rejection_high": 100.0}
 # By key: what each of its values needs beside it, and differs from besides the default.
@@ -74,6 +75,7 @@ WITH: dict[str, dict[str, Any]] = {
     "prm.bon_weight": {"prm.loss_type": "dpo"},
     "value.source": GAE,
     "value.source=monte_carlo": GAE | PAIRS | {"prm.prm_update": "none"},
+    "value.source=visits": GAE | LAKE | {"policy.gae_level": "step", "prm.prm_update": "none"},
     "policy.gae_level": GAE | PAIRS | {"policy.gae_lambda": 0.5},
     "prm.source=monte_carlo": PAIRS | {"prm.prm_update": "none", "policy.outcome_coef": 0.0},
     "value.prm_value": GAE | {"value.source": "prm"},
@@ -122,7 +124,7 @@ COMBINED: dict[str, dict[str, Any]] = {
     "zero-2": {"training.zero_stage": 2, "prm.loss_type": "dpo"},
 }
 # Values that mean something where responses have several turns.
-OF_TURNS = {"gigpo", "turn", "turn_mean"}
+OF_TURNS = {"gigpo", "turn", "turn_mean", "visits"}
 # What the formulas make equal to the default, though the settings differ.
 EQUAL = {
     # The code's leave-one-out is K / (K - 1) times these two, which whitening divides by.

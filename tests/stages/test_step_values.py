@@ -222,7 +222,7 @@ def test_a_verifier_that_fails_too_often_ends_the_stage_before_it_writes(
     files = copy_of(continued, tmp_path)
     with_endings(files, {state: ["lost"] * 3 for state in STATES})
     judged_by(monkeypatch, VERDICTS.__getitem__)
-    with pytest.raises(ValueError, match="the verifier failed on 1 of 1 responses"):
+    with pytest.raises(ValueError, match="the verifier failed on 2 of 2 responses"):
         step_values.run(files.root, 1)
     assert not files.step_values(1).exists()
 
