@@ -246,6 +246,11 @@ class Settings(Section):
                 f"rollout.max_response_length {self.rollout.max_response_length}, which bounds the "
                 "whole episode"
             )
+        if self.rollout.tree is not None:
+            raise ValueError(
+                "rollout.tree with data.source env: a fork inside an episode would need its "
+                "environment in the state that it had there; leave one of them out"
+            )
         # The environment judges: its reward would be thrown away.
         if self.verification.function is not None:
             raise ValueError(
