@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from prime_core.models.load import load_tokenizer
 from prime_core.models.prompts import prompt_tokens
 from prime_core.runtime.partial_rows import partial_path
-from prime_core.samplers import (
-    Engine,
-    Request,
-    Sampled,
-    SamplerError,
-    SamplingParams,
-    load_sampler,
-    request_seed,
-)
-from prime_core.samplers.finished import FinishedResponses, fingerprint
+from prime_core.samplers import Request, Sampled, SamplingParams, request_seed
+from prime_core.samplers.draw import draw, engine_of
 from prime_core.settings.run import Settings
 
 
@@ -55,34 +46,16 @@ def ask(
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
         for index, prompt_id, sample in keys
     ]
-    partial = partial_path(output, kept_as) if output else None
-    sampled = draw(sampler, model_path, requests, params, settings, progress, partial)
+    sampled = draw(
+        sampler,
+        (model_path, settings.model.dtype, requests, params, engine_of(settings)),
+        progress,
+        partial_path(output, kept_as) if output else None,
+    )
     return [
         response_row(tokenizer, prompt_id, sample, tokens[index], response)
         for (index, prompt_id, sample), response in zip(keys, sampled, strict=True)
     ]
-
-
-def draw(
-    sampler: str,
-    model_path: Path,
-    requests: Sequence[Request],
-    params: SamplingParams,
-    settings: Settings,
-    progress: Callable[[int], object],
-    partial: Path | None,
-) -> list[Sampled]:
-    """One response for each request, in their order. partial: where finished ones are kept.
-
-    Raises SamplerError where the model predicts NaN.
-    """
-    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
-    with FinishedResponses(partial, fingerprint(sampler, *how) if partial else "") as finished:
-        sampled = load_sampler(sampler)(*how, progress, finished)
-    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
-    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
-        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
-    return sampled
 
 
 def response_row(
@@ -103,15 +76,3 @@ def response_row(
         "text": tokenizer.decode(response.tokens, skip_special_tokens=True),
         "finish_reason": response.finish_reason,
     }
-
-
-def engine_of(settings: Settings) -> Engine:
-    """The part of a run's settings that says how a sampler computes."""
-    rollout = settings.rollout
-    return Engine(
-        batch_size=rollout.sampler_batch_size,
-        max_prompt_length=settings.data.max_prompt_length,
-        tensor_parallel_size=rollout.tensor_parallel_size,
-        gpu_memory_utilization=rollout.gpu_memory_utilization,
-        enforce_eager=rollout.enforce_eager,
-    )

@@ -43,18 +43,17 @@ class KeptEngine:
             self.llm.sleep(level=2)
             self.digest = ""
 
-    def close(self) -> None:
-        """End it and its processes."""
-        end_engine(self.llm)
+    def end(self) -> None:
+        """Shut the engine down and free its memory."""
+        self.llm.llm_engine.engine_core.shutdown()
+        del self.llm
+        release_memory()
 
 
-def end_engine(llm: LLM | None) -> None:
-    """Free an engine's memory; None: of one that did not start."""
+def release_memory() -> None:
+    """What an engine held that nothing refers to any more."""
     from vllm.distributed import cleanup_dist_env_and_memory
 
-    if llm is not None:
-        llm.llm_engine.engine_core.shutdown()
-    del llm
     gc.collect()
     cleanup_dist_env_and_memory()
 

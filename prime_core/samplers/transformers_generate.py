@@ -93,9 +93,10 @@ class KeptModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def close(self) -> None:
-        """Leave the GPU; the rest goes with the object."""
+    def end(self) -> None:
+        """Let the model go."""
         self.rest()
+        self.model = None
 
 
 def _kept_model(folder: Path, dtype: str) -> KeptModel:
@@ -161,7 +162,13 @@ def _generate(
 ) -> list[Sampled]:
     width = max(len(request.prompt_tokens) for request in batch)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    rooms = [room_for_response(positions, one, params, model.name_or_path) for one in batch]
+    rooms = [
+        min(
+            room_for_response(positions, len(request.prompt_tokens), params, model.name_or_path),
+            params.max_response_length - request.num_before,
+        )
+        for request in batch
+    ]
     ids = torch.full((len(batch), width), pad)
     mask = torch.zeros_like(ids)
     for row, request in enumerate(batch):

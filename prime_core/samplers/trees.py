@@ -27,7 +27,8 @@ from prime_core.run.seeds import derive_seed
 from prime_core.runtime import kept
 from prime_core.runtime.partial_rows import partial_path
 from prime_core.samplers import Request, Sampled, SamplingParams, request_seed
-from prime_core.samplers.ask import draw, response_row
+from prime_core.samplers.ask import response_row
+from prime_core.samplers.draw import draw, engine_of
 from prime_core.samplers.forks import KINDS, Leaf, Place
 from prime_core.settings.rollout import Tree
 from prime_core.settings.run import Settings
@@ -66,7 +67,7 @@ def ask_trees(
     ids: list[str] = prompts["prompt_id"].tolist()
     found: list[list[_Branch]] = [[] for _ in ids]
     # An engine takes longer to start than many a round to sample.
-    with kept.within_stage():
+    with kept.meanwhile():
         for number in range(tree.l + 1):
             # By prompt: the trunk and the place of each response of this round; None: the prompt.
             wanted = [
@@ -79,15 +80,11 @@ def ask_trees(
                 for offset, (_, place) in enumerate(wanted[row])
             ]
             partial = partial_path(output, f"responses-{number}")
-            drawn = iter(draw(sampler, model_path, requests, params, settings, progress, partial))
+            how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
+            drawn = iter(draw(sampler, how, progress, partial))
             for branches, places in zip(found, wanted, strict=True):
-                so_far = list(branches)
-                branches += [
-                    _branch(tokenizer, so_far, trunk, place, response)
-                    for (trunk, place), response in zip(
-                        places, islice(drawn, len(places)), strict=True
-                    )
-                ]
+                pairs = zip(places, islice(drawn, len(places)), strict=True)
+                branches += [_branch(tokenizer, branches, *place, one) for place, one in pairs]
     return [
         response_row(tokenizer, ids[row], sample, tokens[row], branch.response)
         | {"parent": branch.parent, "fork": branch.fork}
