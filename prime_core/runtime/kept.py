@@ -1,9 +1,8 @@
 """What a process keeps from one stage to the next: engines, in a process that runs many stages.
 
-An ordinary process runs one stage and keeps nothing, but within a stage that asks for it
-(`within_stage`). A worker of the resident process (prime_core.resident.worker) says so with
-`begin`; its stage then leaves an engine behind, and the next stage takes it, if it is what that
-stage would have made.
+An ordinary process runs one stage and keeps nothing. A worker of the resident process
+(prime_core.resident.worker) says so with `begin`; its stage then leaves an engine behind, and the
+next stage takes it, if it is what that stage would have made.
 
 docs/decisions.md#kept-engines
 """
@@ -23,8 +22,8 @@ class Engine(Protocol):
     def rest(self) -> None:
         """Give back the memory of the device until the next stage takes it."""
 
-    def close(self) -> None:
-        """Let go of everything: nothing will take it."""
+    def end(self) -> None:
+        """Free all that it holds."""
 
 
 class Unfit(BaseException):
@@ -51,28 +50,13 @@ def begin(meeting_place: Path) -> None:
 
 
 def keeps() -> bool:
-    """Whether this process runs more stages after this one, or this one asks an engine again."""
+    """Whether an engine is kept: this process runs more stages, or this stage asks again."""
     return _kept.keeps
 
 
 def rests() -> bool:
-    """Whether what is kept gives its device back in between, to the stages of other processes."""
+    """Whether what is kept gives its device back in between, to stages of other processes."""
     return _kept.rests
-
-
-@contextmanager
-def within_stage() -> Iterator[None]:
-    """Keep an engine from one call to the next, for the block, in any process.
-
-    A stage that samples in rounds starts it once. Afterwards a process that keeps nothing lets go.
-    """
-    before, _kept.keeps = _kept.keeps, True
-    try:
-        yield
-    finally:
-        _kept.keeps = before
-        if not before and (engine := take()) is not None:
-            engine.close()
 
 
 def meeting_place() -> Path | None:
@@ -90,6 +74,25 @@ def take() -> Engine | None:
     """What the stage before has left; from now on it is this stage's."""
     engine, _kept.engine = _kept.engine, None
     return engine
+
+
+@contextmanager
+def meanwhile() -> Iterator[None]:
+    """Keep the engine from one call of a sampler to the next, within one stage.
+
+    Afterwards it ends, unless the process keeps engines anyway.
+    """
+    if _kept.keeps:
+        yield
+        return
+    _kept.keeps = True
+    try:
+        yield
+    finally:
+        _kept.keeps = False
+        engine = take()
+        if engine is not None:
+            engine.end()
 
 
 def rest() -> None:

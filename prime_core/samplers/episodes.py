@@ -190,7 +190,7 @@ def play_on(
     longest = min(env.max_turn_length, params.max_response_length)
     # A turn near the end of its episode has less room than others; it is cut by `act`.
     each = replace(params, max_response_length=longest, ends_with_positions=True)
-    with kept.within_stage(), _Environments(settings, len(episodes)) as environments:
+    with kept.meanwhile(), _Environments(settings, len(episodes)) as environments:
         for turn in range(1, env.max_turns + 1):
             live = [one for one in episodes if not one.finish_reason]
             if not live:
@@ -217,7 +217,7 @@ def _begin(
     episodes: list[Episode] = []
     for problem in prompts.to_dict("records"):
         tokens = prompt_tokens(tokenizer, list(problem["prompt"]))
-        room = room_for_response(positions, Request(tokens, 0), params, model_path)
+        room = room_for_response(positions, len(tokens), params, model_path)
         task = Task.of(problem["ground_truth"])
         for sample in range(n_samples_per_prompt):
             begun = (len(episodes), problem["prompt_id"], sample, task, tokens, room)

@@ -43,18 +43,17 @@ class KeptEngine:
             self.llm.sleep(level=2)
             self.digest = ""
 
-    def close(self) -> None:
-        """End it and its processes."""
-        end_engine(self.llm)
+    def end(self) -> None:
+        """Shut the engine down and free its memory."""
+        self.llm.llm_engine.engine_core.shutdown()
+        del self.llm
+        release_memory()
 
 
-def end_engine(llm: LLM | None) -> None:
-    """Free an engine's memory; None: of one that did not start."""
+def release_memory() -> None:
+    """What an engine held that nothing refers to any more."""
     from vllm.distributed import cleanup_dist_env_and_memory
 
-    if llm is not None:
-        llm.llm_engine.engine_core.shutdown()
-    del llm
     gc.collect()
     cleanup_dist_env_and_memory()
 
@@ -82,7 +81,7 @@ def kept_engine(
         _exchange_weights(engine.llm, folder, copy, fixed)
         engine.digest = digest
         note(f"{folder}: loaded into the kept engine, which finds the trainer's log-probabilities")
-    else:
+    elif kept.rests():  # what a stage keeps for itself is nobody's news
         note(f"{folder}: sampling in the kept engine")
     yield engine.llm
     # Later stages share no prompts with this one, and computed them with other weights.

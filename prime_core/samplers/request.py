@@ -56,25 +56,21 @@ class SamplerError(ValueError):
 
 
 def room_for_response(
-    positions: int | None, request: Request, params: SamplingParams, model: object
+    positions: int | None, prompt_length: int, params: SamplingParams, model: object
 ) -> int:
-    """Tokens that may be sampled for a request. positions: the model's; None: no limit.
+    """Tokens that a response to such a prompt may have. positions: the model's; None: no limit.
 
     Raises SamplerError where the prompt alone fills the positions.
     """
-    room, prompt_length = (
-        params.max_response_length - request.num_before,
-        len(request.prompt_tokens),
-    )
     # Training refuses such lengths instead: docs/decisions.md#evaluation-positions
     if not params.ends_with_positions or positions is None:
-        return room
+        return params.max_response_length
     if prompt_length >= positions:
         raise SamplerError(
             f"{model}: a prompt of {prompt_length} tokens leaves no room for a response in the "
             f"model's {positions} positions; leave its problem out of the benchmark's table"
         )
-    return min(room, positions - prompt_length)
+    return min(params.max_response_length, positions - prompt_length)
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,10 @@ class KeptModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def close(self) -> None:
-        """Leave the GPU; the rest goes with the object."""
+    def end(self) -> None:
+        """Let the model go."""
         self.rest()
+        self.model = None
 
 
 def _kept_model(folder: Path, dtype: str) -> KeptModel:
@@ -106,7 +107,8 @@ def _kept_model(folder: Path, dtype: str) -> KeptModel:
         raise kept.Unfit("it is another sampler's")
     if held is not None and (held.digest, held.dtype) == (digest, dtype):
         held.model.to(device())
-        note(f"{folder}: sampling from the kept model")
+        if kept.rests():  # what a stage keeps for itself is nobody's news
+            note(f"{folder}: sampling from the kept model")
         return held
     # No weights are loaded into an old model: a new one holds these and nothing else.
     return KeptModel(load_model(folder, dtype), dtype, digest, [])
@@ -160,7 +162,13 @@ def _generate(
 ) -> list[Sampled]:
     width = max(len(request.prompt_tokens) for request in batch)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    rooms = [room_for_response(positions, one, params, model.name_or_path) for one in batch]
+    rooms = [
+        min(
+            room_for_response(positions, len(request.prompt_tokens), params, model.name_or_path),
+            params.max_response_length - request.num_before,
+        )
+        for request in batch
+    ]
     ids = torch.full((len(batch), width), pad)
     mask = torch.zeros_like(ids)
     for row, request in enumerate(batch):

@@ -67,7 +67,7 @@ def ask_trees(
     ids: list[str] = prompts["prompt_id"].tolist()
     found: list[list[_Branch]] = [[] for _ in ids]
     # An engine takes longer to start than many a round to sample.
-    with kept.within_stage():
+    with kept.meanwhile():
         for number in range(tree.l + 1):
             # By prompt: the trunk and the place of each response of this round; None: the prompt.
             wanted = [
@@ -83,13 +83,8 @@ def ask_trees(
             how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
             drawn = iter(draw(sampler, how, progress, partial))
             for branches, places in zip(found, wanted, strict=True):
-                so_far = list(branches)
-                branches += [
-                    _branch(tokenizer, so_far, trunk, place, response)
-                    for (trunk, place), response in zip(
-                        places, islice(drawn, len(places)), strict=True
-                    )
-                ]
+                pairs = zip(places, islice(drawn, len(places)), strict=True)
+                branches += [_branch(tokenizer, branches, *place, one) for place, one in pairs]
     return [
         response_row(tokenizer, ids[row], sample, tokens[row], branch.response)
         | {"parent": branch.parent, "fork": branch.fork}

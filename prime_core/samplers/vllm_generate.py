@@ -22,7 +22,7 @@ from tqdm import tqdm
 from prime_core.models.load import load_config, load_tokenizer, saved_eos_token_ids
 from prime_core.runtime import kept
 from prime_core.samplers.finished import FinishedResponses
-from prime_core.samplers.kept_vllm import end_engine, kept_engine
+from prime_core.samplers.kept_vllm import kept_engine, release_memory
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -137,8 +137,7 @@ def _max_model_len(
     if usual <= positions:
         return usual
     if params.ends_with_positions:
-        # refuses a prompt without room
-        room_for_response(positions, Request([0] * longest, 0), params, model_path)
+        room_for_response(positions, longest, params, model_path)  # refuses a prompt without room
         return positions
     # What this shard needs may fit although the usual length does not; else vLLM refuses it.
     return longest + params.max_response_length
@@ -179,8 +178,8 @@ def _engine(model_path: Path, copy: Path, arguments: dict[str, Any]) -> Iterator
     if on_cpu:  # the variable alone comes too late where torch is imported
         torch._dynamo.config.disable = True
     if kept.keeps():
-        # Room for others is made between stages, so not for what one stage keeps for itself.
-        sleeps = not on_cpu and kept.rests()
+        # Room for others is made between stages, so not by what one stage keeps for itself.
+        sleeps = kept.rests() and not on_cpu
         with kept_engine(model_path, copy, arguments, sleeps) as llm:
             yield llm
     else:
@@ -199,7 +198,10 @@ def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
         yield llm
     finally:
         # Scores may follow in this process (evaluate), and need the memory that the engine holds.
-        end_engine(llm)
+        if llm is not None:
+            llm.llm_engine.engine_core.shutdown()
+        del llm
+        release_memory()
 
 
 def _parts(num_requests: int, batch_size: int) -> list[range]:

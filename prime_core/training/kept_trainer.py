@@ -37,8 +37,8 @@ class KeptTrainer:
         self.trainer.offload()
         distributed.barrier()
 
-    def close(self) -> None:
-        """Move it off the device; its memory goes with it."""
+    def end(self) -> None:
+        """Free its device; its memory goes with the process, which ends with its stage."""
         self.rest()
 
 

@@ -37,7 +37,7 @@ class _Engine:
     def rest(self) -> None:
         print("at rest", file=sys.stderr)
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Nothing to let go of."""
 
 
