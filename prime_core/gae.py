@@ -133,8 +133,9 @@ def gae_advantages(
     The first is PPO with PRIME (arXiv 2502.01456, Table 4), or plain PPO without implicit rewards;
     with the paper's gamma 1 and gae_lambda 1 A_t = sum_{s >= t} r_s - V(s_t). In the second, the
     additive form of iStar (arXiv 2509.19199), the values predict outcomes alone. gae_level 'step':
-    `step_gae` over the steps that end at step_ends. In float64, returned in float32. Raises ValueError for an outcome of NaN (no verdict),
-    for another combination or level, and for steps without their ends.
+    `step_gae` over the steps that end at step_ends. In float64, returned in float32. Raises
+    ValueError for an outcome of NaN (no verdict), for another combination or level, and for steps
+    without their ends.
     docs/decisions.md#one-return
     """
     check_choices(outcome, combine)
