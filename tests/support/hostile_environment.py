@@ -61,7 +61,7 @@ class Hostile:
     def fork_bomb(self, _: Any) -> None:
         while True:
             os.fork()
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def fork_and_return_twice(self, answer: Any) -> Any:
         os.fork()
