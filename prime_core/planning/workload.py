@@ -23,6 +23,7 @@ class BenchmarkWork:
 
     code_share: programs among its problems; scored: by the PRM, too. num_shards: jobs that it is
     split into. begun_tokens: of a response, read instead of sampled, since another has begun it.
+    turns: mean number of an episode's; 0: a problem without an environment.
     """
 
     num_responses: int
@@ -33,6 +34,7 @@ class BenchmarkWork:
     scored: bool = False
     num_shards: int = 1
     begun_tokens: float = 0.0
+    turns: float = 0.0
 
     def of_a_shard(self) -> BenchmarkWork:
         """What one of its jobs has to do."""
@@ -65,7 +67,8 @@ class Workload:
     sampled_responses: of all rounds. trained_responses: of the batch. code_share: programs among
     the training problems. step_solutions: whose steps an evaluation has the PRM score. own_share:
     tokens of a response that were sampled for it alone; below 1 where responses fork from one
-    another. continued: with Monte-Carlo values.
+    another. continued: with Monte-Carlo values. turns: mean number of an episode's, 0 without an
+    environment, where drawn_share of its tokens are the policy's.
     """
 
     prompt_tokens: float
@@ -81,6 +84,14 @@ class Workload:
     evaluated_iterations: tuple[int, ...]
     continued: ContinuedWork | None = None
     own_share: float = 1.0
+    turns: float = 0.0
+    drawn_share: float = 1.0
+
+    @property
+    def read_tokens(self) -> float:
+        """Tokens of an episode's prompts: for each turn, all before it."""
+        so_far = self.response_tokens * max(self.turns - 1, 0.0) / 2
+        return self.turns * self.prompt_tokens + so_far
 
     @property
     def continued_ratio(self) -> float:
@@ -171,6 +182,8 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
         ),
         own_share=own_share(rollout.tree, assumed.fork_position),
         continued=_continued(settings, assumed, trained) if settings.draws_continuations else None,
+        turns=_turns(settings, assumed),
+        drawn_share=assumed.drawn_share if settings.data.env else 1.0,
     )
 
 
@@ -193,6 +206,11 @@ def _step_solutions(settings: Settings, assumed: Assumptions) -> int:
     return len(steps.files) * (steps.num_rows or assumed.problems) if steps else 0
 
 
+def _turns(settings: Settings, assumed: Assumptions) -> float:
+    env = settings.data.env
+    return max(assumed.turn_share * env.max_turns, 1.0) if env else 0.0
+
+
 def _code_share(settings: Settings, assumed: Assumptions) -> float:
     """Programs among the training problems, as far as the settings say."""
     # The files' own column decides, row by row, and a plan opens no file: where a setting speaks of
@@ -206,9 +224,10 @@ def _code_share(settings: Settings, assumed: Assumptions) -> float:
 def _benchmark(benchmark: Benchmark, settings: Settings, assumed: Assumptions) -> BenchmarkWork:
     """Work of a benchmark. A limit above the rollouts' makes few responses longer."""
     usual = settings.rollout.max_response_length
-    held_out = benchmark.file == "validation"
+    held_out, env = benchmark.file == "validation", settings.data.env
+    known = env.num_validation if held_out and env else assumed.problems
     return BenchmarkWork(
-        num_responses=(benchmark.num_problems or assumed.problems) * benchmark.n_samples_per_prompt,
+        num_responses=(benchmark.num_problems or known) * benchmark.n_samples_per_prompt,
         n_samples_per_prompt=benchmark.n_samples_per_prompt,
         response_tokens=assumed.response_share * min(benchmark.max_response_length, usual),
         longest=benchmark.max_response_length,
@@ -217,4 +236,5 @@ def _benchmark(benchmark: Benchmark, settings: Settings, assumed: Assumptions) -
         else float(benchmark.usual_ability == "code"),
         scored=benchmark.scorer is not None,
         num_shards=num_shards(benchmark),
+        turns=_turns(settings, assumed) if held_out else 0.0,
     )
