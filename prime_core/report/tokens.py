@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prime_core.evaluation.step_truth import TrueSteps, true_steps
 from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.tables import BATCH, REWARDS, read_table
 
@@ -28,7 +29,7 @@ BROKEN = "\N{REPLACEMENT CHARACTER}"
 class Piece:
     """One token. strength: root of its reward's size over the largest one beside it, 0 to 1.
 
-    The root, or one large reward would leave all others white.
+    The root, or one large reward would leave all others white. wrong: of the first wrong step.
     """
 
     text: str
@@ -36,15 +37,20 @@ class Piece:
     reward: float
     position: int
     strength: float
+    wrong: bool = False
 
 
 @dataclass(frozen=True)
 class Response:
-    """One response: outcome, summed reward, and its pieces (None: tokens left out)."""
+    """One response: outcome, summed reward, and its pieces (None: tokens left out).
+
+    steps: what is known of its steps by rule, as a sentence; "" where nothing is.
+    """
 
     outcome: float
     summed_reward: float
     pieces: list[Piece | None]
+    steps: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,12 +150,35 @@ def _response(row: pd.Series, scale: float, tokenizer: Any) -> Response:
     tokens = [int(token) for token in row["response_tokens"]]
     rewards = [float(reward) for reward in row["implicit_reward"]]
     texts = token_texts(tokenizer, tokens)
+    steps = true_steps(row["prompt_id"], row["text"], texts, rewards)
+    wrong = steps.tokens(steps.label) if steps and steps.label >= 0 else range(0)
     pieces: list[Piece | None] = [
-        Piece(text, token, reward, position, math.sqrt(abs(reward) / scale) if scale else 0.0)
-        for position, (text, token, reward) in enumerate(
-            zip(texts, tokens, rewards, strict=True), start=1
+        Piece(
+            text,
+            token,
+            reward,
+            position + 1,
+            math.sqrt(abs(reward) / scale) if scale else 0.0,
+            position in wrong,
         )
+        for position, (text, token, reward) in enumerate(zip(texts, tokens, rewards, strict=True))
     ]
     if len(pieces) > HEAD + TAIL:
         pieces = [*pieces[:HEAD], None, *pieces[-TAIL:]]
-    return Response(float(row["outcome"]), float(sum(rewards)), pieces)
+    words = _in_words(steps) if steps else ""
+    return Response(float(row["outcome"]), float(sum(rewards)), pieces, words)
+
+
+def _in_words(steps: TrueSteps) -> str:
+    """Which step is wrong by rule, and whether the PRM's largest fall lies on it."""
+    number, fall = len(steps.ends), steps.largest_fall
+    lowest = f"lies on step {fall + 1}" if steps.falls[fall] < 0 else "is none: no step lowers it"
+    if steps.label < 0:
+        return f"All {number} steps are right; the PRM's largest fall {lowest}."
+    luck = ", the answer right by luck" if steps.answer_correct else ""
+    if steps.falls[fall] < 0 and fall == steps.label:
+        lowest = "lies on it"
+    return (
+        f"Step {steps.label + 1} of {number} is wrong (underlined){luck}; the PRM's largest fall "
+        f"{lowest}."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,10 +16,15 @@ from prime_core.training.learning_batch import LearningBatch
 
 def step_end_mask(batch: LearningBatch, folder: Path) -> Bool[Tensor, "B T"]:
     """True at the last token of every step. folder: of the model whose tokenizer is used."""
-    tokenizer = load_tokenizer(folder)
     ends = torch.zeros_like(batch.mask)
-    for row, tokens in enumerate(batch.sequences.responses):
-        # Each token by itself, so that pieces and tokens correspond.
-        pieces = tokenizer.batch_decode([[token] for token in tokens])
-        ends[row, : len(tokens)] = torch.as_tensor(step_ends(pieces))
+    for row, pieces in enumerate(token_pieces(batch, folder)):
+        ends[row, : len(pieces)] = torch.as_tensor(step_ends(pieces))
     return ends
+
+
+def token_pieces(batch: LearningBatch, folder: Path) -> Iterator[list[str]]:
+    """Of each response the text of each token. folder: of the model whose tokenizer is used."""
+    tokenizer = load_tokenizer(folder)
+    for tokens in batch.sequences.responses:
+        # Each token by itself, so that pieces and tokens correspond.
+        yield tokenizer.batch_decode([[token] for token in tokens])

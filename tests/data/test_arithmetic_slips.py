@@ -5,8 +5,8 @@ import random
 import pytest
 
 from prime_core.data.arithmetic import chain, demonstrations, problems, slips, terms_of
+from prime_core.data.arithmetic_steps import first_wrong, read_steps
 from prime_core.settings.data import ArithmeticTask
-from tests.support.arithmetic_steps import first_wrong, read_steps
 
 TERMS = (3, 4, 5, 6)
 
