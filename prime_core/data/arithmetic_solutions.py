@@ -1,6 +1,6 @@
 r"""Chains with slips as solutions whose first wrong step is known: no one had to mark them.
 
-In: problems, the task's shares of slips, a seed. Out: rows as `read_solutions` gives them, with a
+In: names of sums, the task's shares of slips, a seed. Out: rows as `read_solutions` gives them, with a
 separator of nothing: the steps are the pieces ``3+4=8, ``, ``8+5=13: ``, ``\boxed{13}`` of a chain.
 """
 
@@ -18,15 +18,15 @@ NUM_ROWS = 1000  # where the settings do not say how many
 
 
 def generated_solutions(
-    problems: Sequence[dict[str, Any]], task: ArithmeticTask, num_rows: int, seed: int | str
+    prompt_ids: Sequence[str], task: ArithmeticTask, num_rows: int, seed: int | str
 ) -> list[dict[str, Any]]:
     """Solutions of random problems, a share of slip_share with a wrong step.
 
-    Each has `terms` too. Other seeds give other chains: one part's threshold is used on another's.
+    prompt_ids: of generated sums. Each row has `terms` too. Other seeds give other chains: one part's threshold is used on another's.
     """
     rng = random.Random(f"arithmetic solutions {seed}")
     return [
-        _solution(number, shuffled(terms_of(rng.choice(problems)), rng), task, rng)
+        _solution(number, shuffled(terms_of({"prompt_id": rng.choice(prompt_ids)}), rng), task, rng)
         for number in range(1, num_rows + 1)
     ]
 

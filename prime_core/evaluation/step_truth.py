@@ -117,12 +117,11 @@ def _f1_of_halves(
     falls: Sequence[Sequence[float]], labels: Sequence[int], group: Sequence[int]
 ) -> float | None:
     """F1 where each half's threshold is the other's; None where a half lacks one of the kinds."""
-    second = np.asarray(group) % 2 == 1
-    halves = [np.flatnonzero(rows) for rows in (~second, second)]
+    halves = [[row for row, number in enumerate(group) if number % 2 == half] for half in (0, 1)]
     if any(len({labels[row] == NO_ERROR for row in rows}) < 2 for rows in halves):
         return None
-    predicted = np.empty(len(labels), dtype=int)
+    predicted: dict[int, int] = {}
     for rows, others in (halves, halves[::-1]):
         search = ThresholdSearch([falls[row] for row in others], [labels[row] for row in others])
-        predicted[rows] = [first_below(falls[row], search.best()) for row in rows]
-    return found(predicted, labels).f1
+        predicted |= {row: first_below(falls[row], search.best()) for row in rows}
+    return found([predicted[row] for row in range(len(labels))], labels).f1

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.run.layout import RunFiles
@@ -132,10 +133,15 @@ def fresh_enough(judged: pd.DataFrame, iteration: int, max_staleness: int) -> pd
 
 def read_carried(files: RunFiles, iteration: int, settings: Settings) -> pd.DataFrame:
     """Groups that the iteration before left over for this one; none where none are kept."""
-    schema = batch_schema(settings.policy.compares_with_greedy)
+    schema = batch_columns(settings)
     if not settings.rollout.keeps_surplus or iteration == 1:
         return schema.empty_table().to_pandas()
     return read_table(files.surplus(iteration - 1), schema, files.root)
+
+
+def batch_columns(settings: Settings) -> pa.Schema:
+    """Columns of a run's batches."""
+    return batch_schema(settings.policy.compares_with_greedy, settings.verification.flips)
 
 
 def prompt_rows(groups: pd.DataFrame, prompts: pd.DataFrame) -> list[int]:

@@ -77,6 +77,8 @@ OUTCOMES = pa.schema([*_KEY, *_VERDICT, ("seconds", pa.float64())])
 BATCH = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32()), ("outcome", pa.float64())])
 # With policy.adv_estimator remax: the outcome of the greedy response to the same prompt.
 BATCH_WITH_GREEDY = pa.schema([*BATCH, ("greedy_outcome", pa.float64())])
+# With verification.flip_*: what the outcome was before.
+TRUE_OUTCOME = pa.field("true_outcome", pa.float64())
 GREEDY = -1  # the number, as a sample, of that response in rollouts and outcomes
 REWARDS = pa.schema(
     [
@@ -162,9 +164,13 @@ RATED_STEPS = pa.schema(
 )
 
 
-def batch_schema(with_greedy: bool) -> pa.Schema:
-    """Columns of batch and surplus; with_greedy: with policy.adv_estimator remax."""
-    return BATCH_WITH_GREEDY if with_greedy else BATCH
+def batch_schema(with_greedy: bool, with_truth: bool = False) -> pa.Schema:
+    """Columns of batch and surplus.
+
+    with_greedy: with policy.adv_estimator remax; with_truth: with verification.flip_*.
+    """
+    schema = BATCH_WITH_GREEDY if with_greedy else BATCH
+    return schema.append(TRUE_OUTCOME) if with_truth else schema
 
 
 def read_table(path: Path, schema: pa.Schema, root: Path | None = None) -> pd.DataFrame:

@@ -201,7 +201,7 @@ def _evaluate_steps(
             as_messages(problem, settings.data) or problem, settings.data
         ),
         generated=lambda part, num_rows: generated_solutions(
-            read_table(files.validation, PROMPTS, files.root).to_dict("records"),
+            list(read_table(files.validation, PROMPTS, files.root)["prompt_id"]),
             settings.data.arithmetic,
             num_rows or NUM_ROWS,
             derive_seed(settings.seed, "solutions", part),

@@ -46,7 +46,7 @@ def run(run_dir: Path, iteration: int) -> None:
     join_ranks()
     output = files.rewards(iteration)
     with only_one(output, run_dir):
-        batch = read_batch(files, iteration)
+        batch = read_batch(files, iteration, with_truth=settings.verification.flips)
         with watch.part("forward"):
             folders = {
                 "reference": reward_reference_folder(settings, files, iteration),
@@ -142,6 +142,11 @@ def _metrics(rewards: torch.Tensor, z: torch.Tensor, batch: LearningBatch) -> Me
         "prm/num_pairs": num_pairs,
         "prm/accuracy": float(prm_accuracy(z, batch.outcome)),
     }
+    if batch.true_outcome is not None:
+        num_right, num_pairs_true = prm_ranking_accuracy(z, batch.true_outcome, batch.group)
+        metrics["prm/true_accuracy"] = float(prm_accuracy(z, batch.true_outcome))
+        if num_pairs_true:
+            metrics["prm/true_ranking_accuracy"] = num_right / num_pairs_true
     for name, rows in {"correct": correct, "incorrect": ~correct}.items():
         if rows.any():
             metrics[f"reward/log_odds_{name}"] = float(z[rows].sum() / rows.sum())

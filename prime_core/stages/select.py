@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.run.label_flips import with_flips
 from prime_core.run.records import Made
 from prime_core.run.selection import (
     accuracy_histogram,
+    batch_columns,
     filter_groups,
     first_groups,
     fresh_enough,
@@ -26,7 +28,7 @@ from prime_core.run.selection import (
     read_judged,
     staleness,
 )
-from prime_core.run.tables import batch_schema, write_table
+from prime_core.run.tables import write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
@@ -45,12 +47,12 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.batch(iteration), run_dir):
         num_shards = files.num_shards(iteration, rollout.num_shards)
         shards = range(num_shards * (1 + rollout.refill_rounds))
-        judged = read_judged(files, iteration, shards)
+        judged = with_flips(read_judged(files, iteration, shards), settings, iteration)
         passed = filter_groups(judged, settings.filter)
         carried = read_carried(files, iteration, settings)
         # Groups left over before come first: they grow too old, while fresh ones can wait.
         # docs/decisions.md#staleness
-        schema = batch_schema(settings.policy.compares_with_greedy)
+        schema = batch_columns(settings)
         kept = pd.concat([carried, passed], ignore_index=True)
         if kept.empty:
             raise EmptyBatch(_explain_empty(judged, settings, iteration))
@@ -94,7 +96,7 @@ def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
         return counts
     known = judged[judged["outcome"].notna()]
     return counts | {
-        "rollout/accuracy": float(is_right(known).mean()),
+        "rollout/accuracy": float(is_right(_truth(known)).mean()),
         # Larger where partial credit rewards programs that pass some of their tests.
         "rollout/outcome_mean": float(known["outcome"].mean()),
         "rollout/response_length_mean": float(lengths.mean()),
@@ -103,6 +105,11 @@ def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
         "filter/share_all_correct": float(means.eq(1).mean()),
         "filter/share_all_wrong": float(means.eq(0).mean()),
     }
+
+
+def _truth(known: pd.DataFrame) -> pd.DataFrame:
+    """Responses with their true outcomes, where training has others."""
+    return known.assign(outcome=known["true_outcome"]) if "true_outcome" in known else known
 
 
 def _selected(kept: pd.DataFrame, batch: pd.DataFrame, settings: Settings) -> Metrics:

@@ -48,14 +48,28 @@ class LearningBatch:
             return None
         return torch.tensor(self.rows["greedy_outcome"].to_numpy(), dtype=torch.float32)
 
+    @property
+    def true_outcome(self) -> Float[Tensor, " B"] | None:
+        """Outcomes before some were flipped on purpose; None where none were."""
+        if "true_outcome" not in self.rows:
+            return None
+        return torch.tensor(self.rows["true_outcome"].to_numpy(), dtype=torch.float32)
+
     def matrix(self, rows: Iterable[Sequence[float]]) -> Float[Tensor, "B T"]:
         """Ragged rows, one for each response, as a matrix beside the mask."""
         return pad_rows(list(rows), self.mask.shape[1])
 
 
-def read_batch(files: RunFiles, iteration: int, *, with_greedy: bool = False) -> LearningBatch:
-    """The batch of one iteration; with_greedy: its rows have a greedy_outcome (remax)."""
-    return batch_of(read_table(files.batch(iteration), batch_schema(with_greedy), files.root))
+def read_batch(
+    files: RunFiles, iteration: int, *, with_greedy: bool = False, with_truth: bool = False
+) -> LearningBatch:
+    """The batch of one iteration.
+
+    with_greedy: its rows have a greedy_outcome (remax); with_truth: a true_outcome
+    (verification.flip_*).
+    """
+    schema = batch_schema(with_greedy, with_truth)
+    return batch_of(read_table(files.batch(iteration), schema, files.root))
 
 
 def batch_of(rows: pd.DataFrame) -> LearningBatch:

@@ -34,9 +34,9 @@ def tokenise_steps(solutions: Sequence[dict[str, Any]], folder: Path) -> list[di
     """The solutions with prompt_tokens, response_tokens and step_ends, the tokens before each end.
 
     folder: of the model whose tokenizer is used. Steps are joined by each solution's separator,
-    usually a blank line, which belongs to the step before it. A token that holds the end of one step and the beginning of the
-    next ends the former. No token ends the response: the label is of steps. Raises ModelError for
-    a tokenizer that does not say where in a text its tokens lie.
+    usually a blank line, which belongs to the step before it. A token that holds the end of one
+    step and the beginning of the next ends the former. No token ends the response: the label is of
+    steps. Raises ModelError for a tokenizer that does not say where in a text its tokens lie.
     """
     tokenizer = load_tokenizer(folder)
     if not tokenizer.is_fast:
