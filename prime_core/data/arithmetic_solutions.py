@@ -1,7 +1,7 @@
 r"""Chains with slips as solutions whose first wrong step is known: no one had to mark them.
 
-In: names of sums, the task's shares of slips, a seed. Out: rows as `read_solutions` gives them, with a
-separator of nothing: the steps are the pieces ``3+4=8, ``, ``8+5=13: ``, ``\boxed{13}`` of a chain.
+In: names of sums, the task's shares of slips, a seed. Out: rows as `read_solutions` gives them,
+with a separator of nothing: their steps are the pieces ``3+4=8, ``, ``8+5=13: ``, ``\boxed{13}``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def generated_solutions(
 ) -> list[dict[str, Any]]:
     """Solutions of random problems, a share of slip_share with a wrong step.
 
-    prompt_ids: of generated sums. Each row has `terms` too. Other seeds give other chains: one part's threshold is used on another's.
+    prompt_ids: of generated sums. Each row has `terms` too. Other seeds give other chains: one
+    part's threshold is used on another's.
     """
     rng = random.Random(f"arithmetic solutions {seed}")
     return [
