@@ -42,8 +42,8 @@ LOSSES: dict[str, dict[str, Any]] = {
     "ce": {"beta": 0.05, "offline": {"loss_type": "ce"}},
     "dpo": {"beta": 0.05, "offline": {"loss_type": "dpo"}},
     "prefix": {
-        "beta": 1.0,
-        "offline": {"loss_type": "prefix", "response_score": "mean", "margin": 1.0},
+        "beta": 10.0,
+        "offline": {"loss_type": "prefix", "response_score": "mean", "margin": 5.0},
     },
 }
 OFFLINE = {
