@@ -29,6 +29,7 @@ MATHEMATICS = {
     "policy_loss",
     "prm_loss",
     "steps",
+    "turns",
     "value_loss",
 }
 # From the ground up: each room, and the rooms that it may import. All are above it in this list,

@@ -11,19 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import TableError
-from prime_core.run.tables import (
-    GREEDY,
-    OUTCOMES,
-    ROLLOUTS,
-    batch_schema,
-    read_fact,
-    read_table,
-)
+from prime_core.run.tables import BATCH, GREEDY, OPTIONAL, OUTCOMES, ROLLOUTS, read_fact, read_table
 from prime_core.settings.run import Filter, Settings
 
 
@@ -46,8 +38,9 @@ def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.Da
                 f"{files.outcomes(iteration, shard)}: its responses are not those of "
                 f"{files.rollouts(iteration, shard)}; delete it and run again"
             )
+        of_turns = outcomes[[name for name in OPTIONAL[OUTCOMES].names if name in outcomes]]
         outcome = outcomes["outcome"].astype("float64")
-        parts.append(rollouts.assign(outcome=outcome, verdict=outcomes["verdict"]))
+        parts.append(rollouts.assign(outcome=outcome, verdict=outcomes["verdict"], **of_turns))
     return _beside_greedy(pd.concat(parts, ignore_index=True))
 
 
@@ -133,15 +126,13 @@ def fresh_enough(judged: pd.DataFrame, iteration: int, max_staleness: int) -> pd
 
 def read_carried(files: RunFiles, iteration: int, settings: Settings) -> pd.DataFrame:
     """Groups that the iteration before left over for this one; none where none are kept."""
-    schema = batch_columns(settings)
     if not settings.rollout.keeps_surplus or iteration == 1:
-        return schema.empty_table().to_pandas()
-    return read_table(files.surplus(iteration - 1), schema, files.root)
-
-
-def batch_columns(settings: Settings) -> pa.Schema:
-    """Columns of a run's batches."""
-    return batch_schema(settings.policy.compares_with_greedy, settings.verification.flips)
+        return BATCH.empty_table().to_pandas()
+    surplus = read_table(files.surplus(iteration - 1), BATCH, files.root)
+    missing = [name for name in settings.policy.batch_columns if name not in surplus]
+    if missing and len(surplus):  # rows that there are none of may lack what only rows bring
+        raise TableError(f"{files.surplus(iteration - 1)}: columns {missing} are missing")
+    return surplus
 
 
 def prompt_rows(groups: pd.DataFrame, prompts: pd.DataFrame) -> list[int]:

@@ -177,6 +177,11 @@ class Policy(MismatchCorrection):
         """Whether one more, greedy response to each prompt is sampled, as a baseline."""
         return self.adv_estimator == "remax"
 
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        return ("greedy_outcome",) if self.compares_with_greedy else ()
+
     def check_credit(self, granularity: str) -> None:
         """Raises ValueError for a credit that has no steps to compare, or that something else sums.
 

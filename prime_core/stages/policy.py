@@ -44,8 +44,7 @@ def run(run_dir: Path, iteration: int) -> None:
     watch = Stopwatch()
     start_ranks()  # before the first forward pass, which they share
     with only_one(files.policy(iteration), run_dir):
-        greedy = settings.policy.compares_with_greedy
-        batch = read_batch(files, iteration, with_greedy=greedy)
+        batch = read_batch(files, iteration, settings.policy.batch_columns)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
         summed = settings.policy.credit == "sum"

@@ -18,6 +18,7 @@ from prime_core.run.atomic import write_json
 from prime_core.run.label_flips import with_flips
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import Made, checked_weights
+from prime_core.run.sampled import num_own_tokens, response_length
 from prime_core.run.schedule import (
     first_round,
     num_first_round,
@@ -165,12 +166,12 @@ def _choose(settings: Settings, files: RunFiles, iteration: int, policy: Path) -
 
 
 def _metrics(rows: list[dict]) -> Metrics:
-    lengths = [len(row["response_tokens"]) for row in rows]
+    lengths = [response_length(row) for row in rows]
     cut = [row["finish_reason"] == "length" for row in rows]
     count = max(len(rows), 1)
     return {
         "sample/num_responses": len(rows),
-        "sample/num_tokens": sum(lengths),
+        "sample/num_tokens": sum(map(num_own_tokens, rows)),
         "response_length/mean": sum(lengths) / count,
         "response_length/max": max(lengths, default=0),
         "response_length/clip_ratio": sum(cut) / count,

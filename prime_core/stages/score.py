@@ -46,7 +46,8 @@ def run(run_dir: Path, iteration: int) -> None:
     join_ranks()
     output = files.rewards(iteration)
     with only_one(output, run_dir):
-        batch = read_batch(files, iteration, with_truth=settings.verification.flips)
+        truth = ["true_outcome"] if settings.verification.flips else []
+        batch = read_batch(files, iteration, also=truth)
         with watch.part("forward"):
             folders = {
                 "reference": reward_reference_folder(settings, files, iteration),

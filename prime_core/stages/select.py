@@ -15,9 +15,9 @@ import pandas as pd
 
 from prime_core.run.label_flips import with_flips
 from prime_core.run.records import Made
+from prime_core.run.sampled import num_own_tokens, records, response_length
 from prime_core.run.selection import (
     accuracy_histogram,
-    batch_columns,
     filter_groups,
     first_groups,
     fresh_enough,
@@ -28,7 +28,7 @@ from prime_core.run.selection import (
     read_judged,
     staleness,
 )
-from prime_core.run.tables import write_table
+from prime_core.run.tables import BATCH, write_table
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
@@ -52,7 +52,6 @@ def run(run_dir: Path, iteration: int) -> None:
         carried = read_carried(files, iteration, settings)
         # Groups left over before come first: they grow too old, while fresh ones can wait.
         # docs/decisions.md#staleness
-        schema = batch_columns(settings)
         kept = pd.concat([carried, passed], ignore_index=True)
         if kept.empty:
             raise EmptyBatch(_explain_empty(judged, settings, iteration))
@@ -64,9 +63,9 @@ def run(run_dir: Path, iteration: int) -> None:
             left = groups_after(kept, rollout.rollout_batch_size)
             # By the age that they will have when the next iteration could train on them.
             surplus = fresh_enough(left, iteration + 1, rollout.max_staleness)
-            write_table(files.surplus(iteration), surplus, schema, Made(files.root, inputs))
+            write_table(files.surplus(iteration), surplus, BATCH, Made(files.root, inputs))
         # Last: where the batch exists, the surplus does as well.
-        write_table(files.batch(iteration), batch, schema, Made(files.root, inputs))
+        write_table(files.batch(iteration), batch, BATCH, Made(files.root, inputs))
         metrics = {
             **_sampled(judged, passed),
             **_selected(kept, batch, settings),
@@ -85,11 +84,12 @@ def run(run_dir: Path, iteration: int) -> None:
 def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
     """Figures of what the iteration sampled; only counts where leftover groups filled the batch."""
     means = judged.groupby("prompt_id")["outcome"].mean()
-    lengths = judged["response_tokens"].map(len)
+    tokens = records(judged)
+    lengths = pd.Series([response_length(row) for row in tokens], dtype="int64")
     counts: Metrics = {
         "rollout/num_prompts": num_groups(judged),
         "rollout/num_responses": len(judged),
-        "rollout/num_tokens": int(lengths.sum()),
+        "rollout/num_tokens": sum(map(num_own_tokens, tokens)),
         "rollout/no_verdict": int(judged["outcome"].isna().sum()),
     }
     if judged.empty:

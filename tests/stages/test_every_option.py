@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import BATCH, batch_schema, read_json, read_table, write_table
+from prime_core.run.tables import BATCH, read_json, read_table, write_table
 from prime_core.run.work import open_run
 from prime_core.settings.reading import parse_settings
 from prime_core.settings.run import Settings
@@ -140,7 +140,7 @@ def run_of(folder: Path, changes: dict[str, Any]) -> RunFiles:
         # The greedy response to a prompt is right if the first sampled one is.
         greedy = one.groupby("prompt_id")["outcome"].transform("first")
         table = one.assign(greedy_outcome=greedy) if with_greedy else one
-        write_table(files.batch(iteration), table, batch_schema(with_greedy))
+        write_table(files.batch(iteration), table, BATCH)
     return files
 
 
