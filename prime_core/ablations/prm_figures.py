@@ -36,7 +36,7 @@ def prm_figures(files: RunFiles, start: RunFiles, iteration: int) -> dict[str, f
     steps = (files if iteration else start).evaluation(iteration, STEPS)
     if steps.exists():
         settings = flatten(load_yaml(files.config))
-        found |= _of_steps(read_json(steps), settings["evaluation.steps.score"])
+        found |= _of_steps(read_json(steps), settings.get("evaluation.steps.score", "step"))
     return found
 
 

@@ -127,6 +127,8 @@ def _first_rated(files: RunFiles, iterations: list[int]) -> int | None:
 
 def _scored_batch(files: RunFiles, iteration: int) -> pd.DataFrame:
     batch = read_table(files.batch(iteration), BATCH, files.root)
+    if "true_outcome" in batch:  # a response is shown as what it is, not as it was called
+        batch["outcome"] = batch["true_outcome"]
     rewards = read_table(files.rewards(iteration), REWARDS, files.root)
     # One to one, or tokens would be shown with another response's rewards.
     return batch.merge(rewards, on=["prompt_id", "sample"], validate="one_to_one")

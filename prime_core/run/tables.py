@@ -89,9 +89,9 @@ _TURNS = [  # one entry a turn
     ("states", pa.list_(pa.string())),  # digest of the observation that the turn answered
     ("valid_actions", pa.list_(pa.bool_())),  # false: the environment could not take it
 ]
-# Columns that a table has only where its run has turns, trees, greedy responses or flips. They are written
-# where the rows have them and read where the file has them, so other runs' tables, and those from
-# before there were such columns, are as they always were.
+# Columns that a table has only where its run has turns, trees, greedy responses or flipped
+# outcomes. They are written where the rows have them and read where the file has them, so other
+# runs' tables, and those from before there were such columns, are as they always were.
 OPTIONAL: dict[pa.Schema, pa.Schema] = {
     ROLLOUTS: pa.schema([*_TOKENS_OF_TURNS, *_TREE]),
     OUTCOMES: pa.schema(_TURNS),

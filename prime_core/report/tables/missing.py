@@ -71,8 +71,8 @@ def _flips(run: RunTables) -> str | None:
         return None
     return (
         f"An experiment: {100 * right:g} % of the right and {100 * wrong:g} % of the wrong "
-        "outcomes were turned over before training (verification.flip_*). Accuracies are of the "
-        "true ones; reward/*, prm/* without true_* and the responses below have those trained on."
+        "outcomes were turned over before training (verification.flip_*). Accuracies, prm/true_* "
+        "and the responses below are of the true ones, reward/* and other prm/* of those."
     )
 
 
