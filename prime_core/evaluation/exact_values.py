@@ -1,7 +1,7 @@
 """Exact values of a policy in an environment whose transitions are a table.
 
-In: gymnasium's table of a toy_text environment (FrozenLake, CliffWalking, Taxi), P[s][a] = a list of
-(probability, next state, reward, whether the episode ends), and a policy's action probabilities.
+In: gymnasium's table of a toy_text environment (FrozenLake, CliffWalking, Taxi), P[s][a] = a list
+of (probability, next state, reward, whether the episode ends), and a policy's action probabilities.
 Out: V, Q and advantages, exact up to rounding: what step credit is held against
 (docs/questions.md#agent-credit).
 """
