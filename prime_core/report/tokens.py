@@ -174,13 +174,12 @@ def _response(row: pd.Series, scale: float, tokenizer: Any) -> Response:
 def _in_words(steps: TrueSteps) -> str:
     """Which step is wrong by rule, and whether the PRM's largest fall lies on it."""
     number, fall = len(steps.ends), steps.largest_fall
-    lowest = f"lies on step {fall + 1}" if steps.falls[fall] < 0 else "is none: no step lowers it"
+    if steps.falls[fall] >= 0:
+        lowest = "the PRM lowers none"
+    else:
+        place = "it" if fall == steps.label else f"step {fall + 1}"
+        lowest = f"the PRM's largest fall lies on {place}"
     if steps.label < 0:
-        return f"All {number} steps are right; the PRM's largest fall {lowest}."
+        return f"All {number} steps are right; {lowest}."
     luck = ", the answer right by luck" if steps.answer_correct else ""
-    if steps.falls[fall] < 0 and fall == steps.label:
-        lowest = "lies on it"
-    return (
-        f"Step {steps.label + 1} of {number} is wrong (underlined){luck}; the PRM's largest fall "
-        f"{lowest}."
-    )
+    return f"Step {steps.label + 1} of {number} is wrong (underlined){luck}; {lowest}."
