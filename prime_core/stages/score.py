@@ -144,10 +144,10 @@ def _metrics(rewards: torch.Tensor, z: torch.Tensor, batch: LearningBatch) -> Me
         "prm/accuracy": float(prm_accuracy(z, batch.outcome)),
     }
     if batch.true_outcome is not None:
-        num_right, num_pairs_true = prm_ranking_accuracy(z, batch.true_outcome, batch.group)
+        ranked, pairs = prm_ranking_accuracy(z, batch.true_outcome, batch.group)
         metrics["prm/true_accuracy"] = float(prm_accuracy(z, batch.true_outcome))
-        if num_pairs_true:
-            metrics["prm/true_ranking_accuracy"] = num_right / num_pairs_true
+        if pairs:
+            metrics["prm/true_ranking_accuracy"] = ranked / pairs
     for name, rows in {"correct": correct, "incorrect": ~correct}.items():
         if rows.any():
             metrics[f"reward/log_odds_{name}"] = float(z[rows].sum() / rows.sum())
