@@ -36,7 +36,7 @@ from prime_core.stages import build, prepare, prm_data, prm_offline, sft
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/ablations/faithfulness.yaml"
-NUM_CHAINS, NUM_A_PROMPT, NUM_RATED = 6000, 4, 2000
+NUM_CHAINS, NUM_A_PROMPT, NUM_RATED = 6000, 4, 1000
 # Beside the loss: what it needs. The same number of steps for all.
 LOSSES: dict[str, dict[str, Any]] = {
     "ce": {"beta": 0.05, "offline": {"loss_type": "ce"}},
