@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from prime_core.advantage import check_choices
-from prime_core.masked import discounted_returns, last_token, masked_whiten, only
+from prime_core.masked import last_token, masked_whiten, only
+from prime_core.outcomes import check_choices
+from prime_core.turns import discounted_over, put_back, sampled_first, turn_ends
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -31,22 +32,33 @@ def gae(
     mask: Bool[Tensor, "B T"],
     gamma: float,
     gae_lambda: float,
+    discount_unit: str = "token",
 ) -> Float[Tensor, "B T"]:
     """Exponentially weighted sum of one-token differences (arXiv 1506.02438, Eq. 16).
 
         delta_t = r_t + gamma V(s_{t+1}) - V(s_t)           V = 0 after the last token
         A_t = sum_{s >= t} (gamma gae_lambda)^(s - t) delta_s
 
-    gae_lambda 1: the discounted return minus V(s_t); 0: delta_t alone.
+    gae_lambda 1: the discounted return minus V(s_t); 0: delta_t alone. t counts sampled tokens
+    alone: the token after an action is the next action's first, not the observation between them.
+    With discount_unit 'turn' the exponents count turns, so gamma and gae_lambda leave a turn's own
+    tokens alone.
     """
-    state_values = only(values, mask)
+    # With the sampled tokens side by side; where nothing lies between them this moves nothing.
+    order = sampled_first(mask)
+    counted = mask.gather(1, order)
+    state_values = only(values, mask).gather(1, order)
     # A response ends where its mask does, not at the end of the row: values are zeroed beyond it
     # first, or the last token would bootstrap from padding. docs/decisions.md#one-return
-    next_values = pad(state_values[:, 1:], (0, 1))
-    differences = only(rewards, mask) + gamma * next_values - state_values
+    next_values = gamma * pad(state_values[:, 1:], (0, 1))
+    if discount_unit == "turn":
+        is_last = turn_ends(mask).gather(1, order)
+        next_values = torch.where(is_last, next_values, pad(state_values[:, 1:], (0, 1)))
+    differences = only(rewards, mask).gather(1, order) + next_values - state_values
     # The sum of GAE is a discounted return with another discount; padding adds nothing to it, since
     # rewards and values are 0 there.
-    return only(discounted_returns(differences, gamma * gae_lambda), mask)
+    differences = put_back(only(differences, counted), order)
+    return discounted_over(differences, mask, gamma * gae_lambda, discount_unit)
 
 
 def token_rewards(
@@ -78,6 +90,7 @@ def gae_advantages(
     process_coef: float,
     combine: str,
     whiten: bool,
+    discount_unit: str = "token",
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Advantages of a whole batch, and the returns that the value model learns.
 
@@ -98,7 +111,7 @@ def gae_advantages(
     summed = process if combine == "returns" else None
     rewards = token_rewards(outcome.double(), summed, mask, outcome_coef, process_coef)
     states = only(values.double(), mask)
-    advantages = gae(rewards, states, mask, gamma, gae_lambda)
+    advantages = gae(rewards, states, mask, gamma, gae_lambda, discount_unit)
     # Before whitening and before the token's own reward is added: the value model learns returns in
     # units of the reward.
     returns = advantages + states

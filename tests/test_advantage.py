@@ -10,11 +10,8 @@ from prime_core.advantage import (
     ADV_ESTIMATORS,
     TOKEN_WISE,
     leave_one_out,
-    lowest_from,
-    overlong_shaped,
     process_returns,
     rloo,
-    weighted_to_lowest,
 )
 from prime_core.masked import discounted_returns
 from tests.support.batches import Batch, padded, random_batch, seeds
@@ -139,14 +136,6 @@ def test_opo_equals_a_slow_loop_over_the_equation(seed):
             for s in range(t, lengths[i]):
                 expected += 0.5 ** (s - t) * (batch.reward[i, s].item() - process)
             assert returns[i, t].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
-
-
-def test_a_response_loses_the_factor_over_the_last_tokens_before_the_limit():
-    mask = torch.arange(10) < torch.tensor([[5], [6], [8], [10]])
-    outcome = torch.tensor([1.0, 1.0, 0.0, 1.0])
-    shaped = overlong_shaped(outcome, mask, 10, buffer_len=4, penalty_factor=0.5)
-    assert shaped.tolist() == [1, 1, -0.25, 0.5]
-    assert overlong_shaped(outcome, mask, 10, buffer_len=0, penalty_factor=0.5) is outcome
 
 
 def test_penalties_reach_the_tokens_before_them_where_responses_are_not_compared():
@@ -285,20 +274,6 @@ def test_outcome_advantages_of_a_group_add_up_to_zero(seed):
 )
 def test_advantages_match_the_published_ones(name):
     agree(check(name))
-
-
-def test_the_lowest_step_from_here_on_is_the_credit_of_min():
-    rewards = torch.tensor([[0.0, 3.0, 0.0, 1.0, 2.0]])
-    ends, one = (torch.tensor([x]).bool() for x in ([0, 1, 0, 1, 1], [0, 1, 0, 0, 0]))
-    assert lowest_from(rewards, ends).tolist() == [[1.0, 1.0, 1.0, 1.0, 2.0]]
-    assert lowest_from(rewards, one).tolist() == [[3, 3, 0, 0, 0]]
-
-
-def test_the_weighted_sum_tends_to_the_lowest_step():
-    rewards, ends = torch.tensor([[0.0, 3.0, 0.0, -1.0]]), torch.tensor([[0, 1, 0, 1]]).bool()
-    weighted = weighted_to_lowest(rewards, ends, 0.1)
-    assert weighted[0, [0, 2]].tolist() == [0, 0]
-    assert weighted.sum().item() == pytest.approx(-1, abs=1e-6)
 
 
 @pytest.mark.parametrize("credit", ["min", "softmin"])

@@ -33,11 +33,13 @@ class Policy(MismatchCorrection):
         "opo",
         "remax",
         "gae",
+        "gigpo",
     ] = Field(
         "rloo",
         description="gae: PPO's, from values (section value); reinforce_pp_baseline: the group's "
         "mean, then whitening, whatever `whiten`; opo: the group's mean by length; remax: "
-        "the outcome of one more, greedy response to each prompt. Paper: rloo.",
+        "the outcome of one more, greedy response to each prompt; gigpo: the group's mean, and "
+        "turns of an environment compared with those in the same state. Paper: rloo.",
     )
     gae_lambda: float = Field(
         1.0,
@@ -52,14 +54,43 @@ class Policy(MismatchCorrection):
     )
     gamma_outcome: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
     gamma_process: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
+    discount_unit: Literal["token", "turn"] = Field(
+        "token",
+        description="What a discount counts: sampled tokens, or turns. An environment's tokens "
+        "take no time in either.",
+    )
     outcome_coef: float = Field(1.0, ge=0, description="Weight of outcome returns.")
     process_coef: float = Field(1.0, ge=0, description="Weight of process returns.")
-    combine: Literal["returns", "advantages"] = Field("returns")
+    combine: Literal["returns", "advantages"] = Field(
+        "returns",
+        description="returns: process rewards are centred and summed from each token on; "
+        "advantages: each stands beside the outcome's advantage, not summed. Paper: returns.",
+    )
+    process_centre: Literal["none", "group", "first_turn"] = Field(
+        "none",
+        description="With combine 'advantages': process rewards as they are; or, as iStar's, "
+        "centred like outcomes over all steps of the prompt's responses (group), or over each "
+        "response's first step (first_turn, its published code), for all tokens of the step.",
+    )
+    gigpo_norm: Literal["mean", "mean_std"] = Field(
+        "mean",
+        description="With 'gigpo': outcomes and turns less their mean, or over their standard "
+        "deviation as well.",
+    )
+    step_advantage_w: float = Field(
+        1.0, ge=0, description="With 'gigpo': weight of the comparison of turns. GiGPO: 1."
+    )
+    gamma_turn: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="With 'gigpo': discount of an environment's rewards, by turns. GiGPO: 0.95.",
+    )
     credit: Literal["sum", "min", "softmin"] = Field(
         "sum",
         description="What a token is credited with of the process rewards of later steps: their "
         "sum, the lowest (PURE), or a sum weighted towards the lowest. The last two need "
-        "prm.prime_granularity step. Paper: sum.",
+        "prm.prime_granularity step or turn. Paper: sum.",
     )
     whiten: bool = Field(True, description="Whiten advantages over the batch's tokens.")
     overlong_buffer_len: int = Field(
@@ -180,24 +211,57 @@ class Policy(MismatchCorrection):
     @property
     def batch_columns(self) -> tuple[str, ...]:
         """Optional columns of the batch that advantages are made of."""
+        if self.adv_estimator == "gigpo":
+            return ("turn_rewards", "states")
         return ("greedy_outcome",) if self.compares_with_greedy else ()
 
-    def check_credit(self, granularity: str) -> None:
-        """Raises ValueError for a credit that has no steps to compare, or that something else sums.
+    @property
+    def outcome_estimator(self) -> str:
+        """What centres outcomes, and process rewards beside them: a name in ADV_ESTIMATORS."""
+        if self.adv_estimator != "gigpo":
+            return self.adv_estimator
+        return "grpo" if self.gigpo_norm == "mean_std" else "dr_grpo"
 
-        granularity: of the process rewards.
+    def check_credit(self, granularity: str) -> None:
+        """Raises ValueError for a credit or centre that has no steps to compare, or that something
+        else sums.
+
+        granularity: of the process rewards; "none" where there are none.
         """
+        self._check_centre(granularity)
         if self.credit == "sum":
             return
-        if granularity != "step":
+        if granularity not in ("step", "turn"):
             raise ValueError(
                 f"policy.credit '{self.credit}' compares steps: prm.prime_granularity must be "
-                f"'step', got '{granularity}'"
+                f"'step' or 'turn', got '{granularity}'"
             )
         if self.adv_estimator == "gae" or self.combine != "returns" or self.gamma_process != 1:
             raise ValueError(
                 f"policy.credit '{self.credit}' needs an estimator other than 'gae', combine "
                 "'returns' and gamma_process 1"
+            )
+
+    def _check_centre(self, granularity: str) -> None:
+        if self.process_centre == "none":
+            return
+        name = f"policy.process_centre '{self.process_centre}'"
+        if self.combine != "advantages":
+            raise ValueError(
+                f"{name} centres rewards that are not summed: policy.combine must be 'advantages', "
+                f"got '{self.combine}'"
+            )
+        if granularity not in ("token", "step", "turn"):
+            raise ValueError(
+                f"{name} compares process rewards of steps: it needs prm.prm_update other than "
+                "'none' and prm.prime_granularity 'turn', 'step' or 'token', got "
+                f"'{granularity}'"
+            )
+        compares = ("rloo", "grpo", "dr_grpo", "reinforce_pp_baseline")
+        if self.adv_estimator not in compares:
+            raise ValueError(
+                f"{name} centres by policy.adv_estimator, which must be one of {compares}, got "
+                f"'{self.adv_estimator}'"
             )
 
     def check_with(self, rollout: Rollout) -> None:

@@ -24,13 +24,17 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
-from prime_core.training.batch_advantages import batch_advantages, batch_rewards, batch_values
+from prime_core.training.batch_advantages import (
+    batch_advantages,
+    batch_rewards,
+    batch_step_ends,
+    batch_values,
+)
 from prime_core.training.distributed import start_ranks
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.policy_update import PolicyUpdate
 from prime_core.training.reference_kl import ReferenceKl
-from prime_core.training.step_marks import step_end_mask
 from prime_core.training.updates import minibatch_plan, trained_update
 
 # Kept with the checkpoint: a resumed update has moved on, and its ratio is still to the policy that
@@ -47,8 +51,7 @@ def run(run_dir: Path, iteration: int) -> None:
         batch = read_batch(files, iteration, settings.policy.batch_columns)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
-        summed = settings.policy.credit == "sum"
-        ends = None if summed else step_end_mask(batch, files.policy(0))
+        ends = batch_step_ends(settings, batch, files.policy(0))
         logprobs = _reference_logprobs(settings, files, iteration, batch)
         reference = ReferenceKl.of_iteration(settings, files, iteration, logprobs)
         inputs = _inputs(settings, files, iteration)

@@ -32,7 +32,7 @@ from prime_core.settings.run import Settings
 from prime_core.training.distributed import join_ranks
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch
-from prime_core.training.step_marks import step_end_mask, token_pieces
+from prime_core.training.step_marks import reward_marks, token_pieces
 
 
 class ZeroRewards(ValueError):
@@ -120,16 +120,14 @@ def _origin(settings: Settings) -> str:
 def _shaped(
     rewards: torch.Tensor, batch: LearningBatch, settings: Settings, files: RunFiles
 ) -> torch.Tensor:
-    ends = None
-    if settings.prm.prime_granularity == "step":
-        ends = step_end_mask(batch, files.policy(0))
+    granularity = settings.prm.prime_granularity
     return shaped_reward(
         rewards,
         batch.mask,
-        granularity=settings.prm.prime_granularity,
+        granularity=granularity,
         prime_norm=settings.prm.prime_norm,
         eos_reward=settings.prm.eos_reward,
-        step_ends=ends,
+        step_ends=reward_marks(granularity, batch, files.policy(0)),
     )
 
 

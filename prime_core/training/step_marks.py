@@ -28,3 +28,17 @@ def token_pieces(batch: LearningBatch, folder: Path) -> Iterator[list[str]]:
     for tokens in batch.sequences.responses:
         # Each token by itself, so that pieces and tokens correspond.
         yield tokenizer.batch_decode([[token] for token in tokens])
+
+
+def reward_marks(
+    granularity: str, batch: LearningBatch, folder: Path
+) -> Bool[Tensor, "B T"] | None:
+    """Last tokens of steps by prm.prime_granularity; None where every token has a reward.
+
+    With `turn` nothing is marked: a turn always ends its last step. folder: as in step_end_mask.
+    """
+    if granularity == "token":
+        return None
+    if granularity == "step":
+        return step_end_mask(batch, folder)
+    return torch.zeros_like(batch.mask)

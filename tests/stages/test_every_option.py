@@ -21,6 +21,7 @@ from prime_core.settings.run import Settings
 from prime_core.stages import policy, prm, score, value, values
 from tests.settings.test_tables import LITERALS
 from tests.support.made_up_batch import NUM_RESPONSES, made_up_batch
+from tests.support.made_up_turns import with_turns
 from tests.support.tiny_model import save_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_rank")
@@ -36,6 +37,7 @@ DEFAULT: dict[str, Any] = {
     "value.optimizer": {"learning_rate": 1e-2},
 }
 GAE = {"policy.adv_estimator": "gae"}
+GIGPO = {"policy.adv_estimator": "gigpo"}
 TRAINED = {"prm.path": "PRM"}  # a model that differs from its reference
 RESPONSES = {"policy.loss_agg_mode": "seq-mean-token-mean"}
 KL = {"policy.kl_coef": 0.5}
@@ -52,6 +54,10 @@ WITH: dict[str, dict[str, Any]] = {
     "policy.baseline": {"policy.whiten": False},
     "policy.combine": TRAINED,
     "policy.credit": {"prm.prime_granularity": "step"},
+    "policy.discount_unit": {"policy.gamma_outcome": 0.8},
+    "policy.process_centre": TRAINED
+    | {"policy.combine": "advantages", "prm.prime_granularity": "turn"},
+    "policy.gigpo_norm": GIGPO,
     "prm.loss_type=prefix": {"prm.response_score": "mean"},
     "prm.difficulty": {"prm.response_score": "mean", "prm.loss_type": "prefix"},
     "prm.prm_update=frozen": TRAINED,
@@ -78,6 +84,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "overlong": {"policy.overlong_buffer_len": 38},
     "tis_clip": {"policy.tis_clip": 1.5},
     "gae_lambda": GAE | {"policy.gae_lambda": 0.5},
+    "gamma_turn": GIGPO | {"policy.gamma_turn": 0.5},
+    "step_advantage_w": GIGPO | {"policy.step_advantage_w": 3.0},
     "policy.lora": {"policy.lora": {"rank": 2}},
     "prm.lora": {"prm.lora": {"rank": 2}},
 }
@@ -94,8 +102,13 @@ COMBINED: dict[str, dict[str, Any]] = {
     | {"prm.prime_granularity": "step"},
     "dpo-best-of-n-policy": {"prm.loss_type": "dpo", "prm.bon_weight": "bon_acc"}
     | {"prm.prm_reference": "policy"},
+    "istar": WITH["policy.process_centre"]
+    | {"policy.process_centre": "group", "prm.loss_type": "dpo_pairs"}
+    | {"prm.prm_reference": "policy", "policy.whiten": False},
     "zero-2": {"training.zero_stage": 2, "prm.loss_type": "dpo"},
 }
+# Values that mean something where responses have several turns.
+OF_TURNS = {"gigpo", "turn", "turn_mean"}
 # What the formulas make equal to the default, though the settings differ.
 EQUAL = {
     # The code's leave-one-out is K / (K - 1) times these two, which whitening divides by.
@@ -141,6 +154,8 @@ def run_of(folder: Path, changes: dict[str, Any]) -> RunFiles:
         greedy = one.groupby("prompt_id")["outcome"].transform("first")
         table = one.assign(greedy_outcome=greedy) if with_greedy else one
         write_table(files.batch(iteration), table, BATCH)
+        if OF_TURNS & {value for value in changes.values() if isinstance(value, str)}:
+            with_turns(files, iteration)
     return files
 
 
