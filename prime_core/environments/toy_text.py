@@ -60,6 +60,7 @@ class ToyText:
         self.environment.close()
 
     def number(self, action: str) -> int | None:
+        """The action that the last word of a text names, by itself or its first letter."""
         found = _WORD.findall(action.lower())
         word = found[-1] if found else ""
         return next((i for i, one in enumerate(self.words) if word in (one, one[0])), None)
