@@ -19,7 +19,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,12 +27,16 @@ from prime_core.ablations.plan import Plan, load_ablations
 from prime_core.data.arithmetic import chain, question, shuffled, slips, terms_of
 from prime_core.data.arithmetic_solutions import generated_solutions
 from prime_core.evaluation.step_rating import Solutions, rate_steps
+from prime_core.report.drawing.plots import MUTED, SERIES, render
 from prime_core.run.state import RunState
 from prime_core.run.tables import PROMPTS, read_table
 from prime_core.settings.evaluation import GENERATED
 from prime_core.settings.reading import merged, parse_settings
 from prime_core.settings.run import Settings
 from prime_core.stages import build, prepare, prm_data, prm_offline, sft
+
+if TYPE_CHECKING:  # imported when something is drawn
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/ablations/faithfulness.yaml"
@@ -47,9 +51,9 @@ LOSSES: dict[str, dict[str, Any]] = {
     },
 }
 OFFLINE = {
-    "mini_batch_size": 64,
-    "micro_batch_size": 64,
-    "epochs": 3,
+    "mini_batch_size": 32,
+    "micro_batch_size": 32,
+    "epochs": 2,
     "optimizer": {"learning_rate": 1e-3},
 }
 
@@ -154,12 +158,38 @@ def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         )
 
 
+def draw(canvas: Figure, rows: list[dict[str, Any]]) -> bool:
+    """F1 by the share of labels turned over; bars are the least and the largest of the seeds."""
+    axes = canvas.subplots()
+    for number, loss in enumerate(dict.fromkeys(row["loss"] for row in rows)):
+        of_loss = [row for row in rows if row["loss"] == loss]
+        shares = sorted({row["flips"] for row in of_loss})
+        found = [np.array([r["f1"] for r in of_loss if r["flips"] == share]) for share in shares]
+        middle = np.array([one.mean() for one in found])
+        ends = np.array(
+            [[m - one.min(), one.max() - m] for m, one in zip(middle, found, strict=True)]
+        )
+        # Beside each other where several losses have the same share.
+        places = [100 * share + number for share in shares]
+        axes.errorbar(
+            places, middle, yerr=ends.T, fmt="o-", color=SERIES[number], capsize=2.5, label=loss
+        )
+    only = np.mean([row["outcome_f1"] for row in rows])
+    axes.axhline(only, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="outcome alone")
+    axes.set_xlabel("labels turned over, percent")
+    axes.set_ylabel("F1 of first wrong steps")
+    axes.set_ylim(0, 1)
+    axes.legend(loc="lower left", ncols=2)
+    return True
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "step-truth")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--flips", type=float, nargs="+", default=[0.0, 0.1, 0.2, 0.3, 0.4])
     parser.add_argument("--losses", nargs="+", choices=[*LOSSES], default=[*LOSSES])
+    parser.add_argument("--figure", type=Path, help="also draw the F1 into this SVG file")
     given = parser.parse_args()
     results, begun = given.results.resolve(), time.monotonic()
     rows = []
@@ -173,6 +203,9 @@ def main() -> None:
                 print(json.dumps(rows[-1]), flush=True)
     (results / "figures.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(*lines(rows), sep="\n")
+    if given.figure:
+        svg = render("step-truth", 2.7, lambda canvas: draw(canvas, rows))
+        given.figure.write_text(svg, encoding="utf-8")
     print(f"{len(rows)} PRMs in {(time.monotonic() - begun) / 60:.1f} minutes")
 
 
