@@ -29,10 +29,12 @@ MATHEMATICS = {
     "outcomes",
     "policy_loss",
     "prm_loss",
+    "step_values",
     "step_credit",
     "steps",
     "turns",
     "value_loss",
+    "visits",
 }
 # From the ground up: each room, and the rooms that it may import. All are above it in this list,
 # so that no two import each other. "mathematics" stands for the files at the top.

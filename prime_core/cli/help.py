@@ -14,8 +14,8 @@ GROUPS = {
     ),
     "Stages, which the workflow calls in this order": (
         *("build", "prepare", "sft", "difficulty", "band", "branch", "prm-data", "prm-offline"),
-        *("sample", "verify", "select", "score", "values", "prm", "value", "policy"),
-        *("save-state", "evaluate"),
+        *("sample", "verify", "select", "score", "values", "continuations", "step-values"),
+        *("prm", "value", "policy", "save-state", "evaluate"),
     ),
     "By hand": ("configure", "schema", "ablation", "ablations-report"),
 }

@@ -152,12 +152,29 @@ def table_bytes(settings: Settings, work: Workload) -> float:
     # (docs/decisions.md#staleness).
     surplus = max(sampled - learned, 0.0) * settings.rollout.keeps_surplus
     files = 2 * work.num_shards + 2 + settings.rollout.keeps_surplus + settings.has_value_model
-    one_iteration = sampled + learned + surplus + files * TABLE_BYTES
+    files += _continuation_jobs(settings)
+    continued = _continuation_bytes(work)
+    one_iteration = sampled + learned + surplus + continued + files * TABLE_BYTES
     evaluations = len(work.evaluated_iterations) * sum(
         one.num_responses * (one.response_tokens * work.text_bytes + 200) + TABLE_BYTES
         for one in work.benchmarks.values()
     )
     return len(settings.own_iterations) * one_iteration + evaluations
+
+
+def _continuation_bytes(work: Workload) -> float:
+    """Bytes of continued responses, each a whole text, and of the values of the batch's steps."""
+    one = work.continued
+    if one is None:
+        return 0.0
+    text = (one.prefix_tokens + one.continued_tokens) * work.text_bytes
+    # Ends, values and counts of the steps; 200 and 100: the short columns.
+    return one.num_responses * (text + 100) + one.num_states * 16 + work.trained_responses * 200
+
+
+def _continuation_jobs(settings: Settings) -> int:
+    """Shards that continue responses, and the job that judges them."""
+    return settings.draws_continuations * (settings.rollout.num_shards + 1)
 
 
 def num_files(
@@ -166,7 +183,7 @@ def num_files(
     """Files in a finished run's folder, without what Slurm and Snakemake write elsewhere."""
     trained, trains_prm = settings.trained, bool(settings.prm.offline and not settings.start)
     jobs = 2 * work.num_shards + 1 + (settings.prm.prm_update != "none")
-    jobs += settings.has_value_model + len(trained)
+    jobs += settings.has_value_model + len(trained) + _continuation_jobs(settings)
     # outputs: tables and figures of each job; an update's tables are its weights
     outputs = 2 * jobs - len(trained) + 2  # and the iteration's two notes
     outputs += settings.rollout.keeps_surplus

@@ -196,6 +196,12 @@ def _run(found: Plan) -> Iterator[str]:
         f"  per iteration: {work.sampled_responses:.0f} responses sampled, "
         f"{work.trained_responses:.0f} trained on, {duration(total.iteration_seconds)}"
     )
+    if work.continued is not None:
+        yield (
+            f"  and {work.continued.num_responses:.0f} continuations of "
+            f"{work.continued.num_states:.0f} states: {work.continued_ratio:.1f} tokens for each "
+            "of a response that is trained on"
+        )
     queue = ", plus time in the queue" if found.case.way.place != "local" else ""
     yield (
         f"  {settings.iterations} iterations and {len(work.evaluated_iterations)} evaluations "

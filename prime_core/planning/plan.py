@@ -95,6 +95,7 @@ def as_dict(found: Plan) -> dict[str, Any]:
         "gpu": {"name": case.gpu.name, "memory_gib": case.gpu.memory_gib},
         "remarks": list(case.remarks),
         "num_gpus": case.num_gpus,
+        "continued_token_ratio": case.work.continued_ratio,
         "stages": {name: _stage_dict(stage) for name, stage in found.stages.items()},
         "disk_gb": {
             "model": found.disk.model / 1e9,

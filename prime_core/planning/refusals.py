@@ -212,7 +212,7 @@ def _resting_trainers(case: Case, stages: Mapping[str, StagePlan]) -> Iterator[s
 
 
 def _longest(case: Case, stage: str) -> int:
-    if stage == "sample":
+    if stage in ("sample", "continuations"):
         return case.settings.rollout.max_response_length
     if stage == "difficulty" and (difficulty := case.settings.data.difficulty):
         return difficulty.max_response_length
@@ -254,7 +254,7 @@ def _minutes(case: Case, stage: StagePlan) -> Iterator[str]:
         more = ", or split it into more shards (rollout.num_shards)"
         yield (
             f"{stage.stage}: takes about {math.ceil(needed)} minutes, and its job asks for "
-            f"{asked}: {key}{more if stage.stage == 'sample' else ''}"
+            f"{asked}: {key}{more if stage.stage in ('sample', 'continuations') else ''}"
         )
     elif stage.seconds.write > case.assumed.warning_s:
         yield (

@@ -89,21 +89,54 @@ def difficulty_plan(case: Case) -> StagePlan:
 
 def verify_plan(case: Case) -> StagePlan:
     """Verdicts of one round's shards, on CPUs alone."""
-    machine, rollout = case.machines["verify"], case.settings.rollout
-    responses = case.work.first_responses / rollout.num_shards
+    responses = case.work.first_responses / case.settings.rollout.num_shards
+    return _judging_plan(case, "verify", case.work.num_shards, responses)
+
+
+def _judging_plan(case: Case, stage: str, jobs: int, responses: float) -> StagePlan:
+    """responses: that one job judges."""
+    machine = case.machines[stage]
     # Each core judges a response at a time, and a model's program may use all that it is allowed.
     programs = machine.cpus_per_task * case.settings.verification.memory_mb * 1e6
     return StagePlan(
-        stage="verify",
+        stage=stage,
         each="iteration",
-        jobs=case.work.num_shards,
+        jobs=jobs,
         machine=machine,
         gpu={},
         host=programs + GIB,
         seconds=case.seconds(
-            "verify", compute=_verdicts(case, "verify", responses, case.work.code_share)
+            stage, compute=_verdicts(case, stage, responses, case.work.code_share)
         ),
     )
+
+
+def continuations_plan(case: Case) -> StagePlan:
+    """Continuations of the batch's states, in as many jobs as a round of sampling has."""
+    rollout, work = case.settings.rollout, case.work.continued
+    assert work is not None  # the stage is planned for such settings alone
+    sampling = BenchmarkWork(
+        num_responses=round(work.num_responses / rollout.num_shards),
+        n_samples_per_prompt=work.n_continuations,
+        response_tokens=work.continued_tokens,
+        longest=rollout.max_response_length,
+    )
+    return StagePlan(
+        stage="continuations",
+        each="iteration",
+        jobs=rollout.num_shards,
+        machine=case.machines["continuations"],
+        gpu=sampler_memory(case, _longest(case, sampling)),
+        host=_host(case),
+        seconds=_seconds(case, "continuations", sampling, work.prefix_tokens),
+    )
+
+
+def step_values_plan(case: Case) -> StagePlan:
+    """Verdicts of all continuations, in one job on CPUs alone."""
+    work = case.work.continued
+    assert work is not None  # likewise
+    return _judging_plan(case, "step_values", 1, work.num_responses)
 
 
 def sampler_memory(case: Case, longest: int) -> Memory:
@@ -138,11 +171,13 @@ def _host(case: Case) -> float:
     return model + _gpus(case) * case.assumed.host_gib * GIB
 
 
-def _seconds(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
+def _seconds(case: Case, stage: str, work: BenchmarkWork, prefix_tokens: float = 0) -> Seconds:
+    """prefix_tokens: of responses that have begun, beside their prompts."""
     rollout, gpus = case.settings.rollout, _gpus(case)
+    prompt_tokens = case.work.prompt_tokens + prefix_tokens
     parts = sampler_memory(case, _longest(case, work))
     # The mean: vLLM gives a sequence blocks as it grows, not room for the longest one.
-    tokens = case.work.prompt_tokens + work.response_tokens
+    tokens = prompt_tokens + work.response_tokens
     room = parts["key-value cache"] / (
         memory.cache_bytes(case.shape, case.dtype_bytes, gpus) * tokens
     )
@@ -150,7 +185,7 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     sampling = Sampling(
         num_responses=work.num_responses,
         num_prompts=work.num_responses / work.n_samples_per_prompt,
-        prompt_tokens=case.work.prompt_tokens,
+        prompt_tokens=prompt_tokens,
         response_tokens=work.response_tokens,
         longest=min(work.longest, case.shape.max_position),
         # At least one: a cache without room is refused elsewhere, and must not divide by zero here.

@@ -38,12 +38,30 @@ class BenchmarkWork:
 
 
 @dataclass(frozen=True)
+class ContinuedWork:
+    """Continuations of one iteration's batch. Tokens are means, of one state or continuation.
+
+    num_states: between steps, each once; prefix_tokens: of a response before a state.
+    """
+
+    num_states: float
+    n_continuations: int
+    prefix_tokens: float
+    continued_tokens: float
+
+    @property
+    def num_responses(self) -> float:
+        """Continuations in all."""
+        return self.num_states * self.n_continuations
+
+
+@dataclass(frozen=True)
 class Workload:
     """One iteration of a run. Tokens are means, of one prompt or response.
 
     num_shards: sampling jobs, refill rounds included. first_responses: of the first round;
     sampled_responses: of all rounds. trained_responses: of the batch. code_share: programs among
-    the training problems.
+    the training problems. continued: with Monte-Carlo values.
     """
 
     prompt_tokens: float
@@ -56,6 +74,15 @@ class Workload:
     code_share: float
     benchmarks: dict[str, BenchmarkWork]
     evaluated_iterations: tuple[int, ...]
+    continued: ContinuedWork | None = None
+
+    @property
+    def continued_ratio(self) -> float:
+        """Tokens of continuations over those of the responses that are trained on."""
+        if self.continued is None:
+            return 0.0
+        drawn = self.continued.num_responses * self.continued.continued_tokens
+        return drawn / (self.trained_responses * self.response_tokens)
 
 
 def workload(settings: Settings, assumed: Assumptions) -> Workload:
@@ -76,6 +103,7 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
             break
         more = missing * rollout.oversample_factor
         asked, missing = asked + more, max(missing - passing * more, 0.0)
+    trained = (rollout.rollout_batch_size - missing) * samples
     return Workload(
         prompt_tokens=assumed.prompt_share * settings.data.max_prompt_length,
         response_tokens=assumed.response_share * rollout.max_response_length,
@@ -83,7 +111,7 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
         num_shards=rollout.num_shards * (1 + rollout.refill_rounds),
         first_responses=first * (samples + greedy),
         sampled_responses=asked * (samples + greedy),
-        trained_responses=(rollout.rollout_batch_size - missing) * samples,
+        trained_responses=trained,
         code_share=_code_share(settings, assumed),
         benchmarks={
             name: _benchmark(benchmark, settings, assumed)
@@ -94,6 +122,21 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
             for iteration in range(settings.start, settings.iterations + 1)
             if iteration % settings.evaluation.every == 0 or iteration == settings.iterations
         ),
+        continued=_continued(settings, assumed, trained) if settings.draws_continuations else None,
+    )
+
+
+def _continued(settings: Settings, assumed: Assumptions, trained: float) -> ContinuedWork:
+    """Steps are taken as equally long: a state after k of n leaves (n - k) / n of a response."""
+    asked = min(assumed.steps, settings.value.max_steps)
+    # The state before the first step is the prompt, which all responses to it share.
+    prompts = trained / settings.rollout.n_samples_per_prompt
+    later = trained * (asked - 1)
+    num_states = prompts + later
+    share = later / num_states * asked / 2 / assumed.steps
+    length = assumed.response_share * settings.rollout.max_response_length
+    return ContinuedWork(
+        num_states, settings.value.n_continuations, share * length, (1 - share) * length
     )
 
 

@@ -117,6 +117,26 @@ REWARDS = pa.schema(
     ]
 )
 VALUES = pa.schema([*_KEY, ("values", pa.list_(pa.float32()))])
+# Responses continued from a state of the batch: before this step of this response, and of all
+# others that begin alike (value.source monte_carlo).
+CONTINUATIONS = pa.schema(
+    [
+        *_KEY,
+        ("step", pa.int32()),
+        ("continuation", pa.int32()),
+        ("num_tokens", pa.int32()),  # that were drawn, without those that it continues
+        ("text", pa.string()),  # of the whole response
+        ("finish_reason", pa.string()),
+    ]
+)
+STEP_VALUES = pa.schema(
+    [
+        *_KEY,
+        ("step_ends", pa.list_(pa.int32())),  # tokens before each step's end
+        ("values", pa.list_(pa.float64())),  # of the state before the step; null: not known
+        ("num_continuations", pa.list_(pa.int32())),  # with an outcome
+    ]
+)
 # Responses with outcomes, as people exchange them (`prime labelled`, prm.offline.file).
 LABELLED_TEXTS = pa.schema(
     [

@@ -162,7 +162,9 @@ def _generate(
     width = max(len(request.prompt_tokens) for request in batch)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     rooms = [
-        room_for_response(positions, len(request.prompt_tokens), params, model.name_or_path)
+        room_for_response(
+            positions, len(request.prompt_tokens), params, model.name_or_path, request.limit
+        )
         for request in batch
     ]
     ids = torch.full((len(batch), width), pad)

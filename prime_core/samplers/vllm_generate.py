@@ -96,8 +96,7 @@ def engine_arguments(
     from vllm.platforms import current_platform
 
     config = load_config(model_path).get_text_config()
-    longest = max(len(request.prompt_tokens) for request in requests)
-    max_model_len = _max_model_len(model_path, config, longest, params, engine)
+    max_model_len = _max_model_len(model_path, config, requests, params, engine)
     arguments: dict[str, Any] = {
         "model": str(model_path.resolve()),
         "dtype": dtype,
@@ -127,19 +126,26 @@ def engine_arguments(
 
 
 def _max_model_len(
-    model_path: Path, config: Any, longest: int, params: SamplingParams, engine: Engine
+    model_path: Path,
+    config: Any,
+    requests: Sequence[Request],
+    params: SamplingParams,
+    engine: Engine,
 ) -> int:
     """Tokens of prompt and response. Where the model has enough positions it is the same for every
     shard, since vLLM caches what it compiles by this length. vLLM ends a response there."""
-    usual = max(longest, engine.max_prompt_length) + params.max_response_length
+    # Of a response that has begun, prompt and room together are no more than the usual length.
+    needed = max(len(request.prompt_tokens) + request.room(params) for request in requests)
+    usual = max(needed, engine.max_prompt_length + params.max_response_length)
     positions = getattr(config, "max_position_embeddings", None) or usual
     if usual <= positions:
         return usual
     if params.ends_with_positions:
+        longest = max(len(request.prompt_tokens) for request in requests)
         room_for_response(positions, longest, params, model_path)  # refuses a prompt without room
         return positions
     # What this shard needs may fit although the usual length does not; else vLLM refuses it.
-    return longest + params.max_response_length
+    return needed
 
 
 def _refuse_temperature(temperature: float) -> None:
@@ -240,22 +246,22 @@ def _generate(
     # All before the first is answered: which requests share a step does not depend on timing.
     llm.enqueue(
         [{"prompt_token_ids": request.prompt_tokens} for request in requests],
-        [_vllm_params(params, request.seed, eos) for request in requests],
+        [_vllm_params(params, request, eos) for request in requests],
         use_tqdm=False,
     )
     answers = llm.wait_for_completion(RequestOutput, use_tqdm=_counter(progress))
     return [_sampled(answer.outputs[0]) for answer in answers]
 
 
-def _vllm_params(params: SamplingParams, seed: int, eos: list[int]) -> Any:
+def _vllm_params(params: SamplingParams, request: Request, eos: list[int]) -> Any:
     from vllm import SamplingParams as VllmParams
 
     return VllmParams(
         temperature=params.temperature,
         top_p=params.top_p,
         top_k=params.top_k,
-        seed=seed,
-        max_tokens=params.max_response_length,
+        seed=request.seed,
+        max_tokens=request.room(params),
         stop_token_ids=eos,
         ignore_eos=True,  # `eos` holds all ends
         logprobs=0,  # of the drawn token alone

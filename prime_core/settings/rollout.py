@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from prime_core.settings.section import CHANGEABLE, Section
 
@@ -25,6 +26,11 @@ class Rollout(Section):
     top_p: float = Field(1.0, gt=0, le=1, description="Paper: 1.0.")
     top_k: int = Field(0, ge=0, description="0: off, as in the paper.")
     max_response_length: int = Field(3072, ge=1, description="Tokens. Paper: 3072.")
+    step_boundary: str | None = Field(
+        None,
+        description="Regular expression of what ends a step of a response, for all that rewards or "
+        "values steps; null: blank lines, and lines that begin 'Step N:'.",
+    )
     oversample_factor: float = Field(
         1.0, ge=1, description="Prompts of the first round, as a multiple of rollout_batch_size."
     )
@@ -80,6 +86,15 @@ class Rollout(Section):
         description="vLLM: no compilation and no CUDA graphs; starts sooner, samples more slowly.",
         json_schema_extra=CHANGEABLE,
     )
+
+    @field_validator("step_boundary")
+    @classmethod
+    def _is_an_expression(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}, got {value!r}") from None
+        return value
 
     @property
     def lag(self) -> int:

@@ -188,7 +188,8 @@ class Settings(Section):
                 f"iterations {self.iterations} is less than that of init_from "
                 f"'{self.init_from}', where numbering continues"
             )
-        if prm.prm_update == "none" and self.policy.outcome_coef == 0:
+        unrewarded = prm.prm_update == "none" and prm.source == "model"
+        if unrewarded and self.policy.outcome_coef == 0:
             raise ValueError("prm.prm_update 'none' with policy.outcome_coef 0 leaves no reward")
         if prm.prm_update == "none":
             self.evaluation.refuse_prm()
@@ -196,7 +197,7 @@ class Settings(Section):
         self._generated_steps()
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
-        self.policy.check_credit(prm.prime_granularity if prm.prm_update != "none" else "none")
+        self.policy.check_credit(prm.granularity)
         self._demonstrated()
         self._turns()
         longest = self.data.max_prompt_length + self.rollout.max_response_length
@@ -235,9 +236,10 @@ class Settings(Section):
             )
 
     def _turns(self) -> None:
-        """What a run of an environment cannot have."""
+        """What a run of an environment cannot have, and what no other can."""
         env = self.data.env
         if env is None:
+            self._no_states()
             return
         if env.max_turn_length > self.rollout.max_response_length:
             raise ValueError(
@@ -250,6 +252,14 @@ class Settings(Section):
             raise ValueError(
                 "verification.function with data.source env: the environment itself judges; leave "
                 "one of them out"
+            )
+
+    def _no_states(self) -> None:
+        """Visits are counted by the observations of an environment."""
+        if self.counts_visits:
+            raise ValueError(
+                "value.source 'visits' counts an environment's states, and data.source is "
+                f"'{self.data.source}': in free text no state comes twice"
             )
 
     def _judged(self) -> None:
@@ -298,6 +308,22 @@ class Settings(Section):
     def has_value_model(self) -> bool:
         """Whether a value model is trained beside the policy (PPO)."""
         return self.policy.adv_estimator == "gae" and self.value.source == "model"
+
+    @property
+    def counts_visits(self) -> bool:
+        """Whether values of an environment's turns are means over visits of its states."""
+        return self.policy.adv_estimator == "gae" and self.value.source == "visits"
+
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        states = ("states",) if self.counts_visits else ()
+        return (*self.policy.batch_columns, *states)
+
+    @property
+    def draws_continuations(self) -> bool:
+        """Whether each iteration continues its responses to find the values of their steps."""
+        return self.value.draws_continuations(self.policy, self.prm)
 
     @property
     def trained(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Stage `policy`: advantages, and one update of the policy on an iteration's batch.
 
 In: iterations/<i>/batch.parquet, rewards.parquet (unless prm_update is `none`), values.parquet
-(with a value model), the policy of the iteration before with its training state and, with
-policy.kl_controller `adaptive`, its metrics/policy.json.
+(with a value model), step_values.parquet (with Monte-Carlo values), the policy of the iteration
+before with its training state and, with policy.kl_controller `adaptive`, its metrics/policy.json.
 Out: iterations/<i>/policy, metrics/policy.json.
 
 Advantages are computed over the whole batch; the clipped surrogate is averaged over whole
@@ -29,6 +29,7 @@ from prime_core.training.batch_advantages import (
     batch_rewards,
     batch_step_ends,
     batch_values,
+    visit_metrics,
 )
 from prime_core.training.distributed import start_ranks
 from prime_core.training.implicit_rewards import logprobs_under
@@ -48,7 +49,7 @@ def run(run_dir: Path, iteration: int) -> None:
     watch = Stopwatch()
     start_ranks()  # before the first forward pass, which they share
     with only_one(files.policy(iteration), run_dir):
-        batch = read_batch(files, iteration, settings.policy.batch_columns)
+        batch = read_batch(files, iteration, settings.batch_columns)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
         ends = batch_step_ends(settings, batch, files.policy(0))
@@ -78,7 +79,7 @@ def run(run_dir: Path, iteration: int) -> None:
             with watch.part("save"):
                 probe, made = update.probe(), Made(files.root, inputs)
                 update.trainer.save(files.policy(iteration), update.tokenizer, made, probe)
-            metrics = update.metrics() | watch.seconds
+            metrics = update.metrics() | visit_metrics(settings, files, batch) | watch.seconds
             finish(
                 files.metrics(iteration, "policy"),
                 metrics,
@@ -105,6 +106,7 @@ def _plan(settings: Settings, update: PolicyUpdate, iteration: int) -> list[list
 def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
     rewards = [] if settings.prm.prm_update == "none" else [files.rewards(iteration)]
     values = [files.values(iteration)] if settings.has_value_model else []
+    values += [files.step_values(iteration)] if settings.draws_continuations else []
     kl = kl_coef_files(settings, files, iteration)
     before = [files.policy(iteration - 1), files.reference]
     return [files.batch(iteration), *before, *rewards, *values, *kl]

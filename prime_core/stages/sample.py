@@ -118,14 +118,15 @@ def _sample(
     with watch.part("import"):
         from prime_core.samplers import SamplingParams
         from prime_core.samplers.ask import ask
-        from prime_core.samplers.choice import refuse_mixture
+        from prime_core.samplers.choice import refuse_mixture, sampler_of_iteration
 
     rollout = settings.rollout
     sampled_by = sampling_policy(iteration, rollout.lag)
     num_greedy = int(settings.policy.compares_with_greedy)
     num_responses = len(asked) * (rollout.n_samples_per_prompt + num_greedy)
     with watch.part("choose"):
-        sampler = _choose(settings, files, iteration, files.policy(sampled_by))
+        chosen = settings.rollout.sampler
+        sampler = sampler_of_iteration(chosen, files.policy(sampled_by), files, iteration)
     with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
         policy = checked_weights(files.policy(sampled_by), files.root)
 
@@ -153,16 +154,6 @@ def _sample(
     # Meanwhile the iteration may have been deleted and restarted with another sampler.
     refuse_mixture(sampler, files.sampler(iteration))
     return sampler, [row | {"policy_iteration": sampled_by} for row in responses]
-
-
-def _choose(settings: Settings, files: RunFiles, iteration: int, policy: Path) -> str:
-    """The iteration's sampler; shards that start together agree on one."""
-    from prime_core.samplers.choice import choose_for_iteration
-
-    record = files.sampler(iteration)
-    begun = any(files.rollouts(iteration, 0).parent.glob("*.parquet"))
-    with only_one(record, files.root):
-        return choose_for_iteration(settings.rollout.sampler, policy, record, begun)
 
 
 def _metrics(rows: list[dict]) -> Metrics:

@@ -120,14 +120,14 @@ def _origin(settings: Settings) -> str:
 def _shaped(
     rewards: torch.Tensor, batch: LearningBatch, settings: Settings, files: RunFiles
 ) -> torch.Tensor:
-    granularity = settings.prm.prime_granularity
+    granularity, boundary = settings.prm.prime_granularity, settings.rollout.step_boundary
     return shaped_reward(
         rewards,
         batch.mask,
         granularity=granularity,
         prime_norm=settings.prm.prime_norm,
         eos_reward=settings.prm.eos_reward,
-        step_ends=reward_marks(granularity, batch, files.policy(0)),
+        step_ends=reward_marks(granularity, batch, files.policy(0), boundary),
     )
 
 

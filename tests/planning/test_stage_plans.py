@@ -86,6 +86,28 @@ def test_ppo_adds_a_value_model_and_its_two_stages():
     assert not {"prm", "score"} & set(alone.stages)
 
 
+def test_monte_carlo_values_are_two_stages_that_are_counted():
+    monte_carlo: dict[str, Any] = PPO | {"value__source": "monte_carlo", "prm__prm_update": "none"}
+    found, plain = planned(**monte_carlo), planned(prm__prm_update="none")
+    assert set(found.stages) - set(plain.stages) == {"continuations", "step_values"}
+    shards, iterations = found.case.settings.rollout.num_shards, 592
+    assert found.total.num_jobs == plain.total.num_jobs + iterations * (shards + 1)
+    assert found.disk.num_files > plain.disk.num_files
+    assert found.disk.tables > 2 * plain.disk.tables
+    work = found.case.work
+    assert work.continued is not None
+    # Ten steps: the prompt once in four responses, then nine states, nine continuations each.
+    assert work.continued.num_states == pytest.approx(work.trained_responses * (9 + 1 / 4))
+    assert work.continued_ratio == pytest.approx(9 * (9 * 0.5 + 0.25))
+    assert found.total.gpu_hours > plain.total.gpu_hours
+    assert [step.stage for step in found.path if step.stage not in plain.stages] == [
+        "continuations",
+        "step_values",
+    ]
+    few = planned(**monte_carlo, value__max_steps=2)
+    assert few.case.work.continued_ratio == pytest.approx(9 * (0.9 + 0.25))
+
+
 def test_a_prm_that_gives_the_values_is_no_model_of_its_own():
     found = planned(**PPO, value__source="prm", prm__prime_norm="none")
     assert set(found.stages) == set(planned().stages)

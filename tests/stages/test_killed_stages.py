@@ -12,7 +12,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.records import RECORD
 from prime_core.runtime.content_digest import content_digest
 from prime_core.runtime.partial_rows import PartialRows
-from prime_core.stages import evaluate, sample, score
+from prime_core.stages import continuations, evaluate, sample, score, step_values
 from tests.support.interrupted_stages import change_settings, finished_run
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
         rollout={"sampler_batch_size": 16},
         prm={"micro_batch_size": 4},
         evaluation={"benchmarks": {"validation": SCORED}},
+        value={"n_continuations": 2},
     )
+    continuations.run(files.root, 1, 0)
     return files
 
 
@@ -75,6 +77,16 @@ STAGES: dict[str, tuple[Callable[[Path], None], Callable[[RunFiles], Path], set[
         lambda run: score.run(run, 1),
         lambda files: files.rewards(1),
         {"rewards+reference.jsonl", "rewards+prm.jsonl"},
+    ),
+    "continuations": (
+        lambda run: continuations.run(run, 1, 0),
+        lambda files: files.continuations(1, 0),
+        {"00+responses.jsonl"},
+    ),
+    "step_values": (
+        lambda run: step_values.run(run, 1),
+        lambda files: files.step_values(1),
+        {"step_values+verdicts.jsonl"},
     ),
     "evaluate": (
         lambda run: evaluate.run(run, 1, "validation"),

@@ -36,6 +36,7 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "gigpo_": reference_advantages.gigpo,
     "ipvrm_": reference_prm.ipvrm,
     "pure_": reference_advantages.pure,
+    "vineppo_": reference_advantages.vineppo,
     "verl_adv_": reference_advantages.verl_adv,
     "verl_loss_": reference_policy.verl_loss,
 }

@@ -51,6 +51,8 @@ def _evaluations(run: RunTables) -> str | None:
 
 
 def _rewards(run: RunTables, files: RunFiles) -> str | None:
+    if run.settings.get("prm.source") == "monte_carlo":
+        return None  # the rewards of steps are in the figure of their values
     if not has_prm(run):
         return (
             "This run learns from outcome rewards only (prm.prm_update is 'none'): "
