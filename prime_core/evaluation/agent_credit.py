@@ -114,11 +114,13 @@ def credit_figures(table: pd.DataFrame) -> dict[str, Any]:
     """How each credit agrees with the true advantage, over all turns and by turn."""
 
     def of(rows: pd.DataFrame) -> dict[str, Any]:
-        return {name: vars(agreement(rows[name], rows["advantage"])) for name in CREDITS}
+        truth = rows["advantage"].tolist()
+        return {name: vars(agreement(rows[name].tolist(), truth)) for name in CREDITS}
 
     by_turn = [
-        {"turn": int(turn), "num_turns": len(rows)} | of(rows)
-        for turn, rows in table.groupby("turn")
+        {"turn": turn, "num_turns": int((table["turn"] == turn).sum())}
+        | of(table[table["turn"] == turn])
+        for turn in sorted(set(table["turn"].tolist()))
     ]
     return {"num_turns": len(table), **of(table), "by_turn": by_turn}
 
