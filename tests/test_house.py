@@ -52,7 +52,7 @@ ROOMS = {
     "launch": "run runtime settings storage",
     "samplers": "environments models run runtime settings storage mathematics",  # steps alone
     "training": "models run runtime settings storage mathematics",
-    "evaluation": "training data verifiers run runtime settings",
+    "evaluation": "training data environments verifiers run runtime settings",
     "planning": "launch run runtime settings storage",
     "report": "evaluation run runtime settings",
     "stages": "report evaluation training samplers data models run verifiers storage runtime "

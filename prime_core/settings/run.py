@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from prime_core.settings.data import Data
-from prime_core.settings.evaluation import Evaluation
+from prime_core.settings.evaluation import GENERATED, Evaluation
 from prime_core.settings.lora import Lora
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.policy import Policy
@@ -194,6 +194,7 @@ class Settings(Section):
         if prm.prm_update == "none":
             self.evaluation.refuse_prm()
         self._judged()
+        self._generated_steps()
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
         self.policy.check_credit(prm.granularity)
@@ -289,6 +290,18 @@ class Settings(Section):
                     f"{key}.ability 'function' needs verification.function, the function that "
                     "judges"
                 )
+
+    def _generated_steps(self) -> None:
+        """Generated solutions are chains of generated sums, some of them with a slip."""
+        steps, data = self.evaluation.steps, self.data
+        if steps is None or GENERATED not in steps.files.values():
+            return
+        if data.source != "arithmetic" or data.arithmetic.slip_share == 0:
+            raise ValueError(
+                f"evaluation.steps.files names '{GENERATED}' solutions, which need data.source "
+                f"'arithmetic' with data.arithmetic.slip_share above 0; they are '{data.source}' "
+                f"and {data.arithmetic.slip_share:g}"
+            )
 
     def _whole_distribution(self) -> None:
         """Corrections compare probabilities, which must be of the same distribution."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from prime_core.run.atomic import write_json
+from prime_core.run.label_flips import with_flips
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import Made, checked_weights
 from prime_core.run.sampled import num_own_tokens, response_length
@@ -95,7 +96,8 @@ def rows_asked(
     # What was asked is recorded nowhere: each shard derives it from the same tables, so none waits
     # for another of its round. docs/decisions.md#refill-shards
     for earlier in range(1, this_round + 1):
-        judged = read_judged(files, iteration, range(earlier * num_shards))
+        earlier_shards = range(earlier * num_shards)
+        judged = with_flips(read_judged(files, iteration, earlier_shards), settings, iteration)
         held = num_groups(carried) + num_groups(filter_groups(judged, settings.filter))
         missing = num_missing(rollout.rollout_batch_size, held, rollout.min_batch_fill)
         num_fresh = num_first_round(missing, rollout.oversample_factor)

@@ -140,6 +140,13 @@ class LearningBatch:
             return None
         return torch.tensor(self.rows["greedy_outcome"].to_numpy(), dtype=torch.float32)
 
+    @property
+    def true_outcome(self) -> Float[Tensor, " B"] | None:
+        """Outcomes before some were flipped on purpose; None where none were."""
+        if "true_outcome" not in self.rows:
+            return None
+        return torch.tensor(self.rows["true_outcome"].to_numpy(), dtype=torch.float32)
+
     def matrix(self, rows: Iterable[Sequence[float]]) -> Float[Tensor, "B T"]:
         """Ragged rows, one for each response, as a matrix beside the mask."""
         return pad_rows(list(rows), self.mask.shape[1])
