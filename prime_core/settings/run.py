@@ -246,6 +246,17 @@ class Settings(Section):
                 f"rollout.max_response_length {self.rollout.max_response_length}, which bounds the "
                 "whole episode"
             )
+        if env.invalid_action_penalty and self.policy.adv_estimator == "gae":
+            raise ValueError(
+                "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "
+                "turns to take it from; expected 0, or another estimator"
+            )
+        scored = [name for name, one in self.evaluation.benchmarks.items() if one.scorer]
+        if scored:
+            raise ValueError(
+                f"evaluation.benchmarks.{scored[0]}.scorer with data.source env: a PRM would score "
+                "the environment's words with the policy's"
+            )
         # The environment judges: its reward would be thrown away.
         if self.verification.function is not None:
             raise ValueError(
@@ -290,6 +301,11 @@ class Settings(Section):
                 "all, and a correction would take the difference for a mismatch; expected "
                 "rollout.top_p 1 and rollout.top_k 0, or no correction"
             )
+
+    @property
+    def invalid_action_penalty(self) -> float:
+        """What a turn loses whose action its environment could not take."""
+        return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
 
     @property
     def has_value_model(self) -> bool:
