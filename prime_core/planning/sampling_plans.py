@@ -129,6 +129,10 @@ def continuations_plan(case: Case) -> StagePlan:
         n_samples_per_prompt=work.n_continuations,
         response_tokens=work.continued_tokens,
         longest=rollout.max_response_length,
+        # What is left of an episode; those before are played again without the model.
+        turns=case.work.turns
+        * work.continued_tokens
+        / (work.prefix_tokens + work.continued_tokens),
     )
     return StagePlan(
         stage="continuations",

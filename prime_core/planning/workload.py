@@ -189,12 +189,13 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
 
 def _continued(settings: Settings, assumed: Assumptions, trained: float) -> ContinuedWork:
     """Steps are taken as equally long: a state after k of n leaves (n - k) / n of a response."""
-    asked = min(assumed.steps, settings.value.max_steps)
+    steps = _turns(settings, assumed) or assumed.steps
+    asked = min(steps, settings.value.max_steps)
     # The state before the first step is the prompt, which all responses to it share.
     prompts = trained / settings.rollout.n_samples_per_prompt
     later = trained * (asked - 1)
     num_states = prompts + later
-    share = later / num_states * asked / 2 / assumed.steps
+    share = later / num_states * asked / 2 / steps
     length = assumed.response_share * settings.rollout.max_response_length
     return ContinuedWork(
         num_states, settings.value.n_continuations, share * length, (1 - share) * length
