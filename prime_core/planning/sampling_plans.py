@@ -88,7 +88,9 @@ def difficulty_plan(case: Case) -> StagePlan:
 
 
 def verify_plan(case: Case) -> StagePlan:
-    """Verdicts of one round's shards, on CPUs alone."""
+    """Verdicts of one round's shards, on CPUs alone unless a model of the run's judges."""
+    if case.settings.verification.judges_by_model:
+        return _judge_plan(case)
     machine, rollout = case.machines["verify"], case.settings.rollout
     responses = case.work.first_responses / rollout.num_shards
     # Each core judges a response at a time, and a model's program may use all that it is allowed.
@@ -103,6 +105,36 @@ def verify_plan(case: Case) -> StagePlan:
         seconds=case.seconds(
             "verify", compute=_verdicts(case, "verify", responses, case.work.code_share)
         ),
+    )
+
+
+def _judge_plan(case: Case) -> StagePlan:
+    """Verdicts by a model that the stage samples from (verification.judge.path)."""
+    judge, rollout = case.settings.verification.judge, case.settings.rollout
+    assert judge is not None
+    num_responses = case.work.first_responses / rollout.num_shards
+    # The judge reads the problem and the response that the policy wrote.
+    reads = case.work.prompt_tokens + case.work.response_tokens
+    asked = replace(
+        case,
+        shapes=replace(case.shapes, policy=case.shapes.judge),
+        work=replace(case.work, prompt_tokens=reads),
+    )
+    work = BenchmarkWork(
+        num_responses=round(num_responses * judge.n_samples),
+        n_samples_per_prompt=judge.n_samples,
+        response_tokens=case.assumed.response_share * judge.max_tokens,
+        longest=judge.max_tokens,
+    )
+    longest = rollout.max_response_length + _longest(asked, work)
+    return StagePlan(
+        stage="verify",
+        each="iteration",
+        jobs=case.work.num_shards,
+        machine=case.machines["verify"],
+        gpu=sampler_memory(asked, min(longest, asked.shape.max_position)),
+        host=_host(asked),
+        seconds=_seconds(asked, "verify", work),
     )
 
 
@@ -160,7 +192,8 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     )
     machine = case.machines[stage]
     # What is sampled from once is the start model, which no stage of this allocation has written.
-    newest = STAGES[stage].each != "run" and case.is_copied(machine)
+    # Nor is a judge.
+    newest = STAGES[stage].samples and STAGES[stage].each != "run" and case.is_copied(machine)
     return case.seconds(
         stage,
         engine=case.uses_vllm,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from prime_core.runtime.partial_rows import partial_path
 from prime_core.samplers import (
     Engine,
     Request,
+    Sampled,
     SamplerError,
     SamplingParams,
     load_sampler,
@@ -53,13 +54,16 @@ def ask(
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
         for index, prompt_id, sample in keys
     ]
-    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
-    partial = partial_path(output, kept_as) if output else None
-    with _finished(partial, sampler, how) as finished:
-        sampled = load_sampler(sampler)(*how, progress, finished)
-    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
-    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
-        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
+    sampled = sampled_responses(
+        sampler=sampler,
+        model_path=model_path,
+        requests=requests,
+        params=params,
+        settings=settings,
+        progress=progress,
+        output=output,
+        kept_as=kept_as,
+    )
     return [
         {
             "prompt_id": prompt_id,
@@ -73,6 +77,28 @@ def ask(
         }
         for (index, prompt_id, sample), response in zip(keys, sampled, strict=True)
     ]
+
+
+def sampled_responses(
+    *,
+    sampler: str,
+    model_path: Path,
+    requests: Sequence[Request],
+    params: SamplingParams,
+    settings: Settings,
+    progress: Callable[[int], object],
+    output: Path | None,
+    kept_as: str,
+) -> list[Sampled]:
+    """A response to each request, of those kept beside the output or drawn now: as `ask` says."""
+    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
+    partial = partial_path(output, kept_as) if output else None
+    with _finished(partial, sampler, how) as finished:
+        sampled = load_sampler(sampler)(*how, progress, finished)
+    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
+    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
+        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
+    return sampled
 
 
 def _finished(partial: Path | None, sampler: str, how: tuple[Any, ...]) -> FinishedResponses:

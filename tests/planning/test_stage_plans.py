@@ -203,7 +203,7 @@ def test_a_run_with_every_stage_has_the_jobs_and_files_that_such_a_run_left():
 
 def test_stages_know_their_models():
     one, two = KNOWN["qwen2.5-7b"], KNOWN["qwen2.5-3b"]
-    shapes = Shapes(one, two, two, replace(one, scalar_head=True))
+    shapes = Shapes(one, two, two, replace(one, scalar_head=True), one)
     assert shapes.of_stage("prm") is two
     assert shapes.of_stage("sft") is shapes.of_stage("policy") is one
     assert shapes.of_stage("values") is shapes.of_stage("value") is shapes.value

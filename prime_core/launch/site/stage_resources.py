@@ -17,6 +17,7 @@ from prime_core.launch.site.resource_names import GPUS
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES
 from prime_core.settings.reading import SettingsError, checked, load_yaml
+from prime_core.settings.run import Settings
 
 
 class StageNeeds(BaseModel):
@@ -41,6 +42,23 @@ def load_stages(path: Path) -> dict[str, StageNeeds]:
     for name, needs in table.items():
         _check(path, name, needs)
     return {name: _row(path, table, name) for name in STAGES}
+
+
+def needs_of_run(needs: Mapping[str, StageNeeds], settings: Settings) -> dict[str, StageNeeds]:
+    """The table for a run: verification by a model (verification.judge.path) samples, too.
+
+    Its row then has what sampling asks for, unless the table itself gives it GPUs.
+    """
+    verify, sample = needs["verify"], needs["sample"]
+    if not settings.verification.judges_by_model or verify.pool == "gpu":
+        return dict(needs)
+    # Rules of the same run still judge on their cores, in their memory.
+    both = {
+        "cpus_per_task": max(verify.cpus_per_task, sample.cpus_per_task),
+        "mem_mb": verify.mem_mb + sample.mem_mb,
+        "runtime": verify.runtime + sample.runtime,
+    }
+    return {**needs, "verify": sample.model_copy(update=both)}
 
 
 def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]:
