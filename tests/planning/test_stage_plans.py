@@ -201,6 +201,17 @@ def test_a_run_with_every_stage_has_the_jobs_and_files_that_such_a_run_left():
     assert found.disk.num_files - REPORT_FILES == 162
 
 
+def test_verification_by_a_model_is_planned_as_sampling_from_it():
+    judge = {"path": "Qwen/Qwen2.5-3B-Instruct", "prompt": "p.txt", "max_tokens": 64}
+    rules = planned().stages["verify"]
+    model = planned(verification__judge=judge).stages["verify"]
+    assert (rules.gpu_bytes, rules.machine.num_gpus) == (0, 0)
+    sample = planned().stages["sample"]
+    assert model.machine.num_gpus == sample.machine.num_gpus > 0
+    assert 0 < model.gpu["weights"] < sample.gpu["weights"]
+    assert model.seconds.compute > rules.seconds.compute
+
+
 def test_stages_know_their_models():
     one, two = KNOWN["qwen2.5-7b"], KNOWN["qwen2.5-3b"]
     shapes = Shapes(one, two, two, replace(one, scalar_head=True), one)

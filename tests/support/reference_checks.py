@@ -6,7 +6,7 @@ agree; benchmarks/reference_agreement.py tabulates by how much.
 
 from collections.abc import Callable
 
-from tests.support import reference_advantages, reference_policy, reference_prm
+from tests.support import reference_advantages, reference_policy, reference_prm, reference_steps
 from tests.support.comparison import Comparison, NotExpressible, refuse_unread
 
 CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
@@ -34,6 +34,7 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "istar_eto_": reference_prm.istar_eto,
     "ipvrm_": reference_prm.ipvrm,
     "pure_": reference_advantages.pure,
+    "processbench_f1_": reference_steps.processbench_f1,
     "verl_adv_": reference_advantages.verl_adv,
     "verl_loss_": reference_policy.verl_loss,
 }
