@@ -2,7 +2,7 @@
 
 In: settings, the table that is judged for. Out: a function of prompts and their seeds, which
 prime_core.verifiers.judge.judging asks once for all prompts. Finished batches are kept beside the
-table, so that a killed job draws only the rest. docs/verification.md#judge-model
+table, so that a killed job draws only the rest. docs/decisions.md#judge-model
 """
 
 from __future__ import annotations

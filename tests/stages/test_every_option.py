@@ -94,6 +94,9 @@ COMBINED: dict[str, dict[str, Any]] = {
     | {"prm.prime_granularity": "step"},
     "dpo-best-of-n-policy": {"prm.loss_type": "dpo", "prm.bon_weight": "bon_acc"}
     | {"prm.prm_reference": "policy"},
+    "ipvrm": {"prm.loss_type": "prefix", "prm.response_score": "mean", "prm.beta": 10.0}
+    | {"prm.margin": 5.0, "prm.difficulty": "both", "prm.prime_norm": "value_std"}
+    | {"prm.prm_reference": "policy", "policy.adv_estimator": "grpo", "policy.process_coef": 0.05},
     "zero-2": {"training.zero_stage": 2, "prm.loss_type": "dpo"},
 }
 # What the formulas make equal to the default, though the settings differ.
