@@ -105,7 +105,7 @@ schema: install  ## Regenerate the JSON schema of the settings and their referen
 
 docs: install  ## Build the documentation as a site, into site/; any broken link is an error.
 	$(PIP) --quiet -r locks/docs.txt
-	mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
 	@echo "Written: site/index.html"
 
 figures: install  ## List tables and images of README and docs that are older than their sources.
