@@ -53,8 +53,9 @@ def drawn(num_rows: int) -> list[Row]:
 
 def report(name: str, rows: list[Row], judge: dict[str, Any], sampler: str) -> None:
     """Judge the rows and print what came of it."""
-    usual = {"prompt": str(ROOT / "configs/prompts/judge.txt"), "abilities": ["math"]}
-    usual |= {"compare_share": 1.0, "max_tokens": 48, "max_concurrency": 4, "timeout_seconds": 600}
+    usual: dict[str, Any] = {"prompt": str(ROOT / "configs/prompts/judge.txt")}
+    usual |= {"abilities": ["math"], "compare_share": 1.0, "max_tokens": 48}
+    usual |= {"max_concurrency": 4, "timeout_seconds": 600}
     values: dict[str, Any] = {"verification": RULE | {"judge": usual | judge}}
     values |= {"rollout.sampler": sampler, "rollout.sampler_batch_size": 16}
     settings = parse_settings(values, "options")

@@ -9,7 +9,7 @@ import torch
 from prime_core.evaluation.statistics.first_errors import ThresholdSearch, first_below, found
 from tests.support.comparison import Comparison, compare, tensors
 
-Steps = list[np.ndarray]
+Steps = list[list[float]]
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -39,7 +39,7 @@ def scores_of(name: str) -> dict[str, tuple[Steps, float, float]]:
     bounds = np.concatenate([[0], x["num_steps"].numpy().cumsum()])
     return {
         search: (
-            [score(x[array].numpy()[a:b]) for a, b in itertools.pairwise(bounds)],
+            [score(x[array].numpy()[a:b]).tolist() for a, b in itertools.pairwise(bounds)],
             float(x[f"{search}_threshold"]),
             float(x[f"{search}_f1"]),
         )
@@ -54,7 +54,7 @@ def processbench_f1(name: str) -> list[Comparison]:
     comparisons = []
     for search, (scores, threshold, published) in scores_of(name).items():
         f1 = found([first_below(one, threshold) for one in scores], labels).f1
-        best = float(ThresholdSearch([list(one) for one in scores], labels).f1().max())
+        best = float(ThresholdSearch(scores, labels).f1().max())
         pairs = {"F1": f1, "best F1": published - max(published - best, 0.0)}
         comparisons += [
             compare(f"{what}, {search}", torch.tensor(value, dtype=torch.double), x[f"{search}_f1"])
