@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.vllm_installed import need_vllm
 
-STARTS_WITHIN = 240  # seconds
+STARTS_WITHIN = 400  # seconds, on a machine that is shared
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "TORCH_COMPILE_DISABLE": "1",
