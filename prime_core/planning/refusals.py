@@ -117,7 +117,8 @@ def _gpu_memory(case: Case, stage: StagePlan) -> Iterator[str]:
         return
     need = f"{stage.stage}: needs {stage.gpu_bytes / GIB:.1f} GiB per GPU, "
     need += f"{case.gpu.memory_gib:g} GiB available"
-    if STAGES[stage.stage].samples:
+    # Verification has GPUs where a model of the run's judges: it samples, too.
+    if STAGES[stage.stage].samples or stage.stage == "verify":
         advice = "lower rollout.gpu_memory_utilization, or raise rollout.tensor_parallel_size"
         if not case.uses_vllm:
             advice = "lower rollout.sampler_batch_size, or set rollout.sampler to vllm"

@@ -99,13 +99,15 @@ def difficulty_plan(case: Case) -> StagePlan:
 
 
 def verify_plan(case: Case) -> StagePlan:
-    """Verdicts of one round's shards, on CPUs alone."""
+    """Verdicts of one round's shards, on CPUs alone unless a model of the run's judges."""
     responses = case.work.first_responses / case.settings.rollout.num_shards
     return _judging_plan(case, "verify", case.work.num_shards, responses)
 
 
 def _judging_plan(case: Case, stage: str, jobs: int, responses: float) -> StagePlan:
     """responses: that one job judges."""
+    if case.settings.verification.judges_by_model:
+        return _judge_plan(case, stage, jobs, responses)
     machine = case.machines[stage]
     # Each core judges a response at a time, and a model's program may use all that it is allowed.
     programs = machine.cpus_per_task * case.settings.verification.memory_mb * 1e6
@@ -146,10 +148,39 @@ def continuations_plan(case: Case) -> StagePlan:
 
 
 def step_values_plan(case: Case) -> StagePlan:
-    """Verdicts of all continuations, in one job on CPUs alone."""
+    """Verdicts of all continuations, in one job; on CPUs alone as those of `verify`."""
     work = case.work.continued
     assert work is not None  # likewise
     return _judging_plan(case, "step_values", 1, work.num_responses)
+
+
+def _judge_plan(case: Case, stage: str, jobs: int, responses: float) -> StagePlan:
+    """Verdicts by a model that the stage samples from (verification.judge.path)."""
+    judge, rollout = case.settings.verification.judge, case.settings.rollout
+    assert judge is not None
+    # The judge reads the problem and the response that the policy wrote.
+    reads = case.work.prompt_tokens + case.work.response_tokens
+    asked = replace(
+        case,
+        shapes=replace(case.shapes, policy=case.shapes.judge),
+        work=replace(case.work, prompt_tokens=reads),
+    )
+    work = BenchmarkWork(
+        num_responses=round(responses * judge.n_samples),
+        n_samples_per_prompt=judge.n_samples,
+        response_tokens=case.assumed.response_share * judge.max_tokens,
+        longest=judge.max_tokens,
+    )
+    longest = rollout.max_response_length + _longest(asked, work)
+    return StagePlan(
+        stage=stage,
+        each="iteration",
+        jobs=jobs,
+        machine=case.machines[stage],
+        gpu=sampler_memory(asked, min(longest, asked.shape.max_position)),
+        host=_host(asked),
+        seconds=_seconds(asked, stage, work),
+    )
 
 
 def sampler_memory(case: Case, longest: int) -> Memory:
@@ -234,7 +265,8 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork, prefix_tokens: float =
     ]
     machine = case.machines[stage]
     # What is sampled from once is the start model, which no stage of this allocation has written.
-    newest = STAGES[stage].each != "run" and case.is_copied(machine)
+    # Nor is a judge.
+    newest = STAGES[stage].samples and STAGES[stage].each != "run" and case.is_copied(machine)
     return case.seconds(
         stage,
         engine=case.uses_vllm,

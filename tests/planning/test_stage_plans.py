@@ -278,9 +278,20 @@ def test_training_states_in_memory_leave_the_files_of_the_jobs_that_write_them()
     assert kept.disk.num_files == written.disk.num_files + jobs * (JOB_FILES + 1)
 
 
+def test_verification_by_a_model_is_planned_as_sampling_from_it():
+    judge = {"path": "Qwen/Qwen2.5-3B-Instruct", "prompt": "p.txt", "max_tokens": 64}
+    rules = planned().stages["verify"]
+    model = planned(verification__judge=judge).stages["verify"]
+    assert (rules.gpu_bytes, rules.machine.num_gpus) == (0, 0)
+    sample = planned().stages["sample"]
+    assert model.machine.num_gpus == sample.machine.num_gpus > 0
+    assert 0 < model.gpu["weights"] < sample.gpu["weights"]
+    assert model.seconds.compute > rules.seconds.compute
+
+
 def test_stages_know_their_models():
     one, two = KNOWN["qwen2.5-7b"], KNOWN["qwen2.5-3b"]
-    shapes = Shapes(one, two, two, replace(one, scalar_head=True))
+    shapes = Shapes(one, two, two, replace(one, scalar_head=True), one)
     assert shapes.of_stage("prm") is two
     assert shapes.of_stage("sft") is shapes.of_stage("policy") is one
     assert shapes.of_stage("values") is shapes.of_stage("value") is shapes.value

@@ -121,6 +121,9 @@ COMBINED: dict[str, dict[str, Any]] = {
     "istar": WITH["policy.process_centre"]
     | {"policy.process_centre": "group", "prm.loss_type": "dpo_pairs"}
     | {"prm.prm_reference": "policy", "policy.whiten": False},
+    "ipvrm": {"prm.loss_type": "prefix", "prm.response_score": "mean", "prm.beta": 10.0}
+    | {"prm.margin": 5.0, "prm.difficulty": "both", "prm.prime_norm": "value_std"}
+    | {"prm.prm_reference": "policy", "policy.adv_estimator": "grpo", "policy.process_coef": 0.05},
     "zero-2": {"training.zero_stage": 2, "prm.loss_type": "dpo"},
 }
 # Values that mean something where responses have several turns.
