@@ -5,7 +5,10 @@ Tests of one file run on one worker (tests/conftest.py).
 """
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +46,12 @@ def fresh_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
     require_slurm()
     with SlurmLab(tmp_path_factory.mktemp("fresh") / "lab") as lab:
         yield lab
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that every user may enter, as pytest's own is not."""
+    folder = Path(tempfile.mkdtemp(prefix="prime-sites-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

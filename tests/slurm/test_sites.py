@@ -1,11 +1,8 @@
 """Clusters set up in other ways: whole nodes, no memory, closed questions, several pools."""
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,15 +25,6 @@ def finish(work: SmallWorkflow, lab: SlurmLab) -> str:
     running = work.write().start(env=lab.env)
     assert running.wait() == 0, running.said()
     return (work.files.root / "logs" / "1-0.log").read_text()
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that every user may enter, as pytest's own is not."""
-    folder = Path(tempfile.mkdtemp(prefix="prime-sites-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def prime_site(lab: SlurmLab, *options: str, user: int = 0) -> subprocess.CompletedProcess[str]:
