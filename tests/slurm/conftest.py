@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm import lab as slurm_lab
+from tests.slurm import users
 from tests.slurm.lab import SlurmLab
 
 
@@ -49,9 +50,11 @@ def fresh_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that every user may enter, as pytest's own is not."""
-    folder = Path(tempfile.mkdtemp(prefix="prime-sites-"))
+def tmp_path() -> Iterator[Path]:
+    """A folder of the lab's ordinary user, which all may enter, as pytest's own is not."""
+    folder = Path(tempfile.mkdtemp(prefix="prime-slurm-"))
     folder.chmod(0o755)
+    if os.geteuid() == 0:
+        users.give(folder)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,7 +189,7 @@ def _preempted(lab: SlurmLab) -> int:
     return (lab.logs / "slurmctld.log").read_text(errors="replace").count("preempted JobId=")
 
 
-def _wait(condition: Any, log: Path, what: str) -> None:
+def _wait(condition: Callable[[], object], log: Path, what: str) -> None:
     deadline = time.monotonic() + _SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}:\n{log.read_text()}"

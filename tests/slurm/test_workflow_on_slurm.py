@@ -48,11 +48,11 @@ def output_of(begun: Trial) -> str:
     ],
 )
 def test_an_ordinary_user_of_another_kind_of_site_gets_the_bits_of_a_local_run(
-    way: site_matrix.Way, name: str, place: Path, local: Path
+    way: site_matrix.Way, name: str, tmp_path: Path, local: Path
 ):
     kind = site_matrix.KINDS[name]
-    with site_matrix.lab_of(kind, place / "lab") as lab:
-        done = site_matrix.run(lab, kind, way, place / "run", ONE_ITERATION)
+    with site_matrix.lab_of(kind, tmp_path / "lab") as lab:
+        done = site_matrix.run(lab, kind, way, tmp_path / "run", ONE_ITERATION)
     assert done.digests == digests(local)
 
 
