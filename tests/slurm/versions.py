@@ -7,7 +7,7 @@ In: a suite. Out: the command runs in a view of the file system in which that su
 and their libraries lie over /usr (an overlay in a mount namespace); nothing else changes, and
 outside of the command nothing at all (docs/decisions.md#newer-slurm). The files are made once, by
 apt from the mirror that this machine's apt uses, into ~/.cache/prime-slurm (30 MB to download,
-110 MB). Needs root, a Debian of the last years and its archive keyring.
+68 MB unpacked). Needs root, a Debian of the last years and its archive keyring.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def cache() -> Path:
 
 def root_of(suite: str) -> Path:
     """The folder of a suite's Slurm, made if it is not there. Raises VersionError."""
-    recipe = "\n".join((suite, *_WANTED, *_KEPT, Path("/etc/debian_version").read_text()))
+    recipe = "\n".join((suite, _run("dpkg", "--print-architecture"), *_WANTED, *_KEPT))
     folder = cache() / f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     if folder.is_dir():
         return folder
