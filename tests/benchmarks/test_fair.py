@@ -1,14 +1,21 @@
 """Methods at their best: the same trials for all, chosen by rule, compared on other seeds."""
 
+import subprocess
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
+from benchmarks.fair import __main__ as fair_command
+from benchmarks.fair.__main__ import Comparing
 from benchmarks.fair.plan import FILE, Fair, load_fair
 from benchmarks.fair.table import curves_table, differences_table
-from prime_core.ablations.plan import Plan
+from prime_core.ablations.plan import Plan, Run
 from prime_core.ablations.results import CURVE_COLUMNS, Results
 from prime_core.data.arithmetic import chain
-from prime_core.settings.reading import SettingsError, checked, load_yaml
+from prime_core.run.atomic import write_json, write_text
+from prime_core.run.layout import RunFiles
+from prime_core.settings.reading import SettingsError, checked, load_settings, load_yaml
 from tests.support.shared_data import ROOT
 
 FAIR = load_fair()
@@ -87,3 +94,52 @@ def test_the_tables_have_means_intervals_and_readings():
         differences
     )
     assert "TRL" not in differences
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Names of started runs, which only write accuracies: those of the last trial are the best."""
+    names: list[str] = []
+    places = {trial: place for place, trial in enumerate(FAIR.trials)}
+
+    def pretend(run):
+        names.append(run.name)
+        files, settings = RunFiles(run.settings.run_dir), run.settings
+        write_text(files.config, f"iterations: {settings.iterations}\n")
+        place = next((place for trial, place in places.items() if trial in run.name), 0)
+        for iteration in (0, settings.iterations):
+            write_json(files.evaluation(iteration, "validation"), {"accuracy": 0.5 + place / 100})
+        write_json(Path(run.marker), {"seconds": 1})
+
+    def of_workflow(command, **_unused):
+        file = Path(command[command.index("ablation") + 1])
+        run = Run(file.stem, 0, {}, load_settings(file))
+        pretend(run)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(fair_command.subprocess, "run", of_workflow)
+    monkeypatch.setattr(fair_command, "run_trl", lambda run, *_unused: pretend(run))
+    monkeypatch.setattr(fair_command, "trl_python", lambda folder: folder)
+    monkeypatch.setattr(fair_command.report, "run", lambda *_unused: None)
+    return names
+
+
+def test_each_method_goes_on_with_its_best_trial_and_nothing_runs_twice(started, tmp_path):
+    fair = FAIR.model_copy(update={"results": str(tmp_path / "fair"), "seeds": (0, 1)})
+
+    def compare(*trainers):
+        started.clear()
+        results = Comparing(fair, 1, tmp_path / "peers").compare("slips", trainers)
+        return results.ablations.variants, list(started)
+
+    variants, names = compare("workflow")
+    assert {name: one.title for name, one in variants.items()} == {
+        "prime": "PRIME (sum-2e-4)",
+        "rloo": "RLOO, outcome rewards only (sum-2e-4)",
+    }
+    assert len(names) == 1 + 2 * len(FAIR.trials) + 2 * (1 + 2)
+    assert names[-6:] == [f"{one}-seed{n}" for n in (0, 1) for one in ("base", "prime", "rloo")]
+    variants, names = compare("workflow", "trl")
+    assert list(variants) == ["prime", "rloo", "trl"]
+    assert names == [*(f"trl-{trial}-seed100" for trial in FAIR.trials), "trl-seed0", "trl-seed1"]
+    assert compare("workflow", "trl")[1] == []
