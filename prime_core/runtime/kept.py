@@ -9,6 +9,8 @@ docs/decisions.md#kept-engines
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +21,9 @@ class Engine(Protocol):
 
     def rest(self) -> None:
         """Give back the memory of the device until the next stage takes it."""
+
+    def end(self) -> None:
+        """Free all that it holds."""
 
 
 class Unfit(BaseException):
@@ -63,6 +68,25 @@ def take() -> Engine | None:
     """What the stage before has left; from now on it is this stage's."""
     engine, _kept.engine = _kept.engine, None
     return engine
+
+
+@contextmanager
+def meanwhile() -> Iterator[None]:
+    """Keep the engine from one call of a sampler to the next, within one stage.
+
+    Afterwards it ends, unless the process keeps engines anyway.
+    """
+    if _kept.keeps:
+        yield
+        return
+    _kept.keeps = True
+    try:
+        yield
+    finally:
+        _kept.keeps = False
+        engine = take()
+        if engine is not None:
+            engine.end()
 
 
 def rest() -> None:

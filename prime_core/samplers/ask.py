@@ -1,8 +1,10 @@
-"""Sampling responses to a table of prompts: the rows of a rollout or of an evaluation."""
+"""Sampling responses to a table of prompts: the rows of a rollout or of an evaluation.
+
+Problems of an environment (data.env) are answered by episodes (episodes.py).
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,9 @@ import pandas as pd
 from prime_core.models.load import load_tokenizer
 from prime_core.models.prompts import prompt_tokens
 from prime_core.runtime.partial_rows import partial_path
-from prime_core.samplers import (
-    Engine,
-    Request,
-    SamplerError,
-    SamplingParams,
-    load_sampler,
-    request_seed,
-)
-from prime_core.samplers.finished import FinishedResponses, fingerprint
+from prime_core.samplers import Request, SamplingParams, request_seed
+from prime_core.samplers.draw import draw, engine_of
+from prime_core.samplers.episodes import ENV, play
 from prime_core.settings.run import Settings
 
 
@@ -44,6 +40,20 @@ def ask(
     rollouts never share them. output: the table beside which finished responses are kept until it
     is written, as this kind; None: nowhere. Raises SamplerError where the model predicts NaN.
     """
+    if settings.data.env is not None and (prompts["ability"] == ENV).all():
+        return play(
+            sampler=sampler,
+            model_path=model_path,
+            prompts=prompts,
+            purpose=purpose,
+            iteration=iteration,
+            n_samples_per_prompt=n_samples_per_prompt,
+            params=params,
+            settings=settings,
+            progress=progress,
+            output=output,
+            kept_as=kept_as,
+        )
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
     samples, ids = range(n_samples_per_prompt), enumerate(prompts["prompt_id"])
@@ -53,13 +63,12 @@ def ask(
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
         for index, prompt_id, sample in keys
     ]
-    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
-    partial = partial_path(output, kept_as) if output else None
-    with _finished(partial, sampler, how) as finished:
-        sampled = load_sampler(sampler)(*how, progress, finished)
-    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
-    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
-        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
+    sampled = draw(
+        sampler,
+        (model_path, settings.model.dtype, requests, params, engine_of(settings)),
+        progress,
+        partial_path(output, kept_as) if output else None,
+    )
     return [
         {
             "prompt_id": prompt_id,
@@ -73,19 +82,3 @@ def ask(
         }
         for (index, prompt_id, sample), response in zip(keys, sampled, strict=True)
     ]
-
-
-def _finished(partial: Path | None, sampler: str, how: tuple[Any, ...]) -> FinishedResponses:
-    return FinishedResponses(partial, fingerprint(sampler, *how) if partial else "")
-
-
-def engine_of(settings: Settings) -> Engine:
-    """The part of a run's settings that says how a sampler computes."""
-    rollout = settings.rollout
-    return Engine(
-        batch_size=rollout.sampler_batch_size,
-        max_prompt_length=settings.data.max_prompt_length,
-        tensor_parallel_size=rollout.tensor_parallel_size,
-        gpu_memory_utilization=rollout.gpu_memory_utilization,
-        enforce_eager=rollout.enforce_eager,
-    )

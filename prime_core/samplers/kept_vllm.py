@@ -10,6 +10,7 @@ docs/decisions.md#kept-sampler
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,20 @@ class KeptEngine:
         if self.started_with.get("enable_sleep_mode"):
             self.llm.sleep(level=2)
             self.digest = ""
+
+    def end(self) -> None:
+        """Shut the engine down and free its memory."""
+        self.llm.llm_engine.engine_core.shutdown()
+        del self.llm
+        release_memory()
+
+
+def release_memory() -> None:
+    """What an engine held that nothing refers to any more."""
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    gc.collect()
+    cleanup_dist_env_and_memory()
 
 
 @contextmanager

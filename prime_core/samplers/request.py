@@ -81,6 +81,8 @@ class Sampled:
     finish_reason: str
 
 
-def request_seed(seed: int, purpose: str, iteration: int, prompt_id: str, sample: int) -> int:
-    """Seed of one response of one iteration."""
-    return derive_seed(seed, purpose, iteration, prompt_id, sample)
+def request_seed(
+    seed: int, purpose: str, iteration: int, prompt_id: str, sample: int, *turn: int
+) -> int:
+    """Seed of one response of one iteration, or of one turn of it."""
+    return derive_seed(seed, purpose, iteration, prompt_id, sample, *turn)

@@ -93,6 +93,11 @@ class KeptModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def end(self) -> None:
+        """Let the model go."""
+        self.rest()
+        self.model = None
+
 
 def _kept_model(folder: Path, dtype: str) -> KeptModel:
     """The model that this process keeps, where it is the folder's, else a new one."""

@@ -9,7 +9,6 @@ docs/decisions.md#vllm-seeds
 
 from __future__ import annotations
 
-import gc
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from prime_core.models.load import load_config, load_tokenizer, saved_eos_token_ids
 from prime_core.runtime import kept
 from prime_core.samplers.finished import FinishedResponses
-from prime_core.samplers.kept_vllm import kept_engine
+from prime_core.samplers.kept_vllm import kept_engine, release_memory
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -189,7 +188,6 @@ def _engine(model_path: Path, copy: Path, arguments: dict[str, Any]) -> Iterator
 def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
     """An engine, whose memory is freed afterwards."""
     from vllm import LLM
-    from vllm.distributed import cleanup_dist_env_and_memory
 
     llm = None
     try:
@@ -200,8 +198,7 @@ def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
         if llm is not None:
             llm.llm_engine.engine_core.shutdown()
         del llm
-        gc.collect()
-        cleanup_dist_env_and_memory()
+        release_memory()
 
 
 def _parts(num_requests: int, batch_size: int) -> list[range]:
