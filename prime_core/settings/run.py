@@ -234,10 +234,20 @@ class Settings(Section):
             )
 
     def _turns(self) -> None:
-        """What a run of an environment cannot have."""
-        env = self.data.env
+        """What a run of an environment cannot have, and what only such a run can."""
+        env, estimator = self.data.env, self.policy.adv_estimator
         if env is None:
+            if estimator == "gigpo":
+                raise ValueError(
+                    "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
+                    f"data.source env, got {self.data.source}"
+                )
             return
+        if estimator == "gae" and env.invalid_action_penalty:
+            raise ValueError(
+                f"data.env.invalid_action_penalty {env.invalid_action_penalty} is taken from "
+                "outcomes that are compared, and policy.adv_estimator 'gae' compares none; set it 0"
+            )
         if env.max_turn_length > self.rollout.max_response_length:
             raise ValueError(
                 f"data.env.max_turn_length {env.max_turn_length} is above "
@@ -280,6 +290,17 @@ class Settings(Section):
                 "all, and a correction would take the difference for a mismatch; expected "
                 "rollout.top_p 1 and rollout.top_k 0, or no correction"
             )
+
+    @property
+    def invalid_action_penalty(self) -> float:
+        """What a turn loses whose action the environment could not take; 0 without one."""
+        return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
+
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        valid = ("valid_actions",) if self.invalid_action_penalty else ()
+        return (*self.policy.batch_columns, *valid)
 
     @property
     def has_value_model(self) -> bool:
