@@ -33,7 +33,7 @@ class ToyText:
         """
         import gymnasium
 
-        self.environment = gymnasium.make(name, **kwargs)
+        self.environment = gymnasium.make(name, disable_env_checker=True, **kwargs)
         self.words, self.rules = words, f"{name}. Actions: {', '.join(words)}.\n" if rules else ""
         self.reaches_goal = name.startswith("CliffWalking")
         self.observation = ""

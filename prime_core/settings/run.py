@@ -243,16 +243,22 @@ class Settings(Section):
                     f"data.source env, got {self.data.source}"
                 )
             return
-        if estimator == "gae" and env.invalid_action_penalty:
-            raise ValueError(
-                f"data.env.invalid_action_penalty {env.invalid_action_penalty} is taken from "
-                "outcomes that are compared, and policy.adv_estimator 'gae' compares none; set it 0"
-            )
         if env.max_turn_length > self.rollout.max_response_length:
             raise ValueError(
                 f"data.env.max_turn_length {env.max_turn_length} is above "
                 f"rollout.max_response_length {self.rollout.max_response_length}, which bounds the "
                 "whole episode"
+            )
+        if env.invalid_action_penalty and estimator == "gae":
+            raise ValueError(
+                "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "
+                "turns to take it from; expected 0, or another estimator"
+            )
+        scored = [name for name, one in self.evaluation.benchmarks.items() if one.scorer]
+        if scored:
+            raise ValueError(
+                f"evaluation.benchmarks.{scored[0]}.scorer with data.source env: a PRM would score "
+                "the environment's words with the policy's"
             )
         # The environment judges: its reward would be thrown away.
         if self.verification.function is not None:

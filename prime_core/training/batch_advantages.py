@@ -91,9 +91,8 @@ def shaped_outcome(settings: Settings, batch: LearningBatch) -> Float[Tensor, " 
     )
 
 
-def invalid_penalty(settings: Settings, batch: LearningBatch) -> Float[Tensor, "B N"] | None:
-    """What each turn whose action the environment could not take loses; None where none does."""
-    amount = settings.invalid_action_penalty
+def invalid_penalty(batch: LearningBatch, amount: float) -> Float[Tensor, "B N"] | None:
+    """The amount at each turn whose action the environment could not take, 0 at others."""
     if amount == 0 or batch.valid_actions is None:
         return None
     return amount * (~batch.valid_actions).double()
@@ -125,6 +124,7 @@ def batch_advantages(
     values: Matrix | None,
     penalty: Matrix | None = None,
     step_ends: Bool[Tensor, "B T"] | None = None,
+    invalid_action_penalty: float = 0.0,
 ) -> BatchAdvantages:
     """What the updates learn from, as the settings say.
 
@@ -135,7 +135,7 @@ def batch_advantages(
     policy = settings.policy
     outcome = shaped_outcome(settings, batch)
     if values is None:
-        invalid = invalid_penalty(settings, batch)
+        invalid = invalid_penalty(batch, invalid_action_penalty)
         found = advantages(
             adv_estimator=policy.outcome_estimator,
             outcome=outcome,

@@ -149,7 +149,10 @@ def found_advantages(
     batch = read_batch(files, 1, settings.batch_columns)
     rewards = batch_rewards(settings, files, 1, batch)
     ends = batch_step_ends(settings, batch, files.policy(0))
-    found = batch_advantages(settings, batch, rewards, None, step_ends=ends)
+    penalty = settings.invalid_action_penalty
+    found = batch_advantages(
+        settings, batch, rewards, None, step_ends=ends, invalid_action_penalty=penalty
+    )
     return batch, rewards, found.advantages
 
 
