@@ -40,7 +40,7 @@ def sample_plan(case: Case) -> StagePlan:
         jobs=work.num_shards,
         machine=case.machines["sample"],
         gpu=sampler_memory(case, _longest(case, sampling)),
-        host=_host(case),
+        host=_host(case, "sample"),
         seconds=_seconds(case, "sample", sampling),
     )
 
@@ -59,7 +59,7 @@ def evaluate_plan(case: Case) -> StagePlan:
         jobs=sum(number for _, number in jobs) + joins,
         machine=case.machines["evaluate"],
         gpu=sampler_memory(case, max(_longest(case, work) for work in works)),
-        host=_host(case),
+        host=_host(case, "evaluate"),
         seconds=max((seconds for seconds, _ in jobs), key=lambda one: one.total),
         all_seconds=sum(seconds.total * number for seconds, number in jobs),
     )
@@ -84,7 +84,7 @@ def difficulty_plan(case: Case) -> StagePlan:
         jobs=difficulty.num_shards,
         machine=case.machines["difficulty"],
         gpu=sampler_memory(case, _longest(case, work)),
-        host=_host(case),
+        host=_host(case, "difficulty"),
         seconds=_with_verdicts(case, "difficulty", work),
     )
 
@@ -170,9 +170,12 @@ def _gpus(case: Case) -> int:
     return case.settings.rollout.tensor_parallel_size if case.uses_vllm else 1
 
 
-def _host(case: Case) -> float:
+def _host(case: Case, stage: str) -> float:
+    """Bytes of a node: a model on its way to its GPUs, and a process of environments a core."""
     model = model_bytes(case.shape, case.dtype_bytes)
-    return model + _gpus(case) * case.assumed.host_gib * GIB
+    rules, cores = case.settings.verification, case.machines[stage].cpus_per_task
+    environments = cores * rules.memory_mb * 1e6 if case.settings.data.env else 0.0
+    return model + _gpus(case) * case.assumed.host_gib * GIB + environments
 
 
 def _seconds(case: Case, stage: str, work: BenchmarkWork, prefix_tokens: float = 0) -> Seconds:
