@@ -334,7 +334,8 @@ class Settings(Section):
     def batch_columns(self) -> tuple[str, ...]:
         """Optional columns of the batch that advantages are made of."""
         valid = ("valid_actions",) if self.invalid_action_penalty else ()
-        return (*self.policy.batch_columns, *valid)
+        states = ("states",) if self.counts_visits else ()
+        return (*self.policy.batch_columns, *valid, *states)
 
     @property
     def has_value_model(self) -> bool:
@@ -345,12 +346,6 @@ class Settings(Section):
     def counts_visits(self) -> bool:
         """Whether values of an environment's turns are means over visits of its states."""
         return self.policy.adv_estimator == "gae" and self.value.source == "visits"
-
-    @property
-    def batch_columns(self) -> tuple[str, ...]:
-        """Optional columns of the batch that advantages are made of."""
-        states = ("states",) if self.counts_visits else ()
-        return (*self.policy.batch_columns, *states)
 
     @property
     def draws_continuations(self) -> bool:
