@@ -51,6 +51,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     },
 }
 OFFLINE = {
+    "max_length": 80,  # the model has as many positions
     "mini_batch_size": 32,
     "micro_batch_size": 32,
     "epochs": 2,
