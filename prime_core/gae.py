@@ -140,8 +140,7 @@ def gae_advantages(
     """
     check_choices(outcome, combine)
     process = None if implicit_reward is None else implicit_reward.double()
-    # In the additive form process rewards are added after GAE; in both places they would count
-    # twice.
+    # In the additive form they are added after GAE; in both places they would count twice.
     summed = process if combine == "returns" else None
     rewards = token_rewards(outcome.double(), summed, mask, outcome_coef, process_coef)
     states = only(values.double(), mask)

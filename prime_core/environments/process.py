@@ -3,6 +3,8 @@
 In: a Task (an environment and a seed) and actions. Out: observations and rewards, or
 EnvironmentFault with the reason. After a fault the process and all that it has started are ended;
 the next request starts another one.
+
+docs/decisions.md#replay
 """
 
 from __future__ import annotations

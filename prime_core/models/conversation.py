@@ -4,6 +4,8 @@ In: a tokenizer with a chat template. Out: the tokens that follow a turn: its en
 as the user's message, and the beginning of the next turn. They are the template's difference: of a
 fixed conversation with and without the message, never of the whole conversation encoded again, in
 which the policy's own tokens might become others.
+
+docs/decisions.md#observation-tokens
 """
 
 from __future__ import annotations

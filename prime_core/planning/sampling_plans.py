@@ -19,7 +19,7 @@ from prime_core.planning.seconds import (
     passes_seconds,
     sampling_seconds,
 )
-from prime_core.planning.workload import BenchmarkWork
+from prime_core.planning.workload import BenchmarkWork, Workload
 from prime_core.run.stages import STAGES
 
 
@@ -32,6 +32,7 @@ def sample_plan(case: Case) -> StagePlan:
         response_tokens=work.response_tokens,
         longest=rollout.max_response_length,
         code_share=work.code_share,
+        turns=work.turns,
     )
     return StagePlan(
         stage="sample",
@@ -39,7 +40,7 @@ def sample_plan(case: Case) -> StagePlan:
         jobs=work.num_shards,
         machine=case.machines["sample"],
         gpu=sampler_memory(case, _longest(case, sampling)),
-        host=_host(case),
+        host=_host(case, "sample"),
         seconds=_seconds(case, "sample", sampling),
     )
 
@@ -58,7 +59,7 @@ def evaluate_plan(case: Case) -> StagePlan:
         jobs=sum(number for _, number in jobs) + joins,
         machine=case.machines["evaluate"],
         gpu=sampler_memory(case, max(_longest(case, work) for work in works)),
-        host=_host(case),
+        host=_host(case, "evaluate"),
         seconds=max((seconds for seconds, _ in jobs), key=lambda one: one.total),
         all_seconds=sum(seconds.total * number for seconds, number in jobs),
     )
@@ -75,6 +76,7 @@ def difficulty_plan(case: Case) -> StagePlan:
         response_tokens=case.assumed.response_share * difficulty.max_response_length,
         longest=difficulty.max_response_length,
         code_share=case.work.code_share,
+        turns=case.work.turns,
     )
     return StagePlan(
         stage="difficulty",
@@ -82,7 +84,7 @@ def difficulty_plan(case: Case) -> StagePlan:
         jobs=difficulty.num_shards,
         machine=case.machines["difficulty"],
         gpu=sampler_memory(case, _longest(case, work)),
-        host=_host(case),
+        host=_host(case, "difficulty"),
         seconds=_with_verdicts(case, "difficulty", work),
     )
 
@@ -105,9 +107,7 @@ def _judging_plan(case: Case, stage: str, jobs: int, responses: float) -> StageP
         machine=machine,
         gpu={},
         host=programs + GIB,
-        seconds=case.seconds(
-            stage, compute=_verdicts(case, stage, responses, case.work.code_share)
-        ),
+        seconds=case.seconds(stage, compute=_verdicts(case, stage, responses, case.work)),
     )
 
 
@@ -120,6 +120,10 @@ def continuations_plan(case: Case) -> StagePlan:
         n_samples_per_prompt=work.n_continuations,
         response_tokens=work.continued_tokens,
         longest=rollout.max_response_length,
+        # What is left of an episode; those before are played again without the model.
+        turns=case.work.turns
+        * work.continued_tokens
+        / (work.prefix_tokens + work.continued_tokens),
     )
     return StagePlan(
         stage="continuations",
@@ -166,9 +170,12 @@ def _gpus(case: Case) -> int:
     return case.settings.rollout.tensor_parallel_size if case.uses_vllm else 1
 
 
-def _host(case: Case) -> float:
+def _host(case: Case, stage: str) -> float:
+    """Bytes of a node: a model on its way to its GPUs, and a process of environments a core."""
     model = model_bytes(case.shape, case.dtype_bytes)
-    return model + _gpus(case) * case.assumed.host_gib * GIB
+    rules, cores = case.settings.verification, case.machines[stage].cpus_per_task
+    environments = cores * rules.memory_mb * 1e6 if case.settings.data.env else 0.0
+    return model + _gpus(case) * case.assumed.host_gib * GIB + environments
 
 
 def _seconds(case: Case, stage: str, work: BenchmarkWork, prefix_tokens: float = 0) -> Seconds:
@@ -187,11 +194,13 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork, prefix_tokens: float =
         num_prompts=work.num_responses / work.n_samples_per_prompt,
         prompt_tokens=prompt_tokens,
         response_tokens=work.response_tokens,
-        longest=min(work.longest, case.shape.max_position),
+        longest=_longest_call(case, work),
         # At least one: a cache without room is refused elsewhere, and must not divide by zero here.
         at_once=max(1, min(rollout.sampler_batch_size, int(room))),
         num_gpus=gpus,
         continuous=case.uses_vllm,
+        turns=work.turns,
+        drawn_share=case.work.drawn_share if work.turns else 1.0,
     )
     machine = case.machines[stage]
     # What is sampled from once is the start model, which no stage of this allocation has written.
@@ -200,14 +209,15 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork, prefix_tokens: float =
         stage,
         engine=case.uses_vllm,
         read=case.disk_seconds(model, model / gpus, in_memory=newest),
-        compute=sampling_seconds(case.shape, case.dtype_bytes, sampling, case.gpu, case.assumed),
+        compute=sampling_seconds(case.shape, case.dtype_bytes, sampling, case.gpu, case.assumed)
+        + _environment_seconds(case, stage, work.num_responses, work.turns),
     )
 
 
 def _with_verdicts(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     """Seconds of a job that also judges its responses, and has the PRM score them where asked."""
     sampled = _seconds(case, stage, work)
-    compute = sampled.compute + _verdicts(case, stage, work.num_responses, work.code_share)
+    compute = sampled.compute + _verdicts(case, stage, work.num_responses, work)
     read = sampled.read
     for shape in (case.shapes.prm, case.shapes.prm_reference) if work.scored else ():
         one = forward_flops(shape, case.work.prompt_tokens, work.response_tokens)
@@ -217,8 +227,25 @@ def _with_verdicts(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     return replace(sampled, read=read, compute=compute)
 
 
-def _verdicts(case: Case, stage: str, num_responses: float, code_share: float) -> float:
-    """Seconds of verdicts, a core each; code_share: of programs among the problems."""
-    assumed = case.assumed
+def _verdicts(
+    case: Case, stage: str, num_responses: float, work: BenchmarkWork | Workload
+) -> float:
+    """Seconds of verdicts, a core each: of answers, of programs, or of episodes played again."""
+    if work.turns:
+        return _environment_seconds(case, stage, num_responses, work.turns)
+    assumed, code_share = case.assumed, work.code_share
     each = (1 - code_share) * assumed.math_verdict_ms + code_share * assumed.code_verdict_ms
     return num_responses * each / 1000 / case.machines[stage].cpus_per_task
+
+
+def _environment_seconds(case: Case, stage: str, num_responses: float, turns: float) -> float:
+    """Seconds of all steps of the environments, spread over a job's cores."""
+    steps = num_responses * turns
+    return steps * case.assumed.env_step_ms / 1000 / case.machines[stage].cpus_per_task
+
+
+def _longest_call(case: Case, work: BenchmarkWork) -> int:
+    """Tokens that one call of the sampler may draw for a response: of an episode, a turn's."""
+    env = case.settings.data.env
+    longest = min(work.longest, case.shape.max_position)
+    return min(longest, env.max_turn_length) if env and work.turns else longest

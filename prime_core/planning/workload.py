@@ -21,7 +21,7 @@ class BenchmarkWork:
     """One evaluation: responses in total and per problem, mean and longest response in tokens.
 
     code_share: programs among its problems; scored: by the PRM, too. num_shards: jobs that it is
-    split into.
+    split into. turns: mean number of an episode's; 0: a problem without an environment.
     """
 
     num_responses: int
@@ -31,6 +31,7 @@ class BenchmarkWork:
     code_share: float = 0.0
     scored: bool = False
     num_shards: int = 1
+    turns: float = 0.0
 
     def of_a_shard(self) -> BenchmarkWork:
         """What one of its jobs has to do."""
@@ -61,7 +62,8 @@ class Workload:
 
     num_shards: sampling jobs, refill rounds included. first_responses: of the first round;
     sampled_responses: of all rounds. trained_responses: of the batch. code_share: programs among
-    the training problems. continued: with Monte-Carlo values.
+    the training problems. turns: mean number of an episode's, 0 without an environment, where
+    drawn_share of its tokens are the policy's. continued: with Monte-Carlo values.
     """
 
     prompt_tokens: float
@@ -75,6 +77,14 @@ class Workload:
     benchmarks: dict[str, BenchmarkWork]
     evaluated_iterations: tuple[int, ...]
     continued: ContinuedWork | None = None
+    turns: float = 0.0
+    drawn_share: float = 1.0
+
+    @property
+    def read_tokens(self) -> float:
+        """Tokens of an episode's prompts: for each turn, all before it."""
+        so_far = self.response_tokens * max(self.turns - 1, 0.0) / 2
+        return self.turns * self.prompt_tokens + so_far
 
     @property
     def continued_ratio(self) -> float:
@@ -122,22 +132,30 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
             for iteration in range(settings.start, settings.iterations + 1)
             if iteration % settings.evaluation.every == 0 or iteration == settings.iterations
         ),
+        turns=_turns(settings, assumed),
+        drawn_share=assumed.drawn_share if settings.data.env else 1.0,
         continued=_continued(settings, assumed, trained) if settings.draws_continuations else None,
     )
 
 
 def _continued(settings: Settings, assumed: Assumptions, trained: float) -> ContinuedWork:
     """Steps are taken as equally long: a state after k of n leaves (n - k) / n of a response."""
-    asked = min(assumed.steps, settings.value.max_steps)
+    steps = _turns(settings, assumed) or assumed.steps
+    asked = min(steps, settings.value.max_steps)
     # The state before the first step is the prompt, which all responses to it share.
     prompts = trained / settings.rollout.n_samples_per_prompt
     later = trained * (asked - 1)
     num_states = prompts + later
-    share = later / num_states * asked / 2 / assumed.steps
+    share = later / num_states * asked / 2 / steps
     length = assumed.response_share * settings.rollout.max_response_length
     return ContinuedWork(
         num_states, settings.value.n_continuations, share * length, (1 - share) * length
     )
+
+
+def _turns(settings: Settings, assumed: Assumptions) -> float:
+    env = settings.data.env
+    return max(assumed.turn_share * env.max_turns, 1.0) if env else 0.0
 
 
 def _code_share(settings: Settings, assumed: Assumptions) -> float:
@@ -153,9 +171,10 @@ def _code_share(settings: Settings, assumed: Assumptions) -> float:
 def _benchmark(benchmark: Benchmark, settings: Settings, assumed: Assumptions) -> BenchmarkWork:
     """Work of a benchmark. A limit above the rollouts' makes few responses longer."""
     usual = settings.rollout.max_response_length
-    held_out = benchmark.file == "validation"
+    held_out, env = benchmark.file == "validation", settings.data.env
+    known = env.num_validation if held_out and env else assumed.problems
     return BenchmarkWork(
-        num_responses=(benchmark.num_problems or assumed.problems) * benchmark.n_samples_per_prompt,
+        num_responses=(benchmark.num_problems or known) * benchmark.n_samples_per_prompt,
         n_samples_per_prompt=benchmark.n_samples_per_prompt,
         response_tokens=assumed.response_share * min(benchmark.max_response_length, usual),
         longest=benchmark.max_response_length,
@@ -164,4 +183,5 @@ def _benchmark(benchmark: Benchmark, settings: Settings, assumed: Assumptions) -
         else float(benchmark.usual_ability == "code"),
         scored=benchmark.scorer is not None,
         num_shards=num_shards(benchmark),
+        turns=_turns(settings, assumed) if held_out else 0.0,
     )

@@ -36,6 +36,7 @@ class Unfit(BaseException):
 @dataclass
 class _Kept:
     keeps: bool = False
+    from_call_to_call: bool = False
     engine: Engine | None = None
     meeting_place: Path | None = None
 
@@ -79,14 +80,19 @@ def meanwhile() -> Iterator[None]:
     if _kept.keeps:
         yield
         return
-    _kept.keeps = True
+    _kept.keeps = _kept.from_call_to_call = True
     try:
         yield
     finally:
-        _kept.keeps = False
+        _kept.keeps = _kept.from_call_to_call = False
         engine = take()
         if engine is not None:
             engine.end()
+
+
+def says() -> bool:
+    """Whether it is worth a line that an engine was kept: not for each call of one stage."""
+    return not _kept.from_call_to_call
 
 
 def rest() -> None:

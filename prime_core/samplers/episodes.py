@@ -255,6 +255,8 @@ class _Environments:
     def __init__(self, settings: Settings, num_episodes: int) -> None:
         rules = settings.verification
         number = max(1, min(num_cores(), num_episodes))
+        # As long as the processes: each ends with the thread that has started it.
+        self.threads = ThreadPoolExecutor(number)
         self.processes = [
             EnvironmentProcess(rules.timeout_seconds, rules.memory_mb) for _ in range(number)
         ]
@@ -267,13 +269,13 @@ class _Environments:
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
             process.close()
+        self.threads.shutdown()
 
     def step(self, episodes: list[Episode]) -> list[Step | None]:
         """What the environments said to the last actions; None: one failed."""
         number = len(self.processes)
         shares = [[one for one in episodes if one.number % number == n] for n in range(number)]
-        with ThreadPoolExecutor(number) as pool:
-            said = dict(chain(*pool.map(self._steps, self.processes, shares)))
+        said = dict(chain(*self.threads.map(self._steps, self.processes, shares)))
         return [said[one.number] for one in episodes]
 
     def _steps(

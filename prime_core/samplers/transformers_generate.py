@@ -107,7 +107,8 @@ def _kept_model(folder: Path, dtype: str) -> KeptModel:
         raise kept.Unfit("it is another sampler's")
     if held is not None and (held.digest, held.dtype) == (digest, dtype):
         held.model.to(device())
-        note(f"{folder}: sampling from the kept model")
+        if kept.says():
+            note(f"{folder}: sampling from the kept model")
         return held
     # No weights are loaded into an old model: a new one holds these and nothing else.
     return KeptModel(load_model(folder, dtype), dtype, digest, [])

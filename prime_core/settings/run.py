@@ -236,9 +236,14 @@ class Settings(Section):
             )
 
     def _turns(self) -> None:
-        """What a run of an environment cannot have, and what no other can."""
-        env = self.data.env
+        """What a run of an environment cannot have, and what only such a run can."""
+        env, estimator = self.data.env, self.policy.adv_estimator
         if env is None:
+            if estimator == "gigpo":
+                raise ValueError(
+                    "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
+                    f"data.source env, got {self.data.source}"
+                )
             self._no_states()
             return
         if env.max_turn_length > self.rollout.max_response_length:
@@ -246,6 +251,17 @@ class Settings(Section):
                 f"data.env.max_turn_length {env.max_turn_length} is above "
                 f"rollout.max_response_length {self.rollout.max_response_length}, which bounds the "
                 "whole episode"
+            )
+        if env.invalid_action_penalty and estimator == "gae":
+            raise ValueError(
+                "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "
+                "turns to take it from; expected 0, or another estimator"
+            )
+        scored = [name for name, one in self.evaluation.benchmarks.items() if one.scorer]
+        if scored:
+            raise ValueError(
+                f"evaluation.benchmarks.{scored[0]}.scorer with data.source env: a PRM would score "
+                "the environment's words with the policy's"
             )
         # The environment judges: its reward would be thrown away.
         if self.verification.function is not None:
@@ -305,6 +321,18 @@ class Settings(Section):
             )
 
     @property
+    def invalid_action_penalty(self) -> float:
+        """What a turn loses whose action the environment could not take; 0 without one."""
+        return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
+
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        valid = ("valid_actions",) if self.invalid_action_penalty else ()
+        states = ("states",) if self.counts_visits else ()
+        return (*self.policy.batch_columns, *valid, *states)
+
+    @property
     def has_value_model(self) -> bool:
         """Whether a value model is trained beside the policy (PPO)."""
         return self.policy.adv_estimator == "gae" and self.value.source == "model"
@@ -313,12 +341,6 @@ class Settings(Section):
     def counts_visits(self) -> bool:
         """Whether values of an environment's turns are means over visits of its states."""
         return self.policy.adv_estimator == "gae" and self.value.source == "visits"
-
-    @property
-    def batch_columns(self) -> tuple[str, ...]:
-        """Optional columns of the batch that advantages are made of."""
-        states = ("states",) if self.counts_visits else ()
-        return (*self.policy.batch_columns, *states)
 
     @property
     def draws_continuations(self) -> bool:

@@ -57,6 +57,9 @@ def test_another_samplers_engine_means_a_fresh_process(tmp_path):
         def rest(self) -> None:
             """Nothing to leave."""
 
+        def end(self) -> None:
+            """Nothing to free."""
+
     kept.keep(Other())
     with pytest.raises(kept.Unfit, match="another sampler's"):
         sample(save_tiny_model(tmp_path))

@@ -40,11 +40,16 @@ DEFAULT: dict[str, Any] = {
     "value.optimizer": {"learning_rate": 1e-2},
 }
 GAE = {"policy.adv_estimator": "gae"}
-GIGPO = {"policy.adv_estimator": "gigpo"}
+ENV: dict[str, Any] = {
+    **{"data.source": "env", "data.env": {"id": "FrozenLake-v1", "max_turn_length": 8}},
+    "sft.enabled": False,
+}
+GIGPO = ENV | {"policy.adv_estimator": "gigpo"}
 TRAINED = {"prm.path": "PRM"}  # a model that differs from its reference
 RESPONSES = {"policy.loss_agg_mode": "seq-mean-token-mean"}
 KL = {"policy.kl_coef": 0.5}
 PAIRS = {"rollout.step_boundary": "(?s).."}  # of characters: the responses are no text
+LAKE = {"data.source": "env", "data.env": {"id": "FrozenLake-v1"}, "sft.enabled": False}
 BOUNDS = {"policy.rejection_low": 0.4, "policy.rejection_high": 2.5}
 WIDE = {"policy.rejection_low": 0.01, "policy.rejection_high": 100.0}
 # By key: what each of its values needs beside it, and differs from besides the default.
@@ -61,6 +66,7 @@ WITH: dict[str, dict[str, Any]] = {
     "policy.discount_unit": {"policy.gamma_outcome": 0.8},
     "policy.process_centre": TRAINED
     | {"policy.combine": "advantages", "prm.prime_granularity": "turn"},
+    "policy.adv_estimator=gigpo": ENV,
     "policy.gigpo_norm": GIGPO,
     "prm.loss_type=prefix": {"prm.response_score": "mean"},
     "prm.difficulty": {"prm.response_score": "mean", "prm.loss_type": "prefix"},
@@ -68,6 +74,7 @@ WITH: dict[str, dict[str, Any]] = {
     "prm.bon_weight": {"prm.loss_type": "dpo"},
     "value.source": GAE,
     "value.source=monte_carlo": GAE | PAIRS | {"prm.prm_update": "none"},
+    "value.source=visits": GAE | LAKE | {"policy.gae_level": "step", "prm.prm_update": "none"},
     "policy.gae_level": GAE | PAIRS | {"policy.gae_lambda": 0.5},
     "prm.source=monte_carlo": PAIRS | {"prm.prm_update": "none", "policy.outcome_coef": 0.0},
     "value.prm_value": GAE | {"value.source": "prm"},
@@ -92,6 +99,9 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "tis_clip": {"policy.tis_clip": 1.5},
     "gae_lambda": GAE | {"policy.gae_lambda": 0.5},
     "gamma_turn": GIGPO | {"policy.gamma_turn": 0.5},
+    "invalid_action_penalty": ENV
+    | {"prm.prime_granularity": "turn"}
+    | {"data.env": {"id": "FrozenLake-v1", "max_turn_length": 8, "invalid_action_penalty": 0.5}},
     "step_advantage_w": GIGPO | {"policy.step_advantage_w": 3.0},
     "policy.lora": {"policy.lora": {"rank": 2}},
     "prm.lora": {"prm.lora": {"rank": 2}},
@@ -115,7 +125,7 @@ COMBINED: dict[str, dict[str, Any]] = {
     "zero-2": {"training.zero_stage": 2, "prm.loss_type": "dpo"},
 }
 # Values that mean something where responses have several turns.
-OF_TURNS = {"gigpo", "turn", "turn_mean"}
+OF_TURNS = {"gigpo", "turn", "turn_mean", "visits"}
 # What the formulas make equal to the default, though the settings differ.
 EQUAL = {
     # The code's leave-one-out is K / (K - 1) times these two, which whitening divides by.

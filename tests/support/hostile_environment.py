@@ -55,12 +55,13 @@ class Hostile:
     def children(self, _: Any) -> None:
         held = "x = bytearray(300 << 20); x[::4096] = b'1' * len(x[::4096]); "
         sleeper = [sys.executable, "-c", held + "import time; time.sleep(10_000)"]
-        [subprocess.Popen(sleeper) for _ in range(3)][0].wait()
+        for child in [subprocess.Popen(sleeper) for _ in range(3)]:
+            child.wait()
 
     def fork_bomb(self, _: Any) -> None:
         while True:
             os.fork()
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def fork_and_return_twice(self, answer: Any) -> Any:
         os.fork()
@@ -95,5 +96,5 @@ class Hostile:
     def a_huge_observation(self, answer: Any) -> Any:
         return ("x" * 2_000_000, *answer[1:])
 
-    def another_observation(self, answer: Any) -> Any:
+    def another_observation(self, _: Any) -> Any:
         return (os.urandom(4).hex(), 0.0, False, False, {})
