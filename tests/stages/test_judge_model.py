@@ -15,7 +15,7 @@ from prime_core.verifiers.judge.judging import seed_of
 from prime_core.verifiers.judge.replies import named_choice
 from tests.stages.test_verify import make_run
 
-NUM_ROWS = 12
+NUM_ROWS = 48
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ OPTIONS = (
     Option("KL in the reward", "policy.kl_in_reward", r"orig_kl(pen)?_ (rewards|kl)"),
     Option("adaptive KL", "policy.kl_controller: adaptive", r"orig_adaptive_kl .*"),
     Option("importance weights", "policy.tis_clip", r"verl_loss_ tis .*"),
-    Option("rejection", "policy.rejection", r"verl_loss_ \w+ rejection"),
+    Option("rejection", "policy.rejection_level", r"verl_loss_ \w+ rejection"),
     Option("overlong shaping", "policy.overlong_buffer_len", r"equation overlong"),
     Option("PURE's softmin", "policy.credit: softmin", r"pure_ (weighted.*|credit 0.1)"),
     Option("PURE's min", "policy.credit: min", r"pure_ credit min"),
