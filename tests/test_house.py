@@ -42,12 +42,13 @@ ROOMS = {
     "runtime": "",
     "storage": "runtime",
     "resident": "runtime",
-    "verifiers": "settings runtime",
+    "environments": "runtime",
+    "verifiers": "environments settings runtime",
     "run": "settings runtime storage mathematics",  # of the mathematics filtering alone
     "models": "run runtime settings storage",
-    "data": "run runtime settings storage",
+    "data": "environments run runtime settings storage",
     "launch": "run runtime settings storage",
-    "samplers": "models run runtime settings storage mathematics",  # of the latter steps alone
+    "samplers": "environments models run runtime settings storage mathematics",  # steps alone
     "training": "models run runtime settings storage mathematics",
     "evaluation": "training data verifiers run runtime settings",
     "planning": "launch run runtime settings storage",

@@ -10,9 +10,10 @@ from pydantic import Field
 from prime_core.settings.section import Section
 
 GIB = 2**30
-# Of these only ways with kept engines know.
+# Of these only ways with kept engines know, only runs with an environment, only runs with trees.
 OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s", "resting_gib")
-OF_TREES = ("fork_position",)  # and of this only runs that sample trees
+OF_EPISODES = ("turn_share", "drawn_share", "env_step_ms")
+OF_TREES = ("fork_position",)
 
 
 class Assumptions(Section):
@@ -26,6 +27,16 @@ class Assumptions(Section):
     )
     fork_position: float = Field(
         0.5, gt=0, lt=1, description="share of a response that stands before the fork of a tree"
+    )
+    turn_share: float = Field(
+        0.7, gt=0, le=1, description="mean turns of an episode, as a share of data.env.max_turns"
+    )
+    drawn_share: float = Field(
+        0.5, gt=0, le=1, description="share of an episode's tokens that the policy draws"
+    )
+    # FrozenLake with its text on one core; a web page takes a hundred times as long.
+    env_step_ms: float = Field(
+        1.0, ge=0, description="an environment's step, on one core, milliseconds"
     )
     sft_share: float = Field(
         0.4, gt=0, le=1, description="mean demonstration, as a share of sft.max_length"

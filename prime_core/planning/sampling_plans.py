@@ -19,7 +19,7 @@ from prime_core.planning.seconds import (
     passes_seconds,
     sampling_seconds,
 )
-from prime_core.planning.workload import BenchmarkWork, sampling_rounds
+from prime_core.planning.workload import BenchmarkWork, Workload, sampling_rounds
 from prime_core.run.stages import STAGES
 
 
@@ -32,6 +32,7 @@ def sample_plan(case: Case) -> StagePlan:
         response_tokens=work.response_tokens,
         longest=rollout.max_response_length,
         code_share=work.code_share,
+        turns=work.turns,
     )
     return StagePlan(
         stage="sample",
@@ -75,6 +76,7 @@ def difficulty_plan(case: Case) -> StagePlan:
         response_tokens=case.assumed.response_share * difficulty.max_response_length,
         longest=difficulty.max_response_length,
         code_share=case.work.code_share,
+        turns=case.work.turns,
     )
     return StagePlan(
         stage="difficulty",
@@ -100,9 +102,7 @@ def verify_plan(case: Case) -> StagePlan:
         machine=machine,
         gpu={},
         host=programs + GIB,
-        seconds=case.seconds(
-            "verify", compute=_verdicts(case, "verify", responses, case.work.code_share)
-        ),
+        seconds=case.seconds("verify", compute=_verdicts(case, "verify", responses, case.work)),
     )
 
 
@@ -154,11 +154,13 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
             num_prompts=one.num_responses / one.n_samples_per_prompt,
             prompt_tokens=case.work.prompt_tokens + one.begun_tokens,
             response_tokens=one.response_tokens,
-            longest=min(one.longest, case.shape.max_position),
+            longest=_longest_call(case, one),
             # At least one: a cache without room is refused elsewhere, and must not divide by zero.
             at_once=max(1, min(rollout.sampler_batch_size, int(room))),
             num_gpus=gpus,
             continuous=case.uses_vllm,
+            turns=one.turns,
+            drawn_share=case.work.drawn_share if one.turns else 1.0,
         )
         for one in sampling_rounds(work, tree, case.assumed.fork_position)
     ]
@@ -172,14 +174,15 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
         compute=sum(
             sampling_seconds(case.shape, case.dtype_bytes, one, case.gpu, case.assumed)
             for one in samplings
-        ),
+        )
+        + _environment_seconds(case, stage, work.num_responses, work.turns),
     )
 
 
 def _with_verdicts(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     """Seconds of a job that also judges its responses, and has the PRM score them where asked."""
     sampled = _seconds(case, stage, work)
-    compute = sampled.compute + _verdicts(case, stage, work.num_responses, work.code_share)
+    compute = sampled.compute + _verdicts(case, stage, work.num_responses, work)
     read = sampled.read
     for shape in (case.shapes.prm, case.shapes.prm_reference) if work.scored else ():
         one = forward_flops(shape, case.work.prompt_tokens, work.response_tokens)
@@ -189,8 +192,25 @@ def _with_verdicts(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     return replace(sampled, read=read, compute=compute)
 
 
-def _verdicts(case: Case, stage: str, num_responses: float, code_share: float) -> float:
-    """Seconds of verdicts, a core each; code_share: of programs among the problems."""
-    assumed = case.assumed
+def _verdicts(
+    case: Case, stage: str, num_responses: float, work: BenchmarkWork | Workload
+) -> float:
+    """Seconds of verdicts, a core each: of answers, of programs, or of episodes played again."""
+    if work.turns:
+        return _environment_seconds(case, stage, num_responses, work.turns)
+    assumed, code_share = case.assumed, work.code_share
     each = (1 - code_share) * assumed.math_verdict_ms + code_share * assumed.code_verdict_ms
     return num_responses * each / 1000 / case.machines[stage].cpus_per_task
+
+
+def _environment_seconds(case: Case, stage: str, num_responses: float, turns: float) -> float:
+    """Seconds of all steps of the environments, spread over a job's cores."""
+    steps = num_responses * turns
+    return steps * case.assumed.env_step_ms / 1000 / case.machines[stage].cpus_per_task
+
+
+def _longest_call(case: Case, work: BenchmarkWork) -> int:
+    """Tokens that one call of the sampler may draw for a response: of an episode, a turn's."""
+    env = case.settings.data.env
+    longest = min(work.longest, case.shape.max_position)
+    return min(longest, env.max_turn_length) if env and work.turns else longest

@@ -22,7 +22,8 @@ class BenchmarkWork:
     """One evaluation: responses in total and per problem, mean and longest response in tokens.
 
     code_share: programs among its problems; scored: by the PRM, too. num_shards: jobs that it is
-    split into. begun_tokens: of a response, read instead of sampled, since another has begun it.
+    split into. turns: mean number of an episode's; 0: a problem without an environment.
+    begun_tokens: of a response, read instead of sampled, since another has begun it.
     """
 
     num_responses: int
@@ -32,6 +33,7 @@ class BenchmarkWork:
     code_share: float = 0.0
     scored: bool = False
     num_shards: int = 1
+    turns: float = 0.0
     begun_tokens: float = 0.0
 
     def of_a_shard(self) -> BenchmarkWork:
@@ -45,8 +47,9 @@ class Workload:
 
     num_shards: sampling jobs, refill rounds included. first_responses: of the first round;
     sampled_responses: of all rounds. trained_responses: of the batch. code_share: programs among
-    the training problems. own_share: tokens of a response that were sampled for it alone; below 1
-    where responses fork from one another.
+    the training problems. turns: mean number of an episode's, 0 without an environment, where
+    drawn_share of its tokens are the policy's. own_share: tokens of a response that were sampled
+    for it alone; below 1 where responses fork from one another.
     """
 
     prompt_tokens: float
@@ -59,7 +62,15 @@ class Workload:
     code_share: float
     benchmarks: dict[str, BenchmarkWork]
     evaluated_iterations: tuple[int, ...]
+    turns: float = 0.0
+    drawn_share: float = 1.0
     own_share: float = 1.0
+
+    @property
+    def read_tokens(self) -> float:
+        """Tokens of an episode's prompts: for each turn, all before it."""
+        so_far = self.response_tokens * max(self.turns - 1, 0.0) / 2
+        return self.turns * self.prompt_tokens + so_far
 
     @property
     def sampled_tokens(self) -> float:
@@ -138,8 +149,15 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
             for iteration in range(settings.start, settings.iterations + 1)
             if iteration % settings.evaluation.every == 0 or iteration == settings.iterations
         ),
+        turns=_turns(settings, assumed),
+        drawn_share=assumed.drawn_share if settings.data.env else 1.0,
         own_share=own_share(rollout.tree, assumed.fork_position),
     )
+
+
+def _turns(settings: Settings, assumed: Assumptions) -> float:
+    env = settings.data.env
+    return max(assumed.turn_share * env.max_turns, 1.0) if env else 0.0
 
 
 def _code_share(settings: Settings, assumed: Assumptions) -> float:
@@ -155,9 +173,10 @@ def _code_share(settings: Settings, assumed: Assumptions) -> float:
 def _benchmark(benchmark: Benchmark, settings: Settings, assumed: Assumptions) -> BenchmarkWork:
     """Work of a benchmark. A limit above the rollouts' makes few responses longer."""
     usual = settings.rollout.max_response_length
-    held_out = benchmark.file == "validation"
+    held_out, env = benchmark.file == "validation", settings.data.env
+    known = env.num_validation if held_out and env else assumed.problems
     return BenchmarkWork(
-        num_responses=(benchmark.num_problems or assumed.problems) * benchmark.n_samples_per_prompt,
+        num_responses=(benchmark.num_problems or known) * benchmark.n_samples_per_prompt,
         n_samples_per_prompt=benchmark.n_samples_per_prompt,
         response_tokens=assumed.response_share * min(benchmark.max_response_length, usual),
         longest=benchmark.max_response_length,
@@ -166,4 +185,5 @@ def _benchmark(benchmark: Benchmark, settings: Settings, assumed: Assumptions) -
         else float(benchmark.usual_ability == "code"),
         scored=benchmark.scorer is not None,
         num_shards=num_shards(benchmark),
+        turns=_turns(settings, assumed) if held_out else 0.0,
     )

@@ -84,6 +84,10 @@ _TREE = [
     ("parent", pa.int32()),  # the sample of the same prompt that it forked from; -1: none
     ("fork", pa.int32()),  # index of its first own token; 0 without a parent
 ]
+_EPISODE = [  # what verification plays again, an entry a turn
+    ("actions", pa.list_(pa.string())),
+    ("states", pa.list_(pa.string())),  # as the sampler saw them: digests, as below
+]
 _TURNS = [  # one entry a turn
     ("turn_rewards", pa.list_(pa.float64())),
     ("states", pa.list_(pa.string())),  # digest of the observation that the turn answered
@@ -93,7 +97,7 @@ _TURNS = [  # one entry a turn
 # where the rows have them and read where the file has them, so other runs' tables, and those from
 # before there were such columns, are as they always were.
 OPTIONAL: dict[pa.Schema, pa.Schema] = {
-    ROLLOUTS: pa.schema([*_TOKENS_OF_TURNS, *_TREE]),
+    ROLLOUTS: pa.schema([*_TOKENS_OF_TURNS, *_TREE, *_EPISODE]),
     OUTCOMES: pa.schema(_TURNS),
     BATCH: pa.schema(
         [

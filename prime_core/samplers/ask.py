@@ -1,4 +1,7 @@
-"""Sampling responses to a table of prompts: the rows of a rollout or of an evaluation."""
+"""Sampling responses to a table of prompts: the rows of a rollout or of an evaluation.
+
+Problems of an environment (data.env) are answered by episodes (episodes.py).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from prime_core.models.prompts import prompt_tokens
 from prime_core.runtime.partial_rows import partial_path
 from prime_core.samplers import Request, Sampled, SamplingParams, request_seed
 from prime_core.samplers.draw import draw, engine_of
+from prime_core.samplers.episodes import ENV, play
 from prime_core.settings.run import Settings
 
 
@@ -37,6 +41,20 @@ def ask(
     rollouts never share them. output: the table beside which finished responses are kept until it
     is written, as this kind; None: nowhere. Raises SamplerError where the model predicts NaN.
     """
+    if settings.data.env is not None and (prompts["ability"] == ENV).all():
+        return play(
+            sampler=sampler,
+            model_path=model_path,
+            prompts=prompts,
+            purpose=purpose,
+            iteration=iteration,
+            n_samples_per_prompt=n_samples_per_prompt,
+            params=params,
+            settings=settings,
+            progress=progress,
+            output=output,
+            kept_as=kept_as,
+        )
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
     samples, ids = range(n_samples_per_prompt), enumerate(prompts["prompt_id"])

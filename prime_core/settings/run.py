@@ -196,15 +196,8 @@ class Settings(Section):
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
         self.policy.check_credit(prm.prime_granularity if prm.prm_update != "none" else "none")
-        if self.sft.enabled and self.data.source == "files" and self.data.sft is None:
-            raise ValueError(
-                "sft.enabled needs data.sft, a file of demonstrations, or set it false"
-            )
-        generated = self.data.source == "arithmetic"
-        if self.sft.enabled and generated and self.data.arithmetic.num_demonstrations == 0:
-            raise ValueError(
-                "sft.enabled with data.arithmetic.num_demonstrations 0 has nothing to train on"
-            )
+        self._demonstrated()
+        self._turns()
         longest = self.data.max_prompt_length + self.rollout.max_response_length
         # Another model's context length is not in the settings: the stage `build` checks it.
         if self.model.path is None and longest > self.model.build.max_position:
@@ -220,6 +213,59 @@ class Settings(Section):
                 "float32 copy of the weights and loses small updates"
             )
         return self
+
+    def _demonstrated(self) -> None:
+        """The warm-up has demonstrations."""
+        if not self.sft.enabled:
+            return
+        data = self.data
+        if data.source == "files" and data.sft is None:
+            raise ValueError(
+                "sft.enabled needs data.sft, a file of demonstrations, or set it false"
+            )
+        if data.source == "arithmetic" and data.arithmetic.num_demonstrations == 0:
+            raise ValueError(
+                "sft.enabled with data.arithmetic.num_demonstrations 0 has nothing to train on"
+            )
+        if data.env is not None and data.env.num_demonstrations == 0:
+            raise ValueError(
+                "sft.enabled needs data.env.demonstrator and data.env.num_demonstrations, or set "
+                "it false"
+            )
+
+    def _turns(self) -> None:
+        """What a run of an environment cannot have."""
+        env = self.data.env
+        if env is None:
+            return
+        if self.rollout.tree is not None:
+            raise ValueError(
+                "rollout.tree with data.source env: episodes do not fork, since an environment "
+                "cannot be put back to the middle of one; leave rollout.tree null"
+            )
+        if env.max_turn_length > self.rollout.max_response_length:
+            raise ValueError(
+                f"data.env.max_turn_length {env.max_turn_length} is above "
+                f"rollout.max_response_length {self.rollout.max_response_length}, which bounds the "
+                "whole episode"
+            )
+        if env.invalid_action_penalty and self.policy.adv_estimator == "gae":
+            raise ValueError(
+                "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "
+                "turns to take it from; expected 0, or another estimator"
+            )
+        scored = [name for name, one in self.evaluation.benchmarks.items() if one.scorer]
+        if scored:
+            raise ValueError(
+                f"evaluation.benchmarks.{scored[0]}.scorer with data.source env: a PRM would score "
+                "the environment's words with the policy's"
+            )
+        # The environment judges: its reward would be thrown away.
+        if self.verification.function is not None:
+            raise ValueError(
+                "verification.function with data.source env: the environment itself judges; leave "
+                "one of them out"
+            )
 
     def _judged(self) -> None:
         """An ability that asks for the user's function needs one."""
@@ -250,6 +296,11 @@ class Settings(Section):
                 "all, and a correction would take the difference for a mismatch; expected "
                 "rollout.top_p 1 and rollout.top_k 0, or no correction"
             )
+
+    @property
+    def invalid_action_penalty(self) -> float:
+        """What a turn loses whose action its environment could not take."""
+        return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
 
     @property
     def has_value_model(self) -> bool:

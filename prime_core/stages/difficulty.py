@@ -29,6 +29,7 @@ from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose_sampler
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
+from prime_core.verifiers.env import episode_text
 from prime_core.verifiers.problem_rows import rows_to_judge
 from prime_core.verifiers.resumable import judge_all, refuse_broken
 
@@ -98,7 +99,7 @@ def _judged(
     problems: pd.DataFrame, responses: list[dict[str, Any]], settings: Settings, output: Path
 ) -> pd.DataFrame:
     """A row of DIFFICULTY for each problem, in their order."""
-    texts = [(one["prompt_id"], one["text"]) for one in responses]
+    texts = [(one["prompt_id"], episode_text(one)) for one in responses]
     questions = {
         one["prompt_id"]: problem_text(list(one["prompt"]), settings.data, one["ability"])
         for one in problems.to_dict("records")

@@ -35,6 +35,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import evaluation_scorer_folders
 from prime_core.run.records import Made, checked_weights
 from prime_core.run.reward_function import refuse_edited_function
+from prime_core.run.sampled import response_length
 from prime_core.run.schedule import shard_rows
 from prime_core.run.tables import (
     EVALUATION,
@@ -174,7 +175,7 @@ def _answers(
     with watch.part("generate"):
         responses = _sample(problems, chosen, iteration, sampler, settings, files, output)
     tokens = [{name: row[name] for name in _TOKENS} for row in responses]
-    measured = [row | {"response_length": len(row["response_tokens"])} for row in responses]
+    measured = [row | {"response_length": response_length(row)} for row in responses]
     with watch.part("verify"):
         rows = judge_responses(measured, problems, chosen, settings, output)
     return sampler, [row | own for row, own in zip(rows, tokens, strict=True)]

@@ -63,7 +63,9 @@ def run(run_dir: Path, iteration: int) -> None:
                 batch,
                 # Of responses that the correction rejects as well: they still say how hard their
                 # prompt was. docs/decisions.md#sampler-logprobs
-                lambda penalty: batch_advantages(settings, batch, rewards, values, penalty, ends),
+                lambda penalty: batch_advantages(
+                    settings, batch, rewards, values, penalty, ends, settings.invalid_action_penalty
+                ),
                 reference,
                 state,
             ),

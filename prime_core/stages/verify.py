@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,6 +25,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.settings.run import Settings
+from prime_core.verifiers.env import episode_text
 from prime_core.verifiers.judge.judging import is_judged
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.problem_rows import rows_to_judge
@@ -70,7 +72,10 @@ def _refuse_unknown(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path)
 
 def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, settings: Settings) -> list[Row]:
     rules = settings.verification
-    responses = zip(rollouts["prompt_id"], rollouts["text"], strict=True)
+    told = [name for name in ("text", "actions", "states") if name in rollouts]
+    rows: list[Any] = rollouts[told].to_dict("records")
+    texts = [episode_text(row) for row in rows]
+    responses = zip(rollouts["prompt_id"], texts, strict=True)
     questions = {
         one["prompt_id"]: problem_text(list(one["prompt"]), settings.data, one["ability"])
         for one in prompts.to_dict("records")
