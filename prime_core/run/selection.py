@@ -132,7 +132,7 @@ def read_carried(files: RunFiles, iteration: int, settings: Settings) -> pd.Data
     if not settings.rollout.keeps_surplus or iteration == 1:
         return BATCH.empty_table().to_pandas()
     surplus = read_table(files.surplus(iteration - 1), BATCH, files.root)
-    missing = [name for name in settings.policy.batch_columns if name not in surplus]
+    missing = [name for name in settings.batch_columns if name not in surplus]
     if missing and len(surplus):  # rows that there are none of may lack what only rows bring
         raise TableError(f"{files.surplus(iteration - 1)}: columns {missing} are missing")
     return surplus

@@ -234,9 +234,14 @@ class Settings(Section):
             )
 
     def _turns(self) -> None:
-        """What a run of an environment cannot have."""
-        env = self.data.env
+        """What a run of an environment cannot have, and what only such a run can."""
+        env, estimator = self.data.env, self.policy.adv_estimator
         if env is None:
+            if estimator == "gigpo":
+                raise ValueError(
+                    "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
+                    f"data.source env, got {self.data.source}"
+                )
             return
         if self.rollout.tree is not None:
             raise ValueError(
@@ -249,7 +254,7 @@ class Settings(Section):
                 f"rollout.max_response_length {self.rollout.max_response_length}, which bounds the "
                 "whole episode"
             )
-        if env.invalid_action_penalty and self.policy.adv_estimator == "gae":
+        if env.invalid_action_penalty and estimator == "gae":
             raise ValueError(
                 "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "
                 "turns to take it from; expected 0, or another estimator"
@@ -299,8 +304,14 @@ class Settings(Section):
 
     @property
     def invalid_action_penalty(self) -> float:
-        """What a turn loses whose action its environment could not take."""
+        """What a turn loses whose action the environment could not take; 0 without one."""
         return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
+
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        valid = ("valid_actions",) if self.invalid_action_penalty else ()
+        return (*self.policy.batch_columns, *valid)
 
     @property
     def has_value_model(self) -> bool:

@@ -48,7 +48,7 @@ def run(run_dir: Path, iteration: int) -> None:
     watch = Stopwatch()
     start_ranks()  # before the first forward pass, which they share
     with only_one(files.policy(iteration), run_dir):
-        batch = read_batch(files, iteration, settings.policy.batch_columns)
+        batch = read_batch(files, iteration, settings.batch_columns)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
         ends = batch_step_ends(settings, batch, files.policy(0))
