@@ -2,6 +2,7 @@
 
     python -m benchmarks.environments            # all that are installed
     python -m benchmarks.environments gem        # those whose id begins so
+    python -m benchmarks.environments =gem:game:Sokoban-v0-easy    # one
 
 Each is asked twice for the observation of a seed, and given one action; what a package lacks, or
 fetches in vain, is its fault in the last column.
@@ -15,7 +16,7 @@ import time
 from prime_core.environments.loading import installed
 from prime_core.environments.process import EnvironmentFault, EnvironmentProcess, Task
 
-SECONDS, MEMORY_MB, NUM_STEPS = 30.0, 4096, 100
+SECONDS, MEMORY_MB, NUM_STEPS = 60.0, 4096, 20
 
 
 def trial(process: EnvironmentProcess, name: str) -> str:
@@ -39,8 +40,10 @@ def trial(process: EnvironmentProcess, name: str) -> str:
 def main() -> None:
     """Try all that are asked for."""
     with EnvironmentProcess(SECONDS, MEMORY_MB) as process:
-        for name in installed():
-            if name.startswith(tuple(sys.argv[1:]) or ""):
+        asked = sys.argv[1:]
+        exactly = [name[1:] for name in asked if name.startswith("=")]
+        for name in exactly or installed():
+            if exactly or name.startswith(tuple(asked) or ""):
                 print(f"{name:50} {trial(process, name)}", flush=True)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -84,20 +84,24 @@ def puzzle_names() -> list[str]:
 
 
 class TextWorld:
-    """A game of TextWorldExpress; it runs in a JVM, one for each environment."""
+    """A game of TextWorldExpress. It runs in a JVM, which all episodes of a process share.
+
+    An episode that finds another one's game in it is played again up to where it was.
+    """
+
+    jvm: ClassVar[Any] = None
+    owner: ClassVar[TextWorld | None] = None
 
     def __init__(self, name: str, params: str = "", fold: str = "train", steps: int = 100) -> None:
         """params: gameParams as TextWorldExpress writes them; fold: train, dev or test."""
-        from textworld_express import TextWorldExpressEnv
-
-        self.name, self.params, self.fold = name, params, fold
-        self.game = TextWorldExpressEnv(envStepLimit=steps)
+        self.name, self.params, self.fold, self.steps = name, params, fold, steps
+        self.seed, self.actions = 0, list[str]()
         self.possible: list[str] = []
 
     def reset(self, seed: int) -> tuple[str, dict]:
         """The task, what is seen, and what can be done."""
-        self.game.load(gameName=self.name, gameParams=self.params)
-        observation, info = self.game.reset(seed=seed, gameFold=self.fold, generateGoldPath=False)
+        self.seed, self.actions = seed, []
+        observation, info = self._begin()
         return f"{info['taskDescription']}\n{self._text(observation, info)}", {}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict]:
@@ -106,13 +110,23 @@ class TextWorld:
         if wanted not in self.possible:
             text = f"Not possible. Possible are: {', '.join(self.possible)}"
             return text, 0.0, False, False, {"is_action_valid": False}
-        observation, _, done, info = self.game.step(wanted)
+        if TextWorld.owner is not self:
+            self._begin()
+            for earlier in self.actions:
+                TextWorld.jvm.step(earlier)
+        self.actions.append(wanted)
+        observation, _, done, info = TextWorld.jvm.step(wanted)
         reward = 1.0 if info["tasksuccess"] else 0.0
         return self._text(observation, info), reward, bool(done), False, {}
 
-    def close(self) -> None:
-        """End the JVM."""
-        self.game.close()
+    def _begin(self) -> tuple[str, dict]:
+        if TextWorld.jvm is None:
+            from textworld_express import TextWorldExpressEnv
+
+            TextWorld.jvm = TextWorldExpressEnv(envStepLimit=self.steps)
+        TextWorld.owner = self
+        TextWorld.jvm.load(gameName=self.name, gameParams=self.params)
+        return TextWorld.jvm.reset(seed=self.seed, gameFold=self.fold, generateGoldPath=False)
 
     def _text(self, observation: str, info: dict) -> str:
         self.possible = sorted(one.lower() for one in info["validActions"])

@@ -105,6 +105,9 @@ class Assumptions(Section):
     offload_ns: float = Field(
         7.5, ge=0, description="an off-loaded optimizer's step, per parameter of a rank"
     )
+    steps: float = Field(
+        10.0, ge=1, description="steps of a response, where they are continued (monte_carlo)"
+    )
     text_bytes: float = Field(4.5, gt=0, description="bytes of a token's text")
     # --signal=TERM@120 in the committed profiles (docs/decisions.md#signals-in-shells).
     warning_s: float = Field(

@@ -219,6 +219,12 @@ def _run(found: Plan) -> Iterator[str]:
             f"  trees: {work.sampled_tokens:,.0f} tokens sampled, {work.trained_tokens:,.0f} "
             f"trained on ({work.own_share:.0%} of a response's are its own)"
         )
+    if work.continued is not None:
+        yield (
+            f"  and {work.continued.num_responses:.0f} continuations of "
+            f"{work.continued.num_states:.0f} states: {work.continued_ratio:.1f} tokens for each "
+            "of a response that is trained on"
+        )
     queue = ", plus time in the queue" if found.case.way.place != "local" else ""
     yield (
         f"  {settings.iterations} iterations and {len(work.evaluated_iterations)} evaluations "
@@ -255,12 +261,11 @@ def _assumptions(found: Plan) -> Iterator[str]:
     where = ", OR MEASURED" if measured else ""
     yield f"ASSUMED{where} (--assume NAME=VALUE, --disk-gb-per-s)"
     values = found.case.assumed.model_dump() | {"disk_gb_per_s": found.case.disk_gb_per_s}
-    # What nothing here uses is not said: engines that nobody keeps, turns and forks of nothing.
-    settings = found.case.settings
-    apart: tuple[str, ...] = () if "engines" in RESIDENT else OF_ENGINES
-    apart += () if settings.data.env else OF_EPISODES
-    apart += () if settings.rollout.tree else OF_TREES
-    fields = [(k, v) for k, v in MeasuredValues.model_fields.items() if k not in apart]
+    # What nothing here uses is not said: engines that nobody keeps, forks of no tree, no episodes.
+    unused: tuple[str, ...] = () if "engines" in RESIDENT else OF_ENGINES
+    unused += () if found.case.settings.rollout.tree else OF_TREES
+    unused += () if found.case.settings.data.env else OF_EPISODES
+    fields = [(k, v) for k, v in MeasuredValues.model_fields.items() if k not in unused]
     rows = [
         (
             name,

@@ -30,9 +30,9 @@ class Figure:
     """One figure: its file name, its title, how to read it, what is drawn.
 
     needs_prm: it would stay empty in a run with outcome rewards only; needs_values: in one that is
-    not PPO; needs_trees: in one whose responses do not fork; needs_slurm: in a run whose jobs Slurm
-    has not accounted for; needs_twin: in a run whose benchmarks have no published figure;
-    needs_steps: in one without evaluation.steps.
+    not PPO; needs_trees: in one whose responses do not fork; needs_continuations: in one without
+    Monte-Carlo values; needs_slurm: in a run whose jobs Slurm has not accounted for; needs_twin: in
+    a run whose benchmarks have no published figure; needs_steps: in one without evaluation.steps.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Figure:
     needs_prm: bool = False
     needs_values: bool = False
     needs_trees: bool = False
+    needs_continuations: bool = False
     needs_slurm: bool = False
     needs_twin: bool = False
     needs_steps: bool = False
@@ -240,6 +241,22 @@ FIGURES = (
         ),
         height=3.4,
         needs_values=True,
+    ),
+    Figure(
+        "step-values",
+        "Policy",
+        "Monte-Carlo values of steps",
+        "Above: mean value of the states between steps, the share of their continuations that were "
+        "right. In the middle: steps of a response; where it is 1, values are of prompts alone. "
+        "Below: what the values cost, tokens of continuations for each token of the responses that "
+        "were trained on.",
+        (
+            Panel("value", {"value": "step_values/value_mean"}, bounds=(0, 1)),
+            Panel("steps", {"steps": "step_values/steps_mean"}, bounds=(0, None)),
+            Panel("token ratio", {"token ratio": "step_values/token_ratio"}, bounds=(0, None)),
+        ),
+        height=3.4,
+        needs_continuations=True,
     ),
     Figure(
         "response-length",

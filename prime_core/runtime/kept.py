@@ -36,7 +36,7 @@ class Unfit(BaseException):
 @dataclass
 class _Kept:
     keeps: bool = False
-    from_call_to_call: bool = False
+    rests: bool = False
     engine: Engine | None = None
     meeting_place: Path | None = None
 
@@ -46,7 +46,7 @@ _kept = _Kept()
 
 def begin(meeting_place: Path) -> None:
     """Keep engines from now on. meeting_place: file by which this stage's ranks find each other."""
-    _kept.keeps, _kept.meeting_place = True, meeting_place
+    _kept.keeps, _kept.rests, _kept.meeting_place = True, True, meeting_place
 
 
 def keeps() -> bool:
@@ -56,7 +56,7 @@ def keeps() -> bool:
 
 def rests() -> bool:
     """Whether what is kept gives its device back in between, to stages of other processes."""
-    return not _kept.from_call_to_call
+    return _kept.rests
 
 
 def meeting_place() -> Path | None:
@@ -85,19 +85,14 @@ def meanwhile() -> Iterator[None]:
     if _kept.keeps:
         yield
         return
-    _kept.keeps = _kept.from_call_to_call = True
+    _kept.keeps = True
     try:
         yield
     finally:
-        _kept.keeps = _kept.from_call_to_call = False
+        _kept.keeps = False
         engine = take()
         if engine is not None:
             engine.end()
-
-
-def says() -> bool:
-    """Whether it is worth a line that an engine was kept: not for each call of one stage."""
-    return rests()
 
 
 def rest() -> None:

@@ -81,7 +81,7 @@ def kept_engine(
         _exchange_weights(engine.llm, folder, copy, fixed)
         engine.digest = digest
         note(f"{folder}: loaded into the kept engine, which finds the trainer's log-probabilities")
-    elif kept.says():
+    elif kept.rests():  # what a stage keeps for itself is nobody's news
         note(f"{folder}: sampling in the kept engine")
     yield engine.llm
     # Later stages share no prompts with this one, and computed them with other weights.

@@ -59,6 +59,11 @@ class Policy(MismatchCorrection):
         description="With 'gae': how much later temporal differences count; 1: returns minus "
         "values, 0: each token's own difference alone. Paper: 1.",
     )
+    gae_level: Literal["token", "step"] = Field(
+        "token",
+        description="With 'gae': temporal differences from token to token, or from step to step, "
+        "a step's tokens sharing one advantage; gae_lambda 0 is then VinePPO's.",
+    )
     baseline: Literal["paper", "code"] = Field(
         "code",
         description="Leave-one-out baseline of process rewards: Eq. 5, or the published code's.",

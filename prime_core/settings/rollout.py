@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from prime_core.settings.section import CHANGEABLE, Section
 
@@ -49,6 +50,11 @@ class Rollout(Section):
         None,
         description="Responses fork from one another and share their beginnings; "
         "n_samples_per_prompt must be m (1 + n t l). null: each is sampled by itself.",
+    )
+    step_boundary: str | None = Field(
+        None,
+        description="Regular expression of what ends a step of a response, for all that rewards or "
+        "values steps; null: blank lines, and lines that begin 'Step N:'.",
     )
     oversample_factor: float = Field(
         1.0, ge=1, description="Prompts of the first round, as a multiple of rollout_batch_size."
@@ -115,6 +121,15 @@ class Rollout(Section):
                 f"tree of m {tree.m}, n {tree.n}, l {tree.l}, t {tree.t} has m (1 + n t l) leaves"
             )
         return self
+
+    @field_validator("step_boundary")
+    @classmethod
+    def _is_an_expression(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}, got {value!r}") from None
+        return value
 
     @property
     def lag(self) -> int:

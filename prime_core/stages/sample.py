@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from prime_core.run.atomic import write_json
+from prime_core.run.label_flips import with_flips
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import Made, checked_weights
 from prime_core.run.sampled import num_own_tokens, response_length
@@ -95,7 +96,8 @@ def rows_asked(
     # What was asked is recorded nowhere: each shard derives it from the same tables, so none waits
     # for another of its round. docs/decisions.md#refill-shards
     for earlier in range(1, this_round + 1):
-        judged = read_judged(files, iteration, range(earlier * num_shards))
+        earlier_shards = range(earlier * num_shards)
+        judged = with_flips(read_judged(files, iteration, earlier_shards), settings, iteration)
         held = num_groups(carried) + num_groups(filter_groups(judged, settings.filter))
         missing = num_missing(rollout.rollout_batch_size, held, rollout.min_batch_fill)
         num_fresh = num_first_round(missing, rollout.oversample_factor)
@@ -116,7 +118,7 @@ def _sample(
     if asked.empty:  # engines are heavy, and a full batch needs none
         return "", []
     with watch.part("import"):
-        from prime_core.samplers.choice import refuse_mixture
+        from prime_core.samplers.choice import refuse_mixture, sampler_of_iteration
         from prime_core.samplers.rollouts import sample_rollouts
 
     rollout = settings.rollout
@@ -124,7 +126,8 @@ def _sample(
     num_responses = len(asked) * (rollout.n_samples_per_prompt + num_greedy)
     sampled_by = sampling_policy(iteration, rollout.lag)
     with watch.part("choose"):
-        sampler = _choose(settings, files, iteration, files.policy(sampled_by))
+        chosen = settings.rollout.sampler
+        sampler = sampler_of_iteration(chosen, files.policy(sampled_by), files, iteration)
     with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
         responses = sample_rollouts(
             settings,
@@ -138,16 +141,6 @@ def _sample(
     # Meanwhile the iteration may have been deleted and restarted with another sampler.
     refuse_mixture(sampler, files.sampler(iteration))
     return sampler, [row | {"policy_iteration": sampled_by} for row in responses]
-
-
-def _choose(settings: Settings, files: RunFiles, iteration: int, policy: Path) -> str:
-    """The iteration's sampler; shards that start together agree on one."""
-    from prime_core.samplers.choice import choose_for_iteration
-
-    record = files.sampler(iteration)
-    begun = any(files.rollouts(iteration, 0).parent.glob("*.parquet"))
-    with only_one(record, files.root):
-        return choose_for_iteration(settings.rollout.sampler, policy, record, begun)
 
 
 def _metrics(rows: list[dict]) -> Metrics:

@@ -79,7 +79,20 @@ def test_unknown_environments_are_refused_with_the_installed_ones():
             },
             "sft.enabled needs data.env.demonstrator",
         ),
-        ({"evaluation": {"benchmarks": {"validation": {"scorer": "prm"}}}}, "a PRM would score"),
+        (
+            {
+                "evaluation": {
+                    "benchmarks": {
+                        "validation": {
+                            "scorer": "prm",
+                            "n_samples_per_prompt": 2,
+                            "temperature": 1.0,
+                        }
+                    }
+                }
+            },
+            "a PRM would score",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, message):

@@ -13,7 +13,18 @@ from prime_core.run.records import RECORD
 from prime_core.run.tables import ROLLOUTS, read_table
 from prime_core.runtime.content_digest import content_digest
 from prime_core.runtime.partial_rows import PartialRows
-from prime_core.stages import evaluate, policy, prm, report, sample, score, select, verify
+from prime_core.stages import (
+    continuations,
+    evaluate,
+    policy,
+    prm,
+    report,
+    sample,
+    score,
+    select,
+    step_values,
+    verify,
+)
 from tests.support.interrupted_stages import change_settings, finished_run
 
 pytestmark = pytest.mark.slow
@@ -34,7 +45,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
         rollout={"sampler_batch_size": 16},
         prm={"micro_batch_size": 4},
         evaluation={"benchmarks": {"validation": SCORED}},
+        value={"n_continuations": 2},
     )
+    continuations.run(files.root, 1, 0)
     return files
 
 
@@ -76,6 +89,16 @@ STAGES: dict[str, tuple[Callable[[Path], None], Callable[[RunFiles], Path], set[
         lambda run: score.run(run, 1),
         lambda files: files.rewards(1),
         {"rewards+reference.jsonl", "rewards+prm.jsonl"},
+    ),
+    "continuations": (
+        lambda run: continuations.run(run, 1, 0),
+        lambda files: files.continuations(1, 0),
+        {"00+responses.jsonl"},
+    ),
+    "step_values": (
+        lambda run: step_values.run(run, 1),
+        lambda files: files.step_values(1),
+        {"step_values+verdicts.jsonl"},
     ),
     "evaluate": (
         lambda run: evaluate.run(run, 1, "validation"),

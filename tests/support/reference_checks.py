@@ -10,6 +10,7 @@ from tests.support import (
     reference_advantages,
     reference_policy,
     reference_prm,
+    reference_steps,
     reference_trees,
 )
 from tests.support.comparison import Comparison, NotExpressible, refuse_unread
@@ -43,6 +44,8 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "pure_": reference_advantages.pure,
     "treerl_": reference_trees.treerl,
     "tree_grpo_": reference_trees.tree_grpo,
+    "vineppo_": reference_advantages.vineppo,
+    "processbench_f1_": reference_steps.processbench_f1,
     "verl_adv_": reference_advantages.verl_adv,
     "verl_loss_": reference_policy.verl_loss,
 }
