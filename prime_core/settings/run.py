@@ -239,6 +239,7 @@ class Settings(Section):
         """What a run of an environment cannot have, and what only such a run can."""
         env, estimator = self.data.env, self.policy.adv_estimator
         if env is None:
+            self._no_states()
             if estimator == "gigpo":
                 raise ValueError(
                     "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
