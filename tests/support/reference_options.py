@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prime_core import implicit_reward, prm_loss
-from prime_core.advantage import overlong_shaped
+from prime_core.outcomes import overlong_shaped
 from tests.support.comparison import Comparison, compare
 
 
