@@ -240,12 +240,6 @@ class Settings(Section):
         env, estimator = self.data.env, self.policy.adv_estimator
         if env is None:
             self._no_states()
-            if estimator == "gigpo":
-                raise ValueError(
-                    "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
-                    f"data.source env, got {self.data.source}"
-                )
-            self._no_states()
             return
         if env.max_turn_length > self.rollout.max_response_length:
             raise ValueError(
@@ -277,7 +271,12 @@ class Settings(Section):
             )
 
     def _no_states(self) -> None:
-        """Visits are counted by the observations of an environment."""
+        """Visits are counted, and turns compared, by the observations of an environment."""
+        if self.policy.adv_estimator == "gigpo":
+            raise ValueError(
+                "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
+                f"data.source 'env', got '{self.data.source}'"
+            )
         if self.counts_visits:
             raise ValueError(
                 "value.source 'visits' counts an environment's states, and data.source is "
