@@ -93,15 +93,16 @@ _TURNS = [  # one entry a turn
     ("states", pa.list_(pa.string())),  # digest of the observation that the turn answered
     ("valid_actions", pa.list_(pa.bool_())),  # false: the environment could not take it
 ]
-# Columns that a table has only where its run has turns, trees or greedy responses. They are written
-# where the rows have them and read where the file has them, so other runs' tables, and those from
-# before there were such columns, are as they always were.
+# Columns that a table has only where its run has turns, trees, greedy responses or flipped
+# outcomes. They are written where the rows have them and read where the file has them, so other
+# runs' tables, and those from before there were such columns, are as they always were.
 OPTIONAL: dict[pa.Schema, pa.Schema] = {
     ROLLOUTS: pa.schema([*_TOKENS_OF_TURNS, *_TREE, *_EPISODE]),
     OUTCOMES: pa.schema(_TURNS),
     BATCH: pa.schema(
         [
             ("greedy_outcome", pa.float64()),  # of the greedy response to the same prompt (remax)
+            ("true_outcome", pa.float64()),  # before it was turned over (verification.flip_*)
             *_TOKENS_OF_TURNS,
             *_TREE,
             *_TURNS,
@@ -116,6 +117,26 @@ REWARDS = pa.schema(
     ]
 )
 VALUES = pa.schema([*_KEY, ("values", pa.list_(pa.float32()))])
+# Responses continued from a state of the batch: before this step of this response, and of all
+# others that begin alike (value.source monte_carlo).
+CONTINUATIONS = pa.schema(
+    [
+        *_KEY,
+        ("step", pa.int32()),
+        ("continuation", pa.int32()),
+        ("num_tokens", pa.int32()),  # that were drawn, without those that it continues
+        ("text", pa.string()),  # of the whole response
+        ("finish_reason", pa.string()),
+    ]
+)
+STEP_VALUES = pa.schema(
+    [
+        *_KEY,
+        ("step_ends", pa.list_(pa.int32())),  # tokens before each step's end
+        ("values", pa.list_(pa.float64())),  # of the state before the step; null: not known
+        ("num_continuations", pa.list_(pa.int32())),  # with an outcome
+    ]
+)
 # Responses with outcomes, as people exchange them (`prime labelled`, prm.offline.file).
 LABELLED_TEXTS = pa.schema(
     [

@@ -12,7 +12,7 @@ to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -93,6 +93,38 @@ class Episode:
         self.states.append(digest(observation))
 
 
+def begun_episode(
+    number: int,
+    problem: tuple[str, str],
+    prompt: list[int],
+    room: int,
+    so_far: list[tuple[int, bool]],
+    actions: list[str],
+    states: list[str],
+) -> Episode:
+    """An episode that goes on from the middle of another.
+
+    number: its own, instead of a sample's, since several may go on from one state. problem:
+    prompt_id and ground_truth. so_far: tokens, and whether the policy sampled them; with the
+    observation that the next turn answers, the last of states.
+    """
+    prompt_id, ground_truth = problem
+    task = Task.of(ground_truth)
+    return Episode(
+        number,
+        prompt_id,
+        number,
+        task,
+        prompt,
+        room,
+        tokens=[token for token, _ in so_far],
+        mask=[sampled for _, sampled in so_far],
+        logprobs=[0.0] * len(so_far),
+        actions=list(actions),
+        states=list(states) or [task.state],
+    )
+
+
 def play(
     *,
     sampler: str,
@@ -112,11 +144,44 @@ def play(
     Raises SamplerError where environments fail in more episodes than the run allows, or are unknown
     here.
     """
+    episodes = _begin(prompts, n_samples_per_prompt, params, model_path)
+    seeds = (settings.seed, purpose, iteration)
+    play_on(
+        episodes,
+        lambda one, turn: request_seed(*seeds, one.prompt_id, one.sample, turn),
+        sampler=sampler,
+        model_path=model_path,
+        params=params,
+        settings=settings,
+        progress=progress,
+        output=output,
+        kept_as=kept_as,
+    )
+    tokenizer = load_tokenizer(model_path)
+    return [_row(one, tokenizer) for one in episodes]
+
+
+def play_on(
+    episodes: Sequence[Episode],
+    seed_of: Callable[[Episode, int], int],
+    *,
+    sampler: str,
+    model_path: Path,
+    params: SamplingParams,
+    settings: Settings,
+    progress: Callable[[int], object],
+    output: Path | None,
+    kept_as: str,
+) -> None:
+    """Play episodes to their ends, from wherever they are; no two have one prompt_id and sample.
+
+    seed_of: an episode's turn (1, 2, ...) -> the seed of its random numbers. Raises SamplerError as
+    `play` does.
+    """
     env = settings.data.env
     assert env is not None
     tokenizer = load_tokenizer(model_path)
     observed = ObservationTokens(tokenizer, model_path)
-    episodes = _begin(prompts, n_samples_per_prompt, params, model_path)
     engine = replace(
         engine_of(settings),
         # Of any turn: an engine stays as it is for all of them.
@@ -130,12 +195,8 @@ def play(
             live = [one for one in episodes if not one.finish_reason]
             if not live:
                 break
-            seeds = (settings.seed, purpose, iteration)
             requests = [
-                Request(
-                    [*one.prompt, *one.tokens],
-                    request_seed(*seeds, one.prompt_id, one.sample, turn),
-                )
+                Request([*one.prompt, *one.tokens], seed_of(one, len(one.actions) + 1))
                 for one in live
             ]
             how = (model_path, settings.model.dtype, requests, each, engine)
@@ -143,9 +204,8 @@ def play(
             for one, sampled in zip(live, draw(sampler, how, _unseen, partial), strict=True):
                 one.act(sampled, lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)))
             for one, step in zip(live, environments.step(live), strict=True):
-                _take(one, step, observed, is_last=turn == env.max_turns)
+                _take(one, step, observed, is_last=len(one.actions) >= env.max_turns)
             progress(sum(bool(one.finish_reason) for one in live))
-    return [_row(one, tokenizer) for one in episodes]
 
 
 def _begin(

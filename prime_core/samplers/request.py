@@ -12,10 +12,12 @@ class Request:
     """One response to sample: the prompt's tokens, and the seed of its random numbers.
 
     The seed belongs to the response alone, so neither shards nor batches change what is drawn.
+    num_before: how many of the last of these tokens begin the response, which is continued.
     """
 
     prompt_tokens: list[int]
     seed: int
+    num_before: int = 0
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,12 @@ class Prm(PrmLoss):
         description="after: score the batch, then update; before: update, then score; frozen: "
         "never update; none: outcome rewards only.",
     )
+    source: Literal["model", "monte_carlo"] = Field(
+        "model",
+        description="What process rewards come from. model: the PRM of this section; monte_carlo: "
+        "how each step changes the mean outcome of continuations (value.n_continuations), at the "
+        "step's last token, without a PRM; needs prm_update none and policy.outcome_coef 0.",
+    )
     prm_reference: Literal["sft", "policy"] = Field(
         "sft",
         description="The reference of the log-ratio: the start model, or the sampling policy.",
@@ -207,6 +213,13 @@ class Prm(PrmLoss):
     lora: Lora | None = Field(
         None, description="Low-rank adapters; null: all weights are trained, as in the paper."
     )
+
+    @property
+    def granularity(self) -> str:
+        """Of the process rewards: token, step or whole; "none" where there are none."""
+        if self.source == "monte_carlo":
+            return "step"
+        return "none" if self.prm_update == "none" else self.prime_granularity
 
     @property
     def objective(self) -> str:

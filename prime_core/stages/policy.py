@@ -1,8 +1,8 @@
 """Stage `policy`: advantages, and one update of the policy on an iteration's batch.
 
 In: iterations/<i>/batch.parquet, rewards.parquet (unless prm_update is `none`), values.parquet
-(with a value model), the policy of the iteration before with its training state and, with
-policy.kl_controller `adaptive`, its metrics/policy.json.
+(with a value model), step_values.parquet (with Monte-Carlo values), the policy of the iteration
+before with its training state and, with policy.kl_controller `adaptive`, its metrics/policy.json.
 Out: iterations/<i>/policy, metrics/policy.json.
 
 Advantages are computed over the whole batch; the clipped surrogate is averaged over whole
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from prime_core.run.kl_coef import kl_coef_files
+from prime_core.run.kl_coef import NEXT_COEF, kl_coef_files
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder
 from prime_core.run.records import Made
@@ -29,6 +29,7 @@ from prime_core.training.batch_advantages import (
     batch_rewards,
     batch_step_ends,
     batch_values,
+    visit_metrics,
 )
 from prime_core.training.distributed import start_ranks
 from prime_core.training.implicit_rewards import logprobs_under
@@ -77,10 +78,13 @@ def run(run_dir: Path, iteration: int) -> None:
             name="policy",
             before=_BEFORE,
         ) as update:
+            metrics = update.metrics()
+            # docs/decisions.md#records: of figures, the one that the next iteration reads.
+            facts = {name: metrics[name] for name in (NEXT_COEF,) if name in metrics}
             with watch.part("save"):
-                probe, made = update.probe(), Made(files.root, inputs)
+                probe, made = update.probe(), Made(files.root, inputs, facts)
                 update.trainer.save(files.policy(iteration), update.tokenizer, made, probe)
-            metrics = update.metrics() | watch.seconds
+            metrics |= visit_metrics(settings, files, batch) | watch.seconds
             finish(
                 files.metrics(iteration, "policy"),
                 metrics,
@@ -107,6 +111,7 @@ def _plan(settings: Settings, update: PolicyUpdate, iteration: int) -> list[list
 def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
     rewards = [] if settings.prm.prm_update == "none" else [files.rewards(iteration)]
     values = [files.values(iteration)] if settings.has_value_model else []
+    values += [files.step_values(iteration)] if settings.draws_continuations else []
     kl = kl_coef_files(settings, files, iteration)
     before = [files.policy(iteration - 1), files.reference]
     return [files.batch(iteration), *before, *rewards, *values, *kl]

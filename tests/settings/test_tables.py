@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from prime_core.advantage import ADV_ESTIMATORS, process_returns, rloo
 from prime_core.data.benchmarks import ABILITIES
 from prime_core.data.forms import FORMS
-from prime_core.gae import prefix_values
+from prime_core.gae import gae_advantages, prefix_values
 from prime_core.implicit_reward import response_score, shaped_reward
 from prime_core.mismatch import at_level
 from prime_core.outcomes import check_choices
@@ -26,9 +26,11 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import scoring_prm_folder
 from prime_core.run.tables import RATED_COLUMNS
 from prime_core.samplers import SAMPLERS
+from prime_core.samplers.forks import KINDS
 from prime_core.settings.run import Settings
 from prime_core.step_credit import centred_steps, same_state_advantage
 from prime_core.training.step_scores import SCORES
+from prime_core.trees import TREE_WEIGHTS
 from prime_core.turns import discounted_over
 from prime_core.verifiers.code import Credit
 from prime_core.verifiers.code.sandbox import COMMANDS
@@ -44,9 +46,11 @@ TABLES: dict[str, set[Any]] = {
         "gae",  # from values, in prime_core.gae
         "gigpo",  # one of them beside prime_core.step_credit
     },
+    "policy.tree_weight": {*TREE_WEIGHTS},
     "policy.loss_agg_mode": {*LOSS_AGGREGATIONS},
     "policy.loss_mode": {*POLICY_LOSSES},
     "rollout.sampler": {*SAMPLERS, "auto"},
+    "rollout.tree.kind": {*KINDS},
     "evaluation.benchmarks.form": {*FORMS, "plain"},
     "data.sources.ability": {*ABILITIES},
     "verification.judge.abilities": {*ABILITIES},
@@ -69,6 +73,13 @@ def shaped(granularity: str = "token", prime_norm: str = "none") -> torch.Tensor
     return shaped_reward(REWARD, MASK, eos_reward=True, step_ends=MASK, **how)
 
 
+def advantages_of(gae_level: str) -> Any:
+    how: dict[str, Any] = {"gamma": 1.0, "gae_lambda": 1.0, "outcome_coef": 1.0}
+    how |= {"process_coef": 1.0, "combine": "returns", "whiten": False}
+    how |= {"step_ends": MASK, "gae_level": gae_level}
+    return gae_advantages(outcome=OUTCOME, implicit_reward=None, values=REWARD, mask=MASK, **how)
+
+
 # Where there is no table: the function that takes the names, but those that stand apart.
 FUNCTIONS: dict[str, tuple[Any, set[str]]] = {
     "policy.baseline": (lambda name: rloo(REWARD, MASK, GROUP, name), set()),
@@ -80,6 +91,7 @@ FUNCTIONS: dict[str, tuple[Any, set[str]]] = {
         lambda name: process_returns(REWARD, MASK, GROUP, "rloo", "code", 1.0, name, MASK),
         set(),
     ),
+    "policy.gae_level": (advantages_of, set()),
     "policy.process_centre": (
         lambda name: centred_steps(REWARD, MASK, MASK, GROUP, "rloo", name),
         {"none"},
@@ -107,6 +119,7 @@ BRANCHES = {
     "policy.kl_controller",
     "prm.loss_type",
     "prm.prm_reference",
+    "prm.source",
     "rollout.stale_rollouts",
     "training.grad_accum_dtype",
     "training.offload_optimizer",

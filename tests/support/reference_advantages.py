@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from prime_core import advantage, step_credit
-from prime_core.gae import gae, gae_advantages
+from prime_core.gae import gae, gae_advantages, step_gae
 from prime_core.masked import discounted_returns, masked_whiten
+from prime_core.step_values import filled
 from prime_core.turns import turn_ends
 from tests.support.comparison import Comparison, compare, groups_of, tensors
 from tests.support.turn_rows import episodes_of
@@ -272,3 +273,19 @@ def gigpo(name: str) -> list[Comparison]:
             ours = laid.back(found, x["mask"])
             comparisons.append(compare(f"{norm} {weight}", ours, x[f"{norm}_norm_w{weight}"]))
     return comparisons
+
+
+def vineppo(name: str) -> list[Comparison]:
+    """VinePPO's values, filled from the end, and the advantages of its steps.
+
+    In the file each step is one number, so each is one token here.
+    """
+    x, _ = tensors(name)
+    rewards = x["step_rewards"][None]
+    steps = torch.ones(rewards.shape, dtype=torch.bool)
+    values = filled(x["values_given"][None], rewards)
+    ours, _ = step_gae(rewards, values, steps, steps, gamma=1.0, gae_lambda=0.0)
+    return [
+        compare("values", values[0], x["values_filled"][:-1]),  # theirs ends with the terminal 0
+        compare("advantages", ours[0], x["advantages"]),
+    ]
