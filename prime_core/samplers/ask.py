@@ -41,14 +41,13 @@ def ask(
 ) -> list[dict[str, Any]]:
     """Responses to each prompt, prompt by prompt: columns of ROLLOUTS without policy_iteration.
 
-    sampler: a name in SAMPLERS. purpose: enters the random numbers, so that evaluations and
-    rollouts never share them. output: the table beside which finished responses are kept until it
-    is written, as this kind; None: nowhere. Raises SamplerError where the model predicts NaN.
+    purpose: enters the random numbers, so that evaluations and rollouts never share them. The rest
+    is as for `sampled_responses`.
     """
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
     samples, ids = range(n_samples_per_prompt), enumerate(prompts["prompt_id"])
-    keys = [(index, prompt_id, sample) for index, prompt_id in ids for sample in samples]
+    keys = [(*key, sample) for key in ids for sample in samples]
     # Seeds by prompt and sample, not by row: shards and the table's order draw the same responses.
     requests = [
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
@@ -90,7 +89,11 @@ def sampled_responses(
     output: Path | None,
     kept_as: str,
 ) -> list[Sampled]:
-    """A response to each request, of those kept beside the output or drawn now: as `ask` says."""
+    """A response to each request, of those that were kept or drawn now.
+
+    sampler: a name in SAMPLERS. output: the table beside which finished responses are kept until it
+    is written, as this kind; None: nowhere. Raises SamplerError where the model predicts NaN.
+    """
     how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
     partial = partial_path(output, kept_as) if output else None
     with _finished(partial, sampler, how) as finished:
