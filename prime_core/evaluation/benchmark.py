@@ -16,6 +16,7 @@ from prime_core.runtime.console import note
 from prime_core.runtime.partial_rows import partial_path
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
+from prime_core.verifiers.env import episode_text
 from prime_core.verifiers.judge.judging import Replies
 from prime_core.verifiers.problem_rows import rows_to_judge
 from prime_core.verifiers.resumable import judge_all, refuse_broken
@@ -83,7 +84,7 @@ def judge_responses(
     replies: what a judge of verification.judge.path answers.
     """
     rules = settings.verification.without_partial_credit()
-    texts = [(row["prompt_id"], row["text"]) for row in responses]
+    texts = [(row["prompt_id"], episode_text(row)) for row in responses]
     questions = {}
     if rules.judge is not None:
         questions = dict(zip(problems["prompt_id"], problems["text"], strict=True))

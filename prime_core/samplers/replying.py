@@ -35,9 +35,10 @@ def _replies(
     from prime_core.models.positions import max_positions
     from prime_core.models.prompts import prompt_tokens
     from prime_core.runtime.console import progress_bar
+    from prime_core.runtime.partial_rows import partial_path
     from prime_core.samplers import Request, SamplingParams
-    from prime_core.samplers.ask import sampled_responses
     from prime_core.samplers.choice import choose_sampler
+    from prime_core.samplers.draw import draw, engine_of
 
     assert judge.path is not None
     folder = find_model(judge.path)
@@ -51,15 +52,13 @@ def _replies(
         for one in requests
     ]
     with progress_bar(sum(fits), "reply", "judging") as bar:
-        sampled = sampled_responses(
-            sampler=choose_sampler(settings.rollout.sampler, folder),
-            model_path=folder,
-            requests=[one for one, fit in zip(requests, fits, strict=True) if fit],
-            params=SamplingParams(judge.temperature, 1.0, 0, judge.max_tokens),
-            settings=settings,
-            progress=bar.update,
-            output=output,
-            kept_as="replies",
+        fitting = [one for one, fit in zip(requests, fits, strict=True) if fit]
+        params = SamplingParams(judge.temperature, 1.0, 0, judge.max_tokens)
+        sampled = draw(
+            choose_sampler(settings.rollout.sampler, folder),
+            (folder, settings.model.dtype, fitting, params, engine_of(settings)),
+            bar.update,
+            partial_path(output, "replies") if output else None,
         )
     texts = iter([str(tokenizer.decode(one.tokens, skip_special_tokens=True)) for one in sampled])
     return [next(texts) if fit else None for fit in fits]

@@ -158,9 +158,35 @@ class Verification(Section):
         0.0, ge=0, le=1, description="A share of passed tests below this one counts as 0."
     )
 
+    flip_correct: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="An experiment: share of the right responses whose outcome is turned to 0 for "
+        "training, as by a judge that errs. Evaluations, rollout/accuracy and prm/true_* keep the "
+        "true outcomes.",
+    )
+    flip_wrong: float = Field(
+        0.0, ge=0, lt=1, description="The same share of the wrong responses, turned to 1."
+    )
+
     judge: Judge | None = Field(
         None, description="Outcomes from a language model; null: problems have rules."
     )
+
+    @property
+    def flips(self) -> bool:
+        """Whether training outcomes are turned over on purpose."""
+        return self.flip_correct > 0 or self.flip_wrong > 0
+
+    @model_validator(mode="after")
+    def _outcomes_say_something(self) -> Verification:
+        if self.flip_correct + self.flip_wrong >= 1:
+            raise ValueError(
+                f"flip_correct {self.flip_correct} and flip_wrong {self.flip_wrong} leave outcomes "
+                "that say nothing, or the opposite; expected a sum below 1"
+            )
+        return self
 
     @property
     def judges_by_model(self) -> bool:
