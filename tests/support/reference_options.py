@@ -58,7 +58,7 @@ OPTIONS = (
     Option("PURE's softmin", "policy.credit: softmin", r"pure_ (weighted.*|credit 0.1)"),
     Option("PURE's min", "policy.credit: min", r"pure_ credit min"),
     Option("PURE's sum", "policy.credit: sum", r"pure_ credit sum"),
-    Option("value loss", "value.cliprange", r"orig_value_ .*"),
+    Option("value loss", "value.cliprange_value", r"orig_value_ .*"),
     Option("cross-entropy", f"{PRM}: ce", r"(orig_ce_(logits_)? .*|recipe_prmloss_ ce.*)"),
     Option("detached DPO", f"{PRM}: dpo", r"recipe_prmloss_ none.*"),
     Option("best-of-n weights", "prm.bon_weight", r"recipe_prmloss_ bon.*"),
