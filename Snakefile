@@ -39,6 +39,7 @@ else:
     include: "workflow/rules/branch.smk"
     include: "workflow/rules/offline.smk"
     include: "workflow/rules/rollout.smk"
+    include: "workflow/rules/continuations.smk"
     include: "workflow/rules/learning.smk"
     include: "workflow/rules/evaluation.smk"
 

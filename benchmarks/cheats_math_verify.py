@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from prime_core.runtime.console import progress_bar
-from prime_core.verifiers.pool import num_cores
+from prime_core.runtime.cores import num_cores
 
 if TYPE_CHECKING:
     from benchmarks.cheats import Attempt, Problem

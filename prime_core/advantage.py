@@ -19,21 +19,31 @@ rewards are centred; it treats the outcome as a response of one token. To add on
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Required, TypedDict, Unpack
 
-import torch
 from torch import Tensor
 
 from prime_core.groups import group_mean, group_std, group_sum, sizes_of_two
 from prime_core.masked import (
     at_least_float32,
-    discounted_returns,
     last_token,
     masked_whiten,
     only,
     sequence_mean,
     sequence_sum,
 )
+from prime_core.outcomes import check_choices, remax_outcome
+from prime_core.step_credit import (
+    CREDITS,
+    SOFTMIN_TEMPERATURE,
+    centred_steps,
+    lowest_from,
+    penalised_ends,
+    reward_ends,
+    weighted_to_lowest,
+)
+from prime_core.trees import TREE_ESTIMATORS, Forks, tree_returns
+from prime_core.turns import discounted_over
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -141,21 +151,6 @@ def opo(
     return rewards - (group_sum(sequence_sum(rewards, mask), group) / num_tokens)[:, None]
 
 
-def remax_outcome(
-    outcome: Float[Tensor, " B"], greedy_outcome: Float[Tensor, " B"] | None
-) -> Float[Tensor, " B"]:
-    """Outcomes less that of the greedy response to the same prompt (ReMax, arXiv 2310.10505).
-
-        r_i - r(greedy response to the prompt of i)
-
-    The greedy response is the policy's own and not trained on. Raises ValueError where it is not
-    given, or has no verdict (NaN).
-    """
-    if greedy_outcome is None or bool(greedy_outcome.isnan().any()):
-        raise ValueError("adv_estimator 'remax' needs the outcome of each prompt's greedy response")
-    return outcome - greedy_outcome
-
-
 ADV_ESTIMATORS: dict[str, Estimator] = {
     "rloo": rloo,
     "grpo": grpo,
@@ -168,33 +163,17 @@ ADV_ESTIMATORS: dict[str, Estimator] = {
     "opo": opo,
     # ReMax's baseline is not made of the group's rewards, see `remax_outcome`.
     "remax": reinforce,
+    # Outcomes of trees are credited by prime_core.trees; so are process rewards centred.
+    "treerl": rloo,
+    "treerl_code": rloo,
+    "tree_grpo": grpo,
+    "tree_grpo_code": grpo,
 }
 # Without whitening they would be the estimator that they share a function with, so the setting
 # `whiten` cannot turn it off.
 ALWAYS_WHITENED = {"reinforce_pp", "reinforce_pp_baseline"}
-CREDITS = ("sum", "min", "softmin")
-SOFTMIN_TEMPERATURE = 0.1  # PURE's
 # These compare no responses, so a token's own penalty reaches the tokens before it alone.
 TOKEN_WISE = {"reinforce", "reinforce_pp", "remax"}
-
-
-def overlong_shaped(
-    outcome: Float[Tensor, " B"],
-    mask: Bool[Tensor, "B T"],
-    max_response_length: int,
-    buffer_len: int,
-    penalty_factor: float,
-) -> Float[Tensor, " B"]:
-    """Outcomes less a penalty that grows over the last tokens before the limit (DAPO, 2503.14476).
-
-        r_i + min(-(|y_i| - (max_response_length - buffer_len)) / buffer_len penalty_factor, 0)
-
-    buffer_len 0: the outcomes unchanged. In tokens, all but the outcome and the factor.
-    """
-    if buffer_len == 0:
-        return outcome
-    excess = mask.sum(1) - (max_response_length - buffer_len)
-    return outcome + (-excess / buffer_len * penalty_factor).clamp(max=0)
 
 
 def outcome_returns(
@@ -204,50 +183,44 @@ def outcome_returns(
     adv_estimator: str,
     gamma_outcome: float,
     penalty: Float[Tensor, "B T"] | None = None,
+    discount_unit: str = "token",
+    invalid: Float[Tensor, "B T"] | None = None,
+    forks: Forks | None = None,
 ) -> Float[Tensor, "B T"]:
     """Centred outcome, placed at each response's last token and discounted back to every token.
 
-        R_it = gamma_outcome^(last_i - t) (r_i - baseline_i)
+        R_it = gamma_outcome^(last_i - t) (r_i - invalid_it - baseline_i)
 
-    penalty: what each token's reward is less (policy.kl_in_reward). Estimators that compare
-    responses take it out of the response's outcome, r_i - sum_t p_it; the others (TOKEN_WISE) out
-    of the token's return, R_it - sum_{s >= t} gamma_outcome^(s - t) p_is. Both are verl's.
+    discount_unit: what last_i - t counts, as in prime_core.turns. invalid: what the outcome is less
+    at tokens of turns whose action the environment could not take; a baseline is then made of each
+    response's mean over its tokens. penalty: what each token's reward is less
+    (policy.kl_in_reward). Estimators that compare responses take it out of the response's outcome,
+    r_i - sum_t p_it; the others (TOKEN_WISE) out of the token's return,
+    R_it - sum_{s >= t} gamma_outcome^(s - t) p_is. Both are verl's. forks: see `tree_returns`,
+    which TREE_ESTIMATORS take instead.
     docs/decisions.md#kl-in-reward
     """
     if penalty is not None and adv_estimator not in TOKEN_WISE:
         outcome = outcome - sequence_sum(penalty, mask)
+    if adv_estimator in TREE_ESTIMATORS:
+        how = (adv_estimator, gamma_outcome, discount_unit)
+        return tree_returns(outcome, mask, group, forks, *how)
     # As a response each of whose tokens has the outcome as its reward: its mean reward is then the
     # outcome itself, so no estimator needs a second version for outcomes, and those that weigh
     # responses by length find it.
     constant = at_least_float32(outcome)[:, None].expand(mask.shape)
+    constant = constant if invalid is None else constant - only(invalid, mask)
     # The setting `baseline` does not matter here: with equal rewards both are the same.
     centred = ADV_ESTIMATORS[adv_estimator](constant, mask, group, "paper")
-    rewards = centred * last_token(mask)
+    last = last_token(mask)
+    rewards = centred * last
+    if invalid is not None:  # a turn's own outcome, however far the response's end is
+        own = centred - sequence_sum(rewards, mask)[:, None]
+        own = only(own * discounted_over(last, mask, gamma_outcome, discount_unit), mask)
     if penalty is not None and adv_estimator in TOKEN_WISE:
         rewards = rewards - only(penalty, mask)
-    return only(discounted_returns(rewards, gamma_outcome), mask)
-
-
-def weighted_to_lowest(
-    rewards: Float[Tensor, "B T"], step_ends: Bool[Tensor, "B T"], temperature: float
-) -> Float[Tensor, "B T"]:
-    """Step rewards whose sum is close to the lowest of them (PURE, arXiv 2504.15275, Eq. 7).
-
-    r'_k = r_k softmax(-r / temperature)_k          over a response's steps; 0 elsewhere
-    """
-    weights = (-rewards / temperature).masked_fill(~step_ends, -torch.inf).softmax(1)
-    return only(rewards * weights, step_ends)
-
-
-def lowest_from(
-    rewards: Float[Tensor, "B T"], step_ends: Bool[Tensor, "B T"]
-) -> Float[Tensor, "B T"]:
-    """The lowest reward of the steps that end at this token or later (PURE, min-form credit).
-
-    R_t = min_{k >= t} r_k          0 behind the last step
-    """
-    later = rewards.masked_fill(~step_ends, torch.inf).flip(1).cummin(1).values.flip(1)
-    return later.masked_fill(later.isinf(), 0.0)
+    returns = discounted_over(rewards, mask, gamma_outcome, discount_unit)
+    return returns if invalid is None else returns + own
 
 
 def process_returns(
@@ -259,6 +232,7 @@ def process_returns(
     gamma_process: float,
     credit: str = "sum",
     step_ends: Bool[Tensor, "B T"] | None = None,
+    discount_unit: str = "token",
 ) -> Float[Tensor, "B T"]:
     """Centred implicit rewards, discounted and summed from each token on.
 
@@ -275,7 +249,7 @@ def process_returns(
         )
     rewards = only(implicit_reward, mask)
     if credit != "sum" and step_ends is not None:
-        ends = (step_ends & mask) | last_token(mask)
+        ends = reward_ends(mask, step_ends)
         if credit == "min":
             lowest = only(lowest_from(rewards, ends), mask)
             return only(ADV_ESTIMATORS[adv_estimator](lowest, mask, group, baseline), mask)
@@ -283,7 +257,104 @@ def process_returns(
     centred = ADV_ESTIMATORS[adv_estimator](rewards, mask, group, baseline)
     # Masked before the sum as well: estimators subtract the baseline at padding too, and the
     # discounted sum would carry that back to the tokens that count.
-    return only(discounted_returns(only(centred, mask), gamma_process), mask)
+    return discounted_over(only(centred, mask), mask, gamma_process, discount_unit)
+
+
+class ProcessChoices(TypedDict, total=False):
+    """How process rewards become returns."""
+
+    baseline: Required[str]
+    gamma_process: Required[float]
+    credit: str
+    step_ends: Bool[Tensor, "B T"] | None
+
+
+class Choices(ProcessChoices, total=False):
+    """How both rewards become returns."""
+
+    gamma_outcome: Required[float]
+    outcome_coef: Required[float]
+    process_coef: Required[float]
+    combine: Required[str]
+    process_centre: str
+    discount_unit: str
+    penalty: Float[Tensor, "B T"] | None
+    greedy_outcome: Float[Tensor, " B"] | None
+    invalid: Float[Tensor, "B T"] | None
+    step_advantage: Float[Tensor, "B T"] | None
+    forks: Forks | None
+
+
+def process_part(
+    implicit_reward: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    adv_estimator: str,
+    *,
+    combine: str,
+    process_centre: str,
+    discount_unit: str,
+    invalid: Float[Tensor, "B T"] | None,
+    **process: Unpack[ProcessChoices],
+) -> Float[Tensor, "B T"]:
+    """What process rewards add to each token's return, see `advantages`."""
+    if combine == "returns":
+        returns = process_returns(
+            implicit_reward, mask, group, adv_estimator, discount_unit=discount_unit, **process
+        )
+        return only(returns, mask)
+    if invalid is not None:
+        implicit_reward = penalised_ends(implicit_reward, mask, invalid)
+    if process_centre == "none":
+        return only(implicit_reward, mask)
+    ends = reward_ends(mask, process.get("step_ends"))
+    return centred_steps(implicit_reward, mask, ends, group, adv_estimator, process_centre)
+
+
+def combined_returns(
+    outcome: Float[Tensor, " B"],
+    implicit_reward: Float[Tensor, "B T"] | None,
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    adv_estimator: str,
+    *,
+    gamma_outcome: float,
+    outcome_coef: float,
+    process_coef: float,
+    combine: str,
+    process_centre: str = "none",
+    discount_unit: str = "token",
+    penalty: Float[Tensor, "B T"] | None = None,
+    greedy_outcome: Float[Tensor, " B"] | None = None,
+    invalid: Float[Tensor, "B T"] | None = None,
+    step_advantage: Float[Tensor, "B T"] | None = None,
+    forks: Forks | None = None,
+    **process: Unpack[ProcessChoices],
+) -> Float[Tensor, "B T"]:
+    """R of `advantages`, in float64."""
+    if adv_estimator == "remax":
+        outcome = remax_outcome(outcome.double(), greedy_outcome)
+    # float64: a baseline is a difference of sums that nearly cancel, and is summed once more.
+    less = None if penalty is None else penalty.double()
+    how = (adv_estimator, gamma_outcome, less, discount_unit, invalid, forks)
+    returns = outcome_returns(outcome.double(), mask, group, *how)
+    # Not their sum: each part would weigh by its scale, which whitening is to take out.
+    by_parts = process_centre != "none" and adv_estimator in ALWAYS_WHITENED
+    returns = outcome_coef * (masked_whiten(returns, mask) if by_parts else returns)
+    if implicit_reward is not None:
+        part = process_part(
+            implicit_reward.double(),
+            mask,
+            group,
+            adv_estimator,
+            combine=combine,
+            process_centre=process_centre,
+            discount_unit=discount_unit,
+            invalid=invalid,
+            **process,
+        )
+        returns = returns + process_coef * (masked_whiten(part, mask) if by_parts else part)
+    return returns if step_advantage is None else returns + only(step_advantage.double(), mask)
 
 
 def advantages(
@@ -293,17 +364,8 @@ def advantages(
     implicit_reward: Float[Tensor, "B T"] | None,
     mask: Bool[Tensor, "B T"],
     group: Int[Tensor, " B"],
-    baseline: str,
-    gamma_outcome: float,
-    gamma_process: float,
-    outcome_coef: float,
-    process_coef: float,
-    combine: str,
     whiten: bool,
-    penalty: Float[Tensor, "B T"] | None = None,
-    greedy_outcome: Float[Tensor, " B"] | None = None,
-    credit: str = "sum",
-    step_ends: Bool[Tensor, "B T"] | None = None,
+    **choices: Unpack[Choices],
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Advantages and returns of a whole batch (never of a micro batch: groups must be complete).
 
@@ -312,37 +374,19 @@ def advantages(
         A = R whitened over the batch's tokens, if `whiten` (and always for ALWAYS_WHITENED)
 
     The first is PRIME, Eq. 5; whitening is in its published code. The second adds the token's own
-    reward, neither centred nor summed (the additive form of iStar, arXiv 2509.19199).
-    `implicit_reward` None leaves outcomes alone. penalty: as in `outcome_returns`, credit and
-    step_ends: as in `process_returns`, greedy_outcome: as in `remax_outcome`. Computed
-    in float64, returned in float32.
+    reward, not summed: as it is (process_centre 'none') or centred over the group's steps, at all
+    its step's tokens (`centred_steps`: iStar, arXiv 2509.19199; ALWAYS_WHITENED then whiten both
+    parts instead of R). `implicit_reward` None leaves outcomes alone. step_advantage: added to R,
+    see `gigpo_steps`. penalty, invalid, discount_unit, forks: as in `outcome_returns`, credit and
+    step_ends: as in `process_returns`, greedy_outcome: as in `remax_outcome`. Computed in float64,
+    returned in float32.
     Raises ValueError for an outcome of NaN (no verdict: that response must have left the batch),
     a group of one where the estimator compares, an unknown estimator, baseline or combination.
     """
     if adv_estimator not in ADV_ESTIMATORS:
         raise ValueError(f"adv_estimator must be in {list(ADV_ESTIMATORS)}, got {adv_estimator!r}")
-    check_choices(outcome, combine)
-    if adv_estimator == "remax":
-        outcome = remax_outcome(outcome.double(), greedy_outcome)
-    # float64: a baseline is a difference of sums that nearly cancel, and is summed once more.
-    less = None if penalty is None else penalty.double()
-    of_outcomes = outcome_returns(outcome.double(), mask, group, adv_estimator, gamma_outcome, less)
-    returns = outcome_coef * of_outcomes
-    if implicit_reward is not None:
-        process = implicit_reward.double()
-        if combine == "returns":
-            how = (adv_estimator, baseline, gamma_process, credit, step_ends)
-            process = process_returns(process, mask, group, *how)
-        returns = returns + process_coef * only(process, mask)
-    whitens = whiten or adv_estimator in ALWAYS_WHITENED
+    check_choices(outcome, choices["combine"])
+    returns = combined_returns(outcome, implicit_reward, mask, group, adv_estimator, **choices)
+    by_parts = choices.get("process_centre", "none") != "none"
+    whitens = whiten or (adv_estimator in ALWAYS_WHITENED and not by_parts)
     return (masked_whiten(returns, mask) if whitens else returns).float(), returns.float()
-
-
-def check_choices(outcome: Float[Tensor, " B"], combine: str) -> None:
-    """Raises ValueError for an unknown combination and for responses without an outcome."""
-    if combine not in ("returns", "advantages"):
-        raise ValueError(f"combine must be 'returns' or 'advantages', got {combine!r}")
-    # One NaN would spread to its group through the baseline, and to the whole batch by whitening.
-    if bool(outcome.isnan().any()):
-        without = outcome.isnan().nonzero().flatten().tolist()
-        raise ValueError(f"responses {without} have no verdict (NaN): take them out of the batch")

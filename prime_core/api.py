@@ -16,7 +16,13 @@ from torch import Tensor
 from prime_core.advantage import advantages as batch_advantages
 from prime_core.implicit_reward import implicit_reward, log_odds
 from prime_core.policy_loss import LOSS_AGGREGATIONS, POLICY_LOSSES
-from prime_core.prm_loss import pair_terms, prm_cross_entropy, prm_dpo_detached
+from prime_core.prm_loss import (
+    dpo_tangent,
+    pair_terms,
+    prm_cross_entropy,
+    prm_dpo,
+    prm_dpo_detached,
+)
 from prime_core.prm_loss import prm_loss as part_of_mean
 
 if TYPE_CHECKING:
@@ -53,7 +59,9 @@ def prime_advantages(
     gamma_process: float = 1.0,
     outcome_coef: float = 1.0,
     process_coef: float = 1.0,
+    discount_unit: str = "token",
     combine: str = "returns",
+    process_centre: str = "none",
     whiten: bool = True,
     greedy_outcome: Float[Tensor, " B"] | None = None,
     credit: str = "sum",
@@ -63,7 +71,8 @@ def prime_advantages(
 
     rewards: of `prm_rewards`; None: outcomes alone. group: which responses answer the same prompt.
     Call it with complete groups, and with the whole batch where advantages are whitened. Estimators
-    and choices are those of prime_core.advantage, which says what is refused.
+    and choices are those of prime_core.advantage, which says what is refused; steps end with each
+    run of the mask's ones, so step_ends of zeros alone are turns.
     """
     device = outcome.device
     given = [] if rewards is None else [rewards]
@@ -78,7 +87,9 @@ def prime_advantages(
         gamma_process=gamma_process,
         outcome_coef=outcome_coef,
         process_coef=process_coef,
+        discount_unit=discount_unit,
         combine=combine,
+        process_centre=process_centre,
         whiten=whiten,
         greedy_outcome=greedy_outcome,
         credit=credit,
@@ -101,9 +112,10 @@ def prm_loss(
     """The PRM's loss on outcomes in [0, 1], the sum z of a response's rewards being its log-odds.
 
     loss_type: 'ce', cross-entropy (PRIME, Eq. 4); 'dpo', each response against the mean of its
-    group's opponents, which needs complete groups. num_responses: of the whole minibatch, where
-    this is a micro batch of it; None: this is all. Has a gradient with respect to prm_logprobs.
-    Raises ValueError for another loss_type, and for 'dpo' without groups.
+    group's opponents, and 'dpo_pairs', every right one against every wrong one, which need complete
+    groups. num_responses: of the whole minibatch, where this is a micro batch of it; None: this is
+    all. Has a gradient with respect to prm_logprobs. Raises ValueError for another loss_type, for
+    these two without groups, and for 'dpo_pairs' without a pair.
     """
     rewards = prm_rewards(prm_logprobs, reference_logprobs, mask, beta)
     z = log_odds(rewards, _mask(mask))
@@ -112,8 +124,11 @@ def prm_loss(
     elif loss_type == "dpo" and group is not None:
         opponents, _ = pair_terms(z, outcome, _group(group, len(z), z.device), "none")
         losses = prm_dpo_detached(z, opponents, outcome)
+    elif loss_type == "dpo_pairs" and group is not None:
+        losses = prm_dpo(z, *dpo_tangent(z, outcome, _group(group, len(z), z.device)))
     else:
-        raise ValueError(f"loss_type must be 'ce', or 'dpo' with groups, got {loss_type!r}")
+        known = "'ce', or 'dpo' or 'dpo_pairs' with groups"
+        raise ValueError(f"loss_type must be {known}, got {loss_type!r}")
     return part_of_mean(losses, num_responses or len(losses))
 
 

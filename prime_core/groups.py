@@ -14,7 +14,7 @@ from torch import Tensor
 from prime_core.masked import at_least_float32
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
 
 def group_sum(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
@@ -73,3 +73,10 @@ def pairs_within(group: Int[Tensor, " B"]) -> tuple[Int[Tensor, " P"], Int[Tenso
     right = first[left] + torch.arange(len(left), device=group.device) - before
     # Pairs were found in the sorted order; callers index the original one.
     return order[left], order[right]
+
+
+def varies_within(values: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
+    """Whether a response's group holds different values: whether it has a pair to compare."""
+    left, right = pairs_within(group)
+    differs = (values[left] != values[right]).float()
+    return torch.zeros(len(values), device=values.device).index_add(0, left, differs) > 0

@@ -21,6 +21,7 @@ from prime_core.masked import (
     sequence_mean,
     sequence_sum,
 )
+from prime_core.turns import turn_ends
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -71,14 +72,18 @@ def response_score(
 ) -> Float[Tensor, " B"]:
     """What a response's correctness is judged by: z, the sum of its rewards, or their mean.
 
-    `mean` is z over the number of tokens, so that long responses are not surer than short ones.
+    `mean` is z over the number of tokens, so that long responses are not surer than short ones;
+    `turn_mean` is z over the number of turns (iStar's published code, arXiv 2509.19199).
     Raises ValueError for another kind.
     """
     if kind == "sum":
         return log_odds(implicit_reward, mask)
     if kind == "mean":
         return sequence_mean(implicit_reward, mask)
-    raise ValueError(f"response_score must be 'sum' or 'mean', got {kind!r}")
+    if kind == "turn_mean":
+        # An empty response has a sum of 0, whatever it is divided by.
+        return log_odds(implicit_reward, mask) / turn_ends(mask).sum(1).clamp(min=1)
+    raise ValueError(f"response_score must be 'sum', 'mean' or 'turn_mean', got {kind!r}")
 
 
 def without_eos_reward(
@@ -97,11 +102,18 @@ def per_step(
 
         r'_t = sum of r_s over the step that ends at t
 
-    `step_ends` marks last tokens of steps; a response's last token always ends its last step.
+    `step_ends` marks last tokens of steps; a turn's last token always ends its last step, so no
+    step goes on behind an observation.
     """
     # Whatever the splitter marked, nothing of a response may lie after its last step: its reward
     # would be lost, and the log-odds would change.
-    ends = (step_ends & mask) | last_token(mask)
+    return _summed_at(implicit_reward, mask, (step_ends & mask) | turn_ends(mask))
+
+
+def _summed_at(
+    implicit_reward: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], ends: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """At each end the sum since the one before; a response's last token must be an end."""
     # Exclusive, so that a step's last token belongs to it. Always below T, since each end before a
     # position takes one position: scatter_add needs no further column.
     step = ends.cumsum(1) - ends.long()
@@ -116,18 +128,21 @@ def at_granularity(
     granularity: str,
     step_ends: Bool[Tensor, "B T"] | None,
 ) -> Float[Tensor, "B T"]:
-    """Reward of each token: `token` its own, `step` and `whole` their sums at the last token.
+    """Reward of each token: `token` its own; `step`, `turn` and `whole` sums at the last token.
 
     Sums are preserved: the response's total does not depend on the granularity.
     Raises ValueError for `step` without `step_ends`, and for another granularity.
     """
     if granularity == "token":
         return only(implicit_reward, mask)
-    if granularity == "whole":
-        # A response without marks is one step, since its last token always ends one.
+    if granularity == "turn":
+        # A turn without marks is one step, since its last token always ends one.
         return per_step(implicit_reward, mask, torch.zeros_like(mask))
+    if granularity == "whole":
+        return _summed_at(implicit_reward, mask, last_token(mask))
     if granularity != "step":
-        raise ValueError(f"granularity must be 'token', 'step' or 'whole', got {granularity!r}")
+        known = "'token', 'step', 'turn' or 'whole'"
+        raise ValueError(f"granularity must be {known}, got {granularity!r}")
     if step_ends is None:
         raise ValueError("granularity 'step' needs step_ends")
     return per_step(implicit_reward, mask, step_ends)
@@ -177,8 +192,8 @@ def shaped_reward(
 ) -> Float[Tensor, "B T"]:
     """Rewards as the advantage takes them: eos_reward, then granularity, then prime_norm.
 
-    Without `eos_reward` the last token's own reward is 0 before steps are summed, so that `step`
-    and `whole` lose that token and not the whole sum. `prime_norm` is 'none',
+    Without `eos_reward` the last token's own reward is 0 before steps are summed, so that `step`,
+    `turn` and `whole` lose that token and not the whole sum. `prime_norm` is 'none',
     'batch_norm' or 'value_std'. Takes the whole batch. Raises ValueError for an unknown
     granularity or norm.
     """

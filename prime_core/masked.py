@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -39,6 +39,22 @@ def last_token(mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
     # Not the number of True tokens less one: masks may have holes.
     num_tokens_left = mask.flip(1).cumsum(1).flip(1)
     return mask & (num_tokens_left == 1)
+
+
+def steps_of(
+    mask: Bool[Tensor, "B T"], step_ends: Bool[Tensor, "B T"]
+) -> tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """The number of each token's step, from 0 on, and True at the last token of every step.
+
+    A row's last token always ends its last step. At tokens that do not count the number is that of
+    the step that follows; it is below T everywhere.
+    """
+    # Whatever the splitter marked, nothing of a response may lie after its last step: its reward
+    # would be lost, and the log-odds would change.
+    ends = (step_ends & mask) | last_token(mask)
+    # Exclusive, so that a step's last token belongs to it. Always below T, since each end before a
+    # position takes one position: scatter_add needs no further column.
+    return ends.cumsum(1) - ends.long(), ends
 
 
 def masked_sum(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:

@@ -1,6 +1,7 @@
 """Where the steps of a response end: at blank lines, and before a line that begins "Step N:".
 
-In: the decoded text of each token. Out: one bool a token, True at a step's last token.
+In: the decoded text of each token; other boundaries, if a run has its own (rollout.step_boundary).
+Out: one bool a token, True at a step's last token.
 """
 
 import re
@@ -12,8 +13,10 @@ from itertools import accumulate
 BOUNDARY = re.compile(r"\n[ \t]*\n\s*|(?<=\n)(?=[ \t#*]*Step \d+:)")
 
 
-def step_ends(pieces: Sequence[str]) -> list[bool]:
+def step_ends(pieces: Sequence[str], boundary: str | None = None) -> list[bool]:
     """Mark the last token of every step, the response's last token among them.
+
+    boundary: regular expression of what ends a step; None: BOUNDARY.
 
     A token that holds the end of one step and the beginning of the next ends the former. Blank
     lines before the first step or after the last do not count as one.
@@ -24,7 +27,8 @@ def step_ends(pieces: Sequence[str]) -> list[bool]:
     ends = [False] * len(pieces)
     beginning = 0
     # Trailing blank lines would otherwise begin a step that has no text.
-    for match in BOUNDARY.finditer(text.rstrip()):
+    pattern = BOUNDARY if boundary is None else re.compile(boundary)
+    for match in pattern.finditer(text.rstrip()):
         if text[beginning : match.end()].strip():
             # The separator's last character, so that blank lines belong to the step that they end.
             ends[_piece_at(match.end() - 1, piece_ends)] = True

@@ -10,13 +10,11 @@ from prime_core.advantage import (
     ADV_ESTIMATORS,
     TOKEN_WISE,
     leave_one_out,
-    lowest_from,
-    overlong_shaped,
     process_returns,
     rloo,
-    weighted_to_lowest,
 )
 from prime_core.masked import discounted_returns
+from prime_core.trees import TREE_ESTIMATORS
 from tests.support.batches import Batch, padded, random_batch, seeds
 from tests.support.comparison import agree
 from tests.support.reference_advantages import advantages
@@ -25,6 +23,7 @@ from tests.support.shared_data import reference_names
 
 ALL = torch.ones(2, 2, dtype=torch.bool)
 PAIR = torch.tensor([0, 0])
+TREES = {*TREE_ESTIMATORS}  # need more than these batches have: tests/test_trees.py
 
 
 def centred(outcome: Tensor, group: Tensor) -> Tensor:
@@ -141,14 +140,6 @@ def test_opo_equals_a_slow_loop_over_the_equation(seed):
             assert returns[i, t].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_a_response_loses_the_factor_over_the_last_tokens_before_the_limit():
-    mask = torch.arange(10) < torch.tensor([[5], [6], [8], [10]])
-    outcome = torch.tensor([1.0, 1.0, 0.0, 1.0])
-    shaped = overlong_shaped(outcome, mask, 10, buffer_len=4, penalty_factor=0.5)
-    assert shaped.tolist() == [1, 1, -0.25, 0.5]
-    assert overlong_shaped(outcome, mask, 10, buffer_len=0, penalty_factor=0.5) is outcome
-
-
 def test_penalties_reach_the_tokens_before_them_where_responses_are_not_compared():
     mask = torch.tensor([[True, True, False], [True, False, False]])
     outcome, penalty = torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 2.0, 9.0], [4.0, 9.0, 9.0]])
@@ -160,7 +151,7 @@ def test_penalties_reach_the_tokens_before_them_where_responses_are_not_compared
     assert ours.tolist() == [[0.5, 1, 0], [-1, 0, 0]]
 
 
-@pytest.mark.parametrize("adv_estimator", sorted({*ADV_ESTIMATORS} - TOKEN_WISE))
+@pytest.mark.parametrize("adv_estimator", sorted({*ADV_ESTIMATORS} - TOKEN_WISE - TREES))
 def test_a_group_of_one_is_refused_by_name(adv_estimator):
     mask = torch.ones(3, 2, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"groups \[8\]"):
@@ -228,7 +219,7 @@ def test_returns_equal_a_slow_loop_over_the_equation(baseline, gamma_outcome, ga
 
 
 # remax is reinforce of other outcomes, and needs those.
-estimators = st.sampled_from(sorted({*ADV_ESTIMATORS} - {"remax"}))
+estimators = st.sampled_from(sorted({*ADV_ESTIMATORS} - {"remax"} - TREES))
 
 
 @given(seed=seeds, adv_estimator=estimators, width=st.integers(1, 9))
@@ -285,20 +276,6 @@ def test_outcome_advantages_of_a_group_add_up_to_zero(seed):
 )
 def test_advantages_match_the_published_ones(name):
     agree(check(name))
-
-
-def test_the_lowest_step_from_here_on_is_the_credit_of_min():
-    rewards = torch.tensor([[0.0, 3.0, 0.0, 1.0, 2.0]])
-    ends, one = (torch.tensor([x]).bool() for x in ([0, 1, 0, 1, 1], [0, 1, 0, 0, 0]))
-    assert lowest_from(rewards, ends).tolist() == [[1.0, 1.0, 1.0, 1.0, 2.0]]
-    assert lowest_from(rewards, one).tolist() == [[3, 3, 0, 0, 0]]
-
-
-def test_the_weighted_sum_tends_to_the_lowest_step():
-    rewards, ends = torch.tensor([[0.0, 3.0, 0.0, -1.0]]), torch.tensor([[0, 1, 0, 1]]).bool()
-    weighted = weighted_to_lowest(rewards, ends, 0.1)
-    assert weighted[0, [0, 2]].tolist() == [0, 0]
-    assert weighted.sum().item() == pytest.approx(-1, abs=1e-6)
 
 
 @pytest.mark.parametrize("credit", ["min", "softmin"])

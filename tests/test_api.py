@@ -87,6 +87,11 @@ def test_dpo_compares_within_groups():
     opponents, _ = pair_terms(z, OUTCOME, torch.tensor([0, 1, 0, 1]), "none")
     found = api.prm_loss(logprobs(0), logprobs(1), OUTCOME, MASK, loss_type="dpo", group=GROUP)
     torch.testing.assert_close(found, prm_dpo_detached(z, opponents, OUTCOME).mean())
+    found = api.prm_loss(
+        logprobs(0), logprobs(1), OUTCOME, MASK, loss_type="dpo_pairs", group=GROUP
+    )
+    pairs = -torch.nn.functional.logsigmoid(torch.stack([z[0] - z[2], z[3] - z[1]]))
+    torch.testing.assert_close(found, pairs.mean())
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_dpo_compares_within_groups():
         ),
         (
             lambda: api.prm_loss(logprobs(0), logprobs(1), OUTCOME, MASK, loss_type="dpo"),
-            "'dpo' with groups",
+            "'dpo' or 'dpo_pairs' with groups",
         ),
         (
             lambda: api.policy_loss(logprobs(0), logprobs(0), MASK * 1.0, MASK, loss_mode="x"),

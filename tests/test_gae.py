@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prime_core.gae import gae, gae_advantages, prefix_values, token_rewards
+from prime_core.turns import turn_index
 from tests.support.batches import Batch, padded, random_batch, seeds
 from tests.support.comparison import agree
 from tests.support.reference_checks import check
 from tests.support.shared_data import reference_names
+from tests.support.turns import places, spread, turned
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 OUTCOME = torch.tensor([1.0, 0.0])
@@ -181,3 +183,47 @@ def test_implicit_rewards_as_values_and_as_rewards_shape_each_other_away(seed):
 @pytest.mark.parametrize("name", reference_names("orig_gae_"))
 def test_advantages_match_the_published_ones_and_nothing_leaks_in(name):
     agree(check(name))
+
+
+def test_credit_passes_an_observation_undiminished():
+    """Six tokens, four of them the environment's: their values are not states of the policy."""
+    mask = torch.tensor([[True, False, False, False, False, True]])
+    rewards = torch.tensor([[0.0, NAN, NAN, NAN, NAN, 1.0]])
+    values = torch.tensor([[0.1, NAN, NAN, NAN, NAN, 0.8]])
+    ours = gae(rewards, values, mask, gamma=1.0, gae_lambda=0.5)
+    # 0.8 - 0.1 + 0.5 (1 - 0.8); with values of 0 in between it would be -0.044.
+    assert ours[0].tolist() == pytest.approx([0.8, 0, 0, 0, 0, 0.2])
+
+
+def slow_turn_gae(rewards, values, mask, gamma, gae_lambda):
+    """The recursion backwards; both discounts where a turn has ended."""
+    ours, turn = torch.zeros(mask.shape, dtype=torch.double), turn_index(mask)
+    for i in range(len(mask)):
+        later = following = 0.0
+        next_turn = -1
+        for t in reversed(mask[i].nonzero().flatten().tolist()):
+            passed = float(int(turn[i, t]) != next_turn)
+            difference = rewards[i, t].item() + gamma**passed * following - values[i, t].item()
+            later = difference + (gamma * gae_lambda) ** passed * later
+            following, next_turn = values[i, t].item(), int(turn[i, t])
+            ours[i, t] = later
+    return ours
+
+
+@pytest.mark.parametrize(("gamma", "gae_lambda"), [(1, 1), (0.99, 0.95), (0.9, 0.0), (0.0, 1.0)])
+def test_observations_between_tokens_change_no_advantage(gamma, gae_lambda):
+    for seed in range(5):
+        batch = random_batch(seed)
+        values, where, wide = values_for(batch, seed), places(batch, seed), turned(batch, seed)
+        how = {"gamma": gamma, "gae_lambda": gae_lambda}
+        narrow = advantages(batch.outcome, batch.reward, values, batch.mask, **how)
+        spread_values = spread(values, where, -77.0)
+        found = advantages(wide.outcome, wide.reward, spread_values, wide.mask, **how)
+        for one, other in zip(narrow, found, strict=True):
+            torch.testing.assert_close(spread(one, where, 0.0), other)
+        by_turns, _ = advantages(
+            wide.outcome, wide.reward, spread_values, wide.mask, discount_unit="turn", **how
+        )
+        rewards = token_rewards(wide.outcome, wide.reward, wide.mask, 1, 1)
+        expected = slow_turn_gae(rewards, spread_values, wide.mask, gamma, gae_lambda)
+        torch.testing.assert_close(by_turns, expected.float())

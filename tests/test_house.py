@@ -26,10 +26,16 @@ MATHEMATICS = {
     "logprobs",
     "masked",
     "mismatch",
+    "outcomes",
     "policy_loss",
     "prm_loss",
+    "step_values",
+    "step_credit",
     "steps",
+    "trees",
+    "turns",
     "value_loss",
+    "visits",
 }
 # From the ground up: each room, and the rooms that it may import. All are above it in this list,
 # so that no two import each other. "mathematics" stands for the files at the top.
@@ -38,14 +44,15 @@ ROOMS = {
     "runtime": "",
     "storage": "runtime",
     "resident": "runtime",
-    "verifiers": "settings runtime",
+    "environments": "runtime",
+    "verifiers": "environments settings runtime",
     "run": "settings runtime storage mathematics",  # of the mathematics filtering alone
     "models": "run runtime settings storage",
-    "data": "run runtime settings storage",
+    "data": "environments run runtime settings storage",
     "launch": "run runtime settings storage",
-    "samplers": "models run runtime settings storage",
+    "samplers": "environments models run runtime settings storage mathematics",  # steps alone
     "training": "models run runtime settings storage mathematics",
-    "evaluation": "training data verifiers run runtime settings",
+    "evaluation": "training data environments verifiers run runtime settings",
     "planning": "launch run runtime settings storage",
     "report": "evaluation run runtime settings",
     "stages": "report evaluation training samplers data models run verifiers storage runtime "

@@ -9,12 +9,13 @@ GROUPS = {
     "Run": ("doctor", "new", "run", "launch", "cancel", "site", "plan"),
     "Watch": ("status", "runs", "logs", "report", "track"),
     "Data and models": (
-        *("fetch", "grade", "compare", "rate", "rate-steps", "labelled", "export", "crate"),
+        *("fetch", "grade", "compare", "rate", "rate-steps", "agent-credit"),
+        *("labelled", "export", "crate"),
     ),
     "Stages, which the workflow calls in this order": (
         *("build", "prepare", "sft", "difficulty", "band", "branch", "prm-data", "prm-offline"),
-        *("sample", "verify", "select", "score", "values", "prm", "value", "policy"),
-        *("save-state", "evaluate"),
+        *("sample", "verify", "select", "score", "values", "continuations", "step-values"),
+        *("prm", "value", "policy", "save-state", "evaluate"),
     ),
     "By hand": ("configure", "schema", "ablation", "ablations-report"),
 }

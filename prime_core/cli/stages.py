@@ -158,6 +158,23 @@ def values(run_dir: Path, iteration: int) -> None:
 @click.command()
 @RUN
 @ITERATION
+@SHARD
+def continuations(run_dir: Path, iteration: int, shard: int) -> None:
+    """Continue a shard of the batch's responses from between their steps (Monte-Carlo values)."""
+    stage("continuations").run(run_dir, iteration, shard)
+
+
+@click.command("step-values")
+@RUN
+@ITERATION
+def step_values(run_dir: Path, iteration: int) -> None:
+    """Judge the continuations and average them into values of steps; needs no GPU."""
+    stage("step_values").run(run_dir, iteration)
+
+
+@click.command()
+@RUN
+@ITERATION
 def prm(run_dir: Path, iteration: int) -> None:
     """Update the implicit process reward model on the batch."""
     stage("prm").run(run_dir, iteration)
@@ -259,6 +276,8 @@ COMMANDS = (
     select,
     score,
     values,
+    continuations,
+    step_values,
     prm,
     value,
     policy,

@@ -1,6 +1,7 @@
-"""Where a run's problems and demonstrations come from: users' tables, or generated sums.
+"""Where a run's problems come from: users' tables, generated sums, or an environment.
 
-In: settings (data). Out: streams of rows, and of rows that are malformed, with progress bars.
+In: settings (data). Out: problems and demonstrations as streams of rows, and of rows that are
+malformed, with progress bars.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prime_core.data import arithmetic
+from prime_core.data import arithmetic, episodes
 from prime_core.data.problems import (
     DataError,
     Dropped,
@@ -35,6 +36,9 @@ T = TypeVar("T")
 def training_problems(settings: Settings) -> Iterator[Problem | Dropped]:
     """Training problems of all sources, one source after the other."""
     data = settings.data
+    if data.env is not None:
+        yield from episodes.problems(settings, "train")
+        return
     if data.source == "arithmetic":
         yield from _generated(settings, "train")
         return
@@ -57,7 +61,9 @@ def training_problems(settings: Settings) -> Iterator[Problem | Dropped]:
 def held_out_problems(settings: Settings) -> Iterator[Problem | Dropped]:
     """Held-out problems of their own table; none where they are split off later."""
     data = settings.data
-    if data.source == "arithmetic":
+    if data.env is not None:
+        yield from episodes.problems(settings, "validation")
+    elif data.source == "arithmetic":
         yield from _generated(settings, "validation")
     elif data.validation is not None:
         found = stream_problems(data.validation, "validation", data, abilities=ABILITIES)
@@ -67,6 +73,9 @@ def held_out_problems(settings: Settings) -> Iterator[Problem | Dropped]:
 def demonstrations(settings: Settings) -> Iterator[Row | Dropped]:
     """Demonstrations; none where the settings name none."""
     data, task = settings.data, settings.data.arithmetic
+    if data.env is not None:
+        yield from episodes.demonstrations(settings)
+        return
     if data.source == "files":
         if data.sft is not None:
             yield from _with_progress(stream_demonstrations(data.sft, data), data.sft, "sft")

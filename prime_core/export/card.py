@@ -251,6 +251,9 @@ def _data(chosen: Chosen) -> Iterator[str]:
     if settings.data.source == "arithmetic":
         yield "Sums that PRIME on Slurm generates (data.source: arithmetic)."
         return
+    if settings.data.env is not None:
+        yield f"Episodes in the environment `{settings.data.env.id}` (data.source: env)."
+        return
     rows = []
     for key, table in facts.training_tables(settings).items():
         dataset = facts.hub_dataset(table)

@@ -104,12 +104,8 @@ def _learning(case: Case, stages: Stages) -> list[tuple[int, list[Step]]]:
     # With `before` scoring waits for the PRM (docs/decisions.md#scoring-stage).
     first = case.settings.prm.prm_update == "before"
     one, other = ("prm", "score") if first else ("score", "prm")
-    order = (one, "values", other, "value", "policy")
-    steps = {
-        name: Step(name, stages[name].machine.num_gpus, stages[name].seconds)
-        for name in order
-        if name in stages
-    }
+    order = (one, "values", "continuations", "step_values", other, "value", "policy")
+    steps = {name: _step(case, stages[name]) for name in order if name in stages}
     updates = [steps[name] for name in ("prm", "value", "policy") if name in steps]
     gpus = [step.num_gpus for step in updates]
     ways = [(max(gpus), list(steps.values()))]
@@ -119,6 +115,12 @@ def _learning(case: Case, stages: Stages) -> list[tuple[int, list[Step]]]:
         before = [step for step in steps.values() if step not in updates]
         ways.append((sum(gpus), [*before, longest]))
     return ways
+
+
+def _step(case: Case, stage: StagePlan) -> Step:
+    """A stage of learning: one job, but for shards, which run in waves."""
+    number = waves(case.num_gpus, stage, stage.jobs) if STAGES[stage.stage].shards else 1
+    return Step(stage.stage, stage.machine.num_gpus, stage.seconds.times(number))
 
 
 def _waiting(stages: Stages, path: Sequence[Step]) -> list[Step]:

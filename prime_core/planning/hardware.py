@@ -11,7 +11,10 @@ from prime_core.settings.section import Section
 
 GIB = 2**30
 # Of these only ways with kept engines know.
+# Of these only runs with an environment know.
+OF_EPISODES = ("turn_share", "drawn_share", "env_step_ms")
 OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s", "resting_gib")
+OF_TREES = ("fork_position",)  # and of this only runs that sample trees
 
 
 class Assumptions(Section):
@@ -22,6 +25,19 @@ class Assumptions(Section):
     )
     response_share: float = Field(
         0.3, gt=0, le=1, description="mean response, as a share of max_response_length"
+    )
+    fork_position: float = Field(
+        0.5, gt=0, lt=1, description="share of a response that stands before the fork of a tree"
+    )
+    turn_share: float = Field(
+        0.7, gt=0, le=1, description="mean turns of an episode, as a share of data.env.max_turns"
+    )
+    drawn_share: float = Field(
+        0.5, gt=0, le=1, description="share of an episode's tokens that the policy draws"
+    )
+    # FrozenLake with its text on one core; a web page takes a hundred times as long.
+    env_step_ms: float = Field(
+        1.0, ge=0, description="an environment's step, on one core, milliseconds"
     )
     sft_share: float = Field(
         0.4, gt=0, le=1, description="mean demonstration, as a share of sft.max_length"
@@ -89,6 +105,9 @@ class Assumptions(Section):
     # Measured with torch's AdamW on one core (docs/decisions.md#offload-32b).
     offload_ns: float = Field(
         7.5, ge=0, description="an off-loaded optimizer's step, per parameter of a rank"
+    )
+    steps: float = Field(
+        10.0, ge=1, description="steps of a response, where they are continued (monte_carlo)"
     )
     text_bytes: float = Field(4.5, gt=0, description="bytes of a token's text")
     # --signal=TERM@120 in the committed profiles (docs/decisions.md#signals-in-shells).

@@ -11,7 +11,7 @@ from prime_core.planning.comparison import quickest
 from prime_core.planning.critical_path import Step
 from prime_core.planning.disk import Disk
 from prime_core.planning.gpus import PROCESSORS
-from prime_core.planning.hardware import GIB, OF_ENGINES
+from prime_core.planning.hardware import GIB, OF_ENGINES, OF_EPISODES, OF_TREES
 from prime_core.planning.measured import MeasuredValues
 from prime_core.planning.memory import PARTS
 from prime_core.planning.moving import memory_between
@@ -32,6 +32,7 @@ def page(found: Plan, plans: Sequence[Plan], model_name: str, site_name: str) ->
         _memory(found),
         _disk(found),
         _seconds(found),
+        *([_episodes(found)] if found.case.settings.data.env else []),
         _path(found),
         _run(found),
         _ways(found, plans),
@@ -165,6 +166,23 @@ def _seconds(found: Plan) -> Iterator[str]:
     yield from table(rows, "<<>")
 
 
+def _episodes(found: Plan) -> Iterator[str]:
+    """What an episode is made of."""
+    work, env = found.case.work, found.case.settings.data.env
+    assert env is not None
+    drawn = work.response_tokens * work.drawn_share
+    replay = work.turns * found.case.assumed.env_step_ms / 1000
+    yield f"AN EPISODE, {env.id}"
+    rows = (
+        ("turns", f"{work.turns:.1f}", f"of at most {env.max_turns}"),
+        ("tokens drawn", f"{drawn:,.0f}", f"{drawn / work.turns:,.0f} a turn"),
+        ("tokens of observations", f"{work.response_tokens - drawn:,.0f}", "after the prompt"),
+        ("tokens read", f"{work.read_tokens:,.0f}", "the prompt, and all so far for each turn"),
+        ("seconds of the environment", f"{replay:.2g}", "on a core; in sampling, and in replay"),
+    )
+    yield from table(rows, "<><")
+
+
 def _path(found: Plan) -> Iterator[str]:
     """What waits for one another, a row a step, phases as columns."""
     if not found.path:
@@ -196,6 +214,17 @@ def _run(found: Plan) -> Iterator[str]:
         f"  per iteration: {work.sampled_responses:.0f} responses sampled, "
         f"{work.trained_responses:.0f} trained on, {duration(total.iteration_seconds)}"
     )
+    if settings.rollout.tree is not None:
+        yield (
+            f"  trees: {work.sampled_tokens:,.0f} tokens sampled, {work.trained_tokens:,.0f} "
+            f"trained on; {work.own_share:.0%} of a response's tokens are sampled for it alone"
+        )
+    if work.continued is not None:
+        yield (
+            f"  and {work.continued.num_responses:.0f} continuations of "
+            f"{work.continued.num_states:.0f} states: {work.continued_ratio:.1f} tokens for each "
+            "of a response that is trained on"
+        )
     queue = ", plus time in the queue" if found.case.way.place != "local" else ""
     yield (
         f"  {settings.iterations} iterations and {len(work.evaluated_iterations)} evaluations "
@@ -232,8 +261,11 @@ def _assumptions(found: Plan) -> Iterator[str]:
     where = ", OR MEASURED" if measured else ""
     yield f"ASSUMED{where} (--assume NAME=VALUE, --disk-gb-per-s)"
     values = found.case.assumed.model_dump() | {"disk_gb_per_s": found.case.disk_gb_per_s}
-    kept = "engines" in RESIDENT  # else nothing here keeps them
-    fields = [(k, v) for k, v in MeasuredValues.model_fields.items() if kept or k not in OF_ENGINES]
+    # What nothing here uses is not said: engines that nobody keeps, forks of no tree, no episodes.
+    unused: tuple[str, ...] = () if "engines" in RESIDENT else OF_ENGINES
+    unused += () if found.case.settings.rollout.tree else OF_TREES
+    unused += () if found.case.settings.data.env else OF_EPISODES
+    fields = [(k, v) for k, v in MeasuredValues.model_fields.items() if k not in unused]
     rows = [
         (
             name,

@@ -95,6 +95,7 @@ def as_dict(found: Plan) -> dict[str, Any]:
         "gpu": {"name": case.gpu.name, "memory_gib": case.gpu.memory_gib},
         "remarks": list(case.remarks),
         "num_gpus": case.num_gpus,
+        "continued_token_ratio": case.work.continued_ratio,
         "stages": {name: _stage_dict(stage) for name, stage in found.stages.items()},
         "disk_gb": {
             "model": found.disk.model / 1e9,
@@ -176,7 +177,15 @@ def _disk(case: Case, stages: dict[str, StagePlan]) -> Disk:
         if name in stages and 0 < minutes * 60 < stages[name].seconds.total
     ]
     ranks = {name: case.machines[name].num_ranks for name in case.settings.trained}
-    return disk_of(case.shapes, case.settings, case.work, case.dtype_bytes, ranks, stopped)
+    return disk_of(
+        case.shapes,
+        case.settings,
+        case.work,
+        case.dtype_bytes,
+        ranks,
+        stopped,
+        case.states_in_memory,
+    )
 
 
 def _total(case: Case, stages: dict[str, StagePlan], path: list[Step]) -> Total:

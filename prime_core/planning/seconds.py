@@ -67,6 +67,9 @@ class Sampling:
     at_once: responses that fit side by side. Tokens are means; longest is the limit. continuous: a
     response that ends makes room for the next one (vLLM), else a whole batch runs until its last
     response ends (transformers).
+
+    turns: of an episode, each of which reads all before it; then longest is a turn's limit, and
+    drawn_share of the response's tokens are drawn.
     """
 
     num_responses: float
@@ -77,6 +80,13 @@ class Sampling:
     at_once: int
     num_gpus: int
     continuous: bool = True
+    turns: float = 0.0
+    drawn_share: float = 1.0
+
+    @property
+    def drawn_tokens(self) -> float:
+        """Tokens that are drawn for a response."""
+        return self.response_tokens * self.drawn_share
 
 
 def sampling_seconds(
@@ -89,20 +99,30 @@ def sampling_seconds(
     """
     if work.num_responses <= 0:
         return 0.0
-    prompts = work.num_prompts * forward_flops(shape, work.prompt_tokens, 0)
-    reading = passes_seconds(prompts, work.num_gpus, gpu, assumed)
+    reading = passes_seconds(_prompt_flops(shape, work), work.num_gpus, gpu, assumed)
+    calls = max(work.turns, 1.0)
     together = max(1.0, min(work.num_responses, work.at_once))
     if not work.continuous:
         batches = math.ceil(work.num_responses / together)
         step = _step(shape, dtype_bytes, work, together, gpu, assumed)
-        return reading + batches * work.longest * step
+        return reading + calls * batches * work.longest * step
     waves = work.num_responses / together
-    together_s = (
-        waves * work.response_tokens * _step(shape, dtype_bytes, work, together, gpu, assumed)
-    )
-    left = max(work.longest - work.response_tokens, 0.0)
+    together_s = waves * work.drawn_tokens * _step(shape, dtype_bytes, work, together, gpu, assumed)
+    left = calls * max(work.longest - work.drawn_tokens / calls, 0.0)
     few = max(1.0, 0.05 * together)  # assumed: one in twenty runs on to the limit
     return reading + together_s + left * _step(shape, dtype_bytes, work, few, gpu, assumed)
+
+
+def _prompt_flops(shape: ModelShape, work: Sampling) -> float:
+    """FLOPs of prompts: once for all responses to one, or for each turn of each episode."""
+    if not work.turns:
+        return work.num_prompts * forward_flops(shape, work.prompt_tokens, 0)
+    # The mean of a prompt that grows by one turn at a time, and of its square.
+    before = work.response_tokens * (1 - 1 / work.turns)
+    lengths = (work.prompt_tokens + before * part for part in (0.0, 0.5, 1.0))
+    first, middle, last = (forward_flops(shape, length, 0) for length in lengths)
+    # Simpson's rule: exact for a polynomial of degree two.
+    return work.num_responses * work.turns * (first + 4 * middle + last) / 6
 
 
 def _step(

@@ -9,9 +9,11 @@ from prime_core.planning.case import Case, StagePlan
 from prime_core.planning.disk import model_bytes
 from prime_core.planning.hardware import GIB
 from prime_core.planning.sampling_plans import (
+    continuations_plan,
     difficulty_plan,
     evaluate_plan,
     sample_plan,
+    step_values_plan,
     verify_plan,
 )
 from prime_core.planning.training_plans import (
@@ -28,13 +30,16 @@ _PLANS = {
     "verify": verify_plan,
     "score": score_plan,
     "values": values_plan,
+    "continuations": continuations_plan,
+    "step_values": step_values_plan,
 }
 
 
 def stage_plans(case: Case) -> dict[str, StagePlan]:
     """Plans by stage, in the order of the workflow."""
     plans = [*_once(case), *_each_iteration(case)]
-    plans += [evaluate_plan(case)] if case.work.benchmarks else []
+    if case.work.benchmarks or case.work.step_solutions:
+        plans.append(evaluate_plan(case))
     return {plan.stage: plan for plan in plans}
 
 

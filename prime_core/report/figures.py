@@ -30,8 +30,9 @@ class Figure:
     """One figure: its file name, its title, how to read it, what is drawn.
 
     needs_prm: it would stay empty in a run with outcome rewards only; needs_values: in one that is
-    not PPO; needs_slurm: in a run whose jobs Slurm has not accounted for; needs_twin: in a run
-    whose benchmarks have no published figure; needs_steps: in one without evaluation.steps.
+    not PPO; needs_trees: in one whose responses do not fork; needs_continuations: in one without
+    Monte-Carlo values; needs_slurm: in a run whose jobs Slurm has not accounted for; needs_twin: in
+    a run whose benchmarks have no published figure; needs_steps: in one without evaluation.steps.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Figure:
     height: float = 2.7
     needs_prm: bool = False
     needs_values: bool = False
+    needs_trees: bool = False
+    needs_continuations: bool = False
     needs_slurm: bool = False
     needs_twin: bool = False
     needs_steps: bool = False
@@ -240,6 +243,22 @@ FIGURES = (
         needs_values=True,
     ),
     Figure(
+        "step-values",
+        "Policy",
+        "Monte-Carlo values of steps",
+        "Above: mean value of the states between steps, the share of their continuations that were "
+        "right. In the middle: steps of a response; where it is 1, values are of prompts alone. "
+        "Below: what the values cost, tokens of continuations for each token of the responses that "
+        "were trained on.",
+        (
+            Panel("value", {"value": "step_values/value_mean"}, bounds=(0, 1)),
+            Panel("steps", {"steps": "step_values/steps_mean"}, bounds=(0, None)),
+            Panel("token ratio", {"token ratio": "step_values/token_ratio"}, bounds=(0, None)),
+        ),
+        height=3.4,
+        needs_continuations=True,
+    ),
+    Figure(
         "response-length",
         "Sampling and filter",
         "Response length",
@@ -249,6 +268,24 @@ FIGURES = (
             Panel("tokens", {"tokens": "rollout/response_length_mean"}, bounds=(0, None)),
             Panel("cut off", {"cut off": "rollout/clip_ratio"}, percent=True, bounds=(0, None)),
         ),
+    ),
+    Figure(
+        "trees",
+        "Sampling and filter",
+        "Trees",
+        "Above: responses of a prompt that forked from another. Below: tokens that were sampled, "
+        "as a share of all tokens of the responses, which have shared ones each for itself; and "
+        "where forks lie, as a share of the response.",
+        (
+            Panel("forks", {"forks of a prompt": "tree/num_forks_mean"}, bounds=(0, None)),
+            Panel(
+                "share",
+                {"sampled tokens": "tree/own_share", "before the fork": "tree/fork_position_mean"},
+                percent=True,
+                bounds=(0, None),
+            ),
+        ),
+        needs_trees=True,
     ),
     Figure(
         "filter",

@@ -23,7 +23,7 @@ from prime_core.report.tables.collect import ENDED_AT, RunTables
 from prime_core.report.tables.cost import stage_rows, total_row
 from prime_core.report.tables.data_table import data_rows, not_compared
 from prime_core.report.tables.evaluations import sampled_rows
-from prime_core.report.tables.missing import has_prm, has_values
+from prime_core.report.tables.missing import has_prm, has_trees, has_values
 from prime_core.report.tables.steps import step_rows
 from prime_core.report.templating import page_environment
 from prime_core.report.tokens import Pair
@@ -61,6 +61,7 @@ def render_page(
         sampled=sampled_rows(run.evaluations),
         steps=step_rows(run.steps),
         training=training_change(run.iterations),
+        continued=continued_ratio(run.iterations),
         written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         iterations=iteration_rows(run.iterations),
         elapsed_seconds=run.elapsed_seconds,
@@ -90,6 +91,8 @@ def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]
         for figure in FIGURES
         if (has_prm(run) or not figure.needs_prm)
         and (has_values(run) or not figure.needs_values)
+        and (has_trees(run) or not figure.needs_trees)
+        and (continued_ratio(run.iterations) is not None or not figure.needs_continuations)
         and (not run.cost.table.empty or not figure.needs_slurm)
         and (run.settings.get("reproduction.of") or figure.section != "Reproduction")
         and (not figure.needs_twin or compare(run).comparisons)
@@ -150,6 +153,13 @@ def training_change(iterations: pd.DataFrame) -> tuple[float, float] | None:
     return None if accuracies.empty else (float(accuracies.iloc[0]), float(accuracies.iloc[-1]))
 
 
+def continued_ratio(iterations: pd.DataFrame) -> float | None:
+    """Tokens of continuations for each one of a response, mean of the iterations; None: no such."""
+    if not has(iterations, "step_values/token_ratio"):
+        return None
+    return float(iterations["step_values/token_ratio"].mean())
+
+
 # Columns of the table of iterations: title, figure, how it is shown.
 _ITERATION_COLUMNS = (
     ("Sampled", "rollout/accuracy", "percent"),
@@ -161,6 +171,7 @@ _ITERATION_COLUMNS = (
     ("Clipped", "actor/clip_fraction", "percent"),
     ("Gradient", "actor/grad_norm", "number"),
     ("Tokens", "rollout/response_length_mean", "number"),
+    ("Continued", "step_values/token_ratio", "number"),
 )
 
 

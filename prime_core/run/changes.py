@@ -107,7 +107,8 @@ def first_affected_files(key: str, files: RunFiles, old: Settings, new: Settings
         return [files.iteration(first) / "outcomes", *judged, *tried]
     if key == "rollout.sampler":
         return [files.shard_count(first), *tried]
-    if key.startswith("value.") and old.policy.adv_estimator != "gae":
+    reads_values = old.policy.adv_estimator == "gae" or old.draws_continuations
+    if key.startswith("value.") and not reads_values:
         return []  # nothing has read it
     if key in ("run", "results", "evaluation.benchmarks"):
         return []

@@ -140,6 +140,14 @@ class RunFiles:
         """Values of the states of the batch's responses (PPO with a value model)."""
         return self.iteration(iteration) / "values.parquet"
 
+    def continuations(self, iteration: int, shard: int) -> Path:
+        """Responses continued from one shard of the batch's states (Monte-Carlo values)."""
+        return self.iteration(iteration) / "continuations" / f"{shard:02d}.parquet"
+
+    def step_values(self, iteration: int) -> Path:
+        """Values of the states between the batch's steps (Monte-Carlo values)."""
+        return self.iteration(iteration) / "step_values.parquet"
+
     def weights(self, model: str, iteration: int) -> Path:
         """A model that the run trains (policy, prm, value) after an iteration; 0: the start."""
         if iteration == 0:

@@ -15,14 +15,8 @@ import pandas as pd
 from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import TableError
-from prime_core.run.tables import (
-    GREEDY,
-    OUTCOMES,
-    ROLLOUTS,
-    batch_schema,
-    read_fact,
-    read_table,
-)
+from prime_core.run.tables import BATCH, GREEDY, OPTIONAL, OUTCOMES, ROLLOUTS, read_fact, read_table
+from prime_core.run.tree_rows import with_heirs
 from prime_core.settings.run import Filter, Settings
 
 
@@ -45,8 +39,9 @@ def read_judged(files: RunFiles, iteration: int, shards: Iterable[int]) -> pd.Da
                 f"{files.outcomes(iteration, shard)}: its responses are not those of "
                 f"{files.rollouts(iteration, shard)}; delete it and run again"
             )
+        of_turns = outcomes[[name for name in OPTIONAL[OUTCOMES].names if name in outcomes]]
         outcome = outcomes["outcome"].astype("float64")
-        parts.append(rollouts.assign(outcome=outcome, verdict=outcomes["verdict"]))
+        parts.append(rollouts.assign(outcome=outcome, verdict=outcomes["verdict"], **of_turns))
     return _beside_greedy(pd.concat(parts, ignore_index=True))
 
 
@@ -104,7 +99,9 @@ def filter_groups(judged: pd.DataFrame, bounds: Filter) -> pd.DataFrame:
         keep = keep & truncation_filter(cut, group)
     if "greedy_outcome" in judged:  # without a verdict on it a group has no baseline
         keep = keep & judged["greedy_outcome"].notna().to_numpy()
-    return judged[keep].reset_index(drop=True)
+    # What forked from a response that leaves keeps what it shared with others of the same.
+    hung = with_heirs(judged, keep) if "parent" in judged else judged
+    return hung[keep].reset_index(drop=True)
 
 
 def first_groups(kept: pd.DataFrame, num_groups: int) -> pd.DataFrame:
@@ -132,10 +129,13 @@ def fresh_enough(judged: pd.DataFrame, iteration: int, max_staleness: int) -> pd
 
 def read_carried(files: RunFiles, iteration: int, settings: Settings) -> pd.DataFrame:
     """Groups that the iteration before left over for this one; none where none are kept."""
-    schema = batch_schema(settings.policy.compares_with_greedy)
     if not settings.rollout.keeps_surplus or iteration == 1:
-        return schema.empty_table().to_pandas()
-    return read_table(files.surplus(iteration - 1), schema, files.root)
+        return BATCH.empty_table().to_pandas()
+    surplus = read_table(files.surplus(iteration - 1), BATCH, files.root)
+    missing = [name for name in settings.batch_columns if name not in surplus]
+    if missing and len(surplus):  # rows that there are none of may lack what only rows bring
+        raise TableError(f"{files.surplus(iteration - 1)}: columns {missing} are missing")
+    return surplus
 
 
 def prompt_rows(groups: pd.DataFrame, prompts: pd.DataFrame) -> list[int]:

@@ -36,16 +36,18 @@ from prime_core.settings.run import Settings
 class StageKind:
     """A row of STAGES.
 
-    each: what it runs once for; shards: it is cut into jobs that run side by side; models: it is
-    one job for each model that is trained; ranks: a job may have several; stops: it saves a
-    checkpoint when asked to stop; samples: it generates responses; forward_only: it computes with
-    models and trains none; trains: the model that it trains; section: of the settings, with its
-    micro batches; colour: its place in the report's palette, None where the report has no figures
-    of it; like: where a stages' table has no row of this name, that stage's row applies.
+    each: what it runs once for; shards: it is cut into jobs that run side by side; refills: it has
+    further rounds of them; models: it is one job for each model that is trained; ranks: a job may
+    have several; stops: it saves a checkpoint when asked to stop; samples: it generates responses;
+    forward_only: it computes with models and trains none; trains: the model that it trains;
+    section: of the settings, with its micro batches; colour: its place in the report's palette,
+    None where the report has no figures of it; like: where a stages' table has no row of this name,
+    that stage's row applies.
     """
 
     each: Literal["run", "iteration", "evaluation"]
     shards: bool = False
+    refills: bool = False
     models: bool = False
     ranks: bool = False
     stops: bool = False
@@ -74,13 +76,15 @@ STAGES = {
         "run", ranks=True, forward_only=True, section="prm.offline", like="prm_offline"
     ),
     "prm_offline": _training("run", trains="prm", section="prm.offline", like="prm"),
-    "sample": StageKind("iteration", shards=True, samples=True, colour=0),
-    "verify": StageKind("iteration", shards=True, colour=1),
+    "sample": StageKind("iteration", shards=True, refills=True, samples=True, colour=0),
+    "verify": StageKind("iteration", shards=True, refills=True, colour=1),
     "select": StageKind("iteration", colour=2),
     "score": StageKind("iteration", ranks=True, forward_only=True, section="prm", colour=3),
     "values": StageKind(
         "iteration", ranks=True, forward_only=True, section="value", colour=7, like="score"
     ),
+    "continuations": StageKind("iteration", shards=True, samples=True, colour=9, like="sample"),
+    "step_values": StageKind("iteration", colour=10, like="verify"),
     "prm": _training("iteration", trains="prm", section="prm", colour=4),
     "value": _training("iteration", trains="value", section="value", colour=8, like="prm"),
     "policy": _training("iteration", trains="policy", section="policy", colour=5),
@@ -95,6 +99,7 @@ def stages_of_an_iteration(settings: Settings) -> list[str]:
     """The stages that each iteration of a run has, in the order of the graph."""
     absent = {"score"} if settings.prm.prm_update == "none" else set()
     absent |= set() if settings.has_value_model else {"values"}
+    absent |= set() if settings.draws_continuations else {"continuations", "step_values"}
     # Beside the next iteration, and only where states are in memory.
     absent |= {"save_state"}
     return [

@@ -9,7 +9,7 @@ instead of failing somewhere later.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,40 @@ DEMONSTRATIONS = pa.schema([("prompt", pa.list_(_MESSAGE)), ("response", pa.stri
 ROLLOUTS = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32())])
 OUTCOMES = pa.schema([*_KEY, *_VERDICT, ("seconds", pa.float64())])
 BATCH = pa.schema([*_KEY, *_RESPONSE, ("policy_iteration", pa.int32()), ("outcome", pa.float64())])
-# With policy.adv_estimator remax: the outcome of the greedy response to the same prompt.
-BATCH_WITH_GREEDY = pa.schema([*BATCH, ("greedy_outcome", pa.float64())])
-GREEDY = -1  # the number, as a sample, of that response in rollouts and outcomes
+GREEDY = -1  # the number, as a sample, of remax's greedy response in rollouts and outcomes
+# A turn is a run of tokens that the policy sampled; an environment's observation lies between two.
+_TOKENS_OF_TURNS = [
+    ("response_mask", pa.list_(pa.bool_())),  # true: sampled by the policy; absent: all are
+]
+_TREE = [
+    ("parent", pa.int32()),  # the sample of the same prompt that it forked from; -1: none
+    ("fork", pa.int32()),  # index of its first own token; 0 without a parent
+]
+_EPISODE = [  # what verification plays again, an entry a turn
+    ("actions", pa.list_(pa.string())),
+    ("states", pa.list_(pa.string())),  # as the sampler saw them: digests, as below
+]
+_TURNS = [  # one entry a turn
+    ("turn_rewards", pa.list_(pa.float64())),
+    ("states", pa.list_(pa.string())),  # digest of the observation that the turn answered
+    ("valid_actions", pa.list_(pa.bool_())),  # false: the environment could not take it
+]
+# Columns that a table has only where its run has turns, trees, greedy responses or flipped
+# outcomes. They are written where the rows have them and read where the file has them, so other
+# runs' tables, and those from before there were such columns, are as they always were.
+OPTIONAL: dict[pa.Schema, pa.Schema] = {
+    ROLLOUTS: pa.schema([*_TOKENS_OF_TURNS, *_TREE, *_EPISODE]),
+    OUTCOMES: pa.schema(_TURNS),
+    BATCH: pa.schema(
+        [
+            ("greedy_outcome", pa.float64()),  # of the greedy response to the same prompt (remax)
+            ("true_outcome", pa.float64()),  # before it was turned over (verification.flip_*)
+            *_TOKENS_OF_TURNS,
+            *_TREE,
+            *_TURNS,
+        ]
+    ),
+}
 REWARDS = pa.schema(
     [
         *_KEY,
@@ -86,6 +117,26 @@ REWARDS = pa.schema(
     ]
 )
 VALUES = pa.schema([*_KEY, ("values", pa.list_(pa.float32()))])
+# Responses continued from a state of the batch: before this step of this response, and of all
+# others that begin alike (value.source monte_carlo).
+CONTINUATIONS = pa.schema(
+    [
+        *_KEY,
+        ("step", pa.int32()),
+        ("continuation", pa.int32()),
+        ("num_tokens", pa.int32()),  # that were drawn, without those that it continues
+        ("text", pa.string()),  # of the whole response
+        ("finish_reason", pa.string()),
+    ]
+)
+STEP_VALUES = pa.schema(
+    [
+        *_KEY,
+        ("step_ends", pa.list_(pa.int32())),  # tokens before each step's end
+        ("values", pa.list_(pa.float64())),  # of the state before the step; null: not known
+        ("num_continuations", pa.list_(pa.int32())),  # with an outcome
+    ]
+)
 # Responses with outcomes, as people exchange them (`prime labelled`, prm.offline.file).
 LABELLED_TEXTS = pa.schema(
     [
@@ -162,23 +213,27 @@ RATED_STEPS = pa.schema(
 )
 
 
-def batch_schema(with_greedy: bool) -> pa.Schema:
-    """Columns of batch and surplus; with_greedy: with policy.adv_estimator remax."""
-    return BATCH_WITH_GREEDY if with_greedy else BATCH
+def _with_optional(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+    """The schema, and those of its OPTIONAL columns that are among the names."""
+    optional = OPTIONAL.get(schema, pa.schema([]))
+    return pa.schema([*schema, *(field for field in optional if field.name in names)])
 
 
-def read_table(path: Path, schema: pa.Schema, root: Path | None = None) -> pd.DataFrame:
-    """Rows of one table, in file order, with exactly the columns of `schema`.
+def read_table(
+    path: Path, schema: pa.Schema, root: Path | None = None, also: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Rows of one table, in file order, with the columns of `schema` and its OPTIONAL ones it has.
 
-    root: of the run whose table it is; None: of no run. Raises TableError naming the file and what
-    was expected.
+    root: of the run whose table it is; None: of no run. also: optional columns that must be there.
+    Raises TableError naming the file and what was expected.
     """
     with _naming(path), _opened(path) as file:
         _check(path, file, root)
         table = file.read()
-    missing = [name for name in schema.names if name not in table.column_names]
+    missing = [name for name in (*schema.names, *also) if name not in table.column_names]
     if missing:
         raise TableError(f"{path}: columns {missing} are missing; found {table.column_names}")
+    schema = _with_optional(schema, table.column_names)
     try:
         # A safe cast: wider integers of other people's tables are taken, too large numbers refused.
         table = table.select(schema.names).cast(schema)
@@ -195,9 +250,15 @@ def write_table(
 ) -> None:
     """Write rows as a parquet file of this schema, whole or not at all.
 
-    made: the run whose table it is, and what it was made from.
+    OPTIONAL columns are written where the rows have them. made: the run whose table it is, and what
+    it was made from.
     """
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=schema.names)
+    if isinstance(rows, pd.DataFrame):
+        schema = _with_optional(schema, rows.columns)
+        frame = rows
+    else:
+        schema = _with_optional(schema, {name for row in rows for name in row})
+        frame = pd.DataFrame(rows, columns=schema.names)
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     table = table.replace_schema_metadata(None)  # pandas' note of its own version is not data
     with _writer(path, schema, made) as write:

@@ -93,6 +93,23 @@ class Targets:
         values = self.files.values(int(wildcards.iteration))
         return [str(values)] if self.settings.has_value_model else []
 
+    def continuations(self, wildcards: Any) -> list[str]:
+        """Continued responses of all shards: as many as one round of sampling has.
+
+        Takes wildcards, as rules give them.
+        """
+        iteration = int(wildcards.iteration)
+        shards = range(self.shards_a_round(iteration))
+        return [str(self.files.continuations(iteration, shard)) for shard in shards]
+
+    def step_values(self, wildcards: Any) -> list[str]:
+        """Values of the batch's steps; nothing where none are estimated by continuing responses.
+
+        Takes wildcards, as rules give them.
+        """
+        values = self.files.step_values(int(wildcards.iteration))
+        return [str(values)] if self.settings.draws_continuations else []
+
     def previous_kl(self, wildcards: Any) -> list[str]:
         """Figures that hold the weight of an iteration's KL; nothing where it is the settings'.
 
@@ -245,6 +262,8 @@ class Targets:
         targets = [*self.rollouts(iteration), *self.outcomes(iteration)]
         targets += [str(self.files.batch(iteration)), *self.rewards(iteration)]
         targets += [str(self.files.values(iteration))] if self.settings.has_value_model else []
+        if self.settings.draws_continuations:
+            targets += [str(self.files.step_values(iteration))]
         targets += self.learned(iteration)
         # Not every n-th that is kept, too: after a change of save_freq some would have to be
         # trained again.

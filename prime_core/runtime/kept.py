@@ -9,6 +9,8 @@ docs/decisions.md#kept-engines
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +21,9 @@ class Engine(Protocol):
 
     def rest(self) -> None:
         """Give back the memory of the device until the next stage takes it."""
+
+    def end(self) -> None:
+        """Free all that it holds."""
 
 
 class Unfit(BaseException):
@@ -31,6 +36,7 @@ class Unfit(BaseException):
 @dataclass
 class _Kept:
     keeps: bool = False
+    rests: bool = False
     engine: Engine | None = None
     meeting_place: Path | None = None
 
@@ -40,12 +46,17 @@ _kept = _Kept()
 
 def begin(meeting_place: Path) -> None:
     """Keep engines from now on. meeting_place: file by which this stage's ranks find each other."""
-    _kept.keeps, _kept.meeting_place = True, meeting_place
+    _kept.keeps, _kept.rests, _kept.meeting_place = True, True, meeting_place
 
 
 def keeps() -> bool:
-    """Whether this process runs more stages after this one."""
+    """Whether an engine is kept: this process runs more stages, or this stage asks again."""
     return _kept.keeps
+
+
+def rests() -> bool:
+    """Whether what is kept gives its device back in between, to stages of other processes."""
+    return _kept.rests
 
 
 def meeting_place() -> Path | None:
@@ -63,6 +74,25 @@ def take() -> Engine | None:
     """What the stage before has left; from now on it is this stage's."""
     engine, _kept.engine = _kept.engine, None
     return engine
+
+
+@contextmanager
+def meanwhile() -> Iterator[None]:
+    """Keep the engine from one call of a sampler to the next, within one stage.
+
+    Afterwards it ends, unless the process keeps engines anyway.
+    """
+    if _kept.keeps:
+        yield
+        return
+    _kept.keeps = True
+    try:
+        yield
+    finally:
+        _kept.keeps = False
+        engine = take()
+        if engine is not None:
+            engine.end()
 
 
 def rest() -> None:

@@ -1,26 +1,23 @@
-"""Sampling responses to a table of prompts: the rows of a rollout or of an evaluation."""
+"""Sampling responses to a table of prompts: the rows of a rollout or of an evaluation.
+
+Problems of an environment (data.env) are answered by episodes (episodes.py).
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from prime_core.models.load import load_tokenizer
 from prime_core.models.prompts import prompt_tokens
 from prime_core.runtime.partial_rows import partial_path
-from prime_core.samplers import (
-    Engine,
-    Request,
-    SamplerError,
-    SamplingParams,
-    load_sampler,
-    request_seed,
-)
-from prime_core.samplers.finished import FinishedResponses, fingerprint
+from prime_core.samplers import Request, Sampled, SamplingParams, request_seed
+from prime_core.samplers.draw import draw, engine_of
+from prime_core.samplers.episodes import ENV, play
 from prime_core.settings.run import Settings
 
 
@@ -44,6 +41,20 @@ def ask(
     rollouts never share them. output: the table beside which finished responses are kept until it
     is written, as this kind; None: nowhere. Raises SamplerError where the model predicts NaN.
     """
+    if settings.data.env is not None and (prompts["ability"] == ENV).all():
+        return play(
+            sampler=sampler,
+            model_path=model_path,
+            prompts=prompts,
+            purpose=purpose,
+            iteration=iteration,
+            n_samples_per_prompt=n_samples_per_prompt,
+            params=params,
+            settings=settings,
+            progress=progress,
+            output=output,
+            kept_as=kept_as,
+        )
     tokenizer = load_tokenizer(model_path)
     tokens = [prompt_tokens(tokenizer, list(messages)) for messages in prompts["prompt"]]
     samples, ids = range(n_samples_per_prompt), enumerate(prompts["prompt_id"])
@@ -53,39 +64,33 @@ def ask(
         Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
         for index, prompt_id, sample in keys
     ]
-    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
-    partial = partial_path(output, kept_as) if output else None
-    with _finished(partial, sampler, how) as finished:
-        sampled = load_sampler(sampler)(*how, progress, finished)
-    # NaN in a table would reach the policy's loss a stage later, where nobody knows its cause.
-    if not all(math.isfinite(value) for response in sampled for value in response.logprobs):
-        raise SamplerError(f"{model_path}: {sampler} returned log-probabilities that are NaN")
+    sampled = draw(
+        sampler,
+        (model_path, settings.model.dtype, requests, params, engine_of(settings)),
+        progress,
+        partial_path(output, kept_as) if output else None,
+    )
     return [
-        {
-            "prompt_id": prompt_id,
-            "sample": sample,
-            "prompt_tokens": tokens[index],
-            "response_tokens": response.tokens,
-            "sampler_logprobs": response.logprobs,
-            # For verifiers and people: training reads the tokens, which a text may not give back.
-            "text": tokenizer.decode(response.tokens, skip_special_tokens=True),
-            "finish_reason": response.finish_reason,
-        }
+        response_row(tokenizer, prompt_id, sample, tokens[index], response)
         for (index, prompt_id, sample), response in zip(keys, sampled, strict=True)
     ]
 
 
-def _finished(partial: Path | None, sampler: str, how: tuple[Any, ...]) -> FinishedResponses:
-    return FinishedResponses(partial, fingerprint(sampler, *how) if partial else "")
-
-
-def engine_of(settings: Settings) -> Engine:
-    """The part of a run's settings that says how a sampler computes."""
-    rollout = settings.rollout
-    return Engine(
-        batch_size=rollout.sampler_batch_size,
-        max_prompt_length=settings.data.max_prompt_length,
-        tensor_parallel_size=rollout.tensor_parallel_size,
-        gpu_memory_utilization=rollout.gpu_memory_utilization,
-        enforce_eager=rollout.enforce_eager,
-    )
+def response_row(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_id: str,
+    sample: int,
+    prompt: list[int],
+    response: Sampled,
+) -> dict[str, Any]:
+    """Columns of ROLLOUTS without policy_iteration."""
+    return {
+        "prompt_id": prompt_id,
+        "sample": sample,
+        "prompt_tokens": prompt,
+        "response_tokens": response.tokens,
+        "sampler_logprobs": response.logprobs,
+        # For verifiers and people: training reads the tokens, which a text may not give back.
+        "text": tokenizer.decode(response.tokens, skip_special_tokens=True),
+        "finish_reason": response.finish_reason,
+    }

@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 
 from prime_core.run.atomic import write_json
+from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
+from prime_core.runtime.locks import only_one
 from prime_core.samplers import SAMPLERS, SamplerError
 from prime_core.samplers.vllm_platform import stdout_to_stderr
 
@@ -61,6 +63,14 @@ def choose_for_iteration(setting: str, model_path: Path, record: Path, begun: bo
             "it to sample the whole iteration again"
         )
     return recorded
+
+
+def sampler_of_iteration(setting: str, policy: Path, files: RunFiles, iteration: int) -> str:
+    """As `choose_for_iteration`, of a run; shards that start together agree on one."""
+    record = files.sampler(iteration)
+    begun = any(files.rollouts(iteration, 0).parent.glob("*.parquet"))
+    with only_one(record, files.root):
+        return choose_for_iteration(setting, policy, record, begun)
 
 
 def refuse_mixture(sampler: str, record: Path) -> None:

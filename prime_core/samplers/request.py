@@ -12,10 +12,12 @@ class Request:
     """One response to sample: the prompt's tokens, and the seed of its random numbers.
 
     The seed belongs to the response alone, so neither shards nor batches change what is drawn.
+    num_before: how many of the last of these tokens begin the response, which is continued.
     """
 
     prompt_tokens: list[int]
     seed: int
+    num_before: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Sampled:
     finish_reason: str
 
 
-def request_seed(seed: int, purpose: str, iteration: int, prompt_id: str, sample: int) -> int:
-    """Seed of one response of one iteration."""
-    return derive_seed(seed, purpose, iteration, prompt_id, sample)
+def request_seed(
+    seed: int, purpose: str, iteration: int, prompt_id: str, sample: int, *turn: int
+) -> int:
+    """Seed of one response of one iteration, or of one turn of it."""
+    return derive_seed(seed, purpose, iteration, prompt_id, sample, *turn)

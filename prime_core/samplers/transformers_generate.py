@@ -93,6 +93,11 @@ class KeptModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def end(self) -> None:
+        """Let the model go."""
+        self.rest()
+        self.model = None
+
 
 def _kept_model(folder: Path, dtype: str) -> KeptModel:
     """The model that this process keeps, where it is the folder's, else a new one."""
@@ -102,7 +107,8 @@ def _kept_model(folder: Path, dtype: str) -> KeptModel:
         raise kept.Unfit("it is another sampler's")
     if held is not None and (held.digest, held.dtype) == (digest, dtype):
         held.model.to(device())
-        note(f"{folder}: sampling from the kept model")
+        if kept.rests():  # what a stage keeps for itself is nobody's news
+            note(f"{folder}: sampling from the kept model")
         return held
     # No weights are loaded into an old model: a new one holds these and nothing else.
     return KeptModel(load_model(folder, dtype), dtype, digest, [])
@@ -157,7 +163,10 @@ def _generate(
     width = max(len(request.prompt_tokens) for request in batch)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     rooms = [
-        room_for_response(positions, len(request.prompt_tokens), params, model.name_or_path)
+        min(
+            room_for_response(positions, len(request.prompt_tokens), params, model.name_or_path),
+            params.max_response_length - request.num_before,
+        )
         for request in batch
     ]
     ids = torch.full((len(batch), width), pad)

@@ -9,7 +9,6 @@ docs/decisions.md#vllm-seeds
 
 from __future__ import annotations
 
-import gc
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from prime_core.models.load import load_config, load_tokenizer, saved_eos_token_ids
 from prime_core.runtime import kept
 from prime_core.samplers.finished import FinishedResponses
-from prime_core.samplers.kept_vllm import kept_engine
+from prime_core.samplers.kept_vllm import kept_engine, release_memory
 from prime_core.samplers.request import (
     Engine,
     Request,
@@ -97,7 +96,8 @@ def engine_arguments(
     from vllm.platforms import current_platform
 
     config = load_config(model_path).get_text_config()
-    longest = max(len(request.prompt_tokens) for request in requests)
+    # Of a response that is continued the beginning is no prompt, or rounds would differ in length.
+    longest = max(len(one.prompt_tokens) - one.num_before for one in requests)
     max_model_len = _max_model_len(model_path, config, longest, params, engine)
     arguments: dict[str, Any] = {
         "model": str(model_path.resolve()),
@@ -178,7 +178,9 @@ def _engine(model_path: Path, copy: Path, arguments: dict[str, Any]) -> Iterator
     if on_cpu:  # the variable alone comes too late where torch is imported
         torch._dynamo.config.disable = True
     if kept.keeps():
-        with kept_engine(model_path, copy, arguments, on_gpu=not on_cpu) as llm:
+        # Room for others is made between stages, so not by what one stage keeps for itself.
+        sleeps = kept.rests() and not on_cpu
+        with kept_engine(model_path, copy, arguments, sleeps) as llm:
             yield llm
     else:
         with _started(arguments) as llm:
@@ -189,7 +191,6 @@ def _engine(model_path: Path, copy: Path, arguments: dict[str, Any]) -> Iterator
 def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
     """An engine, whose memory is freed afterwards."""
     from vllm import LLM
-    from vllm.distributed import cleanup_dist_env_and_memory
 
     llm = None
     try:
@@ -200,8 +201,7 @@ def _started(arguments: dict[str, Any]) -> Iterator[LLM]:
         if llm is not None:
             llm.llm_engine.engine_core.shutdown()
         del llm
-        gc.collect()
-        cleanup_dist_env_and_memory()
+        release_memory()
 
 
 def _parts(num_requests: int, batch_size: int) -> list[range]:
@@ -243,22 +243,22 @@ def _generate(
     # All before the first is answered: which requests share a step does not depend on timing.
     llm.enqueue(
         [{"prompt_token_ids": request.prompt_tokens} for request in requests],
-        [_vllm_params(params, request.seed, eos) for request in requests],
+        [_vllm_params(params, request, eos) for request in requests],
         use_tqdm=False,
     )
     answers = llm.wait_for_completion(RequestOutput, use_tqdm=_counter(progress))
     return [_sampled(answer.outputs[0]) for answer in answers]
 
 
-def _vllm_params(params: SamplingParams, seed: int, eos: list[int]) -> Any:
+def _vllm_params(params: SamplingParams, request: Request, eos: list[int]) -> Any:
     from vllm import SamplingParams as VllmParams
 
     return VllmParams(
         temperature=params.temperature,
         top_p=params.top_p,
         top_k=params.top_k,
-        seed=seed,
-        max_tokens=params.max_response_length,
+        seed=request.seed,
+        max_tokens=params.max_response_length - request.num_before,
         stop_token_ids=eos,
         ignore_eos=True,  # `eos` holds all ends
         logprobs=0,  # of the drawn token alone

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from prime_core.settings.env import Env
 from prime_core.settings.section import NAME_PATTERN, Section
 from prime_core.settings.verification import Ability
 
@@ -115,10 +116,13 @@ class Difficulty(Section):
 class Data(Section):
     """Problems to train on, held-out problems, and demonstrations for SFT."""
 
-    source: Literal["arithmetic", "files"] = Field(
-        "arithmetic", description="arithmetic: generated sums; files: the tables named below."
+    source: Literal["arithmetic", "files", "env"] = Field(
+        "arithmetic",
+        description="arithmetic: generated sums; files: the tables named below; env: seeds of an "
+        "environment.",
     )
     arithmetic: ArithmeticTask = Field(default_factory=ArithmeticTask)
+    env: Env | None = Field(None, description="The environment of data.source env.")
     train: str | None = Field(None, description=f"Training problems: {TABLE_LOCATION}.")
     sources: dict[SourceName, Source] = Field(
         default_factory=dict, description="Name -> a further table of training problems."
@@ -194,6 +198,11 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _files_are_named(self) -> Data:
+        if (self.source == "env") != (self.env is not None):
+            raise ValueError(
+                f"data.source '{self.source}' and data.env {'set' if self.env else 'null'}: an "
+                "environment needs both, data.source: env and data.env.id"
+            )
         if self.source != "files":
             for key in ("train", "sources", "validation", "num_validation", "sft"):
                 if getattr(self, key):

@@ -33,11 +33,24 @@ class Policy(MismatchCorrection):
         "opo",
         "remax",
         "gae",
+        "gigpo",
+        "treerl",
+        "treerl_code",
+        "tree_grpo",
+        "tree_grpo_code",
     ] = Field(
         "rloo",
         description="gae: PPO's, from values (section value); reinforce_pp_baseline: the group's "
         "mean, then whitening, whatever `whiten`; opo: the group's mean by length; remax: "
-        "the outcome of one more, greedy response to each prompt. Paper: rloo.",
+        "the outcome of one more, greedy response to each prompt; gigpo: the group's mean, and "
+        "turns of an environment compared with those in the same state; treerl, tree_grpo: of "
+        "responses that fork (rollout.tree), by their papers or as their code computes them. "
+        "Paper: rloo.",
+    )
+    tree_weight: Literal["sqrt", "uniform", "none"] = Field(
+        "sqrt",
+        description="With 'treerl': what the value of a node with L leaves is divided by, since "
+        "its tokens are trained on L times: the root of L, L, or 1. TreeRL: sqrt.",
     )
     gae_lambda: float = Field(
         1.0,
@@ -46,20 +59,54 @@ class Policy(MismatchCorrection):
         description="With 'gae': how much later temporal differences count; 1: returns minus "
         "values, 0: each token's own difference alone. Paper: 1.",
     )
+    gae_level: Literal["token", "step"] = Field(
+        "token",
+        description="With 'gae': temporal differences from token to token, or from step to step, "
+        "a step's tokens sharing one advantage; gae_lambda 0 is then VinePPO's.",
+    )
     baseline: Literal["paper", "code"] = Field(
         "code",
         description="Leave-one-out baseline of process rewards: Eq. 5, or the published code's.",
     )
     gamma_outcome: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
     gamma_process: float = Field(1.0, gt=0, le=1, description="Discount. Paper: 1.")
+    discount_unit: Literal["token", "turn"] = Field(
+        "token",
+        description="What a discount counts: sampled tokens, or turns. An environment's tokens "
+        "take no time in either.",
+    )
     outcome_coef: float = Field(1.0, ge=0, description="Weight of outcome returns.")
     process_coef: float = Field(1.0, ge=0, description="Weight of process returns.")
-    combine: Literal["returns", "advantages"] = Field("returns")
+    combine: Literal["returns", "advantages"] = Field(
+        "returns",
+        description="returns: process rewards are centred and summed from each token on; "
+        "advantages: each stands beside the outcome's advantage, not summed. Paper: returns.",
+    )
+    process_centre: Literal["none", "group", "first_turn"] = Field(
+        "none",
+        description="With combine 'advantages': process rewards as they are; or, as iStar's, "
+        "centred like outcomes over all steps of the prompt's responses (group), or over each "
+        "response's first step (first_turn, its published code), for all tokens of the step.",
+    )
+    gigpo_norm: Literal["mean", "mean_std"] = Field(
+        "mean",
+        description="With 'gigpo': outcomes and turns less their mean, or over their standard "
+        "deviation as well.",
+    )
+    step_advantage_w: float = Field(
+        1.0, ge=0, description="With 'gigpo': weight of the comparison of turns. GiGPO: 1."
+    )
+    gamma_turn: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="With 'gigpo': discount of an environment's rewards, by turns. GiGPO: 0.95.",
+    )
     credit: Literal["sum", "min", "softmin"] = Field(
         "sum",
         description="What a token is credited with of the process rewards of later steps: their "
         "sum, the lowest (PURE), or a sum weighted towards the lowest. The last two need "
-        "prm.prime_granularity step. Paper: sum.",
+        "prm.prime_granularity step or turn. Paper: sum.",
     )
     whiten: bool = Field(True, description="Whiten advantages over the batch's tokens.")
     overlong_buffer_len: int = Field(
@@ -177,17 +224,40 @@ class Policy(MismatchCorrection):
         """Whether one more, greedy response to each prompt is sampled, as a baseline."""
         return self.adv_estimator == "remax"
 
-    def check_credit(self, granularity: str) -> None:
-        """Raises ValueError for a credit that has no steps to compare, or that something else sums.
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        if self.adv_estimator == "gigpo":
+            return ("turn_rewards", "states")
+        if self.compares_within_trees:
+            return ("parent", "fork")
+        return ("greedy_outcome",) if self.compares_with_greedy else ()
 
-        granularity: of the process rewards.
+    @property
+    def compares_within_trees(self) -> bool:
+        """Whether advantages are of responses that fork from one another."""
+        return self.adv_estimator in ("treerl", "treerl_code", "tree_grpo", "tree_grpo_code")
+
+    @property
+    def outcome_estimator(self) -> str:
+        """What centres outcomes, and process rewards beside them: a name in ADV_ESTIMATORS."""
+        if self.adv_estimator != "gigpo":
+            return self.adv_estimator
+        return "grpo" if self.gigpo_norm == "mean_std" else "dr_grpo"
+
+    def check_credit(self, granularity: str) -> None:
+        """Raises ValueError for a credit or centre that has no steps to compare, or that something
+        else sums.
+
+        granularity: of the process rewards; "none" where there are none.
         """
+        self._check_centre(granularity)
         if self.credit == "sum":
             return
-        if granularity != "step":
+        if granularity not in ("step", "turn"):
             raise ValueError(
                 f"policy.credit '{self.credit}' compares steps: prm.prime_granularity must be "
-                f"'step', got '{granularity}'"
+                f"'step' or 'turn', got '{granularity}'"
             )
         if self.adv_estimator == "gae" or self.combine != "returns" or self.gamma_process != 1:
             raise ValueError(
@@ -195,10 +265,52 @@ class Policy(MismatchCorrection):
                 "'returns' and gamma_process 1"
             )
 
+    def _check_centre(self, granularity: str) -> None:
+        if self.process_centre == "none":
+            return
+        name = f"policy.process_centre '{self.process_centre}'"
+        if self.combine != "advantages":
+            raise ValueError(
+                f"{name} centres rewards that are not summed: policy.combine must be 'advantages', "
+                f"got '{self.combine}'"
+            )
+        if granularity not in ("token", "step", "turn"):
+            raise ValueError(
+                f"{name} compares process rewards of steps: it needs prm.prm_update other than "
+                "'none' and prm.prime_granularity 'turn', 'step' or 'token', got "
+                f"'{granularity}'"
+            )
+        compares = ("rloo", "grpo", "dr_grpo", "reinforce_pp_baseline")
+        if self.adv_estimator not in compares:
+            raise ValueError(
+                f"{name} centres by policy.adv_estimator, which must be one of {compares}, got "
+                f"'{self.adv_estimator}'"
+            )
+
     def check_with(self, rollout: Rollout) -> None:
-        """Raises ValueError where the penalty would begin before a response does."""
+        """Raises ValueError where the penalty would begin before a response does, and for an
+        estimator whose responses are not sampled so.
+        """
+        self._check_tree(rollout)
         if self.overlong_buffer_len > rollout.max_response_length:
             raise ValueError(
                 f"policy.overlong_buffer_len {self.overlong_buffer_len} exceeds "
                 f"rollout.max_response_length {rollout.max_response_length}"
+            )
+
+    def _check_tree(self, rollout: Rollout) -> None:
+        name = f"policy.adv_estimator '{self.adv_estimator}'"
+        if self.compares_within_trees and rollout.tree is None:
+            raise ValueError(
+                f"{name} compares responses that fork from one another: it needs rollout.tree"
+            )
+        apart = {
+            "remax": "compares with a greedy response, which is in no tree",
+            "gigpo": "compares turns of an environment, whose episodes do not fork",
+        }
+        if self.adv_estimator in apart and rollout.tree is not None:
+            raise ValueError(f"{name} {apart[self.adv_estimator]}: rollout.tree must be null")
+        if self.adv_estimator.startswith("treerl") and self.gamma_outcome != 1:
+            raise ValueError(
+                f"{name} has no discount: gamma_outcome must be 1, got {self.gamma_outcome}"
             )

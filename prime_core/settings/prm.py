@@ -38,10 +38,11 @@ class PrmLoss(Section):
     """The PRM's loss on outcomes: a part of the section `prm`, and of `prm.offline`."""
 
     loss_type: str
-    response_score: Literal["sum", "mean"] = Field(
+    response_score: Literal["sum", "mean", "turn_mean"] = Field(
         "sum",
-        description="What a whole response is judged by: the sum of its rewards, or their mean, "
-        "length-normalised. 'prefix' needs mean. Paper: sum.",
+        description="What a whole response is judged by: the sum of its rewards, their mean, "
+        "length-normalised, or the mean over turns of each turn's sum (iStar's published code). "
+        "'prefix' needs mean. Paper: sum.",
     )
     margin: float = Field(
         5.0, ge=0, description="prefix: by how much the sign must be right. IPVRM: 5, beta 10."
@@ -157,16 +158,23 @@ class Offline(PrmLoss):
 class Prm(PrmLoss):
     """The implicit process reward model. Paper: beta 0.05, rate 1e-6, clip 10, updated online."""
 
-    loss_type: Literal["ce", "dpo", "prefix"] = Field(
+    loss_type: Literal["ce", "dpo", "dpo_pairs", "prefix"] = Field(
         "ce",
         description="ce: cross-entropy of each response's outcome; dpo: each response against the "
         "mean of its prompt's responses with the opposite outcome, detached (verl's recipe); "
-        "prefix: every prefix predicts the outcome. Paper: ce.",
+        "dpo_pairs: every right response of a prompt against every wrong one, with gradients "
+        "through both (iStar); prefix: every prefix predicts the outcome. Paper: ce.",
     )
     prm_update: Literal["after", "before", "frozen", "none"] = Field(
         "after",
         description="after: score the batch, then update; before: update, then score; frozen: "
         "never update; none: outcome rewards only.",
+    )
+    source: Literal["model", "monte_carlo"] = Field(
+        "model",
+        description="What process rewards come from. model: the PRM of this section; monte_carlo: "
+        "how each step changes the mean outcome of continuations (value.n_continuations), at the "
+        "step's last token, without a PRM; needs prm_update none and policy.outcome_coef 0.",
     )
     prm_reference: Literal["sft", "policy"] = Field(
         "sft",
@@ -185,10 +193,10 @@ class Prm(PrmLoss):
         description="Train the first PRM on a file of labelled responses; null: it is used as is.",
     )
     beta: float = Field(0.05, gt=0, description="Scale of the implicit reward. Paper: 0.05.")
-    prime_granularity: Literal["token", "step", "whole"] = Field(
+    prime_granularity: Literal["token", "step", "turn", "whole"] = Field(
         "token",
-        description="Reward every token, each step's last token, or the last token alone. Paper: "
-        "token.",
+        description="Reward every token, the last token of each step or of each turn with an "
+        "environment, or the last token alone. Paper: token.",
     )
     # batch_norm is behind the published numbers, though the paper does not mention it.
     # docs/decisions.md#batch-norm
@@ -207,9 +215,16 @@ class Prm(PrmLoss):
     )
 
     @property
+    def granularity(self) -> str:
+        """Of the process rewards: token, step or whole; "none" where there are none."""
+        if self.source == "monte_carlo":
+            return "step"
+        return "none" if self.prm_update == "none" else self.prime_granularity
+
+    @property
     def objective(self) -> str:
-        """As in prm.offline, where `dpo` is the other one."""
-        return "dpo_detached" if self.loss_type == "dpo" else self.loss_type
+        """As in prm.offline, where `dpo` is the one of all pairs."""
+        return {"dpo": "dpo_detached", "dpo_pairs": "dpo"}.get(self.loss_type, self.loss_type)
 
     @property
     def _detached(self) -> str:

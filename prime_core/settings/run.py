@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from prime_core.settings.data import Data
-from prime_core.settings.evaluation import Evaluation
+from prime_core.settings.evaluation import GENERATED, Evaluation
 from prime_core.settings.lora import Lora
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.policy import Policy
@@ -188,23 +188,18 @@ class Settings(Section):
                 f"iterations {self.iterations} is less than that of init_from "
                 f"'{self.init_from}', where numbering continues"
             )
-        if prm.prm_update == "none" and self.policy.outcome_coef == 0:
+        unrewarded = prm.prm_update == "none" and prm.source == "model"
+        if unrewarded and self.policy.outcome_coef == 0:
             raise ValueError("prm.prm_update 'none' with policy.outcome_coef 0 leaves no reward")
         if prm.prm_update == "none":
             self.evaluation.refuse_prm()
         self._judged()
+        self._generated_steps()
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
-        self.policy.check_credit(prm.prime_granularity if prm.prm_update != "none" else "none")
-        if self.sft.enabled and self.data.source == "files" and self.data.sft is None:
-            raise ValueError(
-                "sft.enabled needs data.sft, a file of demonstrations, or set it false"
-            )
-        generated = self.data.source == "arithmetic"
-        if self.sft.enabled and generated and self.data.arithmetic.num_demonstrations == 0:
-            raise ValueError(
-                "sft.enabled with data.arithmetic.num_demonstrations 0 has nothing to train on"
-            )
+        self.policy.check_credit(prm.granularity)
+        self._demonstrated()
+        self._turns()
         longest = self.data.max_prompt_length + self.rollout.max_response_length
         # Another model's context length is not in the settings: the stage `build` checks it.
         if self.model.path is None and longest > self.model.build.max_position:
@@ -221,6 +216,68 @@ class Settings(Section):
             )
         return self
 
+    def _demonstrated(self) -> None:
+        """The warm-up has demonstrations."""
+        if not self.sft.enabled:
+            return
+        data = self.data
+        if data.source == "files" and data.sft is None:
+            raise ValueError(
+                "sft.enabled needs data.sft, a file of demonstrations, or set it false"
+            )
+        if data.source == "arithmetic" and data.arithmetic.num_demonstrations == 0:
+            raise ValueError(
+                "sft.enabled with data.arithmetic.num_demonstrations 0 has nothing to train on"
+            )
+        if data.env is not None and data.env.num_demonstrations == 0:
+            raise ValueError(
+                "sft.enabled needs data.env.demonstrator and data.env.num_demonstrations, or set "
+                "it false"
+            )
+
+    def _turns(self) -> None:
+        """What a run of an environment cannot have, and what no other can."""
+        env = self.data.env
+        if env is None:
+            self._no_states()
+            return
+        if env.max_turn_length > self.rollout.max_response_length:
+            raise ValueError(
+                f"data.env.max_turn_length {env.max_turn_length} is above "
+                f"rollout.max_response_length {self.rollout.max_response_length}, which bounds the "
+                "whole episode"
+            )
+        if self.rollout.tree is not None:
+            raise ValueError(
+                "rollout.tree with data.source env: a fork inside an episode would need its "
+                "environment in the state that it had there; leave one of them out"
+            )
+        if env.invalid_action_penalty and self.policy.adv_estimator == "gae":
+            raise ValueError(
+                "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "
+                "turns to take it from; expected 0, or another estimator"
+            )
+        scored = [name for name, one in self.evaluation.benchmarks.items() if one.scorer]
+        if scored:
+            raise ValueError(
+                f"evaluation.benchmarks.{scored[0]}.scorer with data.source env: a PRM would score "
+                "the environment's words with the policy's"
+            )
+        # The environment judges: its reward would be thrown away.
+        if self.verification.function is not None:
+            raise ValueError(
+                "verification.function with data.source env: the environment itself judges; leave "
+                "one of them out"
+            )
+
+    def _no_states(self) -> None:
+        """Visits are counted by the observations of an environment."""
+        if self.counts_visits:
+            raise ValueError(
+                "value.source 'visits' counts an environment's states, and data.source is "
+                f"'{self.data.source}': in free text no state comes twice"
+            )
+
     def _judged(self) -> None:
         """An ability that asks for the user's function needs one."""
         abilities = {f"data.sources.{name}": one.ability for name, one in self.data.sources.items()}
@@ -233,6 +290,18 @@ class Settings(Section):
                     f"{key}.ability 'function' needs verification.function, the function that "
                     "judges"
                 )
+
+    def _generated_steps(self) -> None:
+        """Generated solutions are chains of generated sums, some of them with a slip."""
+        steps, data = self.evaluation.steps, self.data
+        if steps is None or GENERATED not in steps.files.values():
+            return
+        if data.source != "arithmetic" or data.arithmetic.slip_share == 0:
+            raise ValueError(
+                f"evaluation.steps.files names '{GENERATED}' solutions, which need data.source "
+                f"'arithmetic' with data.arithmetic.slip_share above 0; they are '{data.source}' "
+                f"and {data.arithmetic.slip_share:g}"
+            )
 
     def _whole_distribution(self) -> None:
         """Corrections compare probabilities, which must be of the same distribution."""
@@ -252,9 +321,30 @@ class Settings(Section):
             )
 
     @property
+    def invalid_action_penalty(self) -> float:
+        """What a turn loses whose action its environment could not take."""
+        return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
+
+    @property
     def has_value_model(self) -> bool:
         """Whether a value model is trained beside the policy (PPO)."""
         return self.policy.adv_estimator == "gae" and self.value.source == "model"
+
+    @property
+    def counts_visits(self) -> bool:
+        """Whether values of an environment's turns are means over visits of its states."""
+        return self.policy.adv_estimator == "gae" and self.value.source == "visits"
+
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        states = ("states",) if self.counts_visits else ()
+        return (*self.policy.batch_columns, *states)
+
+    @property
+    def draws_continuations(self) -> bool:
+        """Whether each iteration continues its responses to find the values of their steps."""
+        return self.value.draws_continuations(self.policy, self.prm)
 
     @property
     def trained(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from prime_core.run.branching import (
 )
 from prime_core.run.layout import TRAINING_STATE, RunFiles
 from prime_core.run.records import Made, checked_weights, write_weights_record
-from prime_core.run.tables import batch_schema, write_table
+from prime_core.run.tables import BATCH, write_table
 from prime_core.run.work import finish, open_run
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
@@ -164,8 +164,7 @@ def link_or_copy(source: Path, target: Path, link: Callable[[Path, Path], None] 
 def _take_tables(settings: Settings, files: RunFiles, origin: Origin) -> None:
     for target in taken_tables(settings, files):
         if is_empty_surplus(target, files, origin):
-            schema = batch_schema(settings.policy.compares_with_greedy)
-            write_table(target, [], schema, Made(files.root))
+            write_table(target, [], BATCH, Made(files.root))
             continue
         with atomic_path(target) as temporary:
             shutil.copyfile(path_in_origin(target, files, origin), temporary)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from prime_core.data.prompts import problem_text
 from prime_core.data.sources import difficulty_settings
+from prime_core.evaluation.run_rows import run_rows
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import Made
 from prime_core.run.reward_function import refuse_edited_function
@@ -27,9 +27,10 @@ from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose_sampler
+from prime_core.samplers.replying import replies_of
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
-from prime_core.verifiers.problem_rows import rows_to_judge
+from prime_core.verifiers.env import episode_text
 from prime_core.verifiers.resumable import judge_all, refuse_broken
 
 
@@ -98,15 +99,12 @@ def _judged(
     problems: pd.DataFrame, responses: list[dict[str, Any]], settings: Settings, output: Path
 ) -> pd.DataFrame:
     """A row of DIFFICULTY for each problem, in their order."""
-    texts = [(one["prompt_id"], one["text"]) for one in responses]
-    questions = {
-        one["prompt_id"]: problem_text(list(one["prompt"]), settings.data, one["ability"])
-        for one in problems.to_dict("records")
-    }
+    texts = [(one["prompt_id"], episode_text(one)) for one in responses]
     # A pass rate counts whole passes; and num_correct is a number of responses.
     rules = settings.verification.without_partial_credit()
-    rows = rows_to_judge(problems, texts, rules, of_run=True, questions=questions)
-    judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying")
+    rows = run_rows(problems, texts, settings, rules)
+    replies = replies_of(settings, output)
+    judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying", replies)
     refuse_broken(judgements, settings, output)
     table = pd.DataFrame(
         {

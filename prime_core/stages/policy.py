@@ -1,8 +1,8 @@
 """Stage `policy`: advantages, and one update of the policy on an iteration's batch.
 
 In: iterations/<i>/batch.parquet, rewards.parquet (unless prm_update is `none`), values.parquet
-(with a value model), the policy of the iteration before with its training state and, with
-policy.kl_controller `adaptive`, its metrics/policy.json.
+(with a value model), step_values.parquet (with Monte-Carlo values), the policy of the iteration
+before with its training state and, with policy.kl_controller `adaptive`, its metrics/policy.json.
 Out: iterations/<i>/policy, metrics/policy.json.
 
 Advantages are computed over the whole batch; the clipped surrogate is averaged over whole
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from prime_core.run.kl_coef import kl_coef_files
+from prime_core.run.kl_coef import NEXT_COEF, kl_coef_files
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder
 from prime_core.run.records import Made
@@ -24,13 +24,18 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
-from prime_core.training.batch_advantages import batch_advantages, batch_rewards, batch_values
+from prime_core.training.batch_advantages import (
+    batch_advantages,
+    batch_rewards,
+    batch_step_ends,
+    batch_values,
+    visit_metrics,
+)
 from prime_core.training.distributed import start_ranks
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch, read_rewards
 from prime_core.training.policy_update import PolicyUpdate
 from prime_core.training.reference_kl import ReferenceKl
-from prime_core.training.step_marks import step_end_mask
 from prime_core.training.updates import minibatch_plan, trained_update
 
 # Kept with the checkpoint: a resumed update has moved on, and its ratio is still to the policy that
@@ -44,12 +49,10 @@ def run(run_dir: Path, iteration: int) -> None:
     watch = Stopwatch()
     start_ranks()  # before the first forward pass, which they share
     with only_one(files.policy(iteration), run_dir):
-        greedy = settings.policy.compares_with_greedy
-        batch = read_batch(files, iteration, with_greedy=greedy)
+        batch = read_batch(files, iteration, settings.batch_columns)
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
-        summed = settings.policy.credit == "sum"
-        ends = None if summed else step_end_mask(batch, files.policy(0))
+        ends = batch_step_ends(settings, batch, files.policy(0))
         logprobs = _reference_logprobs(settings, files, iteration, batch)
         reference = ReferenceKl.of_iteration(settings, files, iteration, logprobs)
         inputs = _inputs(settings, files, iteration)
@@ -61,7 +64,9 @@ def run(run_dir: Path, iteration: int) -> None:
                 batch,
                 # Of responses that the correction rejects as well: they still say how hard their
                 # prompt was. docs/decisions.md#sampler-logprobs
-                lambda penalty: batch_advantages(settings, batch, rewards, values, penalty, ends),
+                lambda penalty: batch_advantages(
+                    settings, batch, rewards, values, penalty, ends, settings.invalid_action_penalty
+                ),
                 reference,
                 state,
             ),
@@ -73,10 +78,13 @@ def run(run_dir: Path, iteration: int) -> None:
             name="policy",
             before=_BEFORE,
         ) as update:
+            metrics = update.metrics()
+            # docs/decisions.md#records: of figures, the one that the next iteration reads.
+            facts = {name: metrics[name] for name in (NEXT_COEF,) if name in metrics}
             with watch.part("save"):
-                probe, made = update.probe(), Made(files.root, inputs)
+                probe, made = update.probe(), Made(files.root, inputs, facts)
                 update.trainer.save(files.policy(iteration), update.tokenizer, made, probe)
-            metrics = update.metrics() | watch.seconds
+            metrics |= visit_metrics(settings, files, batch) | watch.seconds
             finish(
                 files.metrics(iteration, "policy"),
                 metrics,
@@ -103,6 +111,7 @@ def _plan(settings: Settings, update: PolicyUpdate, iteration: int) -> list[list
 def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:
     rewards = [] if settings.prm.prm_update == "none" else [files.rewards(iteration)]
     values = [files.values(iteration)] if settings.has_value_model else []
+    values += [files.step_values(iteration)] if settings.draws_continuations else []
     kl = kl_coef_files(settings, files, iteration)
     before = [files.policy(iteration - 1), files.reference]
     return [files.batch(iteration), *before, *rewards, *values, *kl]

@@ -25,6 +25,7 @@ from prime_core.data.problems import DataError, Dropped, Problem
 from prime_core.data.screening import Screen
 from prime_core.data.sources import demonstrations, held_out_problems, training_problems
 from prime_core.data.text_matching import HeldOut
+from prime_core.models.conversation import ObservationTokens
 from prime_core.models.load import load_tokenizer
 from prime_core.models.prompts import PromptRefused, prompt_lengths
 from prime_core.run.layout import RunFiles
@@ -69,7 +70,10 @@ class Preparation:
         """drop: takes rows of DROPPED. counts: "num_train", "num_train_too_long", ..."""
         self.settings, self.files, self._drop = settings, files, drop
         self.counts = Counter[str](dict.fromkeys(_ALWAYS, 0))
-        self._tokenizer = load_tokenizer(checked_weights(files.base_model, files.root))
+        base = checked_weights(files.base_model, files.root)
+        self._tokenizer = load_tokenizer(base)
+        if settings.data.env is not None:
+            ObservationTokens(self._tokenizer, base)  # refuses a template that cannot be continued
 
     def demonstrations(self) -> None:
         """Write the demonstrations."""
@@ -130,7 +134,7 @@ class Preparation:
     def _screen(self) -> Screen | None:
         """What training problems are compared with; generated ones differ from one another."""
         data = self.settings.data
-        if data.source == "arithmetic":
+        if data.source != "files":
             return None
         texts = benchmark_texts(self.settings)
         for name in texts.benchmarks if texts else ():

@@ -5,9 +5,12 @@ reference (or its log-probabilities from rewards.parquet).
 Out: iterations/<i>/prm, metrics/prm.json.
 
 The loss is the cross-entropy of outcomes, with the summed implicit reward as log-odds
-(arXiv 2412.01981, Eq. 5), or detached DPO, whose opponents and weights come from the PRM as it was
-before the update, as in verl's PRIME recipe. Interrupted, it resumes after its last step
+(arXiv 2412.01981, Eq. 5); detached DPO, whose opponents and weights come from the PRM as it was
+before the update, as in verl's PRIME recipe; or DPO over all pairs of a group (dpo_pairs: iStar,
+arXiv 2509.19199). Interrupted, it resumes after its last step
 (prime_core.training.step_checkpoint).
+
+Raises NoPairs where dpo_pairs has none.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from prime_core.groups import varies_within
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder
 from prime_core.run.records import Made
@@ -30,6 +34,10 @@ from prime_core.training.prm_update import PrmUpdate
 from prime_core.training.updates import minibatch_plan, trained_update
 
 
+class NoPairs(ValueError):
+    """No group has responses of different outcomes: there is nothing to compare."""
+
+
 def run(run_dir: Path, iteration: int) -> None:
     """Update the PRM of one iteration."""
     settings, files = open_run(run_dir)
@@ -38,9 +46,7 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.prm(iteration), run_dir):
         batch = read_batch(files, iteration)
         reference = _reference_logprobs(settings, files, iteration, batch)
-        # All rows, even those that the policy's correction rejects: their outcomes are valid.
-        rows, size = range(len(batch.sequences)), prm.mini_batch_size
-        plan = minibatch_plan(rows, size, prm.epochs, settings.seed, "prm", iteration)
+        plan = _plan(settings, batch, iteration)
         inputs = _inputs(settings, files, iteration)
         with trained_update(
             lambda state: PrmUpdate(settings, files, iteration, batch, reference, state),
@@ -52,7 +58,7 @@ def run(run_dir: Path, iteration: int) -> None:
             name="prm",
             # Kept with the checkpoint, so that a resumed update has the same opponents.
             # docs/decisions.md#detached-dpo
-            before={"pairs": PrmUpdate.first_pairs} if prm.compares else {},
+            before={"pairs": PrmUpdate.first_pairs} if prm.objective == "dpo_detached" else {},
         ) as update:
             with watch.part("save"):
                 made = Made(files.root, inputs)
@@ -71,6 +77,29 @@ def run(run_dir: Path, iteration: int) -> None:
                 f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in {len(losses)} steps, "
                 f"{watch.seconds['timing_s/train']:.1f} s",
             )
+
+
+def _plan(settings: Settings, batch: LearningBatch, iteration: int) -> list[list[int]]:
+    """All epochs' minibatches, of every response; with dpo_pairs of whole groups with pairs."""
+    prm = settings.prm
+    # Even those that the policy's correction rejects: their outcomes are valid.
+    rows, group = list(range(len(batch.sequences))), None
+    if prm.objective == "dpo":
+        rows = varies_within(batch.outcome, batch.group).nonzero().flatten().tolist()
+        if not rows:
+            # Not a loss of zero: the filter has let through what says nothing.
+            raise NoPairs(
+                f"iteration {iteration}: no prompt of the batch has responses of different "
+                "outcomes, which prm.loss_type 'dpo_pairs' compares; expected "
+                "filter.filter_accuracy true with filter.accuracy_lower_bound above 0 and "
+                "filter.accuracy_upper_bound below 1, got "
+                f"{str(settings.filter.filter_accuracy).lower()}, "
+                f"{settings.filter.accuracy_lower_bound} and "
+                f"{settings.filter.accuracy_upper_bound}"
+            )
+        group = batch.group[rows].unique(return_inverse=True)[1].tolist()
+    size, epochs = prm.mini_batch_size, prm.epochs
+    return minibatch_plan(rows, size, epochs, settings.seed, "prm", iteration, group)
 
 
 def _inputs(settings: Settings, files: RunFiles, iteration: int) -> list[Path]:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.run.label_flips import with_flips
 from prime_core.run.records import Made
+from prime_core.run.sampled import num_own_tokens, records, response_length
 from prime_core.run.selection import (
     accuracy_histogram,
     filter_groups,
@@ -26,7 +28,8 @@ from prime_core.run.selection import (
     read_judged,
     staleness,
 )
-from prime_core.run.tables import batch_schema, write_table
+from prime_core.run.tables import BATCH, write_table
+from prime_core.run.tree_rows import tree_metrics
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
@@ -45,12 +48,11 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.batch(iteration), run_dir):
         num_shards = files.num_shards(iteration, rollout.num_shards)
         shards = range(num_shards * (1 + rollout.refill_rounds))
-        judged = read_judged(files, iteration, shards)
+        judged = with_flips(read_judged(files, iteration, shards), settings, iteration)
         passed = filter_groups(judged, settings.filter)
         carried = read_carried(files, iteration, settings)
         # Groups left over before come first: they grow too old, while fresh ones can wait.
         # docs/decisions.md#staleness
-        schema = batch_schema(settings.policy.compares_with_greedy)
         kept = pd.concat([carried, passed], ignore_index=True)
         if kept.empty:
             raise EmptyBatch(_explain_empty(judged, settings, iteration))
@@ -62,12 +64,13 @@ def run(run_dir: Path, iteration: int) -> None:
             left = groups_after(kept, rollout.rollout_batch_size)
             # By the age that they will have when the next iteration could train on them.
             surplus = fresh_enough(left, iteration + 1, rollout.max_staleness)
-            write_table(files.surplus(iteration), surplus, schema, Made(files.root, inputs))
+            write_table(files.surplus(iteration), surplus, BATCH, Made(files.root, inputs))
         # Last: where the batch exists, the surplus does as well.
-        write_table(files.batch(iteration), batch, schema, Made(files.root, inputs))
+        write_table(files.batch(iteration), batch, BATCH, Made(files.root, inputs))
         metrics = {
             **_sampled(judged, passed),
             **_selected(kept, batch, settings),
+            **tree_metrics(judged),
             **(_stale(batch, iteration) if rollout.max_staleness else {}),
         }
         finish(
@@ -83,18 +86,19 @@ def run(run_dir: Path, iteration: int) -> None:
 def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
     """Figures of what the iteration sampled; only counts where leftover groups filled the batch."""
     means = judged.groupby("prompt_id")["outcome"].mean()
-    lengths = judged["response_tokens"].map(len)
+    tokens = records(judged)
+    lengths = pd.Series([response_length(row) for row in tokens], dtype="int64")
     counts: Metrics = {
         "rollout/num_prompts": num_groups(judged),
         "rollout/num_responses": len(judged),
-        "rollout/num_tokens": int(lengths.sum()),
+        "rollout/num_tokens": sum(map(num_own_tokens, tokens)),
         "rollout/no_verdict": int(judged["outcome"].isna().sum()),
     }
     if judged.empty:
         return counts
     known = judged[judged["outcome"].notna()]
     return counts | {
-        "rollout/accuracy": float(is_right(known).mean()),
+        "rollout/accuracy": float(is_right(_truth(known)).mean()),
         # Larger where partial credit rewards programs that pass some of their tests.
         "rollout/outcome_mean": float(known["outcome"].mean()),
         "rollout/response_length_mean": float(lengths.mean()),
@@ -103,6 +107,11 @@ def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
         "filter/share_all_correct": float(means.eq(1).mean()),
         "filter/share_all_wrong": float(means.eq(0).mean()),
     }
+
+
+def _truth(known: pd.DataFrame) -> pd.DataFrame:
+    """Responses with their true outcomes, where training has others."""
+    return known.assign(outcome=known["true_outcome"]) if "true_outcome" in known else known
 
 
 def _selected(kept: pd.DataFrame, batch: pd.DataFrame, settings: Settings) -> Metrics:

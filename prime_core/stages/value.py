@@ -21,7 +21,12 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.run import Settings
-from prime_core.training.batch_advantages import batch_advantages, batch_rewards, batch_values
+from prime_core.training.batch_advantages import (
+    batch_advantages,
+    batch_rewards,
+    batch_step_ends,
+    batch_values,
+)
 from prime_core.training.distributed import start_ranks
 from prime_core.training.learning_batch import read_batch
 from prime_core.training.updates import minibatch_plan, trained_update
@@ -38,7 +43,8 @@ def run(run_dir: Path, iteration: int) -> None:
         rewards = batch_rewards(settings, files, iteration, batch)
         values = batch_values(settings, files, iteration, batch, rewards)
         assert values is not None, "the workflow has this stage for a value model alone"
-        returns = batch_advantages(settings, batch, rewards, values).returns
+        ends = batch_step_ends(settings, batch, files.policy(0))
+        returns = batch_advantages(settings, batch, rewards, values, step_ends=ends).returns
         # All rows: the correction is for the policy's ratio, and values have none.
         rows, size = range(len(batch.sequences)), value.mini_batch_size
         plan = minibatch_plan(rows, size, value.epochs, settings.seed, "value", iteration)

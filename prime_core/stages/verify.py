@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from prime_core.data.prompts import problem_text
 from prime_core.evaluation.judge_agreement import agreement_metrics
+from prime_core.evaluation.run_rows import run_rows
 from prime_core.run.records import Made
 from prime_core.run.reward_function import refuse_edited_function
 from prime_core.run.tables import OUTCOMES, PROMPTS, ROLLOUTS, TableError, read_table, write_table
@@ -23,10 +24,8 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
-from prime_core.settings.run import Settings
-from prime_core.verifiers.judge.judging import is_judged
-from prime_core.verifiers.pool import Row
-from prime_core.verifiers.problem_rows import rows_to_judge
+from prime_core.samplers.replying import replies_of
+from prime_core.verifiers.env import episode_text
 from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
 from prime_core.verifiers.verdict import Judgement, Verdict
 
@@ -42,10 +41,16 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         rollouts = read_table(source, ROLLOUTS, files.root)
         prompts = read_table(files.train, PROMPTS, files.root)
         _refuse_unknown(rollouts, prompts, source)
-        rows = _rows(rollouts, prompts, settings)
+        rows = run_rows(prompts, _responses(rollouts), settings, settings.verification)
         partial = partial_path(output, "verdicts")
         with watch.part("judge"):
-            judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
+            judgements = judge_all(
+                rows,
+                settings.verification,
+                partial,
+                f"verifying shard {shard}",
+                replies_of(settings, output),
+            )
         # Before the table is written: an output that exists would count as judged.
         refuse_broken(judgements, settings, output)
         agreement = agreement_metrics(rows, judgements, settings.verification)
@@ -68,15 +73,11 @@ def _refuse_unknown(rollouts: pd.DataFrame, prompts: pd.DataFrame, source: Path)
         )
 
 
-def _rows(rollouts: pd.DataFrame, prompts: pd.DataFrame, settings: Settings) -> list[Row]:
-    rules = settings.verification
-    responses = zip(rollouts["prompt_id"], rollouts["text"], strict=True)
-    questions = {
-        one["prompt_id"]: problem_text(list(one["prompt"]), settings.data, one["ability"])
-        for one in prompts.to_dict("records")
-        if is_judged(one["ability"], rules)
-    }
-    return rows_to_judge(prompts, responses, rules, of_run=True, questions=questions)
+def _responses(rollouts: pd.DataFrame) -> list[tuple[str, str]]:
+    """What is judged, by prompt."""
+    told = [name for name in ("text", "actions", "states") if name in rollouts]
+    rows: list[Any] = rollouts[told].to_dict("records")
+    return list(zip(rollouts["prompt_id"], map(episode_text, rows), strict=True))
 
 
 def _metrics(judgements: list[Judgement]) -> Metrics:

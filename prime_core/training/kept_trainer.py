@@ -37,6 +37,10 @@ class KeptTrainer:
         self.trainer.offload()
         distributed.barrier()
 
+    def end(self) -> None:
+        """Free its device; its memory goes with the process, which ends with its stage."""
+        self.rest()
+
 
 def kept_or_new(
     folder: Path, state: Path | None, made_of: Mapping[str, Any], make: Callable[[], Trainer]

@@ -32,7 +32,7 @@ from prime_core.settings.prm import PrmLoss
 from prime_core.settings.run import Settings
 from prime_core.training.distributed import gather
 from prime_core.training.engine import Trainer
-from prime_core.training.learning_batch import LearningBatch
+from prime_core.training.learning_batch import LearningBatch, batch_of
 from prime_core.training.passes import passes_of
 from prime_core.training.scoring import ragged_logprobs, response_logprobs
 from prime_core.training.updates import iteration_trainer, take_step
@@ -117,9 +117,13 @@ class PrmSteps:
         logprobs = response_logprobs(
             self.trainer.engine, one, chunk_tokens=self.passes.chunk_tokens
         )
-        # A pass is as wide as its own longest response, not as the batch's.
-        theirs = reference[rows, : logprobs.shape[1]].to(logprobs.device)
-        return implicit_reward(logprobs, theirs, one.mask, self.beta), one.mask
+        # A pass is as wide as its own longest response, not as the batch's. The model reads an
+        # environment's tokens and is not judged by them, so the mask is the batch's.
+        theirs, mask = (
+            numbers[rows, : logprobs.shape[1]].to(logprobs.device)
+            for numbers in (reference, batch.mask)
+        )
+        return implicit_reward(logprobs, theirs, mask, self.beta), mask
 
     def _terms(self, batch: LearningBatch, pairs: Pairs | None) -> Pairs | None:
         """What a response's loss takes from its group; None for cross-entropy."""
@@ -153,7 +157,7 @@ class PrmSteps:
 
 
 class PrmUpdate(PrmSteps):
-    """The optimizer steps of one PRM update; figures also hold the pairs of dpo."""
+    """The optimizer steps of one PRM update; figures also hold the opponents of detached dpo."""
 
     def __init__(
         self,
@@ -175,5 +179,12 @@ class PrmUpdate(PrmSteps):
         return self.pairs(self.batch, self.reference_logprobs)
 
     def step(self, rows: list[int]) -> None:
-        """One optimizer step on these responses."""
-        self.learn(self.batch, self.reference_logprobs, rows, self.figures.get("pairs"))
+        """One optimizer step on these responses; with dpo_pairs they are whole groups."""
+        if self.loss.objective != "dpo":
+            self.learn(self.batch, self.reference_logprobs, rows, self.figures.get("pairs"))
+            return
+        # Both sides of its pairs have a gradient, so they are taken at the PRM as it is now.
+        # docs/decisions.md#dpo-of-both-sides
+        batch = batch_of(self.batch.rows.iloc[rows])
+        reference = self.reference_logprobs[rows, : batch.mask.shape[1]]
+        self.learn(batch, reference, range(len(rows)), self.pairs(batch, reference))

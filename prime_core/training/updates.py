@@ -25,7 +25,7 @@ from prime_core.run.seeds import derive_seed, generator
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.settings.prm import Offline
 from prime_core.settings.run import Settings, Sft
-from prime_core.training.batches import Sequences, minibatches
+from prime_core.training.batches import Sequences, group_minibatches, minibatches
 from prime_core.training.engine import Trainer, begin_training, continue_training
 from prime_core.training.kept_trainer import keep, kept_or_new
 from prime_core.training.lora import adapter_of
@@ -72,16 +72,28 @@ def trained_update(
 
 
 def minibatch_plan(
-    rows: Sequence[int], size: int, epochs: int, seed: int, stage: str, iteration: int
+    rows: Sequence[int],
+    size: int,
+    epochs: int,
+    seed: int,
+    stage: str,
+    iteration: int,
+    group: Sequence[int] | None = None,
 ) -> list[list[int]]:
-    """The minibatches of one update, epoch after epoch, each a fresh partition of the rows."""
+    """The minibatches of one update, epoch after epoch, each a fresh partition of the rows.
+
+    group: of each of the rows, where minibatches are to hold whole groups.
+    """
+
+    def parts(epoch: int) -> list[list[int]]:
+        order = generator(seed, stage, iteration, epoch)
+        if group is None:
+            return minibatches(len(rows), size, order)
+        return group_minibatches(group, size, order)
+
     # Drawn from the epoch's own seed, not from a running stream: a stage that resumes draws the
     # same plan, and finds its place in it by the number of steps.
-    return [
-        [rows[index] for index in part]
-        for epoch in range(epochs)
-        for part in minibatches(len(rows), size, generator(seed, stage, iteration, epoch))
-    ]
+    return [[rows[index] for index in part] for epoch in range(epochs) for part in parts(epoch)]
 
 
 def take_step(

@@ -97,20 +97,20 @@ class ValueUpdate:
     def _loss(self, rows: list[int], num_sequences: int, num_tokens: int, counted: bool) -> Tensor:
         batch = self.passes.batch(self.batch.sequences.take(rows))
         values = state_values(self.trainer.engine, batch)
-        old_values, returns = (
+        old_values, returns, mask = (
             numbers[rows, : values.shape[1]].to(values.device)
-            for numbers in (self.values, self.returns)
+            for numbers in (self.values, self.returns, self.batch.mask)
         )
         losses, clipped = clipped_value_loss(
-            values, old_values, returns, batch.mask, self.settings.value.cliprange_value
+            values, old_values, returns, mask, self.settings.value.cliprange_value
         )
         sums = self.figures["sums"]
-        for name, number in {"clipped": clipped, "num_tokens": batch.mask}.items():
+        for name, number in {"clipped": clipped, "num_tokens": mask}.items():
             # Times counted, not under an if: so every rank has the keys that `metrics` adds up.
-            sums[name] = sums.get(name, 0.0) + float(masked_sum(number, batch.mask)) * counted
+            sums[name] = sums.get(name, 0.0) + float(masked_sum(number, mask)) * counted
         return token_mean_loss(
             losses,
-            batch.mask,
+            mask,
             num_tokens=num_tokens,
             num_sequences=num_sequences,
             max_response_length=self.settings.rollout.max_response_length,

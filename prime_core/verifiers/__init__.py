@@ -100,6 +100,13 @@ def judge_own(response: str, problem: str, rules: Verification) -> Judgement:
     return function.judge(response, problem, rules)
 
 
+def judge_env(episode: str, task: str, rules: Verification) -> Judgement:
+    """An episode in an environment, played again from its seed (data.env)."""
+    from prime_core.verifiers import env
+
+    return env.judge(episode, task, rules)
+
+
 def _prepare_math(_: Verification) -> None:
     import prime_core.verifiers.math  # noqa: F401
 
@@ -130,6 +137,12 @@ def _close_function() -> None:
         function.stop()
 
 
+def _close_env() -> None:
+    env = sys.modules.get("prime_core.verifiers.env")
+    if env is not None:
+        env.stop()
+
+
 _MATH = Verifier(
     judge=judge_math,
     prepare=_prepare_math,
@@ -153,6 +166,15 @@ VERIFIERS: dict[str, Verifier] = {
         judge=judge_own,
         prepare=lambda _: None,  # each worker loads the user's file in a process of its own
         close=_close_function,
+        grace_seconds=120.0,
+        rows_in_chunk=8,
+        rows_worth_a_worker=8,
+    ),
+    # No ability that a table may name: its problems are made of the settings (data.env).
+    "env": Verifier(
+        judge=judge_env,
+        prepare=lambda _: None,
+        close=_close_env,
         grace_seconds=120.0,
         rows_in_chunk=8,
         rows_worth_a_worker=8,

@@ -20,6 +20,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
+from prime_core.runtime.cores import num_cores
 from prime_core.settings.verification import Verification
 from prime_core.verifiers import VERIFIERS, close
 from prime_core.verifiers.verdict import Judgement, Verdict
@@ -37,15 +38,6 @@ class Row(NamedTuple):
     response: str
     ground_truth: str
     question: str = ""
-
-
-def num_cores() -> int:
-    """Cores that this process may use: those of its job, not of the node.
-
-    A cluster without cgroups lets a job see all cores of its node: there Slurm's number holds.
-    """
-    seen = len(os.sched_getaffinity(0))
-    return min(seen, int(os.environ.get("SLURM_CPUS_PER_TASK", seen)))
 
 
 def judge_rows(

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from prime_core.settings.verification import JUDGE_ACCESS, Verification
 from prime_core.verifiers import pool
 from prime_core.verifiers.function import function_file
 from prime_core.verifiers.judge import judging
+from prime_core.verifiers.judge.judging import Replies
 from prime_core.verifiers.judge.prompts import prompt_text
 from prime_core.verifiers.pool import Row
-from prime_core.verifiers.verdict import FAILURES, Judgement, Verdict
+from prime_core.verifiers.verdict import FAILURES, Judgement, Turns, Verdict
 
 
 class VerifiedRows(PartialRows):
@@ -35,7 +36,7 @@ class VerifiedRows(PartialRows):
     def __init__(self, path: Path | None, rows: list[Row], rules: Verification) -> None:
         """Read what an earlier job left, if it is of the same rows."""
         super().__init__(path, fingerprint(rows, rules))
-        earlier = {i: Judgement(Verdict(kept[0]), *kept[1:]) for i, kept in self.rows.items()}
+        earlier = {index: _judgement(*kept) for index, kept in self.rows.items()}
         # The verifier may have been broken then, and work now.
         self.judgements = {i: j for i, j in earlier.items() if j.verdict is not Verdict.no_verdict}
 
@@ -46,11 +47,16 @@ class VerifiedRows(PartialRows):
 
 
 def judge_all(
-    rows: list[Row], rules: Verification, partial: Path | None, description: str
+    rows: list[Row],
+    rules: Verification,
+    partial: Path | None,
+    description: str,
+    replies: Replies | None = None,
 ) -> list[Judgement]:
     """Judgements in the order of the rows; rows found in the partial file are not judged again.
 
-    Raises Interrupted when a signal ends it after some rows that the partial file keeps.
+    replies: what a judge of rules.judge.path answers. Raises Interrupted when a signal ends it
+    after some rows that the partial file keeps.
     """
     with (
         # The signal has hit the sandboxes, too: docs/decisions.md#stage-requeues-itself
@@ -62,7 +68,7 @@ def judge_all(
         bar.update(num_found)
         missing = [index for index in range(len(rows)) if index not in done.judgements]
         try:
-            for index, judgement, is_asked in _judged(rows, missing, rules):
+            for index, judgement, is_asked in _judged(rows, missing, rules, replies):
                 done.add(index, judgement, at_once=is_asked)
                 bar.update()
         except SystemExit:
@@ -77,21 +83,39 @@ def judge_all(
 
 
 def _judged(
-    rows: list[Row], missing: list[int], rules: Verification
+    rows: list[Row], missing: list[int], rules: Verification, replies: Replies | None
 ) -> Iterator[tuple[int, Judgement, bool]]:
     """Row, judgement, and whether a judge was asked for it; the judge's rows come first."""
     asked = [index for index in missing if judging.is_judged(rows[index].ability, rules)]
     if asked and rules.judge is not None:
-        for number, judgement in judging.judge_rows([rows[index] for index in asked], rules.judge):
+        of_judge = [rows[index] for index in asked]
+        for number, judgement in judging.judge_rows(of_judge, rules.judge, replies=replies):
             yield asked[number], judgement, True
     ruled = sorted({*missing} - {*asked})
     for number, judgement in pool.judge_rows([rows[index] for index in ruled], rules):
         yield ruled[number], judgement, False
 
 
+def _judgement(verdict: str, *rest: Any) -> Judgement:
+    """A judgement as the partial file keeps it; those of an older version have no turns."""
+    values = dict(zip([field.name for field in fields(Judgement)][1:], rest, strict=False))
+    turns = values.pop("turns", None)
+    return Judgement(Verdict(verdict), **values, turns=Turns(*turns) if turns else None)
+
+
 def columns(judgements: list[Judgement]) -> dict[str, pd.Series]:
-    """The columns that judgements add to a table."""
-    return {
+    """The columns that judgements add to a table; those of turns where there are any."""
+    of_turns = {}
+    if any(j.turns for j in judgements):
+        names = {"turn_rewards": "rewards", "states": "states", "valid_actions": "valid"}
+        of_turns = {
+            column: pd.Series(
+                [None if j.turns is None else list(getattr(j.turns, name)) for j in judgements],
+                dtype="object",
+            )
+            for column, name in names.items()
+        }
+    return of_turns | {
         "outcome": pd.Series([j.outcome for j in judgements], dtype="float64"),
         "verdict": pd.Series([j.verdict.value for j in judgements], dtype="object"),
         "extracted": pd.Series([_storable(j.extracted) for j in judgements], dtype="object"),

@@ -26,6 +26,19 @@ FAILURES = frozenset(Verdict) - {Verdict.correct, Verdict.no_verdict}
 
 
 @dataclass(frozen=True)
+class Turns:
+    """What an environment said of each turn of a response.
+
+    rewards: its own. states: digests of the observations that the turns answered. valid: whether it
+    could take the action.
+    """
+
+    rewards: tuple[float, ...]
+    states: tuple[str, ...]
+    valid: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
 class Judgement:
     """One verdict with what it rests on.
 
@@ -36,6 +49,7 @@ class Judgement:
     outcome: the reward, in [0, 1]; None where the verifier itself failed. Follows from the verdict
         (1 correct, 0 incorrect) unless stated, as partial credit does for incorrect programs.
         Rewards read it; evaluations count verdicts.
+    turns: of an environment; None for any other problem, and where there is no verdict.
     Raises ValueError for an outcome that its verdict does not allow.
     """
 
@@ -44,6 +58,7 @@ class Judgement:
     detail: str
     seconds: float = 0.0
     outcome: float | None = None
+    turns: Turns | None = None
 
     def __post_init__(self) -> None:
         implied = IMPLIED_OUTCOMES.get(self.verdict, 0.0)

@@ -65,6 +65,10 @@ def test_no_two_stages_have_one_colour():
     [
         ({}, ["sample", "verify", "select", "score", "prm", "policy"]),
         ({"prm": {"prm_update": "none"}}, ["sample", "verify", "select", "policy"]),
+        (
+            {"value.source": "monte_carlo", "prm": {"prm_update": "none"}} | PPO,
+            ["sample", "verify", "select", "continuations", "step_values", "policy"],
+        ),
         (PPO, ["sample", "verify", "select", "score", "values", "prm", "value", "policy"]),
     ],
 )

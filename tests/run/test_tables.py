@@ -19,6 +19,7 @@ from prime_core.run.tables import (
     BATCH,
     DEMONSTRATIONS,
     EVALUATION,
+    OPTIONAL,
     OUTCOMES,
     PROMPTS,
     REWARDS,
@@ -61,6 +62,13 @@ VALUES: dict[str, list] = {
     "implicit_reward": [[0.25], []],
     "reference_logprobs": [[-0.75], []],
     "response_length": [1, 0],
+    "greedy_outcome": [0.0, 1.0],
+    "response_mask": [[True], []],
+    "parent": [-1, 0],
+    "fork": [0, 1],
+    "turn_rewards": [[0.5], []],
+    "states": [["ab12"], []],
+    "valid_actions": [[False], []],
 }
 
 
@@ -92,6 +100,29 @@ def test_a_table_comes_back_as_it_was_written(name, tmp_path):
     assert rows_of(table) == rows
     write_table(path, table, SCHEMAS[name])
     assert rows_of(read_table(path, SCHEMAS[name])) == rows
+
+
+@pytest.mark.parametrize("name", ["rollouts", "outcomes", "batch"])
+def test_optional_columns_are_written_where_the_rows_have_them(name, tmp_path):
+    path, schema = tmp_path / "table.parquet", SCHEMAS[name]
+    optional = OPTIONAL[schema]
+    write_table(path, example(schema), schema)
+    assert pq.read_schema(path).names == schema.names
+    for field in optional:
+        rows = example(pa.schema([*schema, field]))
+        write_table(path, rows, schema)
+        assert rows_of(read_table(path, schema)) == rows
+    rows = example(pa.schema([*schema, *optional]))
+    write_table(path, pd.DataFrame(rows), schema)
+    assert rows_of(read_table(path, schema)) == rows
+    assert rows_of(read_table(path, schema, also=[optional.names[-1]])) == rows
+
+
+def test_an_optional_column_that_is_needed_and_missing_is_named(tmp_path):
+    path = tmp_path / "table.parquet"
+    write_table(path, example(BATCH), BATCH)
+    with pytest.raises(TableError, match=r"columns \['turn_rewards'\] are missing"):
+        read_table(path, BATCH, also=["turn_rewards"])
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -9,18 +9,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import BATCH, batch_schema, read_json, read_table, write_table
+from prime_core.run.tables import BATCH, STEP_VALUES, read_json, read_table, write_table
 from prime_core.run.work import open_run
 from prime_core.settings.reading import parse_settings
 from prime_core.settings.run import Settings
 from prime_core.stages import policy, prm, score, value, values
+from prime_core.training.learning_batch import read_batch
+from prime_core.training.step_marks import state_ends
 from tests.settings.test_tables import LITERALS
 from tests.support.made_up_batch import NUM_RESPONSES, made_up_batch
+from tests.support.made_up_turns import with_turns
 from tests.support.tiny_model import save_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_rank")
@@ -36,9 +40,13 @@ DEFAULT: dict[str, Any] = {
     "value.optimizer": {"learning_rate": 1e-2},
 }
 GAE = {"policy.adv_estimator": "gae"}
+GIGPO = {"policy.adv_estimator": "gigpo"}
 TRAINED = {"prm.path": "PRM"}  # a model that differs from its reference
 RESPONSES = {"policy.loss_agg_mode": "seq-mean-token-mean"}
 KL = {"policy.kl_coef": 0.5}
+TREE = {"rollout.tree": {"m": 2, "n": 1, "l": 1, "t": 1}}
+PAIRS = {"rollout.step_boundary": "(?s).."}  # of characters: the responses are no text
+LAKE = {"data.source": "env", "data.env": {"id": "FrozenLake-v1"}, "sft.enabled": False}
 BOUNDS = {"policy.rejection_low": 0.4, "policy.rejection_high": 2.5}
 WIDE = {"policy.rejection_low": 0.01, "policy.rejection_high": 100.0}
 # By key: what each of its values needs beside it, and differs from besides the default.
@@ -46,17 +54,30 @@ WITH: dict[str, dict[str, Any]] = {
     "policy.loss_mode=gspo": RESPONSES | {"policy.eps_clip": 3e-4, "policy.eps_clip_high": 4e-4},
     "policy.kl_estimator": KL,
     "policy.kl_controller": KL,
+    **{
+        f"policy.adv_estimator={name}": TREE
+        for name in ("treerl", "treerl_code", "tree_grpo", "tree_grpo_code")
+    },
+    "policy.tree_weight": TREE | {"policy.adv_estimator": "treerl"},
     "policy.tis_level": {"policy.tis_clip": 1.5},
     "policy.rejection_level": BOUNDS,
     "policy.rejection_level=sequence": WIDE,  # of a product of tokens' ratios
     "policy.baseline": {"policy.whiten": False},
     "policy.combine": TRAINED,
     "policy.credit": {"prm.prime_granularity": "step"},
+    "policy.discount_unit": {"policy.gamma_outcome": 0.8},
+    "policy.process_centre": TRAINED
+    | {"policy.combine": "advantages", "prm.prime_granularity": "turn"},
+    "policy.gigpo_norm": GIGPO,
     "prm.loss_type=prefix": {"prm.response_score": "mean"},
     "prm.difficulty": {"prm.response_score": "mean", "prm.loss_type": "prefix"},
     "prm.prm_update=frozen": TRAINED,
     "prm.bon_weight": {"prm.loss_type": "dpo"},
     "value.source": GAE,
+    "value.source=monte_carlo": GAE | PAIRS | {"prm.prm_update": "none"},
+    "value.source=visits": GAE | LAKE | {"policy.gae_level": "step", "prm.prm_update": "none"},
+    "policy.gae_level": GAE | PAIRS | {"policy.gae_lambda": 0.5},
+    "prm.source=monte_carlo": PAIRS | {"prm.prm_update": "none", "policy.outcome_coef": 0.0},
     "value.prm_value": GAE | {"value.source": "prm"},
 }
 # Options that are no Literal: those that change what is learned, each switched on or moved.
@@ -78,6 +99,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "overlong": {"policy.overlong_buffer_len": 38},
     "tis_clip": {"policy.tis_clip": 1.5},
     "gae_lambda": GAE | {"policy.gae_lambda": 0.5},
+    "gamma_turn": GIGPO | {"policy.gamma_turn": 0.5},
+    "step_advantage_w": GIGPO | {"policy.step_advantage_w": 3.0},
     "policy.lora": {"policy.lora": {"rank": 2}},
     "prm.lora": {"prm.lora": {"rank": 2}},
 }
@@ -94,8 +117,17 @@ COMBINED: dict[str, dict[str, Any]] = {
     | {"prm.prime_granularity": "step"},
     "dpo-best-of-n-policy": {"prm.loss_type": "dpo", "prm.bon_weight": "bon_acc"}
     | {"prm.prm_reference": "policy"},
+    "treerl-outcomes": TREE | {"policy.adv_estimator": "treerl", "prm.prm_update": "none"},
+    "istar": WITH["policy.process_centre"]
+    | {"policy.process_centre": "group", "prm.loss_type": "dpo_pairs"}
+    | {"prm.prm_reference": "policy", "policy.whiten": False},
+    "ipvrm": {"prm.loss_type": "prefix", "prm.response_score": "mean", "prm.beta": 10.0}
+    | {"prm.margin": 5.0, "prm.difficulty": "both", "prm.prime_norm": "value_std"}
+    | {"prm.prm_reference": "policy", "policy.adv_estimator": "grpo", "policy.process_coef": 0.05},
     "zero-2": {"training.zero_stage": 2, "prm.loss_type": "dpo"},
 }
+# Values that mean something where responses have several turns.
+OF_TURNS = {"gigpo", "turn", "turn_mean", "visits"}
 # What the formulas make equal to the default, though the settings differ.
 EQUAL = {
     # The code's leave-one-out is K / (K - 1) times these two, which whitening divides by.
@@ -140,8 +172,29 @@ def run_of(folder: Path, changes: dict[str, Any]) -> RunFiles:
         # The greedy response to a prompt is right if the first sampled one is.
         greedy = one.groupby("prompt_id")["outcome"].transform("first")
         table = one.assign(greedy_outcome=greedy) if with_greedy else one
-        write_table(files.batch(iteration), table, batch_schema(with_greedy))
+        if "rollout.tree" in changes:  # of each prompt's four samples two fork from the first
+            table = table.assign(parent=[-1, 0, 0, -1] * 2, fork=[0, 3, 1, 0] * 2)
+        write_table(files.batch(iteration), table, BATCH)
+        if OF_TURNS & {value for value in changes.values() if isinstance(value, str)}:
+            with_turns(files, iteration)
+        make_up_step_values(files, iteration)
     return files
+
+
+def make_up_step_values(files: RunFiles, iteration: int) -> None:
+    """Values of states, as if their responses had been continued; one is not known."""
+    settings, batch = open_run(files.root)[0], read_batch(files, iteration)
+    if not settings.draws_continuations:
+        return
+    ends = state_ends(batch, files.policy(0), settings.rollout.step_boundary)
+    rows = []
+    for row, marks in enumerate(ends):
+        places = [place + 1 for place in marks.nonzero().flatten().tolist()]
+        values: list[float | None] = [((row + place) % 4) / 4 for place in places]
+        values[-1] = None if row == 1 else values[-1]
+        rows.append({"step_ends": places, "values": values, "num_continuations": [4] * len(places)})
+    table = pd.concat([batch.rows[["prompt_id", "sample"]], pd.DataFrame(rows)], axis=1)
+    write_table(files.step_values(iteration), table, STEP_VALUES)
 
 
 def learn(files: RunFiles) -> RunFiles:

@@ -7,7 +7,7 @@ import torch
 
 from prime_core.run.state import RunState
 from prime_core.run.tables import (
-    BATCH_WITH_GREEDY,
+    BATCH,
     GREEDY,
     OUTCOMES,
     PROMPTS,
@@ -95,14 +95,14 @@ def test_the_batch_has_the_sampled_responses_beside_the_greedy_outcome(judged):
         outcomes.append(table)
         write_table(files.outcomes(1, shard), table, OUTCOMES)
     select.run(files.root, 1)
-    rows = read_table(files.batch(1), BATCH_WITH_GREEDY)
+    rows = read_table(files.batch(1), BATCH)
     kept = zip(rows["prompt_id"], rows["sample"], rows["greedy_outcome"], strict=True)
     assert sorted(kept) == [
         *[("p0", 0, 1.0), ("p0", 1, 1.0)],
         *[("p1", 0, 0.0), ("p1", 1, 0.0)],
     ]
     assert read_json(files.metrics(1, "select"))["rollout/num_responses"] == 6
-    batch = read_batch(files, 1, with_greedy=True)
+    batch = read_batch(files, 1, settings.policy.batch_columns)
     found = batch_advantages(settings, batch, None, None).advantages
     expected = batch.outcome - torch.tensor(rows["prompt_id"].eq("p0").to_numpy().astype("f"))
     expected = expected[:, None] * batch.mask

@@ -5,10 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prime_core import advantage
-from prime_core.gae import gae, gae_advantages
+from prime_core import advantage, step_credit
+from prime_core.gae import gae, gae_advantages, step_gae
 from prime_core.masked import discounted_returns, masked_whiten
+from prime_core.step_values import filled
+from prime_core.turns import turn_ends
 from tests.support.comparison import Comparison, compare, groups_of, tensors
+from tests.support.turn_rows import episodes_of
 
 
 def advantages(
@@ -185,7 +188,7 @@ def pure(name: str) -> list[Comparison]:
     comparisons = [
         compare(
             f"weighted, temperature {t}",
-            advantage.weighted_to_lowest(rewards, ends, t),
+            step_credit.weighted_to_lowest(rewards, ends, t),
             x[f"weighted_{t}"],
         )
         for t in (0.1, 1.0)
@@ -193,7 +196,7 @@ def pure(name: str) -> list[Comparison]:
     same = (group[:, None] == group).double()
     others = (same - torch.eye(len(group))) / (same.sum(1, keepdim=True) - 1)
     for key, credit in (
-        ("min", advantage.lowest_from(rewards, torch.ones_like(ends))),
+        ("min", step_credit.lowest_from(rewards, torch.ones_like(ends))),
         ("sum", discounted_returns(rewards, 1.0)),
         ("0.1", discounted_returns(x["weighted_0.1"], 1.0)),
     ):
@@ -201,3 +204,88 @@ def pure(name: str) -> list[Comparison]:
         theirs = counted - (others @ counted.sum(1) / mask.shape[1])[:, None]
         comparisons.append(compare(f"credit {key}", (theirs * mask).float(), x[f"adv_{key}"]))
     return comparisons
+
+
+def istar_adv(name: str) -> list[Comparison]:
+    """iStar's advantages: outcomes, and step rewards less a baseline of first turns, as its code.
+
+    `merged` adds step rewards to outcomes before they are centred, which we do not offer: it is the
+    centring of the sum.
+    """
+    x, _ = tensors(name)
+    laid = episodes_of(x["uid"], x["traj"], x["mask"])
+    outcome = x["outcome_rewards"].sum(1)[laid.first]
+    ends, rewards = turn_ends(laid.mask), laid.of(x["step_rewards"])
+    kinds = {
+        "rloo": "rloo",
+        "grpo_mean_norm": "dr_grpo",
+        "grpo_mean_std_norm": "grpo",
+        "rpp_baseline": "reinforce_pp_baseline",
+    }
+    how = {"combine": "advantages", "process_centre": "first_turn", "whiten": False}
+    how |= {"step_ends": torch.zeros_like(laid.mask)}
+
+    def ours(**settings: Any) -> Tensor:
+        found, _ = advantages(outcome, rewards, laid.mask, laid.group, **(how | settings))
+        return laid.back(found, x["mask"])
+
+    comparisons = [
+        compare(
+            f"{theirs}, weight {weight}",
+            ours(adv_estimator=kind, process_coef=weight),
+            x[f"{theirs}_w{weight}"],
+        )
+        for theirs, kind in kinds.items()
+        for weight in (0.5, 1.0)
+    ]
+    alone = ours(adv_estimator="rloo", outcome_coef=0.0)
+    comparisons.append(compare("process alone", alone, x["rloo_process_only"]))
+    for weight in (0.5, 1.0):
+        both = (outcome[:, None] + weight * rewards.double()) * ends
+        merged = step_credit.centred_steps(both, laid.mask, ends, laid.group, "rloo", "first_turn")
+        merged = laid.back(merged, x["mask"])
+        comparisons.append(compare(f"merged, weight {weight}", merged, x[f"merged_rloo_w{weight}"]))
+    return comparisons
+
+
+def gigpo(name: str) -> list[Comparison]:
+    """GiGPO's advantages; turns' rewards are what their discounted returns come from."""
+    x, settings = tensors(name)
+    laid = episodes_of(x["uid"], x["traj"], x["mask"])
+    outcome = x["outcome_rewards"].sum(1)[laid.first]
+    states = laid.by_turn(x["state"], -1)
+    returns = laid.by_turn(x["step_returns"].double(), 0.0)
+    gamma = settings["gamma"]
+    rewards = returns - gamma * torch.nn.functional.pad(returns[:, 1:], (0, 1))
+    comparisons = []
+    for norm, kind in (("mean", "dr_grpo"), ("mean_std", "grpo")):
+        steps = step_credit.gigpo_steps(rewards, states, laid.mask, laid.group, gamma, norm)
+        for weight in (0.5, 1.0):
+            found, _ = advantages(
+                outcome,
+                None,
+                laid.mask,
+                laid.group,
+                adv_estimator=kind,
+                whiten=False,
+                step_advantage=weight * steps,
+            )
+            ours = laid.back(found, x["mask"])
+            comparisons.append(compare(f"{norm} {weight}", ours, x[f"{norm}_norm_w{weight}"]))
+    return comparisons
+
+
+def vineppo(name: str) -> list[Comparison]:
+    """VinePPO's values, filled from the end, and the advantages of its steps.
+
+    In the file each step is one number, so each is one token here.
+    """
+    x, _ = tensors(name)
+    rewards = x["step_rewards"][None]
+    steps = torch.ones(rewards.shape, dtype=torch.bool)
+    values = filled(x["values_given"][None], rewards)
+    ours, _ = step_gae(rewards, values, steps, steps, gamma=1.0, gae_lambda=0.0)
+    return [
+        compare("values", values[0], x["values_filled"][:-1]),  # theirs ends with the terminal 0
+        compare("advantages", ours[0], x["advantages"]),
+    ]

@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prime_core import advantage, logprobs, masked, prm_loss
-from prime_core.implicit_reward import implicit_reward, log_odds, shaped_reward
+from prime_core import logprobs, masked, prm_loss
+from prime_core.implicit_reward import implicit_reward, log_odds, response_score, shaped_reward
 from tests.support.comparison import Comparison, compare, groups_of, lists, tensors
 from tests.support.toy_lm import WEIGHTS, cross_entropy_mean, prm_update
+from tests.support.turn_rows import episodes_of
 
 # Above this the published cross-entropy, computed from a float32 probability, loses its gradient.
 SATURATED = 15.0
@@ -77,7 +78,7 @@ def recipe_forward(name: str) -> list[Comparison]:
         missing = x["acc"] - log_odds(shaped(reward, mask, "token", "none", eos_reward=False), mask)
         reward = torch.where(masked.last_token(mask), missing[:, None], reward)
     if settings["lambda"]:
-        reward = advantage.discounted_returns(reward, settings["lambda"])
+        reward = masked.discounted_returns(reward, settings["lambda"])
     return [
         compare(norm, shaped(reward, mask, "token", norm, eos_reward=False), x[key])
         for norm, key in (("none", "rm_score"), ("batch_norm", "prime_norm"))
@@ -208,17 +209,14 @@ def recipe_update(name: str) -> list[Comparison]:
 def istar_eto(name: str) -> list[Comparison]:
     """DPO over all pairs of a group, with its gradient; an episode's z is the mean over its turns.
 
-    Rows are turns; an episode is the turns of one trajectory.
+    Their gradient is of every token at once, ours of both sides of each pair in turn.
     """
     x, settings = tensors(name)
+    laid = episodes_of(x["uid"], x["traj"], x["mask"].bool())
     q = x["q"].clone().requires_grad_()
-    episodes, turn_of = x["traj"].unique(return_inverse=True)
-    sums = settings["beta"] * masked.only(q, x["mask"].bool()).sum(1)
-    counts = turn_of.bincount().to(sums)
-    z = torch.zeros(len(episodes)).to(sums).index_add(0, turn_of, sums) / counts
-    first = torch.tensor([int((turn_of == number).nonzero()[0]) for number in range(len(episodes))])
-    outcome, group = x["outcome"][first], x["uid"][first]
-    value, slope = prm_loss.dpo_tangent(z, outcome, group)
+    reward = implicit_reward(laid.of(q), torch.zeros(laid.mask.shape), laid.mask, settings["beta"])
+    z = response_score(reward, laid.mask, "turn_mean")
+    value, slope = prm_loss.dpo_tangent(z, x["outcome"][laid.first], laid.group)
     loss = prm_loss.prm_loss(prm_loss.prm_dpo(z, value, slope), len(z))
     loss.backward()
     assert q.grad is not None

@@ -37,6 +37,9 @@ class _Engine:
     def rest(self) -> None:
         print("at rest", file=sys.stderr)
 
+    def end(self) -> None:
+        """Nothing to let go of."""
+
 
 def _keep(how: list[str]) -> None:
     """Say which process this is, and whether the stage before has left its engine to it."""

@@ -3,9 +3,11 @@
 import atexit
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,26 @@ def run_well(folder: Path, *options: str, settings: dict | None = None) -> str:
     done = run(folder, *options, settings=settings)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
+
+
+def kill_inside(folder: Path, place: Path, *, settings: dict, lines: int = 0) -> None:
+    """Start the workflow, and kill all of it once `place` is there, with so many lines."""
+    process = subprocess.Popen(
+        command(folder, "--cores", "1", settings=settings),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    try:
+        while not place.exists() or (lines and place.read_text().count("\n") < lines):
+            assert process.poll() is None, process.communicate()[0].decode()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def digests(run_dir: Path) -> dict[str, str]:

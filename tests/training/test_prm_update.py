@@ -1,10 +1,13 @@
-"""The PRM update with detached DPO, on a real trainer: whatever the passes, whatever the cut."""
+"""The PRM update with either DPO, on a real trainer: whatever the passes, whatever the cut."""
+
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedModel
 
-from prime_core.implicit_reward import log_odds
+from prime_core.implicit_reward import log_odds, response_score
 from prime_core.models.load import load_model
 from prime_core.prm_loss import best_of_n_weight
 from prime_core.run.layout import RunFiles
@@ -19,11 +22,16 @@ from prime_core.training.learning_batch import read_batch
 from prime_core.training.scoring import response_logprobs
 from tests.support.interrupted_stages import TWO_RANKS, run
 from tests.support.made_up_batch import NUM_RESPONSES, made_up_batch
+from tests.support.made_up_turns import with_turns
 from tests.support.tiny_model import save_tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_rank")
 
-DPO = {"prm.loss_type": "dpo", "prm.optimizer": {"learning_rate": 1e-3, "grad_clip": 1e9}}
+DPO: dict[str, Any] = {
+    "prm.loss_type": "dpo",
+    "prm.optimizer": {"learning_rate": 1e-3, "grad_clip": 1e9},
+}
+PAIRS = {"prm.loss_type": "dpo_pairs"}
 
 
 def made_up(folder, **changes) -> RunFiles:
@@ -149,10 +157,76 @@ def test_rewards_of_tokens_add_up_to_those_of_whole_responses(tmp_path):
     assert whole_rewards(files.reference, files.reference, sequences, settings) == [0] * len(z)
 
 
+def episodes(folder, **changes) -> RunFiles:
+    """The batch as episodes of several turns, before an update on all their pairs."""
+    files = with_turns(made_up(folder, **PAIRS | changes))
+    score.run(files.root, 1)
+    return files
+
+
+def loss_at_once(files: RunFiles, model: PreTrainedModel, response_score_kind: str) -> torch.Tensor:
+    """The mean over all pairs of the batch, both sides of each in one pass."""
+    batch = read_batch(files, 1)
+    padded = pad(batch.sequences, 0, torch.device("cpu"))
+    with torch.no_grad():
+        theirs = response_logprobs(load_model(files.reference, "float32"), padded)
+    rewards = 0.5 * (response_logprobs(model, padded) - theirs)
+    z = response_score(rewards, batch.mask, response_score_kind)
+    leads = [
+        z[i] - z[j]
+        for i in range(NUM_RESPONSES)
+        for j in range(NUM_RESPONSES)
+        if batch.group[i] == batch.group[j] and batch.outcome[i] > batch.outcome[j]
+    ]
+    assert len(leads) == 8 - 1
+    return -torch.nn.functional.logsigmoid(torch.stack(leads)).mean()
+
+
+@pytest.mark.parametrize("kind", ["sum", "turn_mean"])
+def test_all_pairs_have_the_loss_and_gradient_of_the_whole_batch_at_once(tmp_path, kind):
+    model = load_model(save_tiny_model(tmp_path / "prm", seed=1), "float32")
+    found = []
+    for size in (1, 3, NUM_RESPONSES):
+        changes = {"prm.micro_batch_size": size, "prm.response_score": kind}
+        files = episodes(tmp_path / str(size), **changes)
+        prm.run(files.root, 1)
+        found.append((read_json(files.metrics(1, "prm")), weights(files)))
+    loss = loss_at_once(files, model, kind)
+    loss.backward()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    for figures, trained in found:
+        assert figures["prm/num_steps"] == 1
+        assert figures["prm/loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+        assert figures["prm/grad_norm"] == pytest.approx(float(norm), rel=1e-4)
+        for name, values in trained.items():
+            torch.testing.assert_close(values, found[0][1][name], rtol=0, atol=5e-5)
+
+
+def test_minibatches_of_pairs_are_whole_groups_each_at_the_prm_as_it_is(tmp_path, monkeypatch):
+    files, seen = episodes(tmp_path, **{"prm.mini_batch_size": 2}), []
+    usual = prm.PrmUpdate.pairs
+
+    def pairs(self, batch, reference):
+        seen.append(sorted(batch.rows["prompt_id"]))
+        return usual(self, batch, reference)
+
+    monkeypatch.setattr(prm.PrmUpdate, "pairs", pairs)
+    prm.run(files.root, 1)
+    assert sorted(seen) == [["p0"] * 4, ["p1"] * 4]
+
+
+def test_a_batch_without_a_pair_is_an_error_that_names_the_filter(tmp_path):
+    files = made_up_batch(tmp_path, outcomes=[1.0] * 4 + [0.0] * 4, **DPO | PAIRS)
+    score.run(files.root, 1)
+    with pytest.raises(prm.NoPairs, match=r"'dpo_pairs' compares; expected filter.filter_accuracy"):
+        prm.run(files.root, 1)
+
+
 @pytest.mark.slow
-def test_two_ranks_take_the_steps_of_one(tmp_path):
-    one = update(tmp_path / "one", **{"prm.mini_batch_size": 3})
-    two = made_up(tmp_path / "two", **{"prm.mini_batch_size": 3})
+@pytest.mark.parametrize("changes", [{"prm.mini_batch_size": 3}, PAIRS], ids=["dpo", "dpo_pairs"])
+def test_two_ranks_take_the_steps_of_one(tmp_path, changes):
+    one = update(tmp_path / "one", **changes)
+    two = made_up(tmp_path / "two", **changes)
     run(two, "prm", TWO_RANKS)
     for name, values in weights(one).items():
         torch.testing.assert_close(values, weights(two)[name], rtol=0, atol=5e-5)

@@ -1,10 +1,7 @@
 """PPO in the workflow: what a run is to leave, and a kill inside the value model's update."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +12,7 @@ from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.state import RunState
 from prime_core.run.targets import Targets
 from prime_core.settings.reading import dump_settings, parse_settings
-from tests.support.workflow_runs import TINY, command, digests, environment, run_well
+from tests.support.workflow_runs import TINY, digests, environment, kill_inside, run_well
 
 SETTINGS: dict[str, Any] = TINY | {
     "sft": TINY["sft"] | {"num_steps": 60},
@@ -98,26 +95,6 @@ def test_the_end_removes_old_value_models_and_what_a_finished_update_kept(tmp_pa
     assert not any(unfinished_folder(files.value(i)).exists() for i in (1, 2, 3))
 
 
-def kill_inside(folder: Path, place: Path) -> None:
-    """Start the workflow, and kill all of it once `place` is there."""
-    process = subprocess.Popen(
-        command(folder, "--cores", "1", settings=SETTINGS),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 120
-    try:
-        while not place.exists():
-            assert process.poll() is None, process.communicate()[0].decode()[-3000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 @pytest.mark.slow
 def test_a_run_that_is_killed_inside_the_value_models_update_ends_with_the_same_bits(tmp_path):
     one, other = (RunFiles(tmp_path / name / "results" / "tiny") for name in ("one", "other"))
@@ -125,7 +102,9 @@ def test_a_run_that_is_killed_inside_the_value_models_update_ends_with_the_same_
     one.config.write_text(dump_settings(parse_settings(SETTINGS, "test")))
     stages = [sys.executable, "-c", ONE_PROCESS, str(one.root), str(other.root)]
     subprocess.run(stages, env=environment(), check=True, timeout=300, capture_output=True)
-    kill_inside(tmp_path / "other", unfinished_folder(other.value(2)) / "about.json")
+    kill_inside(
+        tmp_path / "other", unfinished_folder(other.value(2)) / "about.json", settings=SETTINGS
+    )
     assert not other.value(2).exists()
     run_well(tmp_path / "other", settings=SETTINGS)
     log = (other.root / "logs" / "iterations" / "0002" / "value.log").read_text()

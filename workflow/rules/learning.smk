@@ -7,7 +7,8 @@ wildcard.
 
 REQUIRED INPUTS: iterations/<i>/batch.parquet, policy, PRM and value model of the iteration before,
 reference; where adapters are trained, also the first policy or PRM, whose weights they extend;
-with an adaptive KL metrics/policy.json of the iteration before.
+with an adaptive KL metrics/policy.json of the iteration before; with Monte-Carlo values
+step_values.parquet.
 OUTPUTS: iterations/<i>/rewards.parquet, prm/, policy/; values.parquet, value/ with a value model;
 where training states are in memory, these models' training_state/ (docs/decisions.md#states-in-memory).
 """
@@ -126,6 +127,7 @@ rule policy:
         batch=BATCH,
         rewards=rewards_for_policy,
         values=TARGETS.values,
+        step_values=TARGETS.step_values,
         policy=previous_policy,
         state=TARGETS.policy_state,
         frozen=TARGETS.frozen_policy,

@@ -116,10 +116,11 @@ def _results(files: RunFiles, settings: Settings, iteration: int) -> list[Path]:
 
 def _current(files: RunFiles, settings: Settings, iteration: int) -> dict[str, str]:
     """Stages of the current iteration, in order: how many parts of each are done."""
-    rounds = 1 + settings.rollout.refill_rounds
-    shards = range(files.num_shards(iteration, settings.rollout.num_shards) * rounds)
+    num_shards = files.num_shards(iteration, settings.rollout.num_shards)
     current = {}
     for name in stages_of_an_iteration(settings):
+        rounds = 1 + settings.rollout.refill_rounds * STAGES[name].refills
+        shards = range(num_shards * rounds)
         parts = [f"{shard:02d}" for shard in shards] if STAGES[name].shards else [""]
         results = [result_of(files, Stage(iteration, name, part)) for part in parts]
         current[name] = f"{sum(path.exists() for path in results)}/{len(results)}"

@@ -34,6 +34,8 @@ COLOURS = {
     "series-7": ("#8b7320", "#d3bd68"),
     "series-8": ("#56606b", "#a7b1bc"),
     "series-9": ("#7a4a2b", "#c99b78"),
+    "series-10": ("#5b6e1c", "#b4c76a"),
+    "series-11": ("#4450a8", "#9aa5ee"),
 }
 SERIES = [light for name, (light, _) in COLOURS.items() if name.startswith("series")]
 WIDTH = 4.4  # inches: text stays readable when the figure shrinks to a phone's width

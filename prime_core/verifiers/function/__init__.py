@@ -14,9 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from prime_core.verifiers.helper_process import HelperDied, HelperProcess
+from prime_core.runtime.helper_process import HelperDied, HelperProcess, memory_of, tree_of
 from prime_core.verifiers.verdict import Judgement, Verdict
 
 if TYPE_CHECKING:  # the function's process imports this file: it shall not wait for pydantic
@@ -67,13 +65,7 @@ class _Worker(HelperProcess):
 
     def _refuse_memory(self) -> None:
         """The process's own limit (worker.py) counts neither its children nor shared memory."""
-        try:
-            process = psutil.Process(self.process.pid)
-            processes = [process, *process.children(recursive=True)]
-            used = sum(one.memory_info().rss for one in processes)
-        except psutil.Error:  # it has just ended: the pipe says so
-            return
-        if used > self.rules.memory_mb << 20:
+        if memory_of(tree_of(self.process.pid)) > self.rules.memory_mb << 20:
             raise _Unusable(
                 f"{self.rules.function} uses more than verification.memory_mb "
                 f"({self.rules.memory_mb})"

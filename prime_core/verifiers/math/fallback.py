@@ -12,7 +12,7 @@ import json
 import os
 import re
 
-from prime_core.verifiers.helper_process import HelperDied, HelperProcess
+from prime_core.runtime.helper_process import HelperDied, HelperProcess
 from prime_core.verifiers.math.tokens import FUNCTIONS
 
 _WORKER = "prime_core.verifiers.math.fallback_worker"

@@ -10,7 +10,7 @@ import resource
 import sys
 from typing import Any
 
-from prime_core.verifiers.helper_process import die_with_parent
+from prime_core.runtime.helper_process import die_with_parent
 
 # Big numbers shall raise MemoryError here before the kernel picks some process to kill.
 _MEMORY_BYTES = 3 << 30

@@ -1,4 +1,4 @@
-"""A Python process that answers a verifier's questions, one line each, and is killed when late.
+"""A Python process that answers questions, one line each, and is killed when late.
 
 No signal interrupts C code in the middle of big-number arithmetic; a kill does. What the process
 prints is not mixed with its answers, since those that start one say where it prints.
@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
+import resource
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import psutil
 
 _PR_SET_PDEATHSIG = 1
 
@@ -26,11 +31,21 @@ class HelperDied(RuntimeError):
 class HelperProcess:
     """One process, and the pipes to it."""
 
-    def __init__(self, module: str, arguments: Sequence[str] = (), quiet: bool = False) -> None:
-        """Start `python -m module`. quiet: what it writes on standard error is thrown away."""
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str] = (),
+        quiet: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start `python -m module`. quiet: what it writes on standard error is thrown away.
+
+        variables: of its environment, beside this process's.
+        """
         self.owner = os.getpid()
         # sys.path: the child finds this package where this process did, installed or not.
         environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        environment |= variables or {}
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
@@ -44,13 +59,21 @@ class HelperProcess:
             start_new_session=True,
         )
 
-    def send(self, line: str) -> None:
-        """Ask; the text holds no line break. Raises HelperDied."""
+    def send(self, line: str, seconds: float = math.inf) -> None:
+        """Ask; the text holds no line break. Raises HelperDied, also where it does not read."""
         assert self.process.stdin is not None
         unsent = memoryview((line + "\n").encode())
+        deadline = time.monotonic() + seconds
+        events = select.poll()
+        events.register(self.process.stdin, select.POLLOUT)
         try:
-            while unsent:  # without a buffer a write may be a part
-                unsent = unsent[self.process.stdin.write(unsent) :]
+            while unsent:
+                if not events.poll(1000 * min(max(deadline - time.monotonic(), 0), 1.0)):
+                    if time.monotonic() >= deadline:
+                        raise HelperDied("has stopped reading")
+                    continue
+                # As much as a pipe with any room takes without blocking.
+                unsent = unsent[self.process.stdin.write(unsent[: select.PIPE_BUF]) :]
         except BrokenPipeError:
             raise HelperDied(self.last_words()) from None
 
@@ -101,6 +124,41 @@ class HelperProcess:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
                 pipe.close()
+
+
+def own_pipes() -> tuple[Any, Any]:
+    """A helper's standard input and output as files of its own; code that it calls has neither."""
+    questions = os.fdopen(os.dup(0), encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    return questions, answers
+
+
+def limit_memory(memory_mb: int) -> None:
+    """Bound this process's data. Its children have a bound of their own each."""
+    # Not RLIMIT_AS, which counts what libraries merely reserve (numpy, torch: gigabytes).
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
+
+
+def tree_of(pid: int) -> list[psutil.Process]:
+    """A process and all that descend from it; empty where it has ended."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def memory_of(processes: Sequence[psutil.Process]) -> int:
+    """Bytes of memory that processes hold; those that have ended hold none."""
+    used = 0
+    for one in processes:
+        with contextlib.suppress(psutil.Error):
+            used += one.memory_info().rss
+    return used
 
 
 def die_with_parent() -> None:
