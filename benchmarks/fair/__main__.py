@@ -73,6 +73,14 @@ class Comparing:
         # One core each; as many at once as this call has.
         workflow = Workflow(plan, ROOT / "Snakefile", [ABLATIONS, "--cores", "1"])
         workflow.begin()
+        try:
+            self._run_unfinished(plan, workflow)
+            report.run(plan.root, None)
+        finally:
+            workflow.leave()  # the next trainer's runs are in the same folder
+        return collect(plan.root)
+
+    def _run_unfinished(self, plan: Plan, workflow: Workflow) -> None:
         unfinished = [run for run in plan.runs.values() if not Path(run.marker).exists()]
         with tqdm(total=len(unfinished), unit="run", desc=plan.root.name) as bar:
             for _, of_seed in itertools.groupby(unfinished, key=lambda run: run.seed):
@@ -82,8 +90,6 @@ class Comparing:
                     with ThreadPoolExecutor(self._cores) as pool:
                         for _ in pool.map(lambda run: self._one(plan, workflow, run), group):
                             bar.update()
-        report.run(plan.root, None)
-        return collect(plan.root)
 
     def _one(self, plan: Plan, workflow: Workflow, run: Run) -> None:
         log = plan.root / "logs" / f"{run.name}.{run.digest}.log"

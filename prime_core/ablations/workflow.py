@@ -114,6 +114,10 @@ class Workflow:
             if path.stem not in self.plan.runs:
                 path.unlink()
 
+    def leave(self) -> None:
+        """Give the ablations back, where the process goes on: another launch may begin."""
+        self._lock.release()
+
     def end(self, page: str) -> None:
         """Say where the report is."""
         note(f"finished: {page}")
