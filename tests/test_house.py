@@ -32,6 +32,7 @@ MATHEMATICS = {
     "step_values",
     "step_credit",
     "steps",
+    "trees",
     "turns",
     "value_loss",
     "visits",
@@ -49,9 +50,9 @@ ROOMS = {
     "models": "run runtime settings storage",
     "data": "environments run runtime settings storage",
     "launch": "run runtime settings storage",
-    "samplers": "environments models run runtime settings storage",
+    "samplers": "environments models run runtime settings storage mathematics",  # steps alone
     "training": "models run runtime settings storage mathematics",
-    "evaluation": "training data verifiers run runtime settings",
+    "evaluation": "training data environments verifiers run runtime settings",
     "planning": "launch run runtime settings storage",
     "report": "evaluation run runtime settings",
     "stages": "report evaluation training samplers data models run verifiers storage runtime "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from prime_core.ablations.findings import Estimate
+from prime_core.ablations.plan import OUTCOME_LINES
 from prime_core.ablations.results import READ, Results, Row
 from prime_core.report.drawing.plots import GRID, INK, MUTED, PAPER, SERIES, render
 
@@ -66,7 +67,8 @@ def draw_curves(canvas: Canvas, results: Results) -> bool:
     for index, (axes, row) in enumerate(zip(grid.flat, shown, strict=False)):
         _draw_pair(axes, row, results)
         if index % num_columns == 0:
-            axes.set_ylabel("held-out accuracy")
+            plain = row.comparison.measure == "accuracy"
+            axes.set_ylabel("held-out accuracy" if plain else "share")
         if index + num_columns >= len(shown):
             axes.set_xlabel("iteration")
             # sharex labels the bottom row alone, which may be too short to have a panel below this
@@ -80,10 +82,11 @@ def _draw_pair(axes: Axes, row: Row, results: Results) -> None:
 
     pair = row.comparison
     for variant, style in zip((pair.first, pair.second), _STYLES, strict=True):
-        band = curve_band(results.curves, variant)
+        column = pair.measure if variant else OUTCOME_LINES[pair.measure]
+        band = curve_band(results.curves, variant or pair.first, column)
         if band.empty:
             continue
-        title = results.ablations.variants[variant].title
+        title = side_title(results, variant)
         axes.plot(band.index, band["mean"], label=title, markersize=3.5, linewidth=1.3, **style)
         low, high = band["mean"] - band["error"], band["mean"] + band["error"]
         axes.fill_between(band.index, low, high, color=style["color"], alpha=0.16, linewidth=0)
@@ -103,11 +106,16 @@ def _draw_pair(axes: Axes, row: Row, results: Results) -> None:
         axes.legend(loc="lower right", fontsize=7.5, handlelength=2.6, borderaxespad=0.2)
 
 
-def curve_band(curves: pd.DataFrame, variant: str) -> pd.DataFrame:
+def side_title(results: Results, variant: str | None) -> str:
+    """A variant's title; None: what it is compared with is no variant."""
+    return results.ablations.variants[variant].title if variant else "the outcome alone"
+
+
+def curve_band(curves: pd.DataFrame, variant: str, column: str = "accuracy") -> pd.DataFrame:
     """Mean and standard error over seeds by iteration; no error where there is one seed."""
     # Rows without accuracy are iterations that have rollouts but no evaluation.
-    rows = curves[curves["variant"] == variant].dropna(subset="accuracy")
-    of_seeds = rows.groupby("iteration")["accuracy"]
+    rows = curves[curves["variant"] == variant].dropna(subset=column)
+    of_seeds = rows.groupby("iteration")[column]
     return pd.DataFrame({"mean": of_seeds.mean(), "error": of_seeds.sem().fillna(0.0)})
 
 
@@ -155,8 +163,11 @@ def _interval(axes: Axes, difference: Estimate, height: float, *, filled: bool) 
 
 
 def _label(row: Row, results: Results) -> str:
-    variants, pair = results.ablations.variants, row.comparison
-    return f"{variants[pair.first].title} \N{MINUS SIGN} {variants[pair.second].title}"
+    pair = row.comparison
+    first, second = (side_title(results, side) for side in (pair.first, pair.second))
+    return f"{first} \N{MINUS SIGN} {second}" + (
+        "" if pair.measure == "accuracy" else f", {pair.title}"
+    )
 
 
 def points(difference: Estimate) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from prime_core.ablations.figures import points
+from prime_core.ablations.figures import points, side_title
 from prime_core.ablations.findings import Reading
 from prime_core.ablations.plan import run_name
 from prime_core.ablations.results import MEASURES, READ, Results
@@ -33,6 +33,14 @@ FIGURES = {
         "decides; open: last iteration alone. Grey: the margin within which a difference counts as "
         "none.",
     ),
+}
+# What a comparison is of, where it is not accuracy.
+OF = {
+    "accuracy": "",
+    "ranking": "pairs that the PRM ranks correctly",
+    "f1": "F1 of first wrong steps, generated chains",
+    "own_f1": "F1 of first wrong steps, the batch's own chains",
+    "clean_above_lucky": "clean solutions above lucky ones",
 }
 # As the table words them.
 READINGS: dict[Reading, str] = {
@@ -95,11 +103,9 @@ def _comparisons(results: Results) -> Iterator[dict[str, Any]]:
         yield {
             "title": pair.title,
             "first": results.ablations.variants[pair.first].title,
-            "second": results.ablations.variants[pair.second].title,
-            "means": [
-                _percent(results.measures[READ].get(variant, {}))
-                for variant in (pair.first, pair.second)
-            ],
+            "second": side_title(results, pair.second),
+            "of": OF[pair.measure],
+            "means": [_percent(figures) for figures in row.figures[READ]],
             "differences": [points(row.differences[measure]) for measure in MEASURES],
             "finding": pair.finding,
             "paper": pair.paper,

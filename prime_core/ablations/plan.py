@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, StringConstraints, model_validator
@@ -25,6 +25,8 @@ from prime_core.settings.run import Settings
 from prime_core.settings.section import NAME_PATTERN, FolderPath, Section
 
 BASE = "base"
+# Measure -> the column of what an outcome alone reaches.
+OUTCOME_LINES = {"f1": "outcome_f1", "own_f1": "own_outcome_f1"}
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
@@ -54,7 +56,16 @@ class Comparison(Section):
 
     title: str = Field(description="Name in tables and figures.")
     first: str = Field(description="A variant.")
-    second: str = Field(description="The variant that it is compared with.")
+    second: str | None = Field(
+        description="The variant that it is compared with; null, with measure f1 or own_f1: what "
+        "the outcome alone reaches by pointing at a fixed place."
+    )
+    measure: Literal["accuracy", "ranking", "f1", "clean_above_lucky", "own_f1"] = Field(
+        "accuracy",
+        description="What is compared: held-out accuracy; ranking: pairs of a batch that the PRM "
+        "ranks correctly, by true outcomes; f1, clean_above_lucky: of evaluation.steps; own_f1: F1 "
+        "of first wrong steps in the batch's own chains.",
+    )
     finding: Finding = Field(
         description="What the paper finds. first: the first is better; close: no clear difference; "
         "none: it does not say."
@@ -99,8 +110,13 @@ class Ablations(Section):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)}: each may occur only once")
         for name, comparison in self.comparisons.items():
+            if comparison.second is None and comparison.measure not in OUTCOME_LINES:
+                raise ValueError(
+                    f"comparisons.{name}: second null is the outcome's line of measure "
+                    f"{' or '.join(OUTCOME_LINES)}, and measure is '{comparison.measure}'"
+                )
             for side in (comparison.first, comparison.second):
-                if side not in self.variants:
+                if side is not None and side not in self.variants:
                     raise ValueError(f"comparisons.{name}: there is no variant '{side}'")
         for name, variant in self.variants.items():
             source = variant.labelled

@@ -16,12 +16,23 @@ from typing import Any, cast
 import pandas as pd
 
 from prime_core.ablations.findings import Estimate, Reading, area, paired_difference, read
-from prime_core.ablations.plan import BASE, Ablations, Comparison, load_ablations, run_name
+from prime_core.ablations.plan import (
+    BASE,
+    OUTCOME_LINES,
+    Ablations,
+    Comparison,
+    load_ablations,
+    run_name,
+)
+from prime_core.ablations.prm_figures import PRM_COLUMNS, prm_figures
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import TableError, read_json
 from prime_core.settings.reading import load_yaml
 
-CURVE_COLUMNS = ("variant", "seed", "iteration", "accuracy", "training_accuracy")
+CURVE_COLUMNS = (
+    *("variant", "seed", "iteration", "accuracy", "training_accuracy"),
+    *PRM_COLUMNS,
+)
 # What is compared of a run -> its name in the table. The first one decides (docs/ablations.md).
 MEASURES = {
     "area": "held-out accuracy, mean over evaluations",
@@ -33,10 +44,15 @@ READ = "area"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. differences: measure -> first minus second, as shares."""
+    """One comparison.
+
+    figures: measure -> seed -> figure of the first and of the second; differences: measure -> first
+    minus second; as shares.
+    """
 
     name: str
     comparison: Comparison
+    figures: dict[str, tuple[dict[int, float], dict[int, float]]]
     differences: dict[str, Estimate]
     readings: dict[str, Reading]
 
@@ -66,18 +82,24 @@ class Results:
 
     @cached_property
     def measures(self) -> dict[str, dict[str, dict[int, float]]]:
-        """Measure -> variant -> seed -> figure, of finished runs."""
+        """Measure -> variant -> seed -> figure, of finished runs: of accuracies."""
+        return self.measured("accuracy")
+
+    def measured(self, column: str) -> dict[str, dict[str, dict[int, float]]]:
+        """As `measures`, of one column of the curves. Only accuracies have a figure `training`."""
         found: dict[str, dict[str, dict[int, float]]] = {name: {} for name in MEASURES}
         for key, rows in self.curves.groupby(["variant", "seed"], sort=False):
             variant, seed = cast(tuple[str, int], key)
-            held_out = _curve(rows, "accuracy")
             # Its mean would be over the early iterations alone, and compared with a whole run's.
-            if self.planned.get(variant) not in held_out:
+            if self.planned.get(variant) not in _curve(rows, "accuracy"):
                 continue
-            figures = {"area": area(held_out), "last": held_out[self.planned[variant]]}
+            curve = _curve(rows, column)
+            if not any(iteration > 0 for iteration in curve):
+                continue
+            figures = {"area": area(curve), "last": curve[max(curve)]}
             # An iteration's rollouts are of the policy before it: the first one's are the start's.
             sampled = {i - 1: x for i, x in _curve(rows, "training_accuracy").items()}
-            if any(iteration > 0 for iteration in sampled):
+            if column == "accuracy" and any(iteration > 0 for iteration in sampled):
                 figures["training"] = area(sampled)
             for name, figure in figures.items():
                 found[name].setdefault(variant, {})[seed] = figure
@@ -94,14 +116,20 @@ class Results:
         return [self._row(name, pair) for name, pair in self.ablations.comparisons.items()]
 
     def _row(self, name: str, pair: Comparison) -> Row:
-        differences = {
-            measure: paired_difference(of.get(pair.first, {}), of.get(pair.second, {}))
-            for measure, of in self.measures.items()
+        firsts = self.measured(pair.measure)
+        of_line = self.measured(OUTCOME_LINES[pair.measure]) if pair.second is None else firsts
+        figures = {
+            measure: (
+                firsts[measure].get(pair.first, {}),
+                of_line[measure].get(pair.second or pair.first, {}),
+            )
+            for measure in MEASURES
         }
+        differences = {key: paired_difference(*both) for key, both in figures.items()}
         # Settings have points, as tables do; figures are shares.
         margin = self.ablations.margin / 100
         readings = {key: read(pair.finding, value, margin) for key, value in differences.items()}
-        return Row(name, pair, differences, readings)
+        return Row(name, pair, figures, differences, readings)
 
 
 def collect(root: Path) -> Results:
@@ -138,6 +166,7 @@ def curve_rows(files: RunFiles, start: RunFiles, benchmark: str) -> Iterator[dic
         sampled = files.metrics(iteration, "select")
         if iteration and sampled.exists():
             row["training_accuracy"] = read_json(sampled)["rollout/accuracy"]
+        row |= prm_figures(files, start, iteration)
         if len(row) > 1:
             yield row
 
@@ -148,17 +177,18 @@ def comparison_table(results: Results) -> pd.DataFrame:
     for row in results.rows:
         pair = row.comparison
         for measure, difference in row.differences.items():
-            of = results.measures[measure]
+            first, second = row.figures[measure]
             rows.append(
                 {
                     "comparison": row.name,
                     "title": pair.title,
                     "first": pair.first,
-                    "second": pair.second,
+                    "second": pair.second or "the outcome alone",
+                    "of": pair.measure,
                     "measure": measure,
                     "num_seeds": difference.num_seeds,
-                    "first_mean": _points(_mean(of.get(pair.first, {}))),
-                    "second_mean": _points(_mean(of.get(pair.second, {}))),
+                    "first_mean": _points(_mean(first)),
+                    "second_mean": _points(_mean(second)),
                     "difference": _points(difference.mean),
                     "difference_low": _points(difference.low),
                     "difference_high": _points(difference.high),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from prime_core.cli.options import COLUMN, FOLDER, OVERRIDES, RUN, TABLE, Overridden
+from prime_core.cli.options import COLUMN, FOLDER, ITERATIONS, OVERRIDES, RUN, TABLE, Overridden
 from prime_core.cli.rooms import tool
 
 
@@ -62,6 +62,15 @@ def compare(first: str, second: str, benchmark: str | None, out: Path | None) ->
     tool("compare").run(first, second, benchmark, out)
 
 
+@click.command("agent-credit")
+@RUN
+@ITERATIONS
+@click.option("--out", required=True, type=TABLE, help="JSON file to write.")
+def agent_credit(run_dir: Path, iterations: range, out: Path) -> None:
+    """Compare the credit of an agent's turns with the exact advantage of its policy."""
+    tool("agent_credit").run(run_dir, iterations, out)
+
+
 @click.command()
 @RUN
 @click.option(
@@ -88,4 +97,5 @@ COMMANDS = (
     track,
     grade,
     compare,
+    agent_credit,
 )

@@ -9,7 +9,8 @@ GROUPS = {
     "Run": ("doctor", "new", "run", "launch", "cancel", "site", "plan"),
     "Watch": ("status", "runs", "logs", "report", "track"),
     "Data and models": (
-        *("fetch", "grade", "compare", "rate", "rate-steps", "labelled", "export", "crate"),
+        *("fetch", "grade", "compare", "rate", "rate-steps", "agent-credit"),
+        *("labelled", "export", "crate"),
     ),
     "Stages, which the workflow calls in this order": (
         *("build", "prepare", "sft", "difficulty", "band", "branch", "prm-data", "prm-offline"),

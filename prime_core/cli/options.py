@@ -17,6 +17,22 @@ RUN = click.option(
     type=FOLDER,
     help="Folder of the run, results/<run>, with its config.yaml.",
 )
+
+
+def _iterations(_context: click.Context, _option: click.Parameter, text: str) -> range:
+    first, dash, last = text.partition("-")
+    if not (first.isdigit() and (last if dash else first).isdigit()):
+        raise click.UsageError(f"--iterations {text}: expected e.g. 1-3, or 4")
+    return range(int(first), int(last or first) + 1)
+
+
+ITERATIONS = click.option(
+    "--iterations",
+    required=True,
+    metavar="FIRST-LAST",
+    callback=_iterations,
+    help="E.g. 1-3, or one number.",
+)
 ITERATION = click.option(
     "--iteration", required=True, type=click.IntRange(min=1), help="RL iteration, from 1 on."
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from prime_core.cli.options import COLUMN, FOLDER, RUN, TABLE
+from prime_core.cli.options import COLUMN, FOLDER, ITERATIONS, RUN, TABLE
 from prime_core.cli.rooms import tool
 
 MODEL = click.option("--model", required=True, type=FOLDER, help="Folder of the implicit PRM.")
@@ -33,14 +33,11 @@ MICRO_BATCH_SIZE = click.option(
 
 @click.command()
 @RUN
-@click.option("--iterations", required=True, metavar="FIRST-LAST", help="E.g. 1-3, or one number.")
+@ITERATIONS
 @click.option("--out", required=True, type=TABLE, help="Parquet file to write.")
-def labelled(run_dir: Path, iterations: str, out: Path) -> None:
+def labelled(run_dir: Path, iterations: range, out: Path) -> None:
     """Write a run's judged responses as a file that prm.offline can be trained on."""
-    first, dash, last = iterations.partition("-")
-    if not (first.isdigit() and (last if dash else first).isdigit()):
-        raise click.UsageError(f"--iterations {iterations}: expected e.g. 1-3, or 4")
-    tool("labelled").run(run_dir, range(int(first), int(last or first) + 1), out)
+    tool("labelled").run(run_dir, iterations, out)
 
 
 @click.command()

@@ -18,6 +18,7 @@ from typing import Any
 
 Row = dict[str, Any]
 Terms = tuple[int, ...]
+ID_PREFIX = "arithmetic-"  # of a problem's prompt_id
 
 
 def num_sums(*, max_number: int, min_terms: int, max_terms: int) -> int:
@@ -201,7 +202,7 @@ def near_miss(answer: int, max_error: int, rng: random.Random) -> int:
 def problem_row(terms: Terms) -> Row:
     """One problem as a row of the train or validation table."""
     return {
-        "prompt_id": "arithmetic-" + "+".join(map(str, terms)),
+        "prompt_id": ID_PREFIX + "+".join(map(str, terms)),
         "prompt": question(terms),
         "ability": "math",
         "ground_truth": str(sum(terms)),
@@ -211,7 +212,7 @@ def problem_row(terms: Terms) -> Row:
 
 def terms_of(row: Row) -> Terms:
     """The terms of a row that `problem_row` wrote, read back from its prompt_id."""
-    return tuple(map(int, row["prompt_id"].removeprefix("arithmetic-").split("+")))
+    return tuple(map(int, row["prompt_id"].removeprefix(ID_PREFIX).split("+")))
 
 
 def shuffled(terms: Terms, rng: random.Random) -> Terms:

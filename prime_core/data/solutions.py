@@ -1,8 +1,9 @@
 """Solutions in steps with the place of their first error, as ProcessBench publishes them.
 
 In: parquet or JSON-lines files of problem, steps (a list of texts), label (index of the first wrong
-step, from 0 on; -1: none) and, where known, final_answer_correct. Out: rows of id, prompt
-(messages), steps, label, final_answer_correct (None: unknown).
+step, from 0 on; -1: none) and, where known, final_answer_correct; separator, where it is no blank
+line that stands between two steps. Out: rows of id, prompt (messages), steps, separator, label,
+final_answer_correct (None: unknown).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from pathlib import Path
 from prime_core.data.prompts import conversation, prompt_fault
 from prime_core.data.reading import BadLine, DataError, Row, stream_rows, value_of
 
-NAMES = ("id", "problem", "steps", "label", "final_answer_correct")
+NAMES = ("id", "problem", "steps", "separator", "label", "final_answer_correct")
+BLANK_LINE = "\n\n"
 
 
 def read_solutions(
@@ -64,10 +66,14 @@ def _row(values: Row | BadLine, theirs: dict[str, str], number: int) -> Row | st
         return f"label {label!r} is neither -1 nor the index of one of {len(steps)} steps"
     if not isinstance(row["final_answer_correct"], bool | None):
         return f"final_answer_correct is {row['final_answer_correct']!r}, not true or false"
+    separator = BLANK_LINE if row["separator"] is None else row["separator"]
+    if not isinstance(separator, str):
+        return f"separator is {separator!r}, not a text"
     return {
         "id": str(number if row["id"] is None else row["id"]),
         "prompt": conversation(row["problem"]),
         "steps": steps,
+        "separator": separator,
         "label": label,
         "final_answer_correct": row["final_answer_correct"],
     }

@@ -18,3 +18,10 @@ def frozen_lake_4x4(observation: str, rng: random.Random) -> str:
     """FrozenLake on the map 4x4: mostly towards the goal, else anywhere."""
     state = int(observation.split()[-1])
     return _WAY_4X4[state] if rng.random() < _TO_THE_GOAL else rng.choice("ldru")
+
+
+def frozen_lake_8x8(observation: str, rng: random.Random) -> str:
+    """FrozenLake on the map 8x8: mostly along its upper and right edges, else anywhere."""
+    state = int(observation.split()[-1])
+    # A step astray is walked back or leads into a hole: of 14 steps more must be right than of 6.
+    return ("d" if state % 8 == 7 else "r") if rng.random() < 0.8 else rng.choice("ldru")

@@ -46,7 +46,7 @@ class ToyText:
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict]:
         """The state after an action: the last word of the text; without one nothing happens."""
-        number = self._number(action)
+        number = self.number(action)
         if number is None:
             return self.observation, 0.0, False, False, {"is_action_valid": False}
         observation, reward, terminated, truncated, _ = self.environment.step(number)
@@ -59,7 +59,8 @@ class ToyText:
         """End it."""
         self.environment.close()
 
-    def _number(self, action: str) -> int | None:
+    def number(self, action: str) -> int | None:
+        """The action that the last word of a text names, by itself or its first letter."""
         found = _WORD.findall(action.lower())
         word = found[-1] if found else ""
         return next((i for i, one in enumerate(self.words) if word in (one, one[0])), None)

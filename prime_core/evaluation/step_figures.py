@@ -18,7 +18,9 @@ import numpy as np
 from prime_core.evaluation.statistics.first_errors import (
     NO_ERROR,
     ThresholdSearch,
+    clean_above_lucky,
     f1_samples,
+    falls_found,
     first_below,
     fixed_place,
     found,
@@ -102,7 +104,11 @@ def _of_score(
     figures |= {"auc": step_auc(scores, labels)}
     lucky = _lucky(part)
     hits = [predicted[i] == labels[i] for i in lucky]
-    figures |= {"right_by_luck_found": float(np.mean(hits)) if hits else None}
+    figures |= {
+        "right_by_luck_found": float(np.mean(hits)) if hits else None,
+        "falls_found": falls_found(scores, labels),
+        "clean_above_lucky": clean_above_lucky(scores, labels, part.answer_correct),
+    }
     if in_sample:  # the part that the threshold was chosen on has no figure of its own but `best`
         return figures
     low, high = percentile_interval(f1_samples(predicted, labels, counts))
@@ -146,6 +152,8 @@ def _words(of: Figures, chosen_on: str) -> str:
         return f"F1 in sample (the threshold's part): {best}{auc}"
     luck = of["right_by_luck_found"]
     found_by_luck = "" if luck is None else f", right by luck {100 * luck:.1f} %"
+    if (above := of["clean_above_lucky"]) is not None:
+        found_by_luck += f", clean above lucky {100 * above:.1f} %"
     return f"F1 {_interval(of, 'f1')} at {chosen_on}'s threshold, {best}{auc}{found_by_luck}"
 
 

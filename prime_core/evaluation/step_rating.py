@@ -17,6 +17,7 @@ from prime_core.run.records import Made
 from prime_core.run.tables import RATED_STEPS, write_table
 from prime_core.runtime.console import note
 from prime_core.runtime.rank import is_first_rank
+from prime_core.settings.evaluation import GENERATED
 from prime_core.settings.run import Settings
 from prime_core.training.step_scores import rate_solutions
 
@@ -30,7 +31,8 @@ class Solutions:
 
     columns: our name -> the files'. key: where columns came from, {} for our name. chosen_on: the
     part on which thresholds are chosen. num_rows: of each file, from the first on; None: all.
-    asked: a problem's messages -> as the models are given them.
+    asked: a problem's messages -> as the models are given them. generated: the solutions of a part
+    whose file is `generated`, by the part's name and number of rows.
     """
 
     files: Mapping[str, str]
@@ -39,6 +41,7 @@ class Solutions:
     chosen_on: str
     num_rows: int | None
     asked: Callable[[list[dict[str, str]]], list[dict[str, str]]]
+    generated: Callable[[str, int | None], list[Row]] | None = None
 
 
 def rate_steps(
@@ -56,7 +59,7 @@ def rate_steps(
     rows: list[Row] = []
     malformed: dict[str, int] = {}
     for part, file in given.files.items():
-        usable, faults = read_solutions(file, given.columns, given.key, given.num_rows)
+        usable, faults = _solutions(given, part, file)
         for text in faults[:_QUOTED]:
             note(f"{file}: left out: {text}")
         malformed[part] = len(faults)
@@ -73,6 +76,13 @@ def rate_steps(
     if is_first_rank():
         write_table(table, [_flat(row) for row in rated], RATED_STEPS, made)
     return figures
+
+
+def _solutions(given: Solutions, part: str, file: str) -> tuple[list[Row], list[str]]:
+    """Usable rows, and what is wrong with the others."""
+    if file == GENERATED and given.generated is not None:
+        return given.generated(part, given.num_rows), []
+    return read_solutions(file, given.columns, given.key, given.num_rows)
 
 
 def _part(rows: list[Row]) -> Part:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prime_core.evaluation.step_truth import TrueSteps, true_steps
 from prime_core.run.layout import RunFiles, in_order
 from prime_core.run.tables import BATCH, REWARDS, read_table
 
@@ -28,7 +29,7 @@ BROKEN = "\N{REPLACEMENT CHARACTER}"
 class Piece:
     """One token. strength: root of its reward's size over the largest one beside it, 0 to 1.
 
-    The root, or one large reward would leave all others white.
+    The root, or one large reward would leave all others white. wrong: of the first wrong step.
     """
 
     text: str
@@ -36,15 +37,20 @@ class Piece:
     reward: float
     position: int
     strength: float
+    wrong: bool = False
 
 
 @dataclass(frozen=True)
 class Response:
-    """One response: outcome, summed reward, and its pieces (None: tokens left out)."""
+    """One response: outcome, summed reward, and its pieces (None: tokens left out).
+
+    steps: what is known of its steps by rule, as a sentence; "" where nothing is.
+    """
 
     outcome: float
     summed_reward: float
     pieces: list[Piece | None]
+    steps: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,8 @@ def _first_rated(files: RunFiles, iterations: list[int]) -> int | None:
 
 def _scored_batch(files: RunFiles, iteration: int) -> pd.DataFrame:
     batch = read_table(files.batch(iteration), BATCH, files.root)
+    if "true_outcome" in batch:  # a response is shown as what it is, not as it was called
+        batch["outcome"] = batch["true_outcome"]
     rewards = read_table(files.rewards(iteration), REWARDS, files.root)
     # One to one, or tokens would be shown with another response's rewards.
     return batch.merge(rewards, on=["prompt_id", "sample"], validate="one_to_one")
@@ -144,12 +152,34 @@ def _response(row: pd.Series, scale: float, tokenizer: Any) -> Response:
     tokens = [int(token) for token in row["response_tokens"]]
     rewards = [float(reward) for reward in row["implicit_reward"]]
     texts = token_texts(tokenizer, tokens)
+    steps = true_steps(row["prompt_id"], row["text"], texts, rewards)
+    wrong = steps.tokens(steps.label) if steps and steps.label >= 0 else range(0)
     pieces: list[Piece | None] = [
-        Piece(text, token, reward, position, math.sqrt(abs(reward) / scale) if scale else 0.0)
-        for position, (text, token, reward) in enumerate(
-            zip(texts, tokens, rewards, strict=True), start=1
+        Piece(
+            text,
+            token,
+            reward,
+            position + 1,
+            math.sqrt(abs(reward) / scale) if scale else 0.0,
+            position in wrong,
         )
+        for position, (text, token, reward) in enumerate(zip(texts, tokens, rewards, strict=True))
     ]
     if len(pieces) > HEAD + TAIL:
         pieces = [*pieces[:HEAD], None, *pieces[-TAIL:]]
-    return Response(float(row["outcome"]), float(sum(rewards)), pieces)
+    words = _in_words(steps) if steps else ""
+    return Response(float(row["outcome"]), float(sum(rewards)), pieces, words)
+
+
+def _in_words(steps: TrueSteps) -> str:
+    """Which step is wrong by rule, and whether the PRM's largest fall lies on it."""
+    number, fall = len(steps.ends), steps.largest_fall
+    if steps.falls[fall] >= 0:
+        lowest = "the PRM lowers none"
+    else:
+        place = "it" if fall == steps.label else f"step {fall + 1}"
+        lowest = f"the PRM's largest fall lies on {place}"
+    if steps.label < 0:
+        return f"All {number} steps are right; {lowest}."
+    luck = ", the answer right by luck" if steps.answer_correct else ""
+    return f"Step {steps.label + 1} of {number} is wrong (underlined){luck}; {lowest}."

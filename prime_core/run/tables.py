@@ -93,15 +93,16 @@ _TURNS = [  # one entry a turn
     ("states", pa.list_(pa.string())),  # digest of the observation that the turn answered
     ("valid_actions", pa.list_(pa.bool_())),  # false: the environment could not take it
 ]
-# Columns that a table has only where its run has turns, trees or greedy responses. They are written
-# where the rows have them and read where the file has them, so other runs' tables, and those from
-# before there were such columns, are as they always were.
+# Columns that a table has only where its run has turns, trees, greedy responses or flipped
+# outcomes. They are written where the rows have them and read where the file has them, so other
+# runs' tables, and those from before there were such columns, are as they always were.
 OPTIONAL: dict[pa.Schema, pa.Schema] = {
     ROLLOUTS: pa.schema([*_TOKENS_OF_TURNS, *_TREE, *_EPISODE]),
     OUTCOMES: pa.schema(_TURNS),
     BATCH: pa.schema(
         [
             ("greedy_outcome", pa.float64()),  # of the greedy response to the same prompt (remax)
+            ("true_outcome", pa.float64()),  # before it was turned over (verification.flip_*)
             *_TOKENS_OF_TURNS,
             *_TREE,
             *_TURNS,

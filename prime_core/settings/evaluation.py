@@ -102,6 +102,7 @@ class Benchmark(Section):
 
 
 BenchmarkName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+GENERATED = "generated"  # solutions of held-out sums, instead of a file's
 STEPS = "steps"  # the name of the evaluation of steps, beside those of benchmarks
 
 
@@ -111,7 +112,9 @@ class StepEvaluation(Section):
     files: dict[BenchmarkName, str] = Field(
         min_length=1,
         description="Name -> parquet or JSON-lines file with the columns of ProcessBench: problem, "
-        "steps, label (first wrong step; -1: none) and, where known, final_answer_correct.",
+        "steps, label (first wrong step; -1: none) and, where known, final_answer_correct; or "
+        "'generated': chains of the run's held-out sums that slip as often as its demonstrations "
+        "(data.arithmetic.slip_share), other ones under each name.",
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="Our column name -> the files'."
@@ -127,7 +130,9 @@ class StepEvaluation(Section):
         "prefix: the sum of rewards up to a step's end; step: of the step; _mean: by tokens.",
     )
     num_rows: int | None = Field(
-        None, ge=1, description="How many rows of each file, from the first on; null: all."
+        None,
+        ge=1,
+        description="How many rows of each file, from the first on; null: all (generated: 1000).",
     )
 
     @model_validator(mode="after")

@@ -7,12 +7,12 @@ from prime_core.settings.run import Settings
 
 
 def notes_on(settings: Settings) -> list[str]:
-    """Settings that cancel each other, a line each.
+    """Settings that cancel each other or spoil outcomes on purpose, a line each.
 
     Not refused: with whitening they are the published code's, and the paper's rows may have them.
     docs/decisions.md#whitened-baselines
     """
-    return [*_of_whitening(settings.policy), *_of_weights(settings)]
+    return [*_of_whitening(settings.policy), *_of_weights(settings), *flip_notes(settings)]
 
 
 def _of_whitening(policy: Policy) -> list[str]:
@@ -55,3 +55,15 @@ def _of_weights(settings: Settings) -> list[str]:
             "rewards there are"
         ]
     return []
+
+
+def flip_notes(settings: Settings) -> list[str]:
+    """That training outcomes are turned over on purpose."""
+    rules = settings.verification
+    if not rules.flips:
+        return []
+    return [
+        f"verification.flip_correct {rules.flip_correct:g} and flip_wrong {rules.flip_wrong:g} "
+        "turn over these shares of right and of wrong outcomes before training: an experiment on "
+        "noisy judges; accuracies and prm/true_* are of the true outcomes"
+    ]

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from prime_core.settings.data import Data
-from prime_core.settings.evaluation import Evaluation
+from prime_core.settings.evaluation import GENERATED, Evaluation
 from prime_core.settings.lora import Lora
 from prime_core.settings.optimizer import Optimizer
 from prime_core.settings.policy import Policy
@@ -194,6 +194,7 @@ class Settings(Section):
         if prm.prm_update == "none":
             self.evaluation.refuse_prm()
         self._judged()
+        self._generated_steps()
         self.value.check_with(self.policy, prm)
         self.policy.check_with(self.rollout)
         self.policy.check_credit(prm.granularity)
@@ -235,14 +236,9 @@ class Settings(Section):
             )
 
     def _turns(self) -> None:
-        """What a run of an environment cannot have, and what only such a run can."""
-        env, estimator = self.data.env, self.policy.adv_estimator
+        """What a run of an environment cannot have, and what no other can."""
+        env = self.data.env
         if env is None:
-            if estimator == "gigpo":
-                raise ValueError(
-                    "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
-                    f"data.source env, got {self.data.source}"
-                )
             self._no_states()
             return
         if env.max_turn_length > self.rollout.max_response_length:
@@ -251,7 +247,12 @@ class Settings(Section):
                 f"rollout.max_response_length {self.rollout.max_response_length}, which bounds the "
                 "whole episode"
             )
-        if env.invalid_action_penalty and estimator == "gae":
+        if self.rollout.tree is not None:
+            raise ValueError(
+                "rollout.tree with data.source env: a fork inside an episode would need its "
+                "environment in the state that it had there; leave one of them out"
+            )
+        if env.invalid_action_penalty and self.policy.adv_estimator == "gae":
             raise ValueError(
                 "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "
                 "turns to take it from; expected 0, or another estimator"
@@ -270,7 +271,12 @@ class Settings(Section):
             )
 
     def _no_states(self) -> None:
-        """Visits are counted by the observations of an environment."""
+        """Visits count an environment's observations, and GiGPO compares its turns."""
+        if self.policy.adv_estimator == "gigpo":
+            raise ValueError(
+                "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
+                f"data.source env, got {self.data.source}"
+            )
         if self.counts_visits:
             raise ValueError(
                 "value.source 'visits' counts an environment's states, and data.source is "
@@ -289,6 +295,18 @@ class Settings(Section):
                     f"{key}.ability 'function' needs verification.function, the function that "
                     "judges"
                 )
+
+    def _generated_steps(self) -> None:
+        """Generated solutions are chains of generated sums, some of them with a slip."""
+        steps, data = self.evaluation.steps, self.data
+        if steps is None or GENERATED not in steps.files.values():
+            return
+        if data.source != "arithmetic" or data.arithmetic.slip_share == 0:
+            raise ValueError(
+                f"evaluation.steps.files names '{GENERATED}' solutions, which need data.source "
+                f"'arithmetic' with data.arithmetic.slip_share above 0; they are '{data.source}' "
+                f"and {data.arithmetic.slip_share:g}"
+            )
 
     def _whole_distribution(self) -> None:
         """Corrections compare probabilities, which must be of the same distribution."""
@@ -313,13 +331,6 @@ class Settings(Section):
         return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
 
     @property
-    def batch_columns(self) -> tuple[str, ...]:
-        """Optional columns of the batch that advantages are made of."""
-        valid = ("valid_actions",) if self.invalid_action_penalty else ()
-        states = ("states",) if self.counts_visits else ()
-        return (*self.policy.batch_columns, *valid, *states)
-
-    @property
     def has_value_model(self) -> bool:
         """Whether a value model is trained beside the policy (PPO)."""
         return self.policy.adv_estimator == "gae" and self.value.source == "model"
@@ -328,6 +339,13 @@ class Settings(Section):
     def counts_visits(self) -> bool:
         """Whether values of an environment's turns are means over visits of its states."""
         return self.policy.adv_estimator == "gae" and self.value.source == "visits"
+
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        valid = ("valid_actions",) if self.invalid_action_penalty else ()
+        states = ("states",) if self.counts_visits else ()
+        return (*self.policy.batch_columns, *valid, *states)
 
     @property
     def draws_continuations(self) -> bool:

@@ -21,14 +21,22 @@ CREDIT_FIELDS = ("partial_credit", "max_tests", "pass_rate_reward_threshold")
 
 
 class Judge(Section):
-    """A language model that judges responses against a reference."""
+    """A language model that judges responses against a reference: behind base_url, or of path."""
 
     # Changeable: where and how often it is asked, since a server may move to another node.
-    base_url: str = Field(
-        description="OpenAI-compatible endpoint, e.g. http://node1:8000/v1, which vllm serve has.",
+    base_url: str | None = Field(
+        None,
+        description="OpenAI-compatible endpoint, e.g. http://node1:8000/v1, which vllm serve has. "
+        "This or path.",
         json_schema_extra=CHANGEABLE,
     )
-    model: str = Field(description="The model's name there.")
+    model: str | None = Field(None, description="The model's name there; needed with base_url.")
+    path: str | None = Field(
+        None,
+        description="Folder or hub id of a model that the stage itself samples from "
+        "(rollout.sampler, model.dtype): verification then asks for the GPUs of sampling, and no "
+        "network.",
+    )
     api_key_env: str | None = Field(
         None,
         description="Environment variable that holds the key; null: none is sent.",
@@ -71,6 +79,16 @@ class Judge(Section):
         description="Share of the responses that a rule verifier can judge too and is asked "
         "about, for figures of agreement; the outcome stays the judge's.",
     )
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Judge:
+        if (self.base_url is None) == (self.path is None):
+            raise ValueError("one of base_url (an endpoint) and path (a model folder) is needed")
+        if (self.base_url is None) != (self.model is None):
+            raise ValueError("model is the model's name at base_url: both or neither")
+        if self.path is not None and self.api_key_env is not None:
+            raise ValueError("api_key_env is a key of base_url, and a model of path asks for none")
+        return self
 
     @model_validator(mode="after")
     def _can_differ(self) -> Judge:
@@ -140,9 +158,40 @@ class Verification(Section):
         0.0, ge=0, le=1, description="A share of passed tests below this one counts as 0."
     )
 
+    flip_correct: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="An experiment: share of the right responses whose outcome is turned to 0 for "
+        "training, as by a judge that errs. Evaluations, rollout/accuracy and prm/true_* keep the "
+        "true outcomes.",
+    )
+    flip_wrong: float = Field(
+        0.0, ge=0, lt=1, description="The same share of the wrong responses, turned to 1."
+    )
+
     judge: Judge | None = Field(
         None, description="Outcomes from a language model; null: problems have rules."
     )
+
+    @property
+    def flips(self) -> bool:
+        """Whether training outcomes are turned over on purpose."""
+        return self.flip_correct > 0 or self.flip_wrong > 0
+
+    @model_validator(mode="after")
+    def _outcomes_say_something(self) -> Verification:
+        if self.flip_correct + self.flip_wrong >= 1:
+            raise ValueError(
+                f"flip_correct {self.flip_correct} and flip_wrong {self.flip_wrong} leave outcomes "
+                "that say nothing, or the opposite; expected a sum below 1"
+            )
+        return self
+
+    @property
+    def judges_by_model(self) -> bool:
+        """Whether the stage that judges samples from a model itself (judge.path)."""
+        return self.judge is not None and self.judge.path is not None
 
     def without_judge(self) -> Verification:
         """The rule verifiers alone."""

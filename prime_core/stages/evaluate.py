@@ -21,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from prime_core.data.arithmetic_solutions import NUM_ROWS, generated_solutions
 from prime_core.data.prompts import as_messages, merge_system
 from prime_core.evaluation.benchmark import (
     benchmark_named,
@@ -37,12 +38,15 @@ from prime_core.run.records import Made, checked_weights
 from prime_core.run.reward_function import refuse_edited_function
 from prime_core.run.sampled import response_length
 from prime_core.run.schedule import shard_rows
+from prime_core.run.seeds import derive_seed
 from prime_core.run.tables import (
     EVALUATION,
     EVALUATION_SHARD,
+    PROMPTS,
     SCORED_EVALUATION,
     TableError,
     read_json,
+    read_table,
     stream_table,
     write_table,
 )
@@ -52,6 +56,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import remove_partial
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.runtime.usage import process_usage
+from prime_core.samplers.replying import replies_of
 from prime_core.settings.evaluation import STEPS, Benchmark, StepEvaluation
 from prime_core.settings.run import Settings
 
@@ -177,7 +182,8 @@ def _answers(
     tokens = [{name: row[name] for name in _TOKENS} for row in responses]
     measured = [row | {"response_length": response_length(row)} for row in responses]
     with watch.part("verify"):
-        rows = judge_responses(measured, problems, chosen, settings, output)
+        replies = replies_of(settings, output)
+        rows = judge_responses(measured, problems, chosen, settings, output, replies)
     return sampler, [row | own for row, own in zip(rows, tokens, strict=True)]
 
 
@@ -196,6 +202,12 @@ def _evaluate_steps(
         num_rows=steps.num_rows,
         asked=lambda problem: merge_system(
             as_messages(problem, settings.data) or problem, settings.data
+        ),
+        generated=lambda part, num_rows: generated_solutions(
+            list(read_table(files.validation, PROMPTS, files.root)["prompt_id"]),
+            settings.data.arithmetic,
+            num_rows or NUM_ROWS,
+            derive_seed(settings.seed, "solutions", part),
         ),
     )
     with only_one(output, run_dir):

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from prime_core.evaluation.statistics.intervals import ratio_interval
+from prime_core.evaluation.step_truth import true_steps, truth_metrics
 from prime_core.implicit_reward import implicit_reward, response_score, shaped_reward
 from prime_core.prm_loss import prm_accuracy, prm_ranking_accuracy
 from prime_core.run.layout import RunFiles
@@ -31,7 +32,7 @@ from prime_core.settings.run import Settings
 from prime_core.training.distributed import join_ranks
 from prime_core.training.implicit_rewards import logprobs_under
 from prime_core.training.learning_batch import LearningBatch, read_batch
-from prime_core.training.step_marks import reward_marks
+from prime_core.training.step_marks import reward_marks, token_pieces
 
 
 class ZeroRewards(ValueError):
@@ -45,7 +46,8 @@ def run(run_dir: Path, iteration: int) -> None:
     join_ranks()
     output = files.rewards(iteration)
     with only_one(output, run_dir):
-        batch = read_batch(files, iteration)
+        truth = ["true_outcome"] if settings.verification.flips else []
+        batch = read_batch(files, iteration, also=truth)
         with watch.part("forward"):
             folders = {
                 "reference": reward_reference_folder(settings, files, iteration),
@@ -76,6 +78,8 @@ def run(run_dir: Path, iteration: int) -> None:
         # Of the rewards before shaping: their sum is the log-odds that the loss trains.
         scores = response_score(rewards, batch.mask, settings.prm.response_score)
         metrics = _metrics(rewards, scores, batch) | watch.seconds
+        if settings.data.source == "arithmetic":
+            metrics |= _step_truth(rewards, batch, files.policy(0))
         finish(
             files.metrics(iteration, "score"),
             metrics,
@@ -137,6 +141,11 @@ def _metrics(rewards: torch.Tensor, z: torch.Tensor, batch: LearningBatch) -> Me
         "prm/num_pairs": num_pairs,
         "prm/accuracy": float(prm_accuracy(z, batch.outcome)),
     }
+    if batch.true_outcome is not None:
+        ranked, pairs = prm_ranking_accuracy(z, batch.true_outcome, batch.group)
+        metrics["prm/true_accuracy"] = float(prm_accuracy(z, batch.true_outcome))
+        if pairs:
+            metrics["prm/true_ranking_accuracy"] = ranked / pairs
     for name, rows in {"correct": correct, "incorrect": ~correct}.items():
         if rows.any():
             metrics[f"reward/log_odds_{name}"] = float(z[rows].sum() / rows.sum())
@@ -145,6 +154,23 @@ def _metrics(rewards: torch.Tensor, z: torch.Tensor, batch: LearningBatch) -> Me
         _, low, high = _ranking_interval(z, batch)
         metrics |= {"prm/ranking_accuracy_low": low, "prm/ranking_accuracy_high": high}
     return metrics
+
+
+def _step_truth(rewards: torch.Tensor, batch: LearningBatch, folder: Path) -> Metrics:
+    """How the rewards agree with the steps of generated sums, which are right or wrong by rule."""
+    found = [
+        (chain, int(group))
+        for prompt_id, text, pieces, row, group in zip(
+            batch.rows["prompt_id"],
+            batch.rows["text"],
+            token_pieces(batch, folder),
+            rewards,
+            batch.group,
+            strict=True,
+        )
+        if (chain := true_steps(prompt_id, text, pieces, row[: len(pieces)].tolist()))
+    ]
+    return dict(truth_metrics([chain for chain, _ in found], [group for _, group in found]))
 
 
 def _ranking_interval(z: torch.Tensor, batch: LearningBatch) -> tuple[float, float, float]:

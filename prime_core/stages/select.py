@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from prime_core.run.label_flips import with_flips
 from prime_core.run.records import Made
 from prime_core.run.sampled import num_own_tokens, records, response_length
 from prime_core.run.selection import (
@@ -28,6 +29,7 @@ from prime_core.run.selection import (
     staleness,
 )
 from prime_core.run.tables import BATCH, write_table
+from prime_core.run.tree_rows import tree_metrics
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
@@ -46,7 +48,7 @@ def run(run_dir: Path, iteration: int) -> None:
     with only_one(files.batch(iteration), run_dir):
         num_shards = files.num_shards(iteration, rollout.num_shards)
         shards = range(num_shards * (1 + rollout.refill_rounds))
-        judged = read_judged(files, iteration, shards)
+        judged = with_flips(read_judged(files, iteration, shards), settings, iteration)
         passed = filter_groups(judged, settings.filter)
         carried = read_carried(files, iteration, settings)
         # Groups left over before come first: they grow too old, while fresh ones can wait.
@@ -68,6 +70,7 @@ def run(run_dir: Path, iteration: int) -> None:
         metrics = {
             **_sampled(judged, passed),
             **_selected(kept, batch, settings),
+            **tree_metrics(judged),
             **(_stale(batch, iteration) if rollout.max_staleness else {}),
         }
         finish(
@@ -95,7 +98,7 @@ def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
         return counts
     known = judged[judged["outcome"].notna()]
     return counts | {
-        "rollout/accuracy": float(is_right(known).mean()),
+        "rollout/accuracy": float(is_right(_truth(known)).mean()),
         # Larger where partial credit rewards programs that pass some of their tests.
         "rollout/outcome_mean": float(known["outcome"].mean()),
         "rollout/response_length_mean": float(lengths.mean()),
@@ -104,6 +107,11 @@ def _sampled(judged: pd.DataFrame, passed: pd.DataFrame) -> Metrics:
         "filter/share_all_correct": float(means.eq(1).mean()),
         "filter/share_all_wrong": float(means.eq(0).mean()),
     }
+
+
+def _truth(known: pd.DataFrame) -> pd.DataFrame:
+    """Responses with their true outcomes, where training has others."""
+    return known.assign(outcome=known["true_outcome"]) if "true_outcome" in known else known
 
 
 def _selected(kept: pd.DataFrame, batch: pd.DataFrame, settings: Settings) -> Metrics:

@@ -19,6 +19,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.sampled import is_list, records, sampled_mask
 from prime_core.run.tables import BATCH, REWARDS, STEP_VALUES, VALUES, TableError, read_table
 from prime_core.training.batches import Sequences, pad_rows
+from prime_core.trees import Forks
 from prime_core.turns import turn_index
 
 
@@ -96,6 +97,14 @@ class LearningBatch:
         """Index of each response's first own token; None without trees."""
         return self._numbers("fork", missing=0)
 
+    def forks(self, weight: str) -> Forks | None:
+        """Where the responses fork; weight: as Forks has it; None without trees."""
+        parent, fork = self.parent, self.fork
+        if parent is None or fork is None:
+            return None
+        sample = torch.from_numpy(self.rows["sample"].to_numpy(dtype="int64", copy=True))
+        return Forks(sample, parent, fork, weight)
+
     @property
     def _most_turns(self) -> int:
         return int(self.num_turns.max())
@@ -130,6 +139,13 @@ class LearningBatch:
         if "greedy_outcome" not in self.rows:
             return None
         return torch.tensor(self.rows["greedy_outcome"].to_numpy(), dtype=torch.float32)
+
+    @property
+    def true_outcome(self) -> Float[Tensor, " B"] | None:
+        """Outcomes before some were flipped on purpose; None where none were."""
+        if "true_outcome" not in self.rows:
+            return None
+        return torch.tensor(self.rows["true_outcome"].to_numpy(), dtype=torch.float32)
 
     def matrix(self, rows: Iterable[Sequence[float]]) -> Float[Tensor, "B T"]:
         """Ragged rows, one for each response, as a matrix beside the mask."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,13 +20,18 @@ def step_end_mask(batch: LearningBatch, folder: Path, boundary: str | None) -> B
 
     folder: of the model whose tokenizer is used; boundary: rollout.step_boundary.
     """
-    tokenizer = load_tokenizer(folder)
     ends = torch.zeros_like(batch.mask)
-    for row, tokens in enumerate(batch.sequences.responses):
-        # Each token by itself, so that pieces and tokens correspond.
-        pieces = tokenizer.batch_decode([[token] for token in tokens])
-        ends[row, : len(tokens)] = torch.as_tensor(step_ends(pieces, boundary))
+    for row, pieces in enumerate(token_pieces(batch, folder)):
+        ends[row, : len(pieces)] = torch.as_tensor(step_ends(pieces, boundary))
     return ends
+
+
+def token_pieces(batch: LearningBatch, folder: Path) -> Iterator[list[str]]:
+    """Of each response the text of each token. folder: of the model whose tokenizer is used."""
+    tokenizer = load_tokenizer(folder)
+    for tokens in batch.sequences.responses:
+        # Each token by itself, so that pieces and tokens correspond.
+        yield tokenizer.batch_decode([[token] for token in tokens])
 
 
 def state_ends(batch: LearningBatch, folder: Path, boundary: str | None) -> Bool[Tensor, "B T"]:

@@ -1,6 +1,7 @@
 """Scores of the steps of given solutions under an implicit PRM, from its rewards of tokens.
 
-In: solutions as prompt (messages) and steps (texts), a tokenizer; a PRM and its reference. Out:
+In: solutions as prompt (messages), steps (texts) and what separates these, a tokenizer; a PRM and
+its reference. Out:
 tokens and where each step's begin and end; for each solution four scores of every step:
 
     prefix       sigma(sum of the rewards of steps 0..k)       Free Process Rewards (2412.01981)
@@ -27,16 +28,15 @@ from prime_core.training.implicit_rewards import token_rewards
 from prime_core.training.labelled_tokens import sequences_of
 
 SCORES = ("step", "prefix", "step_mean", "prefix_mean")
-BETWEEN_STEPS = "\n\n"
 
 
 def tokenise_steps(solutions: Sequence[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """The solutions with prompt_tokens, response_tokens and step_ends, the tokens before each end.
 
-    folder: of the model whose tokenizer is used. Steps are joined by blank lines, and a blank line
-    belongs to the step before it. A token that holds the end of one step and the beginning of the
-    next ends the former. No token ends the response: the label is of steps. Raises ModelError for
-    a tokenizer that does not say where in a text its tokens lie.
+    folder: of the model whose tokenizer is used. Steps are joined by each solution's separator,
+    usually a blank line, which belongs to the step before it. A token that holds the end of one
+    step and the beginning of the next ends the former. No token ends the response: the label is of
+    steps. Raises ModelError for a tokenizer that does not say where in a text its tokens lie.
     """
     tokenizer = load_tokenizer(folder)
     if not tokenizer.is_fast:
@@ -47,22 +47,22 @@ def tokenise_steps(solutions: Sequence[dict[str, Any]], folder: Path) -> list[di
     return [
         one
         | {"prompt_tokens": prompt_tokens(tokenizer, one["prompt"])}
-        | _response(one["steps"], tokenizer)
+        | _response(one["steps"], one["separator"], tokenizer)
         for one in solutions
     ]
 
 
-def _response(steps: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    found = tokenizer(
-        BETWEEN_STEPS.join(steps), add_special_tokens=False, return_offsets_mapping=True
-    )
+def _response(
+    steps: Sequence[str], separator: str, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Any]:
+    found = tokenizer(separator.join(steps), add_special_tokens=False, return_offsets_mapping=True)
     starts: list[int] = []
     before = 0
     for start, end in found["offset_mapping"]:
         # Tokenizers that trim blanks give a token of blanks alone an empty place behind them.
         starts.append(before if start == end else start)
         before = max(before, end)
-    text_ends = accumulate(len(step) + len(BETWEEN_STEPS) for step in steps)
+    text_ends = accumulate(len(step) + len(separator) for step in steps)
     ends = [bisect_left(starts, end) for end in text_ends]
     return {"response_tokens": list(found["input_ids"]), "step_ends": ends}
 

@@ -114,6 +114,7 @@ def test_settings_survive_being_written_down(tmp_path):
         ({"seeds": []}, "seeds: "),
         ({"comparisons.pair.first": "nobody"}, "comparisons.pair: there is no variant 'nobody'"),
         ({"comparisons.pair.finding": "better"}, "comparisons.pair.finding: "),
+        ({"comparisons.pair.second": None}, "second null is the outcome's line of measure f1"),
         ({"variants.base": {"title": "x"}}, "variants: 'base' is the run that the others"),
         ({"variants.taught.labelled.variant": "taught"}, "no other variant 'taught'"),
         ({"variants.one.title": None}, "variants.one.title: "),

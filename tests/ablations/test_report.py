@@ -130,6 +130,46 @@ def test_differences_are_written_with_sign_and_interval(folder):
     assert points(results.rows[1].differences["last"]) == "–"
 
 
+def steps_file(path, f1, outcome_f1):
+    """evaluations/<i>/steps.json with a part for the threshold and another."""
+    scores = {"step": {"best_f1": 0.9, "f1": f1, "clean_above_lucky": 0.8}}
+    part = {"scores": scores, "outcome_only": {"f1": outcome_f1}}
+    chosen = {"scores": {"step": {"best_f1": 1.0}}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"threshold_part": "a", "parts": {"a": chosen | part, "b": part}}))
+
+
+def test_a_comparison_may_be_of_the_prms_steps_and_with_what_an_outcome_alone_reaches(tmp_path):
+    pair = {"title": "Steps", "first": "one", "second": None, "measure": "f1"}
+    own = pair | {"title": "Ranking", "second": "other", "measure": "ranking"}
+    comparisons = {
+        name: one | {"finding": "none", "paper": "not asked"}
+        for name, one in (("steps", pair), ("ranks", own))
+    }
+    made = plan(tmp_path, comparisons=comparisons)
+    folder = write_results(made, {k: v for k, v in ACCURACIES.items() if "taught" not in k})
+    for seed, f1 in ((0, 0.7), (3, 0.9)):
+        for iteration in (2, 4):
+            steps_file(folder / f"one-seed{seed}/evaluations/{iteration:04d}/steps.json", f1, 0.4)
+        for variant, share in (("one", 0.8), ("other", 0.6)):
+            metrics = folder / f"{variant}-seed{seed}/iterations/0004/metrics"
+            (metrics / "score.json").write_text(json.dumps({"prm/true_ranking_accuracy": share}))
+    results = collect(folder)
+    rows = {row.name: row for row in results.rows}
+    assert rows["steps"].differences["area"].mean == pytest.approx(0.4)  # 0.3 and 0.5
+    assert rows["steps"].reading == "not distinguishable"
+    assert rows["ranks"].reading == "first higher"
+    # Scored at iteration 4 is the PRM of iteration 3.
+    ranked = results.curves.dropna(subset="ranking")
+    assert set(ranked["iteration"]) == {3}
+    table = comparison_table(results).set_index(["comparison", "measure"])
+    assert table.loc[("steps", "area"), "second"] == "the outcome alone"
+    write_report(folder, None)
+    page = (folder / "report" / "report.html").read_text()
+    assert "the outcome alone" in page
+    assert "pairs that the PRM ranks correctly" in page
+
+
 @pytest.mark.parametrize(
     ("num_panels", "rows_and_columns"),
     [(0, (0, 1)), (1, (1, 1)), (2, (1, 2)), (3, (1, 3)), (4, (2, 3)), (12, (4, 3))],

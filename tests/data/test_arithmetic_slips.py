@@ -5,8 +5,9 @@ import random
 import pytest
 
 from prime_core.data.arithmetic import chain, demonstrations, problems, slips, terms_of
+from prime_core.data.arithmetic_solutions import generated_solutions
+from prime_core.data.arithmetic_steps import first_wrong, read_steps
 from prime_core.settings.data import ArithmeticTask
-from tests.support.arithmetic_steps import first_wrong, read_steps
 
 TERMS = (3, 4, 5, 6)
 
@@ -112,3 +113,17 @@ def test_the_terms_of_a_problem_are_those_of_its_prompt():
     rows = problems(num_train=5, num_validation=0, max_number=9, min_terms=2, max_terms=4, seed=1)
     for row in rows["train"]:
         assert read_steps(terms_of(row), chain(terms_of(row)))
+
+
+def test_generated_solutions_carry_the_truth_of_their_steps():
+    task = ArithmeticTask(max_terms=4, slip_share=0.5, cancel_share=0.5)
+    train = problems(num_train=50, num_validation=0, max_number=9, min_terms=3, max_terms=4, seed=0)
+    names = [row["prompt_id"] for row in train["train"]]
+    rows = generated_solutions(names, task, 400, 7)
+    assert rows == generated_solutions(names, task, 400, 7)
+    assert rows != generated_solutions(names, task, 400, 8)
+    assert 100 < sum(row["label"] >= 0 for row in rows) < 300
+    assert any(row["label"] >= 0 and row["final_answer_correct"] for row in rows)
+    for row in rows:
+        response = row["separator"].join(row["steps"])
+        assert response.endswith(f"{{{sum(row['terms'])}}}") == row["final_answer_correct"]

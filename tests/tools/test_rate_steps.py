@@ -107,7 +107,7 @@ def test_malformed_and_too_long_solutions_are_counted_and_left_out(tmp_path, mod
 def test_a_token_over_a_boundary_ends_the_step_before_it(models):
     tokenizer = load_tokenizer(models[0])
     steps = ["ä", "b", "日本"]  # characters of several tokens each
-    row = {"prompt": [{"role": "user", "content": "?"}], "steps": steps}
+    row = {"prompt": [{"role": "user", "content": "?"}], "steps": steps, "separator": "\n\n"}
     (found,) = tokenise_steps([row], models[0])
     ends = [0, *found["step_ends"]]
     pieces = [tokenizer.decode(found["response_tokens"][a:b]) for a, b in itertools.pairwise(ends)]

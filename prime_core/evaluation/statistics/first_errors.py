@@ -120,10 +120,49 @@ def step_auc(scores: Sequence[Sequence[float]], labels: Sequence[int]) -> float 
     for one, label in zip(scores, labels, strict=True):
         right += list(one if label == NO_ERROR else one[:label])
         wrong += [] if label == NO_ERROR else [one[label]]
-    if not right or not wrong:
+    return _chance_above(right, wrong)
+
+
+def largest_fall(scores: Sequence[float]) -> int:
+    """Index of the lowest step, the first of equal ones."""
+    return int(np.argmin(scores))
+
+
+def falls_found(scores: Sequence[Sequence[float]], labels: Sequence[int]) -> float | None:
+    """Share of solutions with an error whose lowest step is the first wrong one; None without any.
+
+    Needs no threshold: it says where a PRM points, not whether.
+    """
+    wrong = [(one, label) for one, label in zip(scores, labels, strict=True) if label != NO_ERROR]
+    hits = [largest_fall(one) == label for one, label in wrong]
+    return float(np.mean(hits)) if hits else None
+
+
+def clean_above_lucky(
+    scores: Sequence[Sequence[float]], labels: Sequence[int], answer_correct: Sequence[bool | None]
+) -> float | None:
+    """Chance that the lowest step of a clean solution is above that of a lucky one; ties half.
+
+    Clean: right in every step and in its answer; lucky: right in its answer, not in every step. An
+    outcome is the same for both. None where there are none of either kind.
+    """
+    clean, lucky = (
+        [
+            min(one)
+            for one, label, right in zip(scores, labels, answer_correct, strict=True)
+            if right and (label == NO_ERROR) == is_clean
+        ]
+        for is_clean in (True, False)
+    )
+    return _chance_above(clean, lucky)
+
+
+def _chance_above(high: Sequence[float], low: Sequence[float]) -> float | None:
+    """Mann-Whitney's U over all pairs: the chance that one of `high` is above one of `low`."""
+    if not high or not low:
         return None
-    ranks = rankdata([*right, *wrong])[: len(right)]
-    return float((ranks.sum() - len(right) * (len(right) + 1) / 2) / (len(right) * len(wrong)))
+    ranks = rankdata([*high, *low])[: len(high)]
+    return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(high) * len(low)))
 
 
 def fixed_place(

@@ -1,4 +1,4 @@
-"""What a run has not written yet, in words for the page."""
+"""What a run has not written yet, or what sets it apart, in words for the page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from prime_core.run.layout import RunFiles
 
 
 def missing_parts(run: RunTables, run_dir: Path) -> list[str]:
-    """One sentence for each part of the report that is empty or short, and why."""
+    """One sentence for each part of the report that is empty, short or of an odd kind, and why."""
     files = RunFiles(run_dir)
     notes = [
         _iterations(run),
         _evaluations(run),
         _rewards(run, files),
         _seconds(run),
+        _flips(run),
         None if run.provenance else f"{files.provenance.name} is absent: no versions to show.",
     ]
     return [note for note in notes if note]
@@ -29,6 +30,11 @@ def has_prm(run: RunTables) -> bool:
 def has_values(run: RunTables) -> bool:
     """False for a run whose advantages come from comparing responses; true for PPO."""
     return run.settings.get("policy.adv_estimator") == "gae"
+
+
+def has_trees(run: RunTables) -> bool:
+    """Whether the run's responses fork from one another."""
+    return "rollout.tree.kind" in run.settings
 
 
 def _iterations(run: RunTables) -> str | None:
@@ -61,6 +67,20 @@ def _rewards(run: RunTables, files: RunFiles) -> str | None:
     if not any(files.rewards(iteration).exists() for iteration in iterations):
         return "No iteration has scored its responses yet: no implicit rewards to show."
     return None
+
+
+def _flips(run: RunTables) -> str | None:
+    """Not missing, but a reader must know it before all figures."""
+    right, wrong = (
+        float(run.settings.get(f"verification.flip_{kind}") or 0) for kind in ("correct", "wrong")
+    )
+    if not right and not wrong:
+        return None
+    return (
+        f"An experiment: {100 * right:g} % of the right and {100 * wrong:g} % of the wrong "
+        "outcomes were turned over before training (verification.flip_*). Accuracies, prm/true_* "
+        "and the responses below are of the true ones, reward/* and other prm/* of those."
+    )
 
 
 def _seconds(run: RunTables) -> str | None:

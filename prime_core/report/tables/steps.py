@@ -16,7 +16,7 @@ from prime_core.settings.evaluation import STEPS
 
 COLUMNS = (
     *("iteration", "part", "num_solutions", "score", "in_sample", "f1", "f1_low", "f1_high"),
-    *("outcome_only", "auc", "right_by_luck_found", "num_right_by_luck"),
+    *("outcome_only", "auc", "right_by_luck_found", "num_right_by_luck", "clean_above_lucky"),
 )
 
 
@@ -46,6 +46,7 @@ def _row(part: dict[str, Any], score: str) -> dict[str, Any]:
         "outcome_only": only["f1"] if only else None,
         "auc": of["auc"],
         "right_by_luck_found": of["right_by_luck_found"],
+        "clean_above_lucky": of.get("clean_above_lucky"),  # runs before there was the figure
     }
 
 
