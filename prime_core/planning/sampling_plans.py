@@ -178,7 +178,7 @@ def _judge_plan(case: Case, stage: str, jobs: int, responses: float) -> StagePla
         jobs=jobs,
         machine=case.machines[stage],
         gpu=sampler_memory(asked, min(longest, asked.shape.max_position)),
-        host=_host(asked),
+        host=_host(asked, stage),
         seconds=_seconds(asked, stage, work),
     )
 

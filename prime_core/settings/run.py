@@ -236,8 +236,8 @@ class Settings(Section):
             )
 
     def _turns(self) -> None:
-        """What a run of an environment cannot have, and what no other can."""
-        env = self.data.env
+        """What a run of an environment cannot have, and what only such a run can."""
+        env, estimator = self.data.env, self.policy.adv_estimator
         if env is None:
             self._no_states()
             return
@@ -252,7 +252,7 @@ class Settings(Section):
                 "rollout.tree with data.source env: a fork inside an episode would need its "
                 "environment in the state that it had there; leave one of them out"
             )
-        if env.invalid_action_penalty and self.policy.adv_estimator == "gae":
+        if env.invalid_action_penalty and estimator == "gae":
             raise ValueError(
                 "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "
                 "turns to take it from; expected 0, or another estimator"
@@ -271,11 +271,11 @@ class Settings(Section):
             )
 
     def _no_states(self) -> None:
-        """Visits count an environment's observations, and GiGPO compares its turns."""
+        """Visits are counted, and turns compared, by the observations of an environment."""
         if self.policy.adv_estimator == "gigpo":
             raise ValueError(
                 "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
-                f"data.source env, got {self.data.source}"
+                f"data.source 'env', got '{self.data.source}'"
             )
         if self.counts_visits:
             raise ValueError(
@@ -331,6 +331,13 @@ class Settings(Section):
         return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
 
     @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        valid = ("valid_actions",) if self.invalid_action_penalty else ()
+        states = ("states",) if self.counts_visits else ()
+        return (*self.policy.batch_columns, *valid, *states)
+
+    @property
     def has_value_model(self) -> bool:
         """Whether a value model is trained beside the policy (PPO)."""
         return self.policy.adv_estimator == "gae" and self.value.source == "model"
@@ -339,13 +346,6 @@ class Settings(Section):
     def counts_visits(self) -> bool:
         """Whether values of an environment's turns are means over visits of its states."""
         return self.policy.adv_estimator == "gae" and self.value.source == "visits"
-
-    @property
-    def batch_columns(self) -> tuple[str, ...]:
-        """Optional columns of the batch that advantages are made of."""
-        valid = ("valid_actions",) if self.invalid_action_penalty else ()
-        states = ("states",) if self.counts_visits else ()
-        return (*self.policy.batch_columns, *valid, *states)
 
     @property
     def draws_continuations(self) -> bool:
