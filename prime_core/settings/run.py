@@ -240,11 +240,6 @@ class Settings(Section):
         env, estimator = self.data.env, self.policy.adv_estimator
         if env is None:
             self._no_states()
-            if estimator == "gigpo":
-                raise ValueError(
-                    "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
-                    f"data.source env, got {self.data.source}"
-                )
             return
         if env.max_turn_length > self.rollout.max_response_length:
             raise ValueError(
@@ -276,7 +271,12 @@ class Settings(Section):
             )
 
     def _no_states(self) -> None:
-        """Visits are counted by the observations of an environment."""
+        """Visits are counted, and turns compared, by the observations of an environment."""
+        if self.policy.adv_estimator == "gigpo":
+            raise ValueError(
+                "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
+                f"data.source 'env', got '{self.data.source}'"
+            )
         if self.counts_visits:
             raise ValueError(
                 "value.source 'visits' counts an environment's states, and data.source is "
@@ -331,6 +331,13 @@ class Settings(Section):
         return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
 
     @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        valid = ("valid_actions",) if self.invalid_action_penalty else ()
+        states = ("states",) if self.counts_visits else ()
+        return (*self.policy.batch_columns, *valid, *states)
+
+    @property
     def has_value_model(self) -> bool:
         """Whether a value model is trained beside the policy (PPO)."""
         return self.policy.adv_estimator == "gae" and self.value.source == "model"
@@ -339,13 +346,6 @@ class Settings(Section):
     def counts_visits(self) -> bool:
         """Whether values of an environment's turns are means over visits of its states."""
         return self.policy.adv_estimator == "gae" and self.value.source == "visits"
-
-    @property
-    def batch_columns(self) -> tuple[str, ...]:
-        """Optional columns of the batch that advantages are made of."""
-        states = ("states",) if self.counts_visits else ()
-        valid = ("valid_actions",) if self.invalid_action_penalty else ()
-        return (*self.policy.batch_columns, *states, *valid)
 
     @property
     def draws_continuations(self) -> bool:
