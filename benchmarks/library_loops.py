@@ -21,6 +21,7 @@ from pathlib import Path
 from tests.support.tiny_model import save_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "library"
 DOCUMENT = ROOT / "docs" / "library.md"
 NAMED = '"HuggingFaceTB/SmolLM2-135M-Instruct"'
 PACKAGES = ("trl==1.16.0", "datasets==5.2.0", "verl==0.9.1", "ray", "tensordict", "codetiming")
@@ -62,7 +63,7 @@ def other_python(folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "library")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
     folder = parser.parse_args().folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     model = save_tiny_model(folder / "model")

@@ -1,24 +1,29 @@
 """Time and memory of returns and losses at 1,024 x 3,072 tokens, beside TRL's and verl's.
 
-    python -m benchmarks.library_speed                       # this project alone
-    PYTHON_OF_TRL_AND_VERL -m benchmarks.library_speed       # theirs as well, where importable
+    python -m benchmarks.library_speed --alone               # this project and a plain loop
+    python -m benchmarks.library_speed                       # theirs, too: build/library by pip
     python -m benchmarks.library_speed --responses 128
 
 One process, one thread, the same tensors for all. Each line: median seconds of three calls, the
 largest memory that the call added to the process, and both relative to this project's function of
-the same purpose. `python -m benchmarks.library_loops` makes an environment with TRL and verl.
+the same purpose. TRL has no function of its loss: its trainer's method is called on a stand-in that
+hands it the log-probabilities, and also sums the figures that it logs.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -151,6 +156,51 @@ def verl(x: Inputs) -> list[Case]:
     ]
 
 
+def trl(x: Inputs) -> list[Case]:
+    """The loss of TRL's GRPOTrainer, averaged over tokens (bnpo), without a model."""
+    from trl import GRPOTrainer
+
+    tokens = torch.zeros_like(x.mask, dtype=torch.long)
+    first = torch.zeros(len(tokens), 1, dtype=torch.long)
+    given = {
+        "prompt_ids": first,
+        "prompt_mask": first + 1,
+        "completion_ids": tokens,
+        "completion_mask": x.mask.long(),
+        "advantages": x.advantages,
+        "old_per_token_logps": x.old_logprobs,
+    }
+    entropies = torch.zeros_like(x.logprobs)
+    accelerator = SimpleNamespace(
+        reduce=lambda value, **_: value, gather=lambda value: value, num_processes=1
+    )
+
+    def loss() -> object:
+        logprobs = x.logprobs.clone().requires_grad_()
+        trainer = SimpleNamespace(
+            _get_per_token_logps_and_entropies=lambda *_, **__: (logprobs, entropies, None),
+            accelerator=accelerator,
+            args=SimpleNamespace(delta=None),
+            aux_loss_enabled=False,
+            beta=0.0,
+            current_gradient_accumulation_steps=1,
+            epsilon_high=0.2,
+            epsilon_low=0.2,
+            importance_sampling_level="token",
+            loss_type="bnpo",
+            off_policy_mask_threshold=None,
+            top_entropy_quantile=1.0,
+            use_vllm=False,
+            _entropy_bonus_enabled=False,
+            _metrics={"train": defaultdict(list)},
+            model=SimpleNamespace(training=True),
+        )
+        GRPOTrainer._compute_loss(trainer, None, given).backward()
+        return logprobs.grad
+
+    return [Case("policy loss and gradient", "TRL, GRPOTrainer", loss)]
+
+
 class Peak:
     """The most memory that this process holds while it is open, above what it held before (MiB)."""
 
@@ -192,10 +242,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--responses", type=int, default=1024)
     parser.add_argument("--tokens", type=int, default=3072)
+    parser.add_argument("--alone", action="store_true", help="without TRL and verl")
     given = parser.parse_args()
+    if not given.alone and find_spec("verl") is None:
+        from benchmarks.library_loops import FOLDER, ROOT, other_python
+
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        command = [other_python(FOLDER), "-m", "benchmarks.library_speed", *sys.argv[1:]]
+        sys.exit(subprocess.run(command, cwd=ROOT).returncode)
     torch.set_num_threads(1)
     x = inputs(given.responses, given.tokens)
-    cases = [*ours(x), *published(x), *(verl(x) if find_spec("verl") else [])]
+    cases = [*ours(x), *published(x), *([] if given.alone else [*verl(x), *trl(x)])]
     first: dict[str, tuple[float, float]] = {}
     print(f"{given.responses} responses of up to {given.tokens} tokens, one thread")
     for case in cases:

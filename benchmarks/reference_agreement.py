@@ -4,34 +4,64 @@ From the project's root, with the folder `shared` beside it (or PRIME_SHARED nam
 
     python -m benchmarks.reference_agreement
 
-Every file of its folder `reference` is compared or named: a file whose settings we cannot express,
-or that holds what we do not compute, is counted with the reason, and the others are compared.
+A line an option: the setting that chooses it, the reference files that hold it (or its equation in
+plain Python, tests.support.reference_options), and the largest difference of values and of
+gradients, each relative to the largest value of its array. Every file of the folder `reference` is
+compared or named: a file whose settings we cannot express, or that holds what we do not compute, is
+counted with the reason, and the others are compared.
 """
 
 import sys
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 from tests.support.comparison import Comparison, NotExpressible
 from tests.support.reference_checks import check, prefix_of
+from tests.support.reference_options import EQUATION, OPTIONS, Option, equations, option_of
 from tests.support.shared_data import SHARED
 
-ROW = "{:<18} {:>6} {:>9} {:>11} {:>11}  {}"
+ROW = "{:<28} {:<37} {:<34} {:>9} {:>8} {:>9}"
 
 
-def row(prefix: str, files: dict[str, list[Comparison]]) -> str:
-    """One line of the table: the worst comparison of all files of a prefix."""
-    comparisons = [one for found in files.values() for one in found]
-    num_numbers = sum(one.ours.size for one in comparisons)
-    absolute = max(one.absolute for one in comparisons)
-    worst = max(comparisons, key=lambda one: one.relative)
-    return ROW.format(
-        prefix + "*",
-        len(files),
-        num_numbers,
-        f"{absolute:.1e}",
-        f"{worst.relative:.1e}",
-        worst.what,
-    )
+@dataclass
+class Line:
+    """An option's comparisons; sources: file name -> prefix of its kind."""
+
+    option: Option
+    comparisons: list[Comparison] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """One line of the table."""
+        kinds = [f"{kind}* ({n})" if n > 1 else f"{kind}*" for kind, n in self._kinds()]
+        numbers = sum(one.ours.size for one in self.comparisons)
+        gradients = [one for one in self.comparisons if one.what.endswith("gradient")]
+        values = [one for one in self.comparisons if not one.what.endswith("gradient")]
+        cells = ["; ".join(kinds) or EQUATION, numbers, _largest(values), _largest(gradients)]
+        return ROW.format(self.option.name, self.option.key, *cells)
+
+    def _kinds(self) -> list[tuple[str, int]]:
+        kinds = list(self.sources.values())
+        return [(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)]
+
+
+def _largest(comparisons: list[Comparison]) -> str:
+    return f"{max(one.relative for one in comparisons):.1e}" if comparisons else "-"
+
+
+def by_option(found: dict[str, dict[str, list[Comparison]]]) -> list[Line]:
+    """The table's lines, in the order of OPTIONS, then what no option is named for."""
+    lines = {one: Line(one) for one in OPTIONS}
+    for prefix, files in found.items():
+        for name, comparisons in files.items():
+            for one in comparisons:
+                option = option_of(prefix, one.what)
+                line = lines.setdefault(option, Line(option))
+                line.comparisons.append(one)
+                line.sources[name] = prefix
+    for one in equations():
+        lines[option_of(EQUATION, one.what)].comparisons.append(one)
+    return [line for line in lines.values() if line.comparisons]
 
 
 def compared(
@@ -57,12 +87,9 @@ def main() -> None:
         sys.exit(f"{SHARED}/reference/index.json is missing: place the shared folder there")
     names = sorted(path.stem for path in (SHARED / "reference").glob("*.npz"))
     found, others = compared(names)
-    print(
-        ROW.format("files", "number", "compared", "largest", "relative", "worst in relative terms")
-    )
-    for prefix, files in found.items():
-        if files:
-            print(row(prefix, files))
+    print(ROW.format("option", "key", "reference files", "numbers", "values", "gradient"))
+    for line in by_option(found):
+        print(line.text())
     num_compared = sum(map(len, found.values()))
     print(f"\n{num_compared} of {len(names)} files compared")
     for reason, left in others.items():

@@ -45,6 +45,7 @@ def measure(way: str, lab: SlurmLab, folder: Path, num_boundaries: int) -> Measu
     workflow = SmallWorkflow(folder / way, lengths, adapted=way == "profile").write()
     calls, env = folder / f"{way}-calls", dict(lab.env)
     calls.touch()
+    calls.chmod(0o666)  # the workflow is an ordinary user's
     for program in QUESTIONS:
         env = wrapped(env, folder / f"{way}-bin", program, f'date >> {calls}; exec $real "$@"')
     begin = time.time()
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, SlurmLab(Path(temporary) / "lab") as lab:
+        Path(temporary).chmod(0o755)
         print(f"seconds between stages, {options.boundaries} boundaries a way")
         print(f"{'':<44}{'median':>8}{'longest':>9}{'questions a minute':>20}", flush=True)
         for way in options.ways:

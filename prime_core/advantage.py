@@ -42,6 +42,7 @@ from prime_core.step_credit import (
     reward_ends,
     weighted_to_lowest,
 )
+from prime_core.trees import TREE_ESTIMATORS, Forks, tree_returns
 from prime_core.turns import discounted_over
 
 if TYPE_CHECKING:
@@ -162,6 +163,11 @@ ADV_ESTIMATORS: dict[str, Estimator] = {
     "opo": opo,
     # ReMax's baseline is not made of the group's rewards, see `remax_outcome`.
     "remax": reinforce,
+    # Outcomes of trees are credited by prime_core.trees; so are process rewards centred.
+    "treerl": rloo,
+    "treerl_code": rloo,
+    "tree_grpo": grpo,
+    "tree_grpo_code": grpo,
 }
 # Without whitening they would be the estimator that they share a function with, so the setting
 # `whiten` cannot turn it off.
@@ -179,6 +185,7 @@ def outcome_returns(
     penalty: Float[Tensor, "B T"] | None = None,
     discount_unit: str = "token",
     invalid: Float[Tensor, "B T"] | None = None,
+    forks: Forks | None = None,
 ) -> Float[Tensor, "B T"]:
     """Centred outcome, placed at each response's last token and discounted back to every token.
 
@@ -189,11 +196,15 @@ def outcome_returns(
     response's mean over its tokens. penalty: what each token's reward is less
     (policy.kl_in_reward). Estimators that compare responses take it out of the response's outcome,
     r_i - sum_t p_it; the others (TOKEN_WISE) out of the token's return,
-    R_it - sum_{s >= t} gamma_outcome^(s - t) p_is. Both are verl's.
+    R_it - sum_{s >= t} gamma_outcome^(s - t) p_is. Both are verl's. forks: see `tree_returns`,
+    which TREE_ESTIMATORS take instead.
     docs/decisions.md#kl-in-reward
     """
     if penalty is not None and adv_estimator not in TOKEN_WISE:
         outcome = outcome - sequence_sum(penalty, mask)
+    if adv_estimator in TREE_ESTIMATORS:
+        how = (adv_estimator, gamma_outcome, discount_unit)
+        return tree_returns(outcome, mask, group, forks, *how)
     # As a response each of whose tokens has the outcome as its reward: its mean reward is then the
     # outcome itself, so no estimator needs a second version for outcomes, and those that weigh
     # responses by length find it.
@@ -271,6 +282,7 @@ class Choices(ProcessChoices, total=False):
     greedy_outcome: Float[Tensor, " B"] | None
     invalid: Float[Tensor, "B T"] | None
     step_advantage: Float[Tensor, "B T"] | None
+    forks: Forks | None
 
 
 def process_part(
@@ -316,14 +328,16 @@ def combined_returns(
     greedy_outcome: Float[Tensor, " B"] | None = None,
     invalid: Float[Tensor, "B T"] | None = None,
     step_advantage: Float[Tensor, "B T"] | None = None,
+    forks: Forks | None = None,
     **process: Unpack[ProcessChoices],
 ) -> Float[Tensor, "B T"]:
     """R of `advantages`, in float64."""
     if adv_estimator == "remax":
         outcome = remax_outcome(outcome.double(), greedy_outcome)
     # float64: a baseline is a difference of sums that nearly cancel, and is summed once more.
-    how, less = (adv_estimator, gamma_outcome), None if penalty is None else penalty.double()
-    returns = outcome_returns(outcome.double(), mask, group, *how, less, discount_unit, invalid)
+    less = None if penalty is None else penalty.double()
+    how = (adv_estimator, gamma_outcome, less, discount_unit, invalid, forks)
+    returns = outcome_returns(outcome.double(), mask, group, *how)
     # Not their sum: each part would weigh by its scale, which whitening is to take out.
     by_parts = process_centre != "none" and adv_estimator in ALWAYS_WHITENED
     returns = outcome_coef * (masked_whiten(returns, mask) if by_parts else returns)
@@ -363,7 +377,7 @@ def advantages(
     reward, not summed: as it is (process_centre 'none') or centred over the group's steps, at all
     its step's tokens (`centred_steps`: iStar, arXiv 2509.19199; ALWAYS_WHITENED then whiten both
     parts instead of R). `implicit_reward` None leaves outcomes alone. step_advantage: added to R,
-    see `gigpo_steps`. penalty, invalid and discount_unit: as in `outcome_returns`, credit and
+    see `gigpo_steps`. penalty, invalid, discount_unit, forks: as in `outcome_returns`, credit and
     step_ends: as in `process_returns`, greedy_outcome: as in `remax_outcome`. Computed in float64,
     returned in float32.
     Raises ValueError for an outcome of NaN (no verdict: that response must have left the batch),

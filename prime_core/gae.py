@@ -133,14 +133,14 @@ def gae_advantages(
     The first is PPO with PRIME (arXiv 2502.01456, Table 4), or plain PPO without implicit rewards;
     with the paper's gamma 1 and gae_lambda 1 A_t = sum_{s >= t} r_s - V(s_t). In the second, the
     additive form of iStar (arXiv 2509.19199), the values predict outcomes alone. gae_level 'step':
-    `step_gae` in place of `gae`, over the steps that end at step_ends.
-    Computed in float64, returned in float32. Raises ValueError for an outcome of NaN (no verdict),
-    for another combination or level, and for steps without their ends.
+    `step_gae` over the steps that end at step_ends. In float64, returned in float32. Raises
+    ValueError for an outcome of NaN (no verdict), for another combination or level, and for steps
+    without their ends.
     docs/decisions.md#one-return
     """
     check_choices(outcome, combine)
     process = None if implicit_reward is None else implicit_reward.double()
-    # In the additive form they are added after GAE; in both places they would count twice.
+    # In the additive form process rewards are added after GAE: here they would count twice.
     summed = process if combine == "returns" else None
     rewards = token_rewards(outcome.double(), summed, mask, outcome_coef, process_coef)
     states = only(values.double(), mask)
@@ -150,8 +150,7 @@ def gae_advantages(
         advantages, states = step_gae(rewards, states, mask, step_ends, gamma, gae_lambda)
     else:
         raise ValueError(f"gae_level must be 'token', or 'step' with step_ends, got {gae_level!r}")
-    # Before whitening and before the token's own reward is added: the value model learns returns in
-    # units of the reward.
+    # Before whitening and the token's own reward: the value model learns in units of the reward.
     returns = advantages + states
     if process is not None and combine == "advantages":
         advantages = advantages + process_coef * only(process, mask)

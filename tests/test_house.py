@@ -32,6 +32,7 @@ MATHEMATICS = {
     "step_values",
     "step_credit",
     "steps",
+    "trees",
     "turns",
     "value_loss",
     "visits",
@@ -49,7 +50,7 @@ ROOMS = {
     "models": "run runtime settings storage",
     "data": "environments run runtime settings storage",
     "launch": "run runtime settings storage",
-    "samplers": "environments models run runtime settings storage",
+    "samplers": "environments models run runtime settings storage mathematics",  # steps alone
     "training": "models run runtime settings storage mathematics",
     "evaluation": "training data environments verifiers run runtime settings",
     "planning": "launch run runtime settings storage",

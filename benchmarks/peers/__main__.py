@@ -162,6 +162,8 @@ def trl_work(start: RunFiles, place: Path, iterations: int, settings: Settings) 
         "weight_decay": policy.optimizer.weight_decay,
         "grad_clip": policy.optimizer.grad_clip,
         "eps_clip": policy.eps_clip,
+        "eps_clip_high": policy.eps_clip_high,
+        "normalize": policy.whiten,
         "problems": [
             {"prompt": [dict(one) for one in messages], "ground_truth": truth}
             for messages, truth in zip(problems["prompt"], problems["ground_truth"], strict=True)
@@ -169,16 +171,25 @@ def trl_work(start: RunFiles, place: Path, iterations: int, settings: Settings) 
     }
 
 
-def accuracy(model: Path, start: RunFiles, settings: Settings) -> float:
-    """Share of correct responses to the held-out sums, as the quickstart's evaluations have it."""
-    chosen = benchmark_named(settings, "validation")
+def accuracy(
+    model: Path,
+    start: RunFiles,
+    settings: Settings,
+    benchmark: str = "validation",
+    iteration: int = 0,
+) -> float:
+    """Share of correct responses to the held-out sums, as the evaluations of a run have it.
+
+    iteration: whose random numbers the responses are sampled with.
+    """
+    chosen = benchmark_named(settings, benchmark)
     problems, _ = benchmark_problems(chosen, settings, start)
     responses = ask(
         sampler="transformers",
         model_path=model,
         prompts=problems,
         purpose="evaluate",
-        iteration=0,
+        iteration=iteration,
         n_samples_per_prompt=chosen.n_samples_per_prompt,
         params=SamplingParams(chosen.temperature, chosen.top_p, 0, chosen.max_response_length),
         settings=settings,

@@ -17,6 +17,7 @@ from prime_core.runtime.partial_rows import partial_path
 from prime_core.settings.evaluation import Benchmark
 from prime_core.settings.run import Settings
 from prime_core.verifiers.env import episode_text
+from prime_core.verifiers.judge.judging import Replies
 from prime_core.verifiers.problem_rows import rows_to_judge
 from prime_core.verifiers.resumable import judge_all, refuse_broken
 
@@ -75,10 +76,12 @@ def judge_responses(
     chosen: Benchmark,
     settings: Settings,
     output: Path,
+    replies: Replies | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of EVALUATION for responses with prompt_id, sample, text, finish_reason and length.
 
     Whole passes count alone, whatever rewards training. Verdicts are kept beside the output.
+    replies: what a judge of verification.judge.path answers.
     """
     rules = settings.verification.without_partial_credit()
     texts = [(row["prompt_id"], episode_text(row)) for row in responses]
@@ -87,7 +90,7 @@ def judge_responses(
         questions = dict(zip(problems["prompt_id"], problems["text"], strict=True))
     of_run = chosen.file == "validation"
     rows = rows_to_judge(problems, texts, rules, of_run=of_run, questions=questions)
-    judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying")
+    judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying", replies)
     refuse_broken(judgements, settings, output)
     return [
         {

@@ -117,6 +117,9 @@ def needs(settings: Settings) -> Iterator[Need]:
     yield from _prm_needs(settings)
     if settings.value.path is not None and settings.has_value_model and settings.start == 0:
         yield Need("value.path", settings.value.path, "model")
+    judge = settings.verification.judge
+    if judge is not None and judge.path is not None:
+        yield Need("verification.judge.path", judge.path, "model")
     if settings.data.source == "files" and not settings.init_from:
         for name in ("train", "validation", *(["sft"] if settings.sft.enabled else [])):
             path = getattr(settings.data, name)

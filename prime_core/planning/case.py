@@ -47,12 +47,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Shapes:
-    """The run's models: policy, PRM, the PRM's reference, value model (no layer of logits)."""
+    """The run's models: policy, PRM, the PRM's reference, value model (no layer of logits), the
+    judge of verification.judge.path (else the policy's shape, and nothing reads it).
+    """
 
     policy: ModelShape
     prm: ModelShape
     prm_reference: ModelShape
     value: ModelShape
+    judge: ModelShape
 
     def of_stage(self, stage: str) -> ModelShape:
         """The model that a stage trains, or computes with; the policy's where it has no other."""

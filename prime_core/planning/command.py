@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from prime_core.launch.arguments import asked_settings, refuse_unknown_options, workflow_folder
 from prime_core.launch.site.site import Site, load_site, site_file
-from prime_core.launch.site.stage_resources import StageNeeds, load_stages
+from prime_core.launch.site.stage_resources import StageNeeds, load_stages, needs_of_run
 from prime_core.planning.case import Case, Machine, Shapes
 from prime_core.planning.comparison import plans_of, quickest
 from prime_core.planning.gpus import PROCESSORS, USUAL, Gpu, UnknownGpu, gpu_of
@@ -103,9 +103,10 @@ def make_case(settings: Settings, site: Site | None, shape: ModelShape, options:
     gpu, remark = choose_gpu(site, options, measured)
     if measured:
         check_same_gpu(measured, gpu)
+    table = load_stages(REPOSITORY / settings.stage_resources)
     machines = {
         name: machine_of(needs, has_gpus=gpu != PROCESSORS)
-        for name, needs in load_stages(REPOSITORY / settings.stage_resources).items()
+        for name, needs in needs_of_run(table, settings).items()
     }
     given = assumptions(options.assume)
     taken = taken_values(measured, given, options)
@@ -174,7 +175,7 @@ def all_shapes(settings: Settings, policy: ModelShape) -> Shapes:
 
     Raises PlanError naming the key of a model that is not known.
     """
-    prm, value = settings.prm, settings.value
+    prm, value, judge = settings.prm, settings.value, settings.verification.judge
 
     def named(path: str | None, key: str) -> ModelShape:
         return policy if path is None else _shape_at(path, key)
@@ -184,6 +185,7 @@ def all_shapes(settings: Settings, policy: ModelShape) -> Shapes:
         prm=named(prm.path, "prm.path"),
         prm_reference=named(prm.reference_path, "prm.reference_path"),
         value=replace(named(value.path, "value.path"), scalar_head=True),
+        judge=named(judge.path, "verification.judge.path") if judge else policy,
     )
 
 

@@ -25,6 +25,7 @@ TIMESTAMP = 1  # Snakemake's, in each folder that is an output
 ADAPTER_FILES = 2  # LoRA's weights and their configuration
 JOB_FILES = 3  # log, benchmark, lock
 REPORT_FILES = 27  # page, tables, plots, TensorBoard's events; about
+STEPS_OF_A_SOLUTION = 10  # generously; ProcessBench's parts have 5 to 9 on average
 TABLE_BYTES = 7_000  # of a parquet file without rows, about
 
 
@@ -80,8 +81,12 @@ def disk_of(
     dtype_bytes: int,
     ranks: dict[str, int],
     unfinished: Sequence[str],
+    states_in_memory: bool,
 ) -> Disk:
-    """ranks: of the stages that train; unfinished: those that may stop inside at the same time."""
+    """ranks: of the stages that train; unfinished: those that may stop inside at the same time.
+
+    states_in_memory: whether jobs of their own (`save_state`) write training states to disk.
+    """
     model = model_bytes(shapes.policy, dtype_bytes)
     kept = kept_iterations(settings)
     states, folders = {}, {}
@@ -113,7 +118,7 @@ def disk_of(
         tables=tables,
         at_end=at_end,
         most=most,
-        num_files=num_files(shapes, settings, work, dtype_bytes, ranks),
+        num_files=num_files(shapes, settings, work, dtype_bytes, ranks, states_in_memory),
     )
 
 
@@ -155,11 +160,15 @@ def table_bytes(settings: Settings, work: Workload) -> float:
     files += _continuation_jobs(settings)
     continued = _continuation_bytes(work)
     one_iteration = sampled + learned + surplus + continued + files * TABLE_BYTES
-    evaluations = len(work.evaluated_iterations) * sum(
+    evaluation = sum(
         one.num_responses * (one.response_tokens * work.text_bytes + 200) + TABLE_BYTES
         for one in work.benchmarks.values()
     )
-    return len(settings.own_iterations) * one_iteration + evaluations
+    if work.step_solutions:  # four scores of each step, float64, and the short columns
+        evaluation += work.step_solutions * (STEPS_OF_A_SOLUTION * 4 * 8 + 200) + TABLE_BYTES
+    return (
+        len(settings.own_iterations) * one_iteration + len(work.evaluated_iterations) * evaluation
+    )
 
 
 def _continuation_bytes(work: Workload) -> float:
@@ -178,7 +187,12 @@ def _continuation_jobs(settings: Settings) -> int:
 
 
 def num_files(
-    shapes: Shapes, settings: Settings, work: Workload, dtype_bytes: int, ranks: dict[str, int]
+    shapes: Shapes,
+    settings: Settings,
+    work: Workload,
+    dtype_bytes: int,
+    ranks: dict[str, int],
+    states_in_memory: bool,
 ) -> int:
     """Files in a finished run's folder, without what Slurm and Snakemake write elsewhere."""
     trained, trains_prm = settings.trained, bool(settings.prm.offline and not settings.start)
@@ -188,7 +202,9 @@ def num_files(
     outputs = 2 * jobs - len(trained) + 2  # and the iteration's two notes
     outputs += settings.rollout.keeps_surplus
     iteration = jobs * JOB_FILES + outputs + 1  # the lock of one of the notes
-    evaluations = len(work.evaluated_iterations) * len(work.benchmarks) * (JOB_FILES + 2)
+    iteration += states_in_memory * len(trained) * (JOB_FILES + 1)  # each job's figures
+    tables = len(work.benchmarks) + bool(work.step_solutions)
+    evaluations = len(work.evaluated_iterations) * tables * (JOB_FILES + 2)
     model = _model_files(shapes.policy, dtype_bytes)
     start = 4 * model + 3 * JOB_FILES + 3 + 4 + 2 + 1  # metrics, data, notes of the run, its lock
     start += ADAPTER_FILES * (settings.sft.enabled and settings.sft.lora is not None)

@@ -14,6 +14,7 @@ GIB = 2**30
 # Of these only runs with an environment know.
 OF_EPISODES = ("turn_share", "drawn_share", "env_step_ms")
 OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s", "resting_gib")
+OF_TREES = ("fork_position",)  # and of this only runs that sample trees
 
 
 class Assumptions(Section):
@@ -24,6 +25,9 @@ class Assumptions(Section):
     )
     response_share: float = Field(
         0.3, gt=0, le=1, description="mean response, as a share of max_response_length"
+    )
+    fork_position: float = Field(
+        0.5, gt=0, lt=1, description="share of a response that stands before the fork of a tree"
     )
     turn_share: float = Field(
         0.7, gt=0, le=1, description="mean turns of an episode, as a share of data.env.max_turns"

@@ -11,7 +11,7 @@ from prime_core.planning.comparison import quickest
 from prime_core.planning.critical_path import Step
 from prime_core.planning.disk import Disk
 from prime_core.planning.gpus import PROCESSORS
-from prime_core.planning.hardware import GIB, OF_ENGINES, OF_EPISODES
+from prime_core.planning.hardware import GIB, OF_ENGINES, OF_EPISODES, OF_TREES
 from prime_core.planning.measured import MeasuredValues
 from prime_core.planning.memory import PARTS
 from prime_core.planning.moving import memory_between
@@ -214,6 +214,11 @@ def _run(found: Plan) -> Iterator[str]:
         f"  per iteration: {work.sampled_responses:.0f} responses sampled, "
         f"{work.trained_responses:.0f} trained on, {duration(total.iteration_seconds)}"
     )
+    if settings.rollout.tree is not None:
+        yield (
+            f"  trees: {work.sampled_tokens:,.0f} tokens sampled, {work.trained_tokens:,.0f} "
+            f"trained on; {work.own_share:.0%} of a response's tokens are sampled for it alone"
+        )
     if work.continued is not None:
         yield (
             f"  and {work.continued.num_responses:.0f} continuations of "
@@ -256,9 +261,11 @@ def _assumptions(found: Plan) -> Iterator[str]:
     where = ", OR MEASURED" if measured else ""
     yield f"ASSUMED{where} (--assume NAME=VALUE, --disk-gb-per-s)"
     values = found.case.assumed.model_dump() | {"disk_gb_per_s": found.case.disk_gb_per_s}
-    kept = "engines" in RESIDENT  # else nothing here keeps them
-    apart = (*(() if kept else OF_ENGINES), *(() if found.case.settings.data.env else OF_EPISODES))
-    fields = [(k, v) for k, v in MeasuredValues.model_fields.items() if k not in apart]
+    # What nothing here uses is not said: engines that nobody keeps, forks of no tree, no episodes.
+    unused: tuple[str, ...] = () if "engines" in RESIDENT else OF_ENGINES
+    unused += () if found.case.settings.rollout.tree else OF_TREES
+    unused += () if found.case.settings.data.env else OF_EPISODES
+    fields = [(k, v) for k, v in MeasuredValues.model_fields.items() if k not in unused]
     rows = [
         (
             name,

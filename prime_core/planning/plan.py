@@ -177,7 +177,15 @@ def _disk(case: Case, stages: dict[str, StagePlan]) -> Disk:
         if name in stages and 0 < minutes * 60 < stages[name].seconds.total
     ]
     ranks = {name: case.machines[name].num_ranks for name in case.settings.trained}
-    return disk_of(case.shapes, case.settings, case.work, case.dtype_bytes, ranks, stopped)
+    return disk_of(
+        case.shapes,
+        case.settings,
+        case.work,
+        case.dtype_bytes,
+        ranks,
+        stopped,
+        case.states_in_memory,
+    )
 
 
 def _total(case: Case, stages: dict[str, StagePlan], path: list[Step]) -> Total:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from prime_core.launch.site.stage_resources import JUDGING
 from prime_core.planning.case import Case, StagePlan
 from prime_core.planning.gpus import OLDEST_CAPABILITY, PROCESSORS
 from prime_core.planning.hardware import GIB
@@ -117,7 +118,8 @@ def _gpu_memory(case: Case, stage: StagePlan) -> Iterator[str]:
         return
     need = f"{stage.stage}: needs {stage.gpu_bytes / GIB:.1f} GiB per GPU, "
     need += f"{case.gpu.memory_gib:g} GiB available"
-    if STAGES[stage.stage].samples:
+    # Judging has GPUs where a model of the run's judges: it samples, too.
+    if STAGES[stage.stage].samples or stage.stage in JUDGING:
         advice = "lower rollout.gpu_memory_utilization, or raise rollout.tensor_parallel_size"
         if not case.uses_vllm:
             advice = "lower rollout.sampler_batch_size, or set rollout.sampler to vllm"
@@ -161,7 +163,8 @@ def _memory_settings(case: Case) -> Iterator[str]:
 
 def _cache(case: Case, stage: StagePlan) -> Iterator[str]:
     """Whether what is left for vLLM's cache is too little for one sequence."""
-    if not STAGES[stage.stage].samples or not case.uses_vllm:
+    # An evaluation may be that of given steps alone, which samples nothing.
+    if not STAGES[stage.stage].samples or "key-value cache" not in stage.gpu or not case.uses_vllm:
         return
     parallel = case.settings.rollout.tensor_parallel_size
     longest = case.settings.data.max_prompt_length + _longest(case, stage.stage)

@@ -19,7 +19,9 @@ from prime_core.planning.seconds import (
     passes_seconds,
     sampling_seconds,
 )
-from prime_core.planning.workload import BenchmarkWork, Workload
+from prime_core.planning.shapes import ModelShape
+from prime_core.planning.training_plans import largest_pass
+from prime_core.planning.workload import BenchmarkWork, Workload, sampling_rounds
 from prime_core.run.stages import STAGES
 
 
@@ -40,26 +42,33 @@ def sample_plan(case: Case) -> StagePlan:
         jobs=work.num_shards,
         machine=case.machines["sample"],
         gpu=sampler_memory(case, _longest(case, sampling)),
-        host=_host(case, "sample"),
+        host=_host(case),
         seconds=_seconds(case, "sample", sampling),
     )
 
 
 def evaluate_plan(case: Case) -> StagePlan:
-    """All benchmarks, each in jobs that sample and judge; the longest job represents them."""
+    """All benchmarks, each in jobs that sample and judge, and the job that scores given steps.
+
+    The longest job represents them.
+    """
     works = case.work.benchmarks.values()
     jobs = [
         (_with_verdicts(case, "evaluate", work.of_a_shard()), work.num_shards) for work in works
     ]
     # Of a benchmark that is split one more job joins the tables, and has no engine to start.
     joins = sum(work.num_shards > 1 for work in works)
+    gpus = [sampler_memory(case, _longest(case, work)) for work in works]
+    if case.work.step_solutions:
+        jobs.append((_step_seconds(case), 1))
+        gpus.append(case.with_reserve(_step_memory(case)))
     return StagePlan(
         stage="evaluate",
         each="evaluation",
         jobs=sum(number for _, number in jobs) + joins,
         machine=case.machines["evaluate"],
-        gpu=sampler_memory(case, max(_longest(case, work) for work in works)),
-        host=_host(case, "evaluate"),
+        gpu=max(gpus, key=lambda parts: sum(parts.values())),
+        host=_host(case),
         seconds=max((seconds for seconds, _ in jobs), key=lambda one: one.total),
         all_seconds=sum(seconds.total * number for seconds, number in jobs),
     )
@@ -84,19 +93,21 @@ def difficulty_plan(case: Case) -> StagePlan:
         jobs=difficulty.num_shards,
         machine=case.machines["difficulty"],
         gpu=sampler_memory(case, _longest(case, work)),
-        host=_host(case, "difficulty"),
+        host=_host(case),
         seconds=_with_verdicts(case, "difficulty", work),
     )
 
 
 def verify_plan(case: Case) -> StagePlan:
-    """Verdicts of one round's shards, on CPUs alone."""
+    """Verdicts of one round's shards, on CPUs alone unless a model of the run's judges."""
     responses = case.work.first_responses / case.settings.rollout.num_shards
     return _judging_plan(case, "verify", case.work.num_shards, responses)
 
 
 def _judging_plan(case: Case, stage: str, jobs: int, responses: float) -> StagePlan:
     """responses: that one job judges."""
+    if case.settings.verification.judges_by_model:
+        return _judge_plan(case, stage, jobs, responses)
     machine = case.machines[stage]
     # Each core judges a response at a time, and a model's program may use all that it is allowed.
     programs = machine.cpus_per_task * case.settings.verification.memory_mb * 1e6
@@ -137,10 +148,39 @@ def continuations_plan(case: Case) -> StagePlan:
 
 
 def step_values_plan(case: Case) -> StagePlan:
-    """Verdicts of all continuations, in one job on CPUs alone."""
+    """Verdicts of all continuations, in one job; on CPUs alone as those of `verify`."""
     work = case.work.continued
     assert work is not None  # likewise
     return _judging_plan(case, "step_values", 1, work.num_responses)
+
+
+def _judge_plan(case: Case, stage: str, jobs: int, responses: float) -> StagePlan:
+    """Verdicts by a model that the stage samples from (verification.judge.path)."""
+    judge, rollout = case.settings.verification.judge, case.settings.rollout
+    assert judge is not None
+    # The judge reads the problem and the response that the policy wrote.
+    reads = case.work.prompt_tokens + case.work.response_tokens
+    asked = replace(
+        case,
+        shapes=replace(case.shapes, policy=case.shapes.judge),
+        work=replace(case.work, prompt_tokens=reads),
+    )
+    work = BenchmarkWork(
+        num_responses=round(responses * judge.n_samples),
+        n_samples_per_prompt=judge.n_samples,
+        response_tokens=case.assumed.response_share * judge.max_tokens,
+        longest=judge.max_tokens,
+    )
+    longest = rollout.max_response_length + _longest(asked, work)
+    return StagePlan(
+        stage=stage,
+        each="iteration",
+        jobs=jobs,
+        machine=case.machines[stage],
+        gpu=sampler_memory(asked, min(longest, asked.shape.max_position)),
+        host=_host(asked),
+        seconds=_seconds(asked, stage, work),
+    )
 
 
 def sampler_memory(case: Case, longest: int) -> Memory:
@@ -160,6 +200,26 @@ def sampler_memory(case: Case, longest: int) -> Memory:
     return parts | {"reserve": case.gpu.memory_gib * GIB - case.allowed}
 
 
+def _step_memory(case: Case) -> Memory:
+    """Scoring holds PRM and reference one after the other, and a pass of the longest rows."""
+    shape = max(_scoring_shapes(case), key=lambda one: model_bytes(one, case.dtype_bytes))
+    return memory.scoring_memory(shape, largest_pass(case, "score"))
+
+
+def _step_seconds(case: Case) -> Seconds:
+    read = compute = 0.0
+    for shape in _scoring_shapes(case):
+        one = forward_flops(shape, case.work.prompt_tokens, case.work.response_tokens)
+        compute += passes_seconds(case.work.step_solutions * one, 1, case.gpu, case.assumed)
+        model = model_bytes(shape, case.dtype_bytes)
+        read += case.disk_seconds(model, model)
+    return case.seconds("evaluate", read=read, compute=compute)
+
+
+def _scoring_shapes(case: Case) -> tuple[ModelShape, ModelShape]:
+    return case.shapes.prm, case.shapes.prm_reference
+
+
 def _longest(case: Case, work: BenchmarkWork) -> int:
     """Tokens of prompt and response; an evaluation's end with the model's positions."""
     return min(case.settings.data.max_prompt_length + work.longest, case.shape.max_position)
@@ -170,12 +230,9 @@ def _gpus(case: Case) -> int:
     return case.settings.rollout.tensor_parallel_size if case.uses_vllm else 1
 
 
-def _host(case: Case, stage: str) -> float:
-    """Bytes of a node: a model on its way to its GPUs, and a process of environments a core."""
+def _host(case: Case) -> float:
     model = model_bytes(case.shape, case.dtype_bytes)
-    rules, cores = case.settings.verification, case.machines[stage].cpus_per_task
-    environments = cores * rules.memory_mb * 1e6 if case.settings.data.env else 0.0
-    return model + _gpus(case) * case.assumed.host_gib * GIB + environments
+    return model + _gpus(case) * case.assumed.host_gib * GIB
 
 
 def _seconds(case: Case, stage: str, work: BenchmarkWork, prefix_tokens: float = 0) -> Seconds:
@@ -189,27 +246,35 @@ def _seconds(case: Case, stage: str, work: BenchmarkWork, prefix_tokens: float =
         memory.cache_bytes(case.shape, case.dtype_bytes, gpus) * tokens
     )
     model = model_bytes(case.shape, case.dtype_bytes)
-    sampling = Sampling(
-        num_responses=work.num_responses,
-        num_prompts=work.num_responses / work.n_samples_per_prompt,
-        prompt_tokens=prompt_tokens,
-        response_tokens=work.response_tokens,
-        longest=_longest_call(case, work),
-        # At least one: a cache without room is refused elsewhere, and must not divide by zero here.
-        at_once=max(1, min(rollout.sampler_batch_size, int(room))),
-        num_gpus=gpus,
-        continuous=case.uses_vllm,
-        turns=work.turns,
-        drawn_share=case.work.drawn_share if work.turns else 1.0,
-    )
+    tree = rollout.tree if stage == "sample" else None
+    samplings = [
+        Sampling(
+            num_responses=one.num_responses,
+            num_prompts=one.num_responses / one.n_samples_per_prompt,
+            prompt_tokens=prompt_tokens + one.begun_tokens,
+            response_tokens=one.response_tokens,
+            longest=_longest_call(case, one),
+            # At least one: a cache without room is refused elsewhere, and must not divide by zero.
+            at_once=max(1, min(rollout.sampler_batch_size, int(room))),
+            num_gpus=gpus,
+            continuous=case.uses_vllm,
+            turns=one.turns,
+            drawn_share=case.work.drawn_share if one.turns else 1.0,
+        )
+        for one in sampling_rounds(work, tree, case.assumed.fork_position)
+    ]
     machine = case.machines[stage]
     # What is sampled from once is the start model, which no stage of this allocation has written.
-    newest = STAGES[stage].each != "run" and case.is_copied(machine)
+    # Nor is a judge.
+    newest = STAGES[stage].samples and STAGES[stage].each != "run" and case.is_copied(machine)
     return case.seconds(
         stage,
         engine=case.uses_vllm,
         read=case.disk_seconds(model, model / gpus, in_memory=newest),
-        compute=sampling_seconds(case.shape, case.dtype_bytes, sampling, case.gpu, case.assumed)
+        compute=sum(
+            sampling_seconds(case.shape, case.dtype_bytes, one, case.gpu, case.assumed)
+            for one in samplings
+        )
         + _environment_seconds(case, stage, work.num_responses, work.turns),
     )
 
@@ -219,7 +284,7 @@ def _with_verdicts(case: Case, stage: str, work: BenchmarkWork) -> Seconds:
     sampled = _seconds(case, stage, work)
     compute = sampled.compute + _verdicts(case, stage, work.num_responses, work)
     read = sampled.read
-    for shape in (case.shapes.prm, case.shapes.prm_reference) if work.scored else ():
+    for shape in _scoring_shapes(case) if work.scored else ():
         one = forward_flops(shape, case.work.prompt_tokens, work.response_tokens)
         compute += passes_seconds(work.num_responses * one, 1, case.gpu, case.assumed)
         model = model_bytes(shape, case.dtype_bytes)

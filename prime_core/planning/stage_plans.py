@@ -38,7 +38,8 @@ _PLANS = {
 def stage_plans(case: Case) -> dict[str, StagePlan]:
     """Plans by stage, in the order of the workflow."""
     plans = [*_once(case), *_each_iteration(case)]
-    plans += [evaluate_plan(case)] if case.work.benchmarks else []
+    if case.work.benchmarks or case.work.step_solutions:
+        plans.append(evaluate_plan(case))
     return {plan.stage: plan for plan in plans}
 
 

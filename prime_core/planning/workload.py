@@ -13,6 +13,7 @@ from prime_core.planning.hardware import Assumptions
 from prime_core.planning.ways import num_shards
 from prime_core.run.schedule import num_first_round
 from prime_core.settings.evaluation import Benchmark
+from prime_core.settings.rollout import Tree
 from prime_core.settings.run import Settings
 
 
@@ -21,7 +22,8 @@ class BenchmarkWork:
     """One evaluation: responses in total and per problem, mean and longest response in tokens.
 
     code_share: programs among its problems; scored: by the PRM, too. num_shards: jobs that it is
-    split into. turns: mean number of an episode's; 0: a problem without an environment.
+    split into. begun_tokens: of a response, read instead of sampled, since another has begun it.
+    turns: mean number of an episode's; 0: a problem without an environment.
     """
 
     num_responses: int
@@ -31,6 +33,7 @@ class BenchmarkWork:
     code_share: float = 0.0
     scored: bool = False
     num_shards: int = 1
+    begun_tokens: float = 0.0
     turns: float = 0.0
 
     def of_a_shard(self) -> BenchmarkWork:
@@ -62,8 +65,10 @@ class Workload:
 
     num_shards: sampling jobs, refill rounds included. first_responses: of the first round;
     sampled_responses: of all rounds. trained_responses: of the batch. code_share: programs among
-    the training problems. turns: mean number of an episode's, 0 without an environment, where
-    drawn_share of its tokens are the policy's. continued: with Monte-Carlo values.
+    the training problems. step_solutions: whose steps an evaluation has the PRM score. own_share:
+    tokens of a response that were sampled for it alone; below 1 where responses fork from one
+    another. continued: with Monte-Carlo values. turns: mean number of an episode's, 0 without an
+    environment, where drawn_share of its tokens are the policy's.
     """
 
     prompt_tokens: float
@@ -75,8 +80,10 @@ class Workload:
     trained_responses: float
     code_share: float
     benchmarks: dict[str, BenchmarkWork]
+    step_solutions: int
     evaluated_iterations: tuple[int, ...]
     continued: ContinuedWork | None = None
+    own_share: float = 1.0
     turns: float = 0.0
     drawn_share: float = 1.0
 
@@ -93,6 +100,46 @@ class Workload:
             return 0.0
         drawn = self.continued.num_responses * self.continued.continued_tokens
         return drawn / (self.trained_responses * self.response_tokens)
+
+    @property
+    def sampled_tokens(self) -> float:
+        """Of an iteration, each token of a tree once."""
+        return self.sampled_responses * self.response_tokens * self.own_share
+
+    @property
+    def trained_tokens(self) -> float:
+        """Of an iteration, each token of a tree once for each response that it is part of."""
+        return self.trained_responses * self.response_tokens
+
+
+def sampling_rounds(work: BenchmarkWork, tree: Tree | None, position: float) -> list[BenchmarkWork]:
+    """The calls of the sampler one after the other: of a tree its chains, then its continuations.
+
+    position: assumed share of a response before its fork.
+    """
+    if tree is None:
+        return [work]
+    chains = replace(
+        work,
+        num_responses=round(work.num_responses * tree.m / tree.num_leaves),
+        n_samples_per_prompt=tree.m,
+    )
+    continued = replace(
+        work,
+        num_responses=round((work.num_responses - chains.num_responses) / tree.l),
+        n_samples_per_prompt=tree.t,  # of one fork: they read the same tokens
+        response_tokens=work.response_tokens * (1 - position),
+        longest=round(work.longest * (1 - position)),
+        begun_tokens=work.response_tokens * position,
+    )
+    return [chains, *[continued] * tree.l]
+
+
+def own_share(tree: Tree | None, position: float) -> float:
+    """Tokens that were sampled, of all tokens of the responses of a prompt."""
+    if tree is None:
+        return 1.0
+    return (tree.m + (tree.num_leaves - tree.m) * (1 - position)) / tree.num_leaves
 
 
 def workload(settings: Settings, assumed: Assumptions) -> Workload:
@@ -127,14 +174,16 @@ def workload(settings: Settings, assumed: Assumptions) -> Workload:
             name: _benchmark(benchmark, settings, assumed)
             for name, benchmark in settings.evaluation.benchmarks.items()
         },
+        step_solutions=_step_solutions(settings, assumed),
         evaluated_iterations=tuple(
             iteration
             for iteration in range(settings.start, settings.iterations + 1)
             if iteration % settings.evaluation.every == 0 or iteration == settings.iterations
         ),
+        own_share=own_share(rollout.tree, assumed.fork_position),
+        continued=_continued(settings, assumed, trained) if settings.draws_continuations else None,
         turns=_turns(settings, assumed),
         drawn_share=assumed.drawn_share if settings.data.env else 1.0,
-        continued=_continued(settings, assumed, trained) if settings.draws_continuations else None,
     )
 
 
@@ -151,6 +200,11 @@ def _continued(settings: Settings, assumed: Assumptions, trained: float) -> Cont
     return ContinuedWork(
         num_states, settings.value.n_continuations, share * length, (1 - share) * length
     )
+
+
+def _step_solutions(settings: Settings, assumed: Assumptions) -> int:
+    steps = settings.evaluation.steps
+    return len(steps.files) * (steps.num_rows or assumed.problems) if steps else 0
 
 
 def _turns(settings: Settings, assumed: Assumptions) -> float:

@@ -30,9 +30,9 @@ class Figure:
     """One figure: its file name, its title, how to read it, what is drawn.
 
     needs_prm: it would stay empty in a run with outcome rewards only; needs_values: in one that is
-    not PPO; needs_continuations: in one without Monte-Carlo values; needs_slurm: in a run whose
-    jobs Slurm has not accounted for; needs_twin: in a run whose benchmarks have no published
-    figure; needs_steps: in one without evaluation.steps.
+    not PPO; needs_trees: in one whose responses do not fork; needs_continuations: in one without
+    Monte-Carlo values; needs_slurm: in a run whose jobs Slurm has not accounted for; needs_twin: in
+    a run whose benchmarks have no published figure; needs_steps: in one without evaluation.steps.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Figure:
     height: float = 2.7
     needs_prm: bool = False
     needs_values: bool = False
+    needs_trees: bool = False
     needs_continuations: bool = False
     needs_slurm: bool = False
     needs_twin: bool = False
@@ -267,6 +268,24 @@ FIGURES = (
             Panel("tokens", {"tokens": "rollout/response_length_mean"}, bounds=(0, None)),
             Panel("cut off", {"cut off": "rollout/clip_ratio"}, percent=True, bounds=(0, None)),
         ),
+    ),
+    Figure(
+        "trees",
+        "Sampling and filter",
+        "Trees",
+        "Above: responses of a prompt that forked from another. Below: tokens that were sampled, "
+        "as a share of all tokens of the responses, which have shared ones each for itself; and "
+        "where forks lie, as a share of the response.",
+        (
+            Panel("forks", {"forks of a prompt": "tree/num_forks_mean"}, bounds=(0, None)),
+            Panel(
+                "share",
+                {"sampled tokens": "tree/own_share", "before the fork": "tree/fork_position_mean"},
+                percent=True,
+                bounds=(0, None),
+            ),
+        ),
+        needs_trees=True,
     ),
     Figure(
         "filter",

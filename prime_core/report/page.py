@@ -23,7 +23,7 @@ from prime_core.report.tables.collect import ENDED_AT, RunTables
 from prime_core.report.tables.cost import stage_rows, total_row
 from prime_core.report.tables.data_table import data_rows, not_compared
 from prime_core.report.tables.evaluations import sampled_rows
-from prime_core.report.tables.missing import has_prm, has_values
+from prime_core.report.tables.missing import has_prm, has_trees, has_values
 from prime_core.report.tables.steps import step_rows
 from prime_core.report.templating import page_environment
 from prime_core.report.tokens import Pair
@@ -91,6 +91,7 @@ def figure_sections(run: RunTables, svgs: dict[str, str]) -> list[dict[str, Any]
         for figure in FIGURES
         if (has_prm(run) or not figure.needs_prm)
         and (has_values(run) or not figure.needs_values)
+        and (has_trees(run) or not figure.needs_trees)
         and (continued_ratio(run.iterations) is not None or not figure.needs_continuations)
         and (not run.cost.table.empty or not figure.needs_slurm)
         and (run.settings.get("reproduction.of") or figure.section != "Reproduction")

@@ -49,7 +49,7 @@ class Made:
 
     root: Path
     inputs: Sequence[Path] = ()
-    facts: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
 
     def record(self, path: Path) -> dict[str, Any]:
         """The record of what will be at `path`. Raises TableError for an unreadable input."""
@@ -143,6 +143,13 @@ def write_weights_record(folder: Path, path: Path, made: Made) -> None:
     """Write the record of a folder whose files are complete and which will be at `path`."""
     files = {name: content_digest([file]) for name, file in _named(folder).items()}
     write_json(folder / RECORD, made.record(path) | {"files": files})
+
+
+def weights_fact(folder: Path, name: str) -> float | None:
+    """A fact of the record of weights; None where there is none. Raises TableError: damaged."""
+    path = folder / RECORD
+    found: float | None = _parsed(path, path.read_bytes()).get(name) if path.exists() else None
+    return found
 
 
 def checked_weights(folder: Path, root: Path) -> Path:

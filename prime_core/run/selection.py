@@ -16,6 +16,7 @@ from prime_core.filtering import accuracy_filter, truncation_filter
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import TableError
 from prime_core.run.tables import BATCH, GREEDY, OPTIONAL, OUTCOMES, ROLLOUTS, read_fact, read_table
+from prime_core.run.tree_rows import with_heirs
 from prime_core.settings.run import Filter, Settings
 
 
@@ -98,7 +99,9 @@ def filter_groups(judged: pd.DataFrame, bounds: Filter) -> pd.DataFrame:
         keep = keep & truncation_filter(cut, group)
     if "greedy_outcome" in judged:  # without a verdict on it a group has no baseline
         keep = keep & judged["greedy_outcome"].notna().to_numpy()
-    return judged[keep].reset_index(drop=True)
+    # What forked from a response that leaves keeps what it shared with others of the same.
+    hung = with_heirs(judged, keep) if "parent" in judged else judged
+    return hung[keep].reset_index(drop=True)
 
 
 def first_groups(kept: pd.DataFrame, num_groups: int) -> pd.DataFrame:

@@ -36,7 +36,7 @@ class Unfit(BaseException):
 @dataclass
 class _Kept:
     keeps: bool = False
-    from_call_to_call: bool = False
+    rests: bool = False
     engine: Engine | None = None
     meeting_place: Path | None = None
 
@@ -46,12 +46,17 @@ _kept = _Kept()
 
 def begin(meeting_place: Path) -> None:
     """Keep engines from now on. meeting_place: file by which this stage's ranks find each other."""
-    _kept.keeps, _kept.meeting_place = True, meeting_place
+    _kept.keeps, _kept.rests, _kept.meeting_place = True, True, meeting_place
 
 
 def keeps() -> bool:
-    """Whether this process runs more stages after this one."""
+    """Whether an engine is kept: this process runs more stages, or this stage asks again."""
     return _kept.keeps
+
+
+def rests() -> bool:
+    """Whether what is kept gives its device back in between, to stages of other processes."""
+    return _kept.rests
 
 
 def meeting_place() -> Path | None:
@@ -80,19 +85,14 @@ def meanwhile() -> Iterator[None]:
     if _kept.keeps:
         yield
         return
-    _kept.keeps = _kept.from_call_to_call = True
+    _kept.keeps = True
     try:
         yield
     finally:
-        _kept.keeps = _kept.from_call_to_call = False
+        _kept.keeps = False
         engine = take()
         if engine is not None:
             engine.end()
-
-
-def says() -> bool:
-    """Whether it is worth a line that an engine was kept: not for each call of one stage."""
-    return not _kept.from_call_to_call
 
 
 def rest() -> None:

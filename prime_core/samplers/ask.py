@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from prime_core.models.load import load_tokenizer
 from prime_core.models.prompts import prompt_tokens
 from prime_core.runtime.partial_rows import partial_path
-from prime_core.samplers import Request, SamplingParams, request_seed
+from prime_core.samplers import Request, Sampled, SamplingParams, request_seed
 from prime_core.samplers.draw import draw, engine_of
 from prime_core.samplers.episodes import ENV, play
 from prime_core.settings.run import Settings
@@ -70,15 +71,26 @@ def ask(
         partial_path(output, kept_as) if output else None,
     )
     return [
-        {
-            "prompt_id": prompt_id,
-            "sample": sample,
-            "prompt_tokens": tokens[index],
-            "response_tokens": response.tokens,
-            "sampler_logprobs": response.logprobs,
-            # For verifiers and people: training reads the tokens, which a text may not give back.
-            "text": tokenizer.decode(response.tokens, skip_special_tokens=True),
-            "finish_reason": response.finish_reason,
-        }
+        response_row(tokenizer, prompt_id, sample, tokens[index], response)
         for (index, prompt_id, sample), response in zip(keys, sampled, strict=True)
     ]
+
+
+def response_row(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_id: str,
+    sample: int,
+    prompt: list[int],
+    response: Sampled,
+) -> dict[str, Any]:
+    """Columns of ROLLOUTS without policy_iteration."""
+    return {
+        "prompt_id": prompt_id,
+        "sample": sample,
+        "prompt_tokens": prompt,
+        "response_tokens": response.tokens,
+        "sampler_logprobs": response.logprobs,
+        # For verifiers and people: training reads the tokens, which a text may not give back.
+        "text": tokenizer.decode(response.tokens, skip_special_tokens=True),
+        "finish_reason": response.finish_reason,
+    }

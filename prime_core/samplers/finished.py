@@ -45,9 +45,6 @@ def fingerprint(
 ) -> str:
     """A digest of all that responses depend on, the model's weights among it."""
     files = sorted(f for f in model_path.iterdir() if f.is_file() and not f.name.startswith("."))
-    asked = [
-        [one.prompt_tokens, one.seed, *([] if one.limit is None else [one.limit])]
-        for one in requests
-    ]
+    asked = [[one.prompt_tokens, one.seed, one.num_before] for one in requests]
     values = [sampler, dtype, asked, asdict(params), asdict(engine)]
     return content_digest(files, json.dumps(values).encode())

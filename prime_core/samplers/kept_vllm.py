@@ -60,16 +60,16 @@ def release_memory() -> None:
 
 @contextmanager
 def kept_engine(
-    folder: Path, copy: Path, arguments: Mapping[str, Any], on_gpu: bool
+    folder: Path, copy: Path, arguments: Mapping[str, Any], sleeps: bool
 ) -> Iterator[LLM]:
     """An engine with the weights of a folder, for the block; afterwards it is kept.
 
-    copy: where the weights are read from. Raises kept.Unfit where the process keeps an engine that
-    cannot be brought to these weights.
+    copy: where the weights are read from. sleeps: it gives its GPU back between stages. Raises
+    kept.Unfit where the process keeps an engine that cannot be brought to these weights.
     """
     from vllm import LLM
 
-    wanted = {**arguments, "enable_sleep_mode": on_gpu}
+    wanted = {**arguments, "enable_sleep_mode": sleeps}
     fixed = {k: v for k, v in wanted.items() if k != "model"}
     fixed["configuration"] = (folder / "config.json").read_text(encoding="utf-8")
     digest, engine = folder_digest(folder), kept.take()
@@ -81,7 +81,7 @@ def kept_engine(
         _exchange_weights(engine.llm, folder, copy, fixed)
         engine.digest = digest
         note(f"{folder}: loaded into the kept engine, which finds the trainer's log-probabilities")
-    elif kept.says():
+    elif kept.rests():  # what a stage keeps for itself is nobody's news
         note(f"{folder}: sampling in the kept engine")
     yield engine.llm
     # Later stages share no prompts with this one, and computed them with other weights.

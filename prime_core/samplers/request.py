@@ -12,16 +12,12 @@ class Request:
     """One response to sample: the prompt's tokens, and the seed of its random numbers.
 
     The seed belongs to the response alone, so neither shards nor batches change what is drawn.
-    limit: tokens that it may have, where it continues one that has begun; None: as many as any.
+    num_before: how many of the last of these tokens begin the response, which is continued.
     """
 
     prompt_tokens: list[int]
     seed: int
-    limit: int | None = None
-
-    def room(self, params: SamplingParams) -> int:
-        """Tokens that the response may have, whatever positions the model has."""
-        return params.max_response_length if self.limit is None else self.limit
+    num_before: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,26 +56,21 @@ class SamplerError(ValueError):
 
 
 def room_for_response(
-    positions: int | None,
-    prompt_length: int,
-    params: SamplingParams,
-    model: object,
-    limit: int | None = None,
+    positions: int | None, prompt_length: int, params: SamplingParams, model: object
 ) -> int:
     """Tokens that a response to such a prompt may have. positions: the model's; None: no limit.
 
-    limit: as of Request. Raises SamplerError where the prompt alone fills the positions.
+    Raises SamplerError where the prompt alone fills the positions.
     """
-    longest = params.max_response_length if limit is None else limit
     # Training refuses such lengths instead: docs/decisions.md#evaluation-positions
     if not params.ends_with_positions or positions is None:
-        return longest
+        return params.max_response_length
     if prompt_length >= positions:
         raise SamplerError(
             f"{model}: a prompt of {prompt_length} tokens leaves no room for a response in the "
             f"model's {positions} positions; leave its problem out of the benchmark's table"
         )
-    return min(longest, positions - prompt_length)
+    return min(params.max_response_length, positions - prompt_length)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def _kept_model(folder: Path, dtype: str) -> KeptModel:
         raise kept.Unfit("it is another sampler's")
     if held is not None and (held.digest, held.dtype) == (digest, dtype):
         held.model.to(device())
-        if kept.says():
+        if kept.rests():  # what a stage keeps for itself is nobody's news
             note(f"{folder}: sampling from the kept model")
         return held
     # No weights are loaded into an old model: a new one holds these and nothing else.
@@ -163,8 +163,9 @@ def _generate(
     width = max(len(request.prompt_tokens) for request in batch)
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     rooms = [
-        room_for_response(
-            positions, len(request.prompt_tokens), params, model.name_or_path, request.limit
+        min(
+            room_for_response(positions, len(request.prompt_tokens), params, model.name_or_path),
+            params.max_response_length - request.num_before,
         )
         for request in batch
     ]

@@ -96,7 +96,9 @@ def engine_arguments(
     from vllm.platforms import current_platform
 
     config = load_config(model_path).get_text_config()
-    max_model_len = _max_model_len(model_path, config, requests, params, engine)
+    # Of a response that is continued the beginning is no prompt, or rounds would differ in length.
+    longest = max(len(one.prompt_tokens) - one.num_before for one in requests)
+    max_model_len = _max_model_len(model_path, config, longest, params, engine)
     arguments: dict[str, Any] = {
         "model": str(model_path.resolve()),
         "dtype": dtype,
@@ -126,26 +128,19 @@ def engine_arguments(
 
 
 def _max_model_len(
-    model_path: Path,
-    config: Any,
-    requests: Sequence[Request],
-    params: SamplingParams,
-    engine: Engine,
+    model_path: Path, config: Any, longest: int, params: SamplingParams, engine: Engine
 ) -> int:
     """Tokens of prompt and response. Where the model has enough positions it is the same for every
     shard, since vLLM caches what it compiles by this length. vLLM ends a response there."""
-    # Of a response that has begun, prompt and room together are no more than the usual length.
-    needed = max(len(request.prompt_tokens) + request.room(params) for request in requests)
-    usual = max(needed, engine.max_prompt_length + params.max_response_length)
+    usual = max(longest, engine.max_prompt_length) + params.max_response_length
     positions = getattr(config, "max_position_embeddings", None) or usual
     if usual <= positions:
         return usual
     if params.ends_with_positions:
-        longest = max(len(request.prompt_tokens) for request in requests)
         room_for_response(positions, longest, params, model_path)  # refuses a prompt without room
         return positions
     # What this shard needs may fit although the usual length does not; else vLLM refuses it.
-    return needed
+    return longest + params.max_response_length
 
 
 def _refuse_temperature(temperature: float) -> None:
@@ -183,7 +178,9 @@ def _engine(model_path: Path, copy: Path, arguments: dict[str, Any]) -> Iterator
     if on_cpu:  # the variable alone comes too late where torch is imported
         torch._dynamo.config.disable = True
     if kept.keeps():
-        with kept_engine(model_path, copy, arguments, on_gpu=not on_cpu) as llm:
+        # Room for others is made between stages, so not by what one stage keeps for itself.
+        sleeps = kept.rests() and not on_cpu
+        with kept_engine(model_path, copy, arguments, sleeps) as llm:
             yield llm
     else:
         with _started(arguments) as llm:
@@ -261,7 +258,7 @@ def _vllm_params(params: SamplingParams, request: Request, eos: list[int]) -> An
         top_p=params.top_p,
         top_k=params.top_k,
         seed=request.seed,
-        max_tokens=request.room(params),
+        max_tokens=params.max_response_length - request.num_before,
         stop_token_ids=eos,
         ignore_eos=True,  # `eos` holds all ends
         logprobs=0,  # of the drawn token alone

@@ -34,12 +34,23 @@ class Policy(MismatchCorrection):
         "remax",
         "gae",
         "gigpo",
+        "treerl",
+        "treerl_code",
+        "tree_grpo",
+        "tree_grpo_code",
     ] = Field(
         "rloo",
         description="gae: PPO's, from values (section value); reinforce_pp_baseline: the group's "
         "mean, then whitening, whatever `whiten`; opo: the group's mean by length; remax: "
         "the outcome of one more, greedy response to each prompt; gigpo: the group's mean, and "
-        "turns of an environment compared with those in the same state. Paper: rloo.",
+        "turns of an environment compared with those in the same state; treerl, tree_grpo: of "
+        "responses that fork (rollout.tree), by their papers or as their code computes them. "
+        "Paper: rloo.",
+    )
+    tree_weight: Literal["sqrt", "uniform", "none"] = Field(
+        "sqrt",
+        description="With 'treerl': what the value of a node with L leaves is divided by, since "
+        "its tokens are trained on L times: the root of L, L, or 1. TreeRL: sqrt.",
     )
     gae_lambda: float = Field(
         1.0,
@@ -218,7 +229,14 @@ class Policy(MismatchCorrection):
         """Optional columns of the batch that advantages are made of."""
         if self.adv_estimator == "gigpo":
             return ("turn_rewards", "states")
+        if self.compares_within_trees:
+            return ("parent", "fork")
         return ("greedy_outcome",) if self.compares_with_greedy else ()
+
+    @property
+    def compares_within_trees(self) -> bool:
+        """Whether advantages are of responses that fork from one another."""
+        return self.adv_estimator in ("treerl", "treerl_code", "tree_grpo", "tree_grpo_code")
 
     @property
     def outcome_estimator(self) -> str:
@@ -270,9 +288,29 @@ class Policy(MismatchCorrection):
             )
 
     def check_with(self, rollout: Rollout) -> None:
-        """Raises ValueError where the penalty would begin before a response does."""
+        """Raises ValueError where the penalty would begin before a response does, and for an
+        estimator whose responses are not sampled so.
+        """
+        self._check_tree(rollout)
         if self.overlong_buffer_len > rollout.max_response_length:
             raise ValueError(
                 f"policy.overlong_buffer_len {self.overlong_buffer_len} exceeds "
                 f"rollout.max_response_length {rollout.max_response_length}"
+            )
+
+    def _check_tree(self, rollout: Rollout) -> None:
+        name = f"policy.adv_estimator '{self.adv_estimator}'"
+        if self.compares_within_trees and rollout.tree is None:
+            raise ValueError(
+                f"{name} compares responses that fork from one another: it needs rollout.tree"
+            )
+        apart = {
+            "remax": "compares with a greedy response, which is in no tree",
+            "gigpo": "compares turns of an environment, whose episodes do not fork",
+        }
+        if self.adv_estimator in apart and rollout.tree is not None:
+            raise ValueError(f"{name} {apart[self.adv_estimator]}: rollout.tree must be null")
+        if self.adv_estimator.startswith("treerl") and self.gamma_outcome != 1:
+            raise ValueError(
+                f"{name} has no discount: gamma_outcome must be 1, got {self.gamma_outcome}"
             )

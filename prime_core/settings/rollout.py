@@ -5,9 +5,29 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from prime_core.settings.section import CHANGEABLE, Section
+
+
+class Tree(Section):
+    """Responses that fork from one another (TreeRL, arXiv 2506.11902; Tree-GRPO, 2509.21240)."""
+
+    kind: Literal["eptree", "random"] = Field(
+        "eptree",
+        description="Where a chain forks. eptree: at the tokens that were least likely, the first "
+        "of a branch and those behind the word answer or conclusion left out; random: at ends of "
+        "steps.",
+    )
+    m: int = Field(6, ge=1, description="Chains of a prompt, each the trunk of a tree. TreeRL: 6.")
+    n: int = Field(2, ge=1, description="Forks that a tree gets in a round. TreeRL: 2.")
+    l: int = Field(1, ge=1, description="Rounds, each sampled after the one before. TreeRL: 1.")  # noqa: E741
+    t: int = Field(2, ge=1, description="Continuations sampled at a fork. TreeRL: 2.")
+
+    @property
+    def num_leaves(self) -> int:
+        """Responses of a prompt."""
+        return self.m * (1 + self.n * self.t * self.l)
 
 
 class Rollout(Section):
@@ -26,6 +46,11 @@ class Rollout(Section):
     top_p: float = Field(1.0, gt=0, le=1, description="Paper: 1.0.")
     top_k: int = Field(0, ge=0, description="0: off, as in the paper.")
     max_response_length: int = Field(3072, ge=1, description="Tokens. Paper: 3072.")
+    tree: Tree | None = Field(
+        None,
+        description="Responses fork from one another and share their beginnings; "
+        "n_samples_per_prompt must be m (1 + n t l). null: each is sampled by itself.",
+    )
     step_boundary: str | None = Field(
         None,
         description="Regular expression of what ends a step of a response, for all that rewards or "
@@ -86,6 +111,16 @@ class Rollout(Section):
         description="vLLM: no compilation and no CUDA graphs; starts sooner, samples more slowly.",
         json_schema_extra=CHANGEABLE,
     )
+
+    @model_validator(mode="after")
+    def _leaves_are_the_samples(self) -> Rollout:
+        tree = self.tree
+        if tree is not None and self.n_samples_per_prompt != tree.num_leaves:
+            raise ValueError(
+                f"n_samples_per_prompt {self.n_samples_per_prompt} must be {tree.num_leaves}: a "
+                f"tree of m {tree.m}, n {tree.n}, l {tree.l}, t {tree.t} has m (1 + n t l) leaves"
+            )
+        return self
 
     @field_validator("step_boundary")
     @classmethod

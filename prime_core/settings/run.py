@@ -252,6 +252,11 @@ class Settings(Section):
                 f"rollout.max_response_length {self.rollout.max_response_length}, which bounds the "
                 "whole episode"
             )
+        if self.rollout.tree is not None:
+            raise ValueError(
+                "rollout.tree with data.source env: a fork inside an episode would need its "
+                "environment in the state that it had there; leave one of them out"
+            )
         if env.invalid_action_penalty and estimator == "gae":
             raise ValueError(
                 "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "

@@ -24,14 +24,22 @@ CREDIT_FIELDS = (
 
 
 class Judge(Section):
-    """A language model that judges responses against a reference."""
+    """A language model that judges responses against a reference: behind base_url, or of path."""
 
     # Changeable: where and how often it is asked, since a server may move to another node.
-    base_url: str = Field(
-        description="OpenAI-compatible endpoint, e.g. http://node1:8000/v1, which vllm serve has.",
+    base_url: str | None = Field(
+        None,
+        description="OpenAI-compatible endpoint, e.g. http://node1:8000/v1, which vllm serve has. "
+        "This or path.",
         json_schema_extra=CHANGEABLE,
     )
-    model: str = Field(description="The model's name there.")
+    model: str | None = Field(None, description="The model's name there; needed with base_url.")
+    path: str | None = Field(
+        None,
+        description="Folder or hub id of a model that the stage itself samples from "
+        "(rollout.sampler, model.dtype): verification then asks for the GPUs of sampling, and no "
+        "network.",
+    )
     api_key_env: str | None = Field(
         None,
         description="Environment variable that holds the key; null: none is sent.",
@@ -74,6 +82,16 @@ class Judge(Section):
         description="Share of the responses that a rule verifier can judge too and is asked "
         "about, for figures of agreement; the outcome stays the judge's.",
     )
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Judge:
+        if (self.base_url is None) == (self.path is None):
+            raise ValueError("one of base_url (an endpoint) and path (a model folder) is needed")
+        if (self.base_url is None) != (self.model is None):
+            raise ValueError("model is the model's name at base_url: both or neither")
+        if self.path is not None and self.api_key_env is not None:
+            raise ValueError("api_key_env is a key of base_url, and a model of path asks for none")
+        return self
 
     @model_validator(mode="after")
     def _can_differ(self) -> Judge:
@@ -172,6 +190,11 @@ class Verification(Section):
                 "that say nothing, or the opposite; expected a sum below 1"
             )
         return self
+
+    @property
+    def judges_by_model(self) -> bool:
+        """Whether the stage that judges samples from a model itself (judge.path)."""
+        return self.judge is not None and self.judge.path is not None
 
     def without_judge(self) -> Verification:
         """The rule verifiers alone."""

@@ -131,12 +131,11 @@ class _Drawing:
 
     def texts(self, asked: Asked) -> list[dict[str, Any]]:
         """num_tokens, text, finish_reason of responses without turns."""
-        longest = self.settings.rollout.max_response_length
         requests = [
             Request(
                 state.prompt_tokens + state.prefix,
                 self.seed(state, number),
-                limit=longest - len(state.prefix),
+                num_before=len(state.prefix),
             )
             for state, number in asked
         ]

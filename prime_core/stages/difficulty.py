@@ -27,6 +27,7 @@ from prime_core.runtime.stopwatch import Metrics, Stopwatch
 from prime_core.samplers import SamplingParams
 from prime_core.samplers.ask import ask
 from prime_core.samplers.choice import choose_sampler
+from prime_core.samplers.replying import replies_of
 from prime_core.settings.data import Difficulty
 from prime_core.settings.run import Settings
 from prime_core.verifiers.env import episode_text
@@ -102,7 +103,8 @@ def _judged(
     # A pass rate counts whole passes; and num_correct is a number of responses.
     rules = settings.verification.without_partial_credit()
     rows = run_rows(problems, texts, settings, rules)
-    judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying")
+    replies = replies_of(settings, output)
+    judgements = judge_all(rows, rules, partial_path(output, "verdicts"), "verifying", replies)
     refuse_broken(judgements, settings, output)
     table = pd.DataFrame(
         {

@@ -56,6 +56,7 @@ from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import remove_partial
 from prime_core.runtime.stopwatch import Stopwatch
 from prime_core.runtime.usage import process_usage
+from prime_core.samplers.replying import replies_of
 from prime_core.settings.evaluation import STEPS, Benchmark, StepEvaluation
 from prime_core.settings.run import Settings
 
@@ -181,7 +182,8 @@ def _answers(
     tokens = [{name: row[name] for name in _TOKENS} for row in responses]
     measured = [row | {"response_length": response_length(row)} for row in responses]
     with watch.part("verify"):
-        rows = judge_responses(measured, problems, chosen, settings, output)
+        replies = replies_of(settings, output)
+        rows = judge_responses(measured, problems, chosen, settings, output, replies)
     return sampler, [row | own for row, own in zip(rows, tokens, strict=True)]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from prime_core.run.kl_coef import kl_coef_files
+from prime_core.run.kl_coef import NEXT_COEF, kl_coef_files
 from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder
 from prime_core.run.records import Made
@@ -78,10 +78,13 @@ def run(run_dir: Path, iteration: int) -> None:
             name="policy",
             before=_BEFORE,
         ) as update:
+            metrics = update.metrics()
+            # docs/decisions.md#records: of figures, the one that the next iteration reads.
+            facts = {name: metrics[name] for name in (NEXT_COEF,) if name in metrics}
             with watch.part("save"):
-                probe, made = update.probe(), Made(files.root, inputs)
+                probe, made = update.probe(), Made(files.root, inputs, facts)
                 update.trainer.save(files.policy(iteration), update.tokenizer, made, probe)
-            metrics = update.metrics() | visit_metrics(settings, files, batch) | watch.seconds
+            metrics |= visit_metrics(settings, files, batch) | watch.seconds
             finish(
                 files.metrics(iteration, "policy"),
                 metrics,

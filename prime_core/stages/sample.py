@@ -36,6 +36,7 @@ from prime_core.run.selection import (
     read_judged,
 )
 from prime_core.run.tables import GREEDY, PROMPTS, ROLLOUTS, read_table, write_table
+from prime_core.run.tree_rows import tree_metrics
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.console import progress_bar
 from prime_core.runtime.locks import only_one
@@ -60,7 +61,8 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         made = Made(files.root, [files.train, sampled_by], {"num_shards": num_shards})
         write_table(output, rows, ROLLOUTS, made)
         remove_partial(output)
-        metrics = _metrics([row for row in rows if row["sample"] != GREEDY]) | watch.seconds
+        sampled = [row for row in rows if row["sample"] != GREEDY]
+        metrics = _metrics(sampled) | tree_metrics(sampled) | watch.seconds
         finish(
             files.metrics(iteration, f"sample-{shard:02d}"),
             metrics,
@@ -116,41 +118,26 @@ def _sample(
     if asked.empty:  # engines are heavy, and a full batch needs none
         return "", []
     with watch.part("import"):
-        from prime_core.samplers import SamplingParams
-        from prime_core.samplers.ask import ask
         from prime_core.samplers.choice import refuse_mixture, sampler_of_iteration
+        from prime_core.samplers.rollouts import sample_rollouts
 
     rollout = settings.rollout
-    sampled_by = sampling_policy(iteration, rollout.lag)
     num_greedy = int(settings.policy.compares_with_greedy)
     num_responses = len(asked) * (rollout.n_samples_per_prompt + num_greedy)
+    sampled_by = sampling_policy(iteration, rollout.lag)
     with watch.part("choose"):
         chosen = settings.rollout.sampler
         sampler = sampler_of_iteration(chosen, files.policy(sampled_by), files, iteration)
     with watch.part("generate"), progress_bar(num_responses, "response", "sampling") as bar:
-        policy = checked_weights(files.policy(sampled_by), files.root)
-
-        def responses_at(temperature: float, number: int, kept_as: str) -> list[dict]:
-            return ask(
-                sampler=sampler,
-                model_path=policy,
-                prompts=asked,
-                purpose="sample",
-                iteration=iteration,
-                n_samples_per_prompt=number,
-                params=SamplingParams(
-                    temperature, rollout.top_p, rollout.top_k, rollout.max_response_length
-                ),
-                settings=settings,
-                progress=bar.update,
-                output=output,
-                kept_as=kept_as,
-            )
-
-        responses = responses_at(rollout.temperature, rollout.n_samples_per_prompt, "responses")
-        if num_greedy:
-            greedy = responses_at(0.0, num_greedy, "greedy")
-            responses += [row | {"sample": GREEDY} for row in greedy]
+        responses = sample_rollouts(
+            settings,
+            sampler=sampler,
+            model_path=checked_weights(files.policy(sampled_by), files.root),
+            prompts=asked,
+            iteration=iteration,
+            progress=bar.update,
+            output=output,
+        )
     # Meanwhile the iteration may have been deleted and restarted with another sampler.
     refuse_mixture(sampler, files.sampler(iteration))
     return sampler, [row | {"policy_iteration": sampled_by} for row in responses]

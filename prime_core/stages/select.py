@@ -29,6 +29,7 @@ from prime_core.run.selection import (
     staleness,
 )
 from prime_core.run.tables import BATCH, write_table
+from prime_core.run.tree_rows import tree_metrics
 from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.stopwatch import Metrics
@@ -69,6 +70,7 @@ def run(run_dir: Path, iteration: int) -> None:
         metrics = {
             **_sampled(judged, passed),
             **_selected(kept, batch, settings),
+            **tree_metrics(judged),
             **(_stale(batch, iteration) if rollout.max_staleness else {}),
         }
         finish(

@@ -35,6 +35,7 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
+from prime_core.samplers.replying import replies_of
 from prime_core.settings.run import Settings
 from prime_core.training.learning_batch import LearningBatch, read_batch
 from prime_core.training.step_marks import state_ends
@@ -82,7 +83,8 @@ def _outcomes(drawn: pd.DataFrame, settings: Settings, files: RunFiles, output: 
     texts = list(dict.fromkeys(zip(whole["prompt_id"], whole["text"], strict=True)))
     rows = run_rows(prompts, texts, settings, settings.verification)
     partial = partial_path(output, "verdicts")
-    judgements = judge_all(rows, settings.verification, partial, "judging continuations")
+    replies = replies_of(settings, output)
+    judgements = judge_all(rows, settings.verification, partial, "judging continuations", replies)
     refuse_broken(judgements, settings, output)
     outcomes = {text: one.outcome for text, one in zip(texts, judgements, strict=True)}
     found = [

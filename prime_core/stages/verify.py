@@ -24,6 +24,7 @@ from prime_core.run.work import finish, open_run, progress_label
 from prime_core.runtime.locks import only_one
 from prime_core.runtime.partial_rows import partial_path, remove_partial
 from prime_core.runtime.stopwatch import Metrics, Stopwatch
+from prime_core.samplers.replying import replies_of
 from prime_core.verifiers.env import episode_text
 from prime_core.verifiers.resumable import columns, judge_all, refuse_broken
 from prime_core.verifiers.verdict import Judgement, Verdict
@@ -43,7 +44,13 @@ def run(run_dir: Path, iteration: int, shard: int) -> None:
         rows = run_rows(prompts, _responses(rollouts), settings, settings.verification)
         partial = partial_path(output, "verdicts")
         with watch.part("judge"):
-            judgements = judge_all(rows, settings.verification, partial, f"verifying shard {shard}")
+            judgements = judge_all(
+                rows,
+                settings.verification,
+                partial,
+                f"verifying shard {shard}",
+                replies_of(settings, output),
+            )
         # Before the table is written: an output that exists would count as judged.
         refuse_broken(judgements, settings, output)
         agreement = agreement_metrics(rows, judgements, settings.verification)

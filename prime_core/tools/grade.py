@@ -23,6 +23,7 @@ from prime_core.run.atomic import write_json
 from prime_core.run.tables import EVALUATION, SCORED_EVALUATION, write_table
 from prime_core.run.work import open_run
 from prime_core.runtime.console import say
+from prime_core.samplers.replying import replies_of
 from prime_core.settings.reading import settings_of
 
 
@@ -57,7 +58,8 @@ def run(
             f"{responses}: {min(counts.values())} to {max(counts.values())} responses to a problem;"
             " expected the same number for each"
         )
-    rows = judge_responses(given, problems, chosen, settings, out)
+    replies = replies_of(settings, None)
+    rows = judge_responses(given, problems, chosen, settings, out, replies)
     scored = "score" in given[0]
     if scored:
         rows = [row | {"score": one["score"]} for row, one in zip(rows, given, strict=True)]

@@ -201,6 +201,7 @@ def batch_advantages(
             greedy_outcome=batch.greedy_outcome,
             credit=policy.credit,
             step_ends=step_ends,
+            forks=batch.forks(policy.tree_weight),
         )
         return BatchAdvantages(*found, None)
     assert penalty is None, "policy.kl_in_reward with 'gae' is refused by the settings"

@@ -19,6 +19,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.sampled import is_list, records, sampled_mask
 from prime_core.run.tables import BATCH, REWARDS, STEP_VALUES, VALUES, TableError, read_table
 from prime_core.training.batches import Sequences, pad_rows
+from prime_core.trees import Forks
 from prime_core.turns import turn_index
 
 
@@ -95,6 +96,14 @@ class LearningBatch:
     def fork(self) -> Int[Tensor, " B"] | None:
         """Index of each response's first own token; None without trees."""
         return self._numbers("fork", missing=0)
+
+    def forks(self, weight: str) -> Forks | None:
+        """Where the responses fork; weight: as Forks has it; None without trees."""
+        parent, fork = self.parent, self.fork
+        if parent is None or fork is None:
+            return None
+        sample = torch.from_numpy(self.rows["sample"].to_numpy(dtype="int64", copy=True))
+        return Forks(sample, parent, fork, weight)
 
     @property
     def _most_turns(self) -> int:

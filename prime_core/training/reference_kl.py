@@ -14,14 +14,11 @@ from torch import Tensor
 
 from prime_core.masked import sequence_mean
 from prime_core.policy_loss import kl_estimate, next_kl_coef
-from prime_core.run.kl_coef import kl_coef_files
+from prime_core.run.kl_coef import NEXT_COEF, read_kl_coef
 from prime_core.run.layout import RunFiles
-from prime_core.run.tables import read_json
 from prime_core.runtime.stopwatch import Metrics
 from prime_core.settings.policy import Policy
 from prime_core.settings.run import Settings
-
-NEXT_COEF = "actor/kl_coef_next"
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,11 @@ class ReferenceKl:
     def of_iteration(
         cls, settings: Settings, files: RunFiles, iteration: int, logprobs: Tensor | None
     ) -> ReferenceKl:
-        """With the weight that the iteration before left, or the first."""
-        found = [read_json(path)[NEXT_COEF] for path in kl_coef_files(settings, files, iteration)]
-        coef = float(found[0]) if found else settings.policy.kl_coef
-        return cls(settings.policy, coef, logprobs)
+        """With the weight that the iteration before left, or the first.
+
+        Raises TableError for figures of another run or iteration.
+        """
+        return cls(settings.policy, read_kl_coef(settings, files, iteration), logprobs)
 
     def penalty(self, old_logprobs: Float[Tensor, "B T"]) -> Float[Tensor, "B T"] | None:
         """What each token's reward is less; None where the KL is part of the loss, or not measured.

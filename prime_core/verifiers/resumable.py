@@ -24,6 +24,7 @@ from prime_core.settings.verification import JUDGE_ACCESS, Verification
 from prime_core.verifiers import pool
 from prime_core.verifiers.function import function_file
 from prime_core.verifiers.judge import judging
+from prime_core.verifiers.judge.judging import Replies
 from prime_core.verifiers.judge.prompts import prompt_text
 from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import FAILURES, Judgement, Turns, Verdict
@@ -46,11 +47,16 @@ class VerifiedRows(PartialRows):
 
 
 def judge_all(
-    rows: list[Row], rules: Verification, partial: Path | None, description: str
+    rows: list[Row],
+    rules: Verification,
+    partial: Path | None,
+    description: str,
+    replies: Replies | None = None,
 ) -> list[Judgement]:
     """Judgements in the order of the rows; rows found in the partial file are not judged again.
 
-    Raises Interrupted when a signal ends it after some rows that the partial file keeps.
+    replies: what a judge of rules.judge.path answers. Raises Interrupted when a signal ends it
+    after some rows that the partial file keeps.
     """
     with (
         # The signal has hit the sandboxes, too: docs/decisions.md#stage-requeues-itself
@@ -62,7 +68,7 @@ def judge_all(
         bar.update(num_found)
         missing = [index for index in range(len(rows)) if index not in done.judgements]
         try:
-            for index, judgement, is_asked in _judged(rows, missing, rules):
+            for index, judgement, is_asked in _judged(rows, missing, rules, replies):
                 done.add(index, judgement, at_once=is_asked)
                 bar.update()
         except SystemExit:
@@ -77,12 +83,13 @@ def judge_all(
 
 
 def _judged(
-    rows: list[Row], missing: list[int], rules: Verification
+    rows: list[Row], missing: list[int], rules: Verification, replies: Replies | None
 ) -> Iterator[tuple[int, Judgement, bool]]:
     """Row, judgement, and whether a judge was asked for it; the judge's rows come first."""
     asked = [index for index in missing if judging.is_judged(rows[index].ability, rules)]
     if asked and rules.judge is not None:
-        for number, judgement in judging.judge_rows([rows[index] for index in asked], rules.judge):
+        of_judge = [rows[index] for index in asked]
+        for number, judgement in judging.judge_rows(of_judge, rules.judge, replies=replies):
             yield asked[number], judgement, True
     ruled = sorted({*missing} - {*asked})
     for number, judgement in pool.judge_rows([rows[index] for index in ruled], rules):

@@ -1,7 +1,5 @@
 """First wrong steps: predictions, exact search of thresholds, AUC, what an outcome alone does."""
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -15,6 +13,7 @@ from prime_core.evaluation.statistics.first_errors import (
     step_auc,
 )
 from prime_core.evaluation.step_figures import Part, step_figures
+from tests.support.reference_steps import SEARCHES, scores_of
 from tests.support.shared_data import read_jsonl, reference
 
 SCORES, LABELS = [[0.9, 0.2, 0.8], [0.7, 0.6], [0.3, 0.9], [0.5]], [1, -1, 0, -1]
@@ -70,37 +69,22 @@ def test_solutions_without_scores_are_refused(scores):
         ThresholdSearch(scores, [-1] * len(scores))
 
 
-def sigmoid(values):
-    return 1 / (1 + np.exp(-values))
-
-
-@pytest.mark.parametrize(
-    ("search", "step"),
-    [
-        ("implicitprm", False),
-        ("ipvrm_sigmoid", False),
-        ("ipvrm_rewardsum_minus_sigmoid", True),
-    ],
-)
-def test_f1_at_published_thresholds_is_the_published_one(search, step):
-    arrays, _ = reference("processbench_f1_gsm8k")
-    bounds = np.concatenate([[0], arrays["num_steps"].cumsum()])
-    sums = [arrays["cumulative"][a:b] for a, b in itertools.pairwise(bounds)]
-    scores = [sigmoid(np.diff(one, prepend=0) if step else one) for one in sums]
-    labels = arrays["label"].tolist()
+@pytest.mark.parametrize("search", SEARCHES)
+def test_f1_at_published_thresholds_is_the_published_one(search):
+    scores, threshold, published = scores_of("processbench_f1_gsm8k")[search]
+    labels = reference("processbench_f1_gsm8k")[0]["label"].tolist()
 
     def f1(tau):
         return found([first_below(one, tau) for one in scores], labels).f1
 
-    published = float(arrays[f"{search}_f1"])
-    assert f1(float(arrays[f"{search}_threshold"])) == pytest.approx(published, abs=1e-12)
+    assert f1(threshold) == pytest.approx(published, abs=1e-12)
     ours = ThresholdSearch(scores, labels)
     assert f1(ours.best()) == pytest.approx(float(ours.f1().max()), abs=1e-12)
     assert ours.f1().max() >= published - 1e-12
     if search == "implicitprm":
         taus = np.linspace(0, 1, 1000)
         best = taus[int(np.argmax([f1(tau) for tau in taus]))]
-        assert best == pytest.approx(float(arrays[f"{search}_threshold"]), abs=1e-12)
+        assert best == pytest.approx(threshold, abs=1e-12)
 
 
 def test_auc_counts_pairs_ties_half_and_leaves_out_what_follows_the_error():

@@ -12,11 +12,12 @@ HEADS = {
     "gpu": "For GPUs: pip install --no-deps -r locks/gpu.txt -e .",
     "cpu": "For CPUs, once PyTorch's CPU build is installed (README.md): as the lock for GPUs.",
     "test": "What the tests need beside either of the others.",
+    "docs": "What builds the site of the documentation, beside either of the first two.",
 }
 
 
 def main() -> None:
-    """Write the three locks and print what each way of installing downloads."""
+    """Write the locks and print what each way of installing downloads."""
     limits: dict[str, str] = {}
     for python in reversed(PYTHONS):
         limits |= {} if os.environ.get("UPGRADE") else pins(python)

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from tests.support.shared_data import ROOT
 
 FOLDER = ROOT / "locks"
-LOCKS = ("gpu", "cpu", "test")
+LOCKS = ("gpu", "cpu", "test", "docs")
 HELD = FOLDER / "held.txt"
 PYTHONS = ("3.11", "3.12", "3.13")
 # The oldest glibc for which each way finds its wheels.
@@ -81,9 +81,10 @@ def resolve(lock: str, python: str, limits: dict[str, str]) -> Resolution:
 
     limits: versions that packages must have where they are needed. Raises UnresolvedError.
     """
-    test = "\n".join(project()["optional-dependencies"]["test"])
+    extras = project()["optional-dependencies"]
+    beside = "\n".join(extras["docs"] if lock == "docs" else extras["test"])
     workflow = ["pyproject.toml", "--extra=workflow"]
-    what = {"cpu": workflow, "gpu": [*workflow, "--extra=gpu"], "test": ["-"]}
+    what = {"cpu": workflow, "gpu": [*workflow, "--extra=gpu"], "test": ["-"], "docs": ["-"]}
     # "both" is what lies in one environment when the tests run on GPUs.
     what["both"] = [*what["gpu"], "-"]
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +94,7 @@ def resolve(lock: str, python: str, limits: dict[str, str]) -> Resolution:
         arguments = [*what[lock], f"--constraints={constraints}", f"--constraints={HELD}"]
         if lock == "cpu":
             arguments.append(f"--excludes={excluded}")
-        return _compile(arguments, python, "cpu" if lock == "cpu" else "gpu", test)
+        return _compile(arguments, python, "cpu" if lock == "cpu" else "gpu", beside)
 
 
 def resolve_conda(python: str) -> Resolution:

@@ -287,11 +287,13 @@ def test_everything_that_settings_name_is_looked_for(tmp_path):
         "data.validation": "validation.jsonl",
         "data.sft": "sft.jsonl",
         "evaluation.benchmarks": {"aime": {"file": "aime.parquet"}, "held-out": {}},
+        "verification.judge": {"path": "lab/judge", "prompt": "p.txt"},
     }
     found = {need.key: need.is_on_hub for need in needs(parse_settings(raw, "test"))}
     assert found == {
         "model.path": False,
         "prm.path": True,
+        "verification.judge.path": True,
         "data.train": False,
         "data.validation": False,
         "data.sft": False,

@@ -6,8 +6,13 @@ import pytest
 import yaml
 
 from prime_core.launch.site.site import Pool, Site
-from prime_core.launch.site.stage_resources import StageNeeds, load_stages, stage_resources
-from prime_core.settings.reading import SettingsError
+from prime_core.launch.site.stage_resources import (
+    StageNeeds,
+    load_stages,
+    needs_of_run,
+    stage_resources,
+)
+from prime_core.settings.reading import SettingsError, parse_settings
 from tests.support.shared_data import ROOT
 
 TABLE = ROOT / "cluster_profiles" / "stages.yaml"
@@ -114,3 +119,17 @@ def test_a_table_older_than_a_stage_gives_it_the_row_of_the_one_that_it_is_like(
     assert found["value"] == found["prm_data"] == found["prm"]  # prm_data is like prm_offline
     assert found["values"] == found["score"]
     assert found["difficulty"] == found["sample"]
+
+
+def test_verification_by_a_model_asks_for_the_gpus_of_sampling():
+    judge = {"path": "judge", "prompt": "p.txt"}
+    rules = parse_settings({}, "test")
+    model = parse_settings({"verification.judge": judge}, "test")
+    table = load_stages(TABLE)
+    assert needs_of_run(table, rules) == table
+    verify = needs_of_run(table, model)["verify"]
+    assert (verify.pool, verify.gpus_per_node) == ("gpu", table["sample"].gpus_per_node)
+    assert verify.cpus_per_task == table["verify"].cpus_per_task
+    assert verify.mem_mb == table["verify"].mem_mb + table["sample"].mem_mb
+    own = table | {"verify": table["policy"]}
+    assert needs_of_run(own, model) == own

@@ -63,8 +63,8 @@ def test_each_iteration_that_ends_has_a_line_and_those_before_the_start_have_non
     one.look()
     one.look()
     assert re.findall(r"iteration (\d)/4, \d+ % done", "\n".join(lines)) == ["2", "3"]
-    assert "75 % done, about " in lines[1]
-    assert "of responses right" in lines[1]
+    assert re.search(r"75 % done, \S+ .*left: ", lines[1])
+    assert re.search(r"[\d.]+ % right, \d+ % kept", lines[1])
     assert "PRM ranks" in lines[1]
     assert renewals == []  # the first minute has none
 

@@ -16,8 +16,9 @@ from prime_core.planning.activations import (
 )
 from prime_core.planning.case import Shapes
 from prime_core.planning.command import Options, find_shape, make_case
-from prime_core.planning.disk import REPORT_FILES
+from prime_core.planning.disk import JOB_FILES, REPORT_FILES
 from prime_core.planning.known_shapes import KNOWN
+from prime_core.planning.page import page
 from prime_core.planning.plan import plan
 from prime_core.planning.shapes import PlanError, shape_from_config
 from prime_core.settings.run import Settings
@@ -100,7 +101,8 @@ def test_monte_carlo_values_are_two_stages_that_are_counted():
     assert work.continued.num_states == pytest.approx(work.trained_responses * (9 + 1 / 4))
     assert work.continued_ratio == pytest.approx(9 * (9 * 0.5 + 0.25))
     assert found.total.gpu_hours > plain.total.gpu_hours
-    assert [step.stage for step in found.path if step.stage not in plain.stages] == [
+    added = set(found.stages) - set(plain.stages)
+    assert [step.stage for step in found.path if step.stage in added] == [
         "continuations",
         "step_values",
     ]
@@ -209,6 +211,26 @@ def test_what_one_batch_leaves_over_the_next_does_not_ask_for():
     assert less.trained_responses == pytest.approx(asked.trained_responses)
 
 
+def test_the_tokens_of_a_tree_are_sampled_once_and_trained_on_once_for_each_leaf():
+    tree = {"m": 6, "n": 2, "l": 1, "t": 2}
+    chains = planned(rollout__n_samples_per_prompt=30)
+    trees = planned(rollout__n_samples_per_prompt=30, rollout__tree=tree)
+    work = trees.case.work
+    # Of 30 responses 24 begin, on average, in the middle of another.
+    assert work.own_share == pytest.approx((6 + 24 / 2) / 30)
+    assert work.sampled_tokens == pytest.approx(0.6 * chains.case.work.sampled_tokens)
+    assert work.trained_tokens == pytest.approx(chains.case.work.trained_tokens)
+    assert f"trees: {work.sampled_tokens:,.0f} tokens sampled" in page(trees, [trees], "m", "s")
+    one, other = (found.stages["sample"].seconds.compute for found in (trees, chains))
+    assert one < other
+    late = planned(
+        options=Options(assume=("fork_position=0.9",)),
+        rollout__n_samples_per_prompt=30,
+        rollout__tree=tree,
+    ).case.work
+    assert late.own_share == pytest.approx((6 + 24 * 0.1) / 30)
+
+
 def test_a_run_with_every_stage_has_the_jobs_and_files_that_such_a_run_left():
     changes = {
         "iterations": 1,
@@ -223,9 +245,53 @@ def test_a_run_with_every_stage_has_the_jobs_and_files_that_such_a_run_left():
     assert found.disk.num_files - REPORT_FILES == 162
 
 
+STEPS = {"files": {"gsm8k": "gsm8k.jsonl", "math": "math.jsonl"}, "num_rows": 400}
+
+
+def test_scoring_given_steps_is_one_job_an_evaluation():
+    without, found = planned(), planned(evaluation__steps=STEPS)
+    evaluations = len(found.case.work.evaluated_iterations)
+    assert found.total.num_jobs == without.total.num_jobs + evaluations
+    assert found.disk.num_files == without.disk.num_files + evaluations * (JOB_FILES + 2)
+    assert found.disk.tables > without.disk.tables
+    assert found.total.gpu_hours > without.total.gpu_hours
+    assert found.total.evaluation_seconds >= without.total.evaluation_seconds
+
+
+def test_scoring_given_steps_alone_takes_as_long_as_both_models_need_for_them():
+    alone = {"evaluation__steps": STEPS, "evaluation__benchmarks": {}}
+    one = planned(**alone).stages["evaluate"].seconds
+    twice = planned(**alone | {"evaluation__steps": STEPS | {"num_rows": 800}}).stages["evaluate"]
+    assert twice.seconds.compute == pytest.approx(2 * one.compute)
+    assert twice.seconds.read == one.read > 0
+    assert one.engine == 0
+
+
+def test_training_states_in_memory_leave_the_files_of_the_jobs_that_write_them():
+    kept, written = (
+        planned(options=Options(way="allocation"), training__state_storage=where)
+        for where in ("memory", "disk")
+    )
+    assert kept.case.states_in_memory
+    models = len(kept.case.settings.trained)
+    jobs = models * len(kept.case.settings.own_iterations)
+    assert kept.disk.num_files == written.disk.num_files + jobs * (JOB_FILES + 1)
+
+
+def test_verification_by_a_model_is_planned_as_sampling_from_it():
+    judge = {"path": "Qwen/Qwen2.5-3B-Instruct", "prompt": "p.txt", "max_tokens": 64}
+    rules = planned().stages["verify"]
+    model = planned(verification__judge=judge).stages["verify"]
+    assert (rules.gpu_bytes, rules.machine.num_gpus) == (0, 0)
+    sample = planned().stages["sample"]
+    assert model.machine.num_gpus == sample.machine.num_gpus > 0
+    assert 0 < model.gpu["weights"] < sample.gpu["weights"]
+    assert model.seconds.compute > rules.seconds.compute
+
+
 def test_stages_know_their_models():
     one, two = KNOWN["qwen2.5-7b"], KNOWN["qwen2.5-3b"]
-    shapes = Shapes(one, two, two, replace(one, scalar_head=True))
+    shapes = Shapes(one, two, two, replace(one, scalar_head=True), one)
     assert shapes.of_stage("prm") is two
     assert shapes.of_stage("sft") is shapes.of_stage("policy") is one
     assert shapes.of_stage("values") is shapes.of_stage("value") is shapes.value

@@ -177,7 +177,8 @@ def test_a_run_that_has_just_begun_has_a_page_that_says_so(tmp_path):
     report.run(run_dir)
     page = page_of(run_dir)
     assert page.count("no figures yet") == sum(
-        not (one.needs_slurm or one.needs_values or one.needs_continuations or one.needs_steps)
+        not (one.needs_slurm or one.needs_values or one.needs_trees or one.needs_steps)
+        and not one.needs_continuations
         and one.section != "Reproduction"
         for one in FIGURES
     )
@@ -205,7 +206,7 @@ def test_an_unfinished_run_without_prm_shows_what_there_is(tmp_path):
     assert shown == {
         figure.name
         for figure in FIGURES
-        if not (figure.needs_prm or figure.needs_values or figure.needs_slurm)
+        if not (figure.needs_prm or figure.needs_values or figure.needs_trees or figure.needs_slurm)
         and not figure.needs_continuations
         and figure.section != "Reproduction"
     }

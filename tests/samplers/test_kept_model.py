@@ -58,11 +58,27 @@ def test_another_samplers_engine_means_a_fresh_process(tmp_path):
             """Nothing to leave."""
 
         def end(self) -> None:
-            """Nothing to free."""
+            """Nor to let go of."""
 
     kept.keep(Other())
     with pytest.raises(kept.Unfit, match="another sampler's"):
         sample(save_tiny_model(tmp_path))
+
+
+def test_a_stage_may_keep_it_for_itself(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kept, "_kept", kept._Kept())
+    folder = save_tiny_model(tmp_path / "model")
+    with kept.meanwhile():
+        first, model = sample(folder)
+        again, same = sample(folder)
+        assert (again, same is model) == (first, True)
+        with kept.meanwhile():
+            assert sample(folder)[1] is model
+        assert kept.keeps()
+        assert kept._kept.engine is not None
+    assert not kept.keeps()
+    assert kept._kept.engine is None
+    assert capsys.readouterr().err == ""
 
 
 def test_an_ordinary_process_keeps_nothing(tmp_path):

@@ -33,6 +33,7 @@ GSPO = {
     "eps_clip": 3e-4,
     "eps_clip_high": 4e-4,
 }
+TREE = {"rollout.tree": {"m": 2, "n": 1, "l": 1, "t": 1}}
 IN_REWARD = {"kl_in_reward": True, "kl_coef": 0.1}
 
 
@@ -135,6 +136,17 @@ def test_all_wrong_keys_are_named_at_once():
             {"rollout.top_k": 3, "policy.rejection_level": "geometric"},
             ["rollout.top_k 3 with policy.rejection_level geometric", "rollout.top_k 0"],
         ),
+        (
+            {"rollout.tree": {}},
+            ["n_samples_per_prompt 4 must be 30", "m 6, n 2, l 1, t 2 has m (1 + n t l) leaves"],
+        ),
+        ({"policy.adv_estimator": "treerl"}, ["'treerl'", "needs rollout.tree"]),
+        ({"policy.adv_estimator": "tree_grpo"}, ["'tree_grpo'", "needs rollout.tree"]),
+        ({"policy.adv_estimator": "remax"} | TREE, ["'remax'", "greedy", "rollout.tree"]),
+        (
+            {"policy": {"adv_estimator": "treerl_code", "gamma_outcome": 0.9}} | TREE,
+            ["'treerl_code' has no discount", "gamma_outcome must be 1, got 0.9"],
+        ),
         ({"prm.prm_update": "frozen"}, ["prm.prm_update 'frozen'", "prm.path"]),
         (
             {"prm.prm_update": "none", "policy.outcome_coef": 0},
@@ -180,6 +192,9 @@ def test_an_impossible_combination_is_refused_with_its_keys(raw, parts):
         {"policy": IN_REWARD | {"kl_controller": "adaptive"}},
         {"policy.overlong_buffer_len": 64, "rollout.max_response_length": 64},
         {"iterations": 0},
+        TREE,
+        TREE | {"policy.adv_estimator": "tree_grpo", "policy.gamma_outcome": 0.9},
+        {"policy.adv_estimator": "treerl", "rollout": {"tree": {}, "n_samples_per_prompt": 30}},
     ],
 )
 def test_the_possible_neighbours_of_impossible_combinations_are_taken(raw):

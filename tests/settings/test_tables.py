@@ -26,9 +26,11 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import scoring_prm_folder
 from prime_core.run.tables import RATED_COLUMNS
 from prime_core.samplers import SAMPLERS
+from prime_core.samplers.forks import KINDS
 from prime_core.settings.run import Settings
 from prime_core.step_credit import centred_steps, same_state_advantage
 from prime_core.training.step_scores import SCORES
+from prime_core.trees import TREE_WEIGHTS
 from prime_core.turns import discounted_over
 from prime_core.verifiers.code import Credit
 from prime_core.verifiers.code.sandbox import COMMANDS
@@ -44,9 +46,11 @@ TABLES: dict[str, set[Any]] = {
         "gae",  # from values, in prime_core.gae
         "gigpo",  # one of them beside prime_core.step_credit
     },
+    "policy.tree_weight": {*TREE_WEIGHTS},
     "policy.loss_agg_mode": {*LOSS_AGGREGATIONS},
     "policy.loss_mode": {*POLICY_LOSSES},
     "rollout.sampler": {*SAMPLERS, "auto"},
+    "rollout.tree.kind": {*KINDS},
     "evaluation.benchmarks.form": {*FORMS, "plain"},
     "data.sources.ability": {*ABILITIES},
     "verification.judge.abilities": {*ABILITIES},

@@ -120,7 +120,7 @@ def slurm_conf(
     settings: Mapping[str, object],
     memory: bool = True,
 ) -> str:
-    """slurm.conf; `settings` are keys that a test adds or changes.
+    """slurm.conf; `settings` are keys that a test adds, changes or, by None, leaves out.
 
     memory: whether nodes and partitions say how much they have; some sites' do not.
     """
@@ -142,7 +142,8 @@ def slurm_conf(
         for node in NODES
     )
     partitions = _PARTITIONS if memory else _PARTITIONS.replace(" DefMemPerCPU=500", "")
-    return "".join(f"{key}={value}\n" for key, value in values.items()) + nodes + partitions
+    lines = (f"{key}={value}\n" for key, value in values.items() if value is not None)
+    return "".join(lines) + nodes + partitions
 
 
 def slurmdbd_conf(ports: Mapping[str, int]) -> str:

@@ -5,11 +5,15 @@ Tests of one file run on one worker (tests/conftest.py).
 """
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.slurm import lab as slurm_lab
+from tests.slurm import users
 from tests.slurm.lab import SlurmLab
 
 
@@ -43,3 +47,14 @@ def fresh_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]:
     require_slurm()
     with SlurmLab(tmp_path_factory.mktemp("fresh") / "lab") as lab:
         yield lab
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder of the lab's ordinary user, which all may enter, as pytest's own is not."""
+    folder = Path(tempfile.mkdtemp(prefix="prime-slurm-"))
+    folder.chmod(0o755)
+    if os.geteuid() == 0:
+        users.give(folder)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

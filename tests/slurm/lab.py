@@ -26,7 +26,7 @@ from types import TracebackType
 import psutil
 
 from prime_core.launch.slurm import commands as slurm
-from tests.slurm import configuration
+from tests.slurm import configuration, users
 from tests.slurm.configuration import ETC, GPUS_PER_NODE, NODES
 from tests.slurm.mounts import laid_over
 
@@ -43,6 +43,7 @@ ACCOUNTING_PACKAGES = {
     "mariadb-install-db": "mariadb-server",
 }
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+_ETC_FILES = ("hosts", "passwd", "group")
 _START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
 
@@ -106,7 +107,12 @@ class SlurmLab:
         self._write_files()
         Path(ETC).mkdir(exist_ok=True)
         self._namespace = self._leave.enter_context(
-            laid_over({Path(ETC): self.folder, Path("/etc/hosts"): self.folder / "hosts"})
+            laid_over(
+                {
+                    Path(ETC): self.folder,
+                    **{Path("/etc", name): self.folder / name for name in _ETC_FILES},
+                }
+            )
         )
         try:
             for daemon in self.daemons:
@@ -189,7 +195,7 @@ class SlurmLab:
         """As new, but for the accounting: daemons run, no job is queued, nodes are idle."""
         for daemon in self.daemons:
             self.start(daemon)
-        self._try("scancel", "--user=root")
+        self._cancel_all()
         self.wait_idle()
 
     def wait_until_saved(self, job_id: str) -> None:
@@ -228,9 +234,13 @@ class SlurmLab:
     def _end_jobs(self) -> None:
         """While daemons are still there to see it."""
         if self.is_alive("slurmctld"):
-            self._try("scancel", "--user=root")
+            self._cancel_all()
             with contextlib.suppress(LabError):
                 self._wait(lambda: self._ask("squeue", "-h") == "", "jobs ending", 5.0)
+
+    def _cancel_all(self) -> None:
+        for user in ("root", users.NAME):
+            self._try("scancel", f"--user={user}")
 
     def _write_files(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -251,6 +261,7 @@ class SlurmLab:
             "gres.conf": configuration.GRES_CONF,
             "cgroup.conf": configuration.CGROUP_CONF,
             "hosts": f"{hosts.rstrip()}\n127.0.0.1 {' '.join(NODES)}\n",
+            **users.etc_files(),
         }
         if self._accounting:
             texts["slurmdbd.conf"] = configuration.slurmdbd_conf(self._ports)
@@ -273,6 +284,10 @@ class SlurmLab:
             return ["munged", "--foreground", "--force", *options]
         if daemon == "mariadbd":
             return self._database_command()
+        if daemon == "slurmctld":
+            # -i: since 26.05 one that was killed before it had saved all of its state, fair shares
+            # among it, does not start again without.
+            return ["slurmctld", "-D", "-i"]
         return [daemon, "-D"]
 
     def _database_command(self) -> list[str]:
@@ -301,6 +316,7 @@ class SlurmLab:
             ("cluster", configuration.CLUSTER),
             ("account", configuration.ACCOUNT, f"cluster={configuration.CLUSTER}"),
             ("user", "root", f"account={configuration.ACCOUNT}"),
+            ("user", users.NAME, f"account={configuration.ACCOUNT}"),
         ):
             self._try("sacctmgr", "--immediate", "--quiet", "add", *what)
         self._try(

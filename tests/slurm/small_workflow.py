@@ -18,6 +18,7 @@ from pathlib import Path
 from prime_core.launch.site.site import Pool
 from prime_core.run.job_records import slurm_name
 from prime_core.run.layout import RunFiles
+from tests.slurm import users
 from tests.slurm.users_variables import HOSTILE
 from tests.support.shared_data import ROOT
 
@@ -159,19 +160,24 @@ class SmallWorkflow:
     ) -> Running:
         """Start Snakemake; its output goes into a file in the folder.
 
+        In a lab it is the ordinary user's, who is given the folder, and has to be able to enter it.
         typed_in: where the command is given, if not in the folder itself.
         """
         log = self.folder / f"snakemake-{time.time_ns()}.log"
+        command = [*snakemake(way), *more]
         # The plugin by itself, which a benchmark runs, would heed them.
-        users = HOSTILE if self.adapted else {}
+        env = {**env, **(HOSTILE if self.adapted else {})}
+        if users.is_known():
+            command, env = users.as_user(command), users.environment(env, self.folder / "home")
+            users.give(self.folder)
         with log.open("w") as stream:
             process = subprocess.Popen(
-                [*snakemake(way), *more],
+                command,
                 cwd=typed_in or self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                env={**env, **users, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                env={**env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             )
         return Running(process, log)
 

@@ -51,7 +51,7 @@ def submit(
     return job_id
 
 
-def wait_for(job_id: str, *states: str, timeout: float = 90.0) -> None:
+def wait_for(job_id: str, *states: str, timeout: float = 200.0) -> None:
     """Until squeue shows the job in one of the states."""
     deadline = time.monotonic() + timeout
     while (state := slurm.jobs_numbered([job_id])[0].state) not in states:
@@ -60,7 +60,7 @@ def wait_for(job_id: str, *states: str, timeout: float = 90.0) -> None:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + 200.0
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
@@ -68,7 +68,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 def accounts_with_ends(files: RunFiles, num_starts: int) -> Accounts:
     """The run's accounts once sacct itself knows the end of so many starts."""
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + 200.0
     while True:
         accounts = accounting.update(files)
         told = [s for s in accounts.starts if s.source == "sacct" and s.ended is not None]
@@ -144,7 +144,7 @@ def test_every_start_of_a_requeued_job_is_counted(files):
     wait_for(job_id, "RUNNING")
     wait_until(marker.exists)
     slurm.requeue(job_id)
-    wait_for(job_id, "COMPLETED", timeout=60)
+    wait_for(job_id, "COMPLETED")
     accounts = accounts_with_ends(files, 2)
     assert [start.state for start in accounts.starts] == ["REQUEUED", "COMPLETED"]
     seconds = seconds_by_stage(files, accounts)

@@ -11,6 +11,7 @@ from prime_core.launch.controller import Controller
 from prime_core.launch.site.site import Pool
 from prime_core.launch.slurm.workflow_job import WorkflowJob, submit
 from prime_core.run.job_records import submitted_jobs
+from tests.slurm import users
 from tests.slurm.conftest import require_slurm
 from tests.slurm.lab import SlurmLab
 from tests.slurm.small_workflow import UNTIL_TOLD, Running, SmallWorkflow, jobs_at_work
@@ -137,6 +138,7 @@ def test_a_qos_that_gives_way_to_another_costs_no_attempt(tmp_path):
             ("add", "qos", "scavenger", "set", "gracetime=2"),
             ("add", "qos", "high", "set", "preempt=scavenger", "preemptmode=cancel", "priority=9"),
             ("modify", "user", "root", "set", "qos+=scavenger,high,normal"),
+            ("modify", "user", users.NAME, "set", "qos+=scavenger,normal"),
         ):
             command = ("sacctmgr", "--immediate", "--quiet", *words)
             subprocess.run(command, env=lab.env, check=True, capture_output=True)

@@ -8,6 +8,7 @@ import pytest
 
 from prime_core.run.job_records import held_back_jobs, refused_jobs, submitted_jobs
 from prime_core.run.layout import RunFiles
+from tests.slurm import users
 from tests.slurm.conftest import require_slurm
 from tests.slurm.lab import SlurmLab
 from tests.slurm.small_workflow import SmallWorkflow, jobs_at_work
@@ -31,7 +32,8 @@ def strict_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmLab]
     settings = {"AccountingStorageEnforce": "associations,limits,qos"}
     with SlurmLab(tmp_path_factory.mktemp("strict") / "lab", settings=settings) as lab:
         accounts(lab, "add", "qos", "tight")
-        accounts(lab, "modify", "user", "root", "set", "qos+=tight,normal")
+        for user in ("root", users.NAME):
+            accounts(lab, "modify", "user", user, "set", "qos+=tight,normal")
         yield lab
 
 
@@ -62,8 +64,9 @@ def workflow(folder: Path, num_shards: int = 1, seconds: float = 1) -> SmallWork
 
 def test_a_refused_job_is_told_once_with_slurms_words_and_shown_by_status(tight, tmp_path):
     run = RunFiles(tmp_path / "results" / "tiny")
-    env = tight.env | environment() | HOSTILE | write_site(tmp_path, cpu={"account": "nosuch"})
-    command = slurm_command(tmp_path, ONE_ITERATION, "--until", "build")
+    env = users.environment(tight.env | environment() | HOSTILE, tmp_path / "home")
+    env |= write_site(tmp_path, cpu={"account": "nosuch"})
+    command = users.as_user(slurm_command(tmp_path, ONE_ITERATION, "--until", "build"))
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
     said = done.stdout + done.stderr
     assert done.returncode != 0
@@ -72,7 +75,7 @@ def test_a_refused_job_is_told_once_with_slurms_words_and_shown_by_status(tight,
     assert "build is refused by Slurm: " in said
     assert "Trying to restart" not in said
     assert not submitted_jobs(run)
-    status = ("prime", "status", "--run", str(run.root))
+    status = users.as_user(["prime", "status", "--run", str(run.root)])
     shown = subprocess.run(status, env=env, capture_output=True, text=True, timeout=60).stdout
     assert "not finished: build (refused by Slurm)" in shown
     assert "Invalid account" in shown

@@ -1,24 +1,20 @@
 """Clusters set up in other ways: whole nodes, no memory, closed questions, several pools."""
 
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from prime_core.launch.site.site import Pool, load_site
 from prime_core.run.job_records import submitted_jobs
+from tests.slurm import users
 from tests.slurm.lab import SlurmLab
 from tests.slurm.small_workflow import SmallWorkflow
 from tests.support.shared_data import ROOT
 
 pytestmark = pytest.mark.slow
 
-NOBODY = 65534
 DEVICES = "echo devices=$CUDA_VISIBLE_DEVICES"
 SHOW = "env -u SLURM_JOBID scontrol --oneliner show job $SLURM_JOB_ID"
 
@@ -30,20 +26,12 @@ def finish(work: SmallWorkflow, lab: SlurmLab) -> str:
     return (work.files.root / "logs" / "1-0.log").read_text()
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that every user may enter, as pytest's own is not."""
-    folder = Path(tempfile.mkdtemp(prefix="prime-sites-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def prime_site(lab: SlurmLab, *options: str, user: int = 0) -> subprocess.CompletedProcess[str]:
-    as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+def prime_site(lab: SlurmLab, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """As the lab's ordinary user, whose folder it is."""
+    command = (sys.executable, "-m", "prime_core.cli.main", "site", *options)
     return subprocess.run(
-        [*as_user, sys.executable, "-m", "prime_core.cli.main", "site", *options],
-        env=lab.env | {"PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"},
+        users.as_user([*command, "--out", str(folder / "site.yaml")]),
+        env=users.environment(lab.env, folder / "home"),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -55,7 +43,7 @@ def prime_site(lab: SlurmLab, *options: str, user: int = 0) -> subprocess.Comple
 def test_where_slurm_gives_whole_nodes_a_site_is_surveyed_and_its_jobs_run(tmp_path: Path):
     whole = {"SelectType": "select/linear", "SelectTypeParameters": "CR_Memory"}
     with SlurmLab(tmp_path / "lab", accounting=False, settings=whole) as lab:
-        done = prime_site(lab, "--out", str(tmp_path / "site.yaml"))
+        done = prime_site(lab, tmp_path)
         assert done.returncode == 0, done.stderr
         (pool,) = load_site(tmp_path / "site.yaml").pools("gpu")
         assert (pool.gres, pool.gpus_per_node, pool.memory) == (None, 4, "node")
@@ -69,7 +57,7 @@ def test_where_slurm_gives_whole_nodes_a_site_is_surveyed_and_its_jobs_run(tmp_p
 def test_where_nodes_have_no_memory_none_is_asked_for(tmp_path: Path):
     cores = {"SelectTypeParameters": "CR_Core"}
     with SlurmLab(tmp_path / "lab", accounting=False, settings=cores, memory=False) as lab:
-        done = prime_site(lab, "--out", str(tmp_path / "site.yaml"))
+        done = prime_site(lab, tmp_path)
         assert done.returncode == 0, done.stderr
         (pool,) = load_site(tmp_path / "site.yaml").pools("cpu")
         assert (pool.memory, pool.max_mem_mb) == ("none", None)
@@ -78,18 +66,14 @@ def test_where_nodes_have_no_memory_none_is_asked_for(tmp_path: Path):
 
 @pytest.mark.usefixtures("slurm")
 @pytest.mark.parametrize("data", ["nodes", "nodes,partitions"])
-def test_a_user_who_may_not_ask_gets_a_file_to_fill_in(place: Path, data: str):
-    with SlurmLab(place / "lab", accounting=False, settings={"PrivateData": data}) as lab:
-        (place / "out").mkdir()
-        os.chown(place / "out", NOBODY, NOBODY)
-        site = place / "out" / "site.yaml"
-        options = ("--out", str(site), "--cpu-partition", "cpu", "--gpu-partition", "gpu")
-        done = prime_site(lab, *options, user=NOBODY)
+def test_a_user_who_may_not_ask_gets_a_file_to_fill_in(tmp_path: Path, data: str):
+    with SlurmLab(tmp_path / "lab", accounting=False, settings={"PrivateData": data}) as lab:
+        done = prime_site(lab, tmp_path, "--cpu-partition", "cpu", "--gpu-partition", "gpu")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "nodes: slurm_load_node error: Access/permission denied" in done.stdout
     assert "Left for you to fill in: " in done.stdout
-    found = load_site(site)
+    found = load_site(tmp_path / "site.yaml")
     assert (found.pool("cpu").partition, found.pool("gpu").partition) == ("cpu", "gpu")
     # The partitions' totals say how much a node has, where those may be seen.
     if data == "nodes":

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from prime_core.launch.slurm import commands as slurm
 from prime_core.run.job_records import submitted_jobs
 from prime_core.run.layout import RunFiles
+from tests.slurm import site_matrix
 from tests.slurm.faults import KINDS, RUN, Trial
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import ONE_ITERATION, slurm_command, write_site
@@ -38,17 +39,21 @@ def output_of(begun: Trial) -> str:
     return (begun.place / "workflow.log").read_text()
 
 
-def test_jobs_go_where_the_site_says_and_end_with_the_bits_of_a_local_run(
-    slurm: SlurmLab, tmp_path: Path, local: Path
+@pytest.mark.usefixtures("slurm")
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        ("profile", "cons_tres, memory by node, accounting, PrivateData"),
+        ("allocation", "linear, no memory, accounting"),
+    ],
+)
+def test_an_ordinary_user_of_another_kind_of_site_gets_the_bits_of_a_local_run(
+    way: site_matrix.Way, name: str, tmp_path: Path, local: Path
 ):
-    begun = trial(slurm, tmp_path, "scancel")
-    begun.fault.strike(begun)  # a cancelled job is submitted again
-    begun.wait()
-    assert begun.status == 0, output_of(begun)
-    assert digests(tmp_path / RUN) == digests(local)
-    jobs = submitted_jobs(RunFiles(tmp_path / RUN))
-    stages = [(job.stage, job.iteration, job.part) for job in jobs]
-    assert len(stages) == len(set(stages)) + 1
+    kind = site_matrix.KINDS[name]
+    with site_matrix.lab_of(kind, tmp_path / "lab") as lab:
+        done = site_matrix.run(lab, kind, way, tmp_path / "run", ONE_ITERATION)
+    assert done.digests == digests(local)
 
 
 def test_a_dead_workflow_is_continued_on_this_machine_once_its_jobs_have_ended(

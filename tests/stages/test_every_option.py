@@ -48,6 +48,7 @@ GIGPO = ENV | {"policy.adv_estimator": "gigpo"}
 TRAINED = {"prm.path": "PRM"}  # a model that differs from its reference
 RESPONSES = {"policy.loss_agg_mode": "seq-mean-token-mean"}
 KL = {"policy.kl_coef": 0.5}
+TREE = {"rollout.tree": {"m": 2, "n": 1, "l": 1, "t": 1}}
 PAIRS = {"rollout.step_boundary": "(?s).."}  # of characters: the responses are no text
 LAKE = {"data.source": "env", "data.env": {"id": "FrozenLake-v1"}, "sft.enabled": False}
 BOUNDS = {"policy.rejection_low": 0.4, "policy.rejection_high": 2.5}
@@ -57,6 +58,11 @@ WITH: dict[str, dict[str, Any]] = {
     "policy.loss_mode=gspo": RESPONSES | {"policy.eps_clip": 3e-4, "policy.eps_clip_high": 4e-4},
     "policy.kl_estimator": KL,
     "policy.kl_controller": KL,
+    **{
+        f"policy.adv_estimator={name}": TREE
+        for name in ("treerl", "treerl_code", "tree_grpo", "tree_grpo_code")
+    },
+    "policy.tree_weight": TREE | {"policy.adv_estimator": "treerl"},
     "policy.tis_level": {"policy.tis_clip": 1.5},
     "policy.rejection_level": BOUNDS,
     "policy.rejection_level=sequence": WIDE,  # of a product of tokens' ratios
@@ -119,9 +125,13 @@ COMBINED: dict[str, dict[str, Any]] = {
     | {"prm.prime_granularity": "step"},
     "dpo-best-of-n-policy": {"prm.loss_type": "dpo", "prm.bon_weight": "bon_acc"}
     | {"prm.prm_reference": "policy"},
+    "treerl-outcomes": TREE | {"policy.adv_estimator": "treerl", "prm.prm_update": "none"},
     "istar": WITH["policy.process_centre"]
     | {"policy.process_centre": "group", "prm.loss_type": "dpo_pairs"}
     | {"prm.prm_reference": "policy", "policy.whiten": False},
+    "ipvrm": {"prm.loss_type": "prefix", "prm.response_score": "mean", "prm.beta": 10.0}
+    | {"prm.margin": 5.0, "prm.difficulty": "both", "prm.prime_norm": "value_std"}
+    | {"prm.prm_reference": "policy", "policy.adv_estimator": "grpo", "policy.process_coef": 0.05},
     "zero-2": {"training.zero_stage": 2, "prm.loss_type": "dpo"},
 }
 # Values that mean something where responses have several turns.
@@ -170,6 +180,8 @@ def run_of(folder: Path, changes: dict[str, Any]) -> RunFiles:
         # The greedy response to a prompt is right if the first sampled one is.
         greedy = one.groupby("prompt_id")["outcome"].transform("first")
         table = one.assign(greedy_outcome=greedy) if with_greedy else one
+        if "rollout.tree" in changes:  # of each prompt's four samples two fork from the first
+            table = table.assign(parent=[-1, 0, 0, -1] * 2, fork=[0, 3, 1, 0] * 2)
         write_table(files.batch(iteration), table, BATCH)
         if OF_TURNS & {value for value in changes.values() if isinstance(value, str)}:
             with_turns(files, iteration)

@@ -10,9 +10,21 @@ import pytest
 
 from prime_core.run.layout import RunFiles
 from prime_core.run.records import RECORD
+from prime_core.run.tables import ROLLOUTS, read_table
 from prime_core.runtime.content_digest import content_digest
 from prime_core.runtime.partial_rows import PartialRows
-from prime_core.stages import continuations, evaluate, sample, score, step_values
+from prime_core.stages import (
+    continuations,
+    evaluate,
+    policy,
+    prm,
+    report,
+    sample,
+    score,
+    select,
+    step_values,
+    verify,
+)
 from tests.support.interrupted_stages import change_settings, finished_run
 
 pytestmark = pytest.mark.slow
@@ -136,6 +148,46 @@ def counted(keeps: list[str]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PartialRows, "keep", keep)
         yield
+
+
+TREES = {"tree": {"m": 2, "n": 1, "l": 2, "t": 1}, "sampler_batch_size": 5}
+
+
+def iterations(files: RunFiles, sampling: Callable[[Callable[[], None]], object]) -> None:
+    """Two iterations, stage by stage, the sampling of each as `sampling` does it."""
+    for iteration in (1, 2):
+        sampling(lambda iteration=iteration: sample.run(files.root, iteration, 0))  # type: ignore[misc]
+        verify.run(files.root, iteration, 0)
+        for stage in (select, score, prm, policy):
+            stage.run(files.root, iteration)
+
+
+@pytest.mark.usefixtures("one_rank")
+def test_a_run_that_is_killed_in_its_trees_has_the_bits_of_one_that_is_not(
+    finished: RunFiles, tmp_path: Path
+) -> None:
+    calm, killed = (RunFiles(tmp_path / name / "run") for name in ("calm", "killed"))
+    for files in (calm, killed):
+        shutil.copytree(finished.root, files.root, symlinks=True)
+        shutil.rmtree(files.iteration(1))
+        learning = {"ppo_epochs": 1, "adv_estimator": "treerl"}
+        change_settings(files, rollout=TREES, policy=learning, prm={"epochs": 1})
+    iterations(calm, lambda stage: stage())
+    keeps: list[str] = []
+    iterations(killed, lambda stage: keeps.extend(until_it_ends(stage)))
+    # 6 prompts: 12 chains, and two rounds of 12 continuations, 5 at a time, in each iteration.
+    assert sorted(keeps) == sorted(f"00+responses-{n}.jsonl" for n in (0, 1, 2) for _ in range(6))
+    for iteration in (1, 2):
+        for path in (killed.rollouts(iteration, 0), killed.batch(iteration)):
+            other = calm.root / path.relative_to(killed.root)
+            assert path.read_bytes() == other.read_bytes(), path
+        assert (killed.weights("policy", iteration) / "model.safetensors").read_bytes() == (
+            calm.weights("policy", iteration) / "model.safetensors"
+        ).read_bytes()
+    rows = read_table(killed.rollouts(2, 0), ROLLOUTS)
+    assert rows["parent"].ge(0).sum() > 12
+    report.run(killed.root)
+    assert 'id="figure-trees"' in (killed.root / "report" / "report.html").read_text()
 
 
 def test_other_weights_begin_anew(finished: RunFiles, tmp_path: Path) -> None:

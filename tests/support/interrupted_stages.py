@@ -206,7 +206,7 @@ def interrupt(
             text=True,
         )
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 400
             while f"{'sampling' if stage == 'sample' else stage}: " not in log.read_text():  # a bar
                 assert process.poll() is None, log.read_text()[-3000:]
                 assert time.monotonic() < deadline

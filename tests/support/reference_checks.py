@@ -6,7 +6,13 @@ agree; benchmarks/reference_agreement.py tabulates by how much.
 
 from collections.abc import Callable
 
-from tests.support import reference_advantages, reference_policy, reference_prm
+from tests.support import (
+    reference_advantages,
+    reference_policy,
+    reference_prm,
+    reference_steps,
+    reference_trees,
+)
 from tests.support.comparison import Comparison, NotExpressible, refuse_unread
 
 CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
@@ -36,7 +42,10 @@ CHECKS: dict[str, Callable[[str], list[Comparison]]] = {
     "gigpo_": reference_advantages.gigpo,
     "ipvrm_": reference_prm.ipvrm,
     "pure_": reference_advantages.pure,
+    "treerl_": reference_trees.treerl,
+    "tree_grpo_": reference_trees.tree_grpo,
     "vineppo_": reference_advantages.vineppo,
+    "processbench_f1_": reference_steps.processbench_f1,
     "verl_adv_": reference_advantages.verl_adv,
     "verl_loss_": reference_policy.verl_loss,
 }

@@ -38,7 +38,7 @@ class _Engine:
         print("at rest", file=sys.stderr)
 
     def end(self) -> None:
-        print("ended", file=sys.stderr)
+        """Nothing to let go of."""
 
 
 def _keep(how: list[str]) -> None:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from prime_core.mismatch import AllRejected
 from prime_core.run.layout import RunFiles
+from prime_core.run.records import TableError
 from prime_core.run.tables import BATCH, read_json, read_table, write_table
 from prime_core.stages import policy
 from prime_core.training.learning_batch import read_batch
@@ -136,3 +137,13 @@ def test_the_adaptive_weight_is_carried_from_one_iteration_to_the_next(tmp_path)
     # No KL yet: the relative error -1 is held at -0.2, for 8 responses of 80.
     assert first["actor/kl_coef_next"] == pytest.approx(0.5 * (1 - 0.2 * 8 / 80))
     assert second["actor/kl_coef"] == first["actor/kl_coef_next"]
+
+
+def test_figures_of_another_update_are_refused_where_they_hold_the_adaptive_weight(tmp_path):
+    files = moved_reference(
+        tmp_path, **WITH_KL, kl_controller="adaptive", target_kl=0.01, kl_horizon=80
+    )
+    write_table(files.batch(3), read_table(files.batch(1), BATCH), BATCH)
+    files.metrics(2, "policy").write_bytes(files.metrics(1, "policy").read_bytes())
+    with pytest.raises(TableError, match=r"0002/metrics/policy.json: actor/kl_coef_next is 0\.49"):
+        policy.run(files.root, 3)

@@ -221,6 +221,28 @@ def test_agreement_with_the_rule_verifier_has_intervals_and_changes_no_outcome(s
     assert agreement_metrics(rows, judged, rules_of(server, tmp_path)) == {}
 
 
+def test_a_model_of_the_runs_answers_all_prompts_at_once_and_may_have_no_room(tmp_path):
+    class Nowhere:
+        base_url = None
+
+    rules = rules_of(Nowhere, tmp_path, model=None, path="judge")
+    rows = rows_of("right", "long", "other", "right", " ")
+    calls: list[list[str]] = []
+
+    def replies(_judge, asked):
+        calls.append([text for text, _ in asked])
+        return [None if "long" in text else "yes" if "right" in text else "no" for text, _ in asked]
+
+    found = judge_all(rows, rules, None, "judging", replies)
+    verdicts = ["correct", "no_verdict", "wrong", "correct", "no_answer"]
+    assert [one.verdict.value for one in found] == verdicts
+    assert "leaves the judge's positions no room" in found[1].detail
+    (asked,) = calls
+    assert len(asked) == 3  # equal prompts are asked once, and an empty response not at all
+    with pytest.raises(ValueError, match="this command has no sampler"):
+        judge_all(rows, rules, None, "judging")
+
+
 def test_a_row_for_a_judge_without_one_has_no_verdict():
     (found,) = judge_all(rows_of("right"), Verification(), None, "judging")
     assert isinstance(found, Judgement)
@@ -235,6 +257,11 @@ def test_a_row_for_a_judge_without_one_has_no_verdict():
         ({"choices": ["Yes", "yes"]}, "choices are both"),
         ({"compare_share": 0.5}, "abilities has none that has one"),
         ({"unknown": 1}, "unknown"),
+        ({"path": "judge"}, "one of base_url"),
+        ({"base_url": None}, "one of base_url"),
+        ({"model": None}, "both or neither"),
+        ({"base_url": None, "path": "judge"}, "both or neither"),
+        ({"base_url": None, "model": None, "path": "x", "api_key_env": "K"}, "a key of base_url"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(changes, words):

@@ -19,7 +19,7 @@ WIDE = TINY | {
     # Heads of width 32, the narrowest that the CPU build of vLLM knows.
     "model": {"build": TINY["model"]["build"] | {"hidden_size": 64}},
     "sft": TINY["sft"] | {"num_steps": 20},
-    "rollout": TINY["rollout"] | {"sampler": "auto"},
+    "rollout": TINY["rollout"] | {"sampler": "auto", "tree": {"m": 2, "n": 1, "l": 1, "t": 2}},
     "prm": {"prm_update": "none"},
 }
 
@@ -51,6 +51,26 @@ def test_its_tables_are_those_of_any_sampler(finished):
         assert (logprobs <= 0).all()
     judged = read_table(files.evaluation(1, "validation").with_suffix(".parquet"), EVALUATION)
     assert len(judged) == 4
+
+
+def test_trees_fork_where_the_engine_says_that_a_token_was_least_likely(finished):
+    files, _ = finished
+    rollouts = pd.concat([read_table(files.rollouts(1, shard), ROLLOUTS) for shard in (0, 1)])
+    forked = 0
+    for _, group in rollouts.groupby("prompt_id"):
+        rows = group.set_index("sample").to_dict("index")
+        assert [rows[sample]["parent"] for sample in (0, 1)] == [-1, -1]
+        for row in rows.values():
+            if row["parent"] < 0:
+                continue
+            forked += 1
+            chain, fork = rows[row["parent"]], row["fork"]
+            assert chain["sampler_logprobs"][fork] == min(chain["sampler_logprobs"][1:])
+            for column in ("response_tokens", "sampler_logprobs"):
+                assert list(row[column][:fork]) == list(chain[column][:fork])
+    assert forked > 12
+    shares = [read_json(files.metrics(1, f"sample-0{n}"))["tree/own_share"] for n in (0, 1)]
+    assert all(0.4 < share < 1 for share in shares)
 
 
 def test_a_shard_sampled_again_keeps_its_iterations_sampler_and_its_tokens(finished):

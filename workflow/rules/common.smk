@@ -14,7 +14,11 @@ from prime_core.launch import workflow_output
 from prime_core.launch.accounting.budget import budget_refusal
 from prime_core.launch.fetch import FetchError, refuse_missing_files
 from prime_core.launch.site.site import load_site, site_file
-from prime_core.launch.site.stage_resources import load_stages, stage_resources
+from prime_core.launch.site.stage_resources import (
+    load_stages,
+    needs_of_run,
+    stage_resources,
+)
 from prime_core.launch.slurm.executor import adapt
 from prime_core.launch.slurm.orphans import StoppedWaiting, restart, wait_for_orphans
 from prime_core.launch.slurm.ranks import launcher
@@ -40,7 +44,9 @@ with workflow_output.one_sentence(FetchError):
     SITE = load_site(site_file(Path(workflow.basedir)))
     use_caches(SITE.caches)
     refuse_missing_files(SETTINGS, FILES, workflow.output_settings.dryrun)
-    NEEDS = load_stages(Path(workflow.basedir) / SETTINGS.stage_resources)
+    NEEDS = needs_of_run(
+        load_stages(Path(workflow.basedir) / SETTINGS.stage_resources), SETTINGS
+    )
     RESOURCES = {
         name: stage_resources(name, needs, SITE) for name, needs in NEEDS.items()
     }

@@ -39,7 +39,7 @@ rule sample:
 
 
 rule verify:
-    """Outcomes of one shard; needs no GPU."""
+    """Outcomes of one shard; needs no GPU, but for a judge that the stage samples from."""
     input:
         prompts=str(FILES.train),
         rollouts=ROLLOUTS,
@@ -52,8 +52,10 @@ rule verify:
         f"{ROOT}/benchmarks/iterations/{{iteration}}/verify-{{shard}}.tsv"
     resources:
         **RESOURCES["verify"],
+    params:
+        ranks=start_ranks,
     shell:
-        "prime verify --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} "
+        "{params.ranks}prime verify --run {RESULTS:q}/{wildcards.run} --iteration {wildcards.iteration} "
         "--shard {wildcards.shard} 2> {log:q}"
 
 

@@ -17,6 +17,9 @@ from prime_core.launch.site.resource_names import GPUS
 from prime_core.launch.site.site import Site
 from prime_core.run.stages import STAGES
 from prime_core.settings.reading import SettingsError, checked, load_yaml
+from prime_core.settings.run import Settings
+
+JUDGING = ("verify", "step_values")  # stages that judge and sample nothing
 
 
 class StageNeeds(BaseModel):
@@ -41,6 +44,25 @@ def load_stages(path: Path) -> dict[str, StageNeeds]:
     for name, needs in table.items():
         _check(path, name, needs)
     return {name: _row(path, table, name) for name in STAGES}
+
+
+def needs_of_run(needs: Mapping[str, StageNeeds], settings: Settings) -> dict[str, StageNeeds]:
+    """The table for a run: what judges by a model (verification.judge.path) samples, too.
+
+    Its row then has what sampling asks for, unless the table itself gives it GPUs.
+    """
+    found, sample = dict(needs), needs["sample"]
+    for stage in JUDGING if settings.verification.judges_by_model else ():
+        judging = needs[stage]
+        if judging.pool == "cpu":
+            # Rules of the same run still judge on their cores, in their memory.
+            both = {
+                "cpus_per_task": max(judging.cpus_per_task, sample.cpus_per_task),
+                "mem_mb": judging.mem_mb + sample.mem_mb,
+                "runtime": judging.runtime + sample.runtime,
+            }
+            found[stage] = sample.model_copy(update=both)
+    return found
 
 
 def stage_resources(stage: str, needs: StageNeeds, site: Site) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from prime_core.settings.run import Settings
 
 # Figures of an iteration: the stage that writes it, its name, how it is said.
 _FIGURES = (
-    ("select", "rollout/accuracy", "{:.1%} of responses right"),
-    ("select", "filter/kept_share", "{:.0%} of prompts kept"),
-    ("score", "prm/ranking_accuracy", "PRM ranks {:.0%} of pairs correctly"),
+    ("select", "rollout/accuracy", "{:.1%} right"),
+    ("select", "filter/kept_share", "{:.0%} kept"),
+    ("score", "prm/ranking_accuracy", "PRM ranks {:.0%}"),
     ("policy", "actor/entropy", "entropy {:.2f}"),
 )
 # A bar as tqdm writes it: "sft:  45%|####      | 630/1400 [00:20<00:25, 30.1step/s]".
@@ -41,7 +41,7 @@ def iteration_line(settings: Settings, files: RunFiles, iteration: int, now: flo
     line = f"{clock(now)}  iteration {iteration}/{settings.iterations}, {100 * done:.0f} % done"
     left = estimate(read_progress(files), now)
     if left is not None:
-        line += f", about {duration(left.seconds)} left"
+        line += f", {duration(left.seconds)} left"
     figures = [
         said.format(value).replace("%", " %")
         for stage, name, said in _FIGURES

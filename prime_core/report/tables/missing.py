@@ -32,6 +32,11 @@ def has_values(run: RunTables) -> bool:
     return run.settings.get("policy.adv_estimator") == "gae"
 
 
+def has_trees(run: RunTables) -> bool:
+    """Whether the run's responses fork from one another."""
+    return "rollout.tree.kind" in run.settings
+
+
 def _iterations(run: RunTables) -> str | None:
     planned, done = run.num_planned, run.num_done
     begun = len(run.iterations) - done

@@ -44,6 +44,7 @@ def ask(judge: Judge, prompt: str, seed: int) -> str:
 
 
 def _reply(judge: Judge, prompt: str, seed: int) -> str:
+    assert judge.base_url is not None  # a judge of judge.path is not asked here
     body = {
         "model": judge.model,
         "messages": [{"role": "user", "content": prompt}],

@@ -1,7 +1,8 @@
 """Rows to judgements by a judge, many requests at a time.
 
 In: rows whose ability the settings give to the judge. Out: (index, Judgement) as they come. Equal
-prompts are asked once.
+prompts are asked once. A judge of judge.path answers all prompts in one call, of a function that is
+handed in: samplers are no part of verification.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from prime_core.verifiers.pool import Row
 from prime_core.verifiers.verdict import Judgement, Verdict
 
 Ask = Callable[[Judge, str, int], str]
+# Prompts with their seeds -> replies; None: the prompt leaves the model no room for one.
+Replies = Callable[[Judge, Sequence[tuple[str, int]]], Sequence[str | None]]
 
 
 def is_judged(ability: str, rules: Verification) -> bool:
@@ -29,9 +32,12 @@ def is_judged(ability: str, rules: Verification) -> bool:
 
 
 def judge_rows(
-    rows: Sequence[Row], judge: Judge, asking: Ask = ask
+    rows: Sequence[Row], judge: Judge, asking: Ask = ask, replies: Replies | None = None
 ) -> Iterator[tuple[int, Judgement]]:
-    """Judge every row once, in no particular order. Raises PromptError before anything is asked."""
+    """Judge every row once, in no particular order. Raises PromptError before anything is asked.
+
+    replies: of the model of judge.path, without which ValueError is raised for such a judge.
+    """
     template = prompt_text(judge.prompt)
     same: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
@@ -40,9 +46,31 @@ def judge_rows(
             continue
         text = filled(template, row.question, row.ground_truth, row.response)
         same.setdefault(text, []).append(index)
-    for text, judgement in _in_threads(list(same), judge, asking):
+    if judge.path is None:
+        judged_texts = _in_threads(list(same), judge, asking)
+    elif replies is not None:
+        judged_texts = _by_model(list(same), judge, replies)
+    else:
+        raise ValueError("verification.judge.path: this command has no sampler; use base_url")
+    for text, judgement in judged_texts:
         for index in same[text]:
             yield index, judgement
+
+
+def _by_model(texts: list[str], judge: Judge, replies: Replies) -> Iterator[tuple[str, Judgement]]:
+    begun = time.perf_counter()
+    asked = [(text, seed_of(text, n)) for text in texts for n in range(judge.n_samples)]
+    answers = dict(zip(asked, replies(judge, asked) if asked else [], strict=True))
+    seconds = (time.perf_counter() - begun) / max(len(texts), 1)
+
+    def answer(_: Judge, text: str, seed: int) -> str:
+        reply = answers[text, seed]
+        if reply is None:
+            raise JudgeFailed("the prompt leaves the judge's positions no room for a reply")
+        return reply
+
+    for text in texts:
+        yield text, replace(judged(text, judge, answer), seconds=seconds)
 
 
 def _in_threads(texts: list[str], judge: Judge, asking: Ask) -> Iterator[tuple[str, Judgement]]:

@@ -1,0 +1,1 @@
+"""PRIME, outcome rewards alone and TRL, each at its best of as many trials."""
