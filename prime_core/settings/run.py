@@ -239,11 +239,6 @@ class Settings(Section):
         """What a run of an environment cannot have, and what only such a run can."""
         env, estimator = self.data.env, self.policy.adv_estimator
         if env is None:
-            if estimator == "gigpo":
-                raise ValueError(
-                    "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
-                    f"data.source env, got {self.data.source}"
-                )
             self._no_states()
             return
         if env.max_turn_length > self.rollout.max_response_length:
@@ -276,7 +271,12 @@ class Settings(Section):
             )
 
     def _no_states(self) -> None:
-        """Visits are counted by the observations of an environment."""
+        """Visits are counted, and turns compared, by the observations of an environment."""
+        if self.policy.adv_estimator == "gigpo":
+            raise ValueError(
+                "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
+                f"data.source 'env', got '{self.data.source}'"
+            )
         if self.counts_visits:
             raise ValueError(
                 "value.source 'visits' counts an environment's states, and data.source is "
