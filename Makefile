@@ -81,14 +81,14 @@ test: install  ## Run all tests, three at a time: those on Slurm mostly wait.
 	python -m pytest -n 3
 
 # Debian's suites by what Slurm they have: tests/slurm/versions.py. All with each, failed or not.
-test-slurm-versions: install  ## Run the tests on Slurm with newer versions (root): half an hour.
+test-slurm-versions: install  ## Run the tests on Slurm with newer versions (root; long).
 	@status=0; for suite in trixie forky; do \
 	  in_suite="python -m tests.slurm.versions $$suite --"; \
 	  $$in_suite slurmctld -V && $$in_suite python -m pytest -n 3 tests/slurm \
 	    --ignore tests/slurm/test_versions.py || status=1; \
 	done; exit $$status
 
-test-sites: install  ## Run an iteration on nine kinds of Slurm sites, two ways each (root): an hour.
+test-sites: install  ## Run an iteration on nine kinds of Slurm sites, two ways each (root; long).
 	python -m benchmarks.site_matrix
 
 slurm-shell: install  ## Open a shell in a throw-away Slurm (root, Debian's packages).

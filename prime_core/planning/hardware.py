@@ -10,11 +10,10 @@ from pydantic import Field
 from prime_core.settings.section import Section
 
 GIB = 2**30
-# Of these only ways with kept engines know.
-# Of these only runs with an environment know.
-OF_EPISODES = ("turn_share", "drawn_share", "env_step_ms")
+# Of these only ways with kept engines know, only runs with an environment, only runs with trees.
 OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s", "resting_gib")
-OF_TREES = ("fork_position",)  # and of this only runs that sample trees
+OF_EPISODES = ("turn_share", "drawn_share", "env_step_ms")
+OF_TREES = ("fork_position",)
 
 
 class Assumptions(Section):

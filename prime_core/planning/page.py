@@ -217,7 +217,7 @@ def _run(found: Plan) -> Iterator[str]:
     if settings.rollout.tree is not None:
         yield (
             f"  trees: {work.sampled_tokens:,.0f} tokens sampled, {work.trained_tokens:,.0f} "
-            f"trained on; {work.own_share:.0%} of a response's tokens are sampled for it alone"
+            f"trained on ({work.own_share:.0%} of a response's are its own)"
         )
     if work.continued is not None:
         yield (

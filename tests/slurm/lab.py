@@ -158,8 +158,7 @@ class SlurmLab:
             )
 
         def answers() -> bool:
-            if not self.is_alive(daemon):
-                raise LabError(f"{daemon} ended at once:\n{self.log_tail(daemon)}")
+            self._check_alive(daemon)
             return self._answers(daemon)
 
         self._wait(answers, f"{daemon} answering", _START_SECONDS, daemon)
@@ -191,6 +190,10 @@ class SlurmLab:
         process = self._running.get(daemon)
         return process is not None and process.poll() is None
 
+    def _check_alive(self, daemon: str) -> None:
+        if not self.is_alive(daemon):
+            raise LabError(f"{daemon} ended at once:\n{self.log_tail(daemon)}")
+
     def restore(self) -> None:
         """As new, but for the accounting: daemons run, no job is queued, nodes are idle."""
         for daemon in self.daemons:
@@ -216,6 +219,9 @@ class SlurmLab:
         """Wait until no job is queued and every node is up and idle. Raises LabError."""
 
         def idle() -> bool:
+            # Since 26.05 slurmctld listens before it has read everything that it may not like.
+            for daemon in self.daemons:
+                self._check_alive(daemon)
             states = dict(line.split() for line in self._ask("sinfo", "-hNo", "%N %T").splitlines())
             for node, state in states.items():
                 if "down" in state or "drain" in state or "draining" in state:

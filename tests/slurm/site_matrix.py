@@ -35,7 +35,8 @@ RUN = Path("results") / "tiny"
 SETTINGS: dict[str, Any] = ONE_ITERATION | {"sft": ONE_ITERATION["sft"] | {"num_steps": 1500}}
 ALLOCATION = {"gpus_per_node": 2, "cpus_per_task": 2, "minutes": 30, "fast_storage_gb": 1}
 _PRIME = (sys.executable, "-m", "prime_core.cli.main")
-_SECONDS = 1200.0
+# A loaded machine is no failure.
+_SECONDS = 3600.0
 
 _LINEAR = {"SelectType": "select/linear"}
 _PREEMPT = ("--gpu-partition", "preempt")

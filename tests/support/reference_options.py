@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prime_core import implicit_reward, prm_loss
-from prime_core.advantage import overlong_shaped
+from prime_core.outcomes import overlong_shaped
 from tests.support.comparison import Comparison, compare
 
 
@@ -62,7 +62,9 @@ OPTIONS = (
     Option("cross-entropy", f"{PRM}: ce", r"(orig_ce_(logits_)? .*|recipe_prmloss_ ce.*)"),
     Option("detached DPO", f"{PRM}: dpo", r"recipe_prmloss_ none.*"),
     Option("best-of-n weights", "prm.bon_weight", r"recipe_prmloss_ bon.*"),
-    Option("DPO over all pairs", "prm.offline.loss_type: dpo", r"istar_eto_ .*"),
+    Option("DPO over all pairs", f"{PRM}: dpo_pairs, offline dpo", r"istar_eto_ .*"),
+    Option("iStar's steps", "policy.process_centre: first_turn", r"istar_adv_ .*"),
+    Option("GiGPO", f"{ESTIMATOR}: gigpo", r"gigpo_ .*"),
     Option("IPVRM's prefix loss", f"{PRM}: prefix", r"ipvrm_ (loss|gradient)"),
     Option("IPVRM's difficulty", "prm.difficulty, margin", r"ipvrm_ (weight|margin)"),
     Option("IPVRM's value scale", "prm.prime_norm: value_std", r"equation value_std"),
