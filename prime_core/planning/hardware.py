@@ -10,10 +10,11 @@ from pydantic import Field
 from prime_core.settings.section import Section
 
 GIB = 2**30
-# Of these only ways with kept engines know, only runs with an environment, only runs with trees.
+# What only some runs use: with kept engines, an environment, trees, responses that are continued.
 OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s", "resting_gib")
 OF_EPISODES = ("turn_share", "drawn_share", "env_step_ms")
 OF_TREES = ("fork_position",)
+OF_STEPS = ("steps",)
 
 
 class Assumptions(Section):
