@@ -30,15 +30,14 @@ class Figure:
     begins: str
     command: str
     commit: str
-    seeds: int | None
+    seeds: int | Sequence[int] | None
     depends: tuple[str, ...]
     image: str | None = None
 
     @property
     def origin(self) -> str:
         """How it was made, as it stands beside it."""
-        several = "" if self.seeds is None else f", seeds 0 to {self.seeds - 1}"
-        seeds = ", seed 0" if self.seeds == 1 else several
+        seeds = f", {_seeds(self.seeds)}" if self.seeds else ""
         return f"`{self.command}`{seeds}, commit {self.commit}"
 
 
@@ -85,6 +84,12 @@ def report(root: Path = ROOT) -> Iterator[str]:
                 f"{len(since)} changes since, the last: {since[0]}; again: {figure.command}"
             )
     yield f"{num_stale} of {len(all_of_them)} figures are older than what they depend on"
+
+
+def _seeds(seeds: int | Sequence[int]) -> str:
+    if isinstance(seeds, int):
+        return f"seeds 0 to {seeds - 1}" if seeds > 1 else "seed 0"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _flat(values: Sequence[Any]) -> Iterator[str]:

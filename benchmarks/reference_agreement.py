@@ -20,7 +20,7 @@ from tests.support.reference_checks import check, prefix_of
 from tests.support.reference_options import EQUATION, OPTIONS, Option, equations, option_of
 from tests.support.shared_data import SHARED
 
-ROW = "{:<28} {:<37} {:<34} {:>9} {:>8} {:>9}"
+ROW = "{:<28} {:<41} {:<59} {:>7} {:>8} {:>8}"
 
 
 @dataclass

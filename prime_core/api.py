@@ -24,6 +24,7 @@ from prime_core.prm_loss import (
     prm_dpo_detached,
 )
 from prime_core.prm_loss import prm_loss as part_of_mean
+from prime_core.trees import Forks
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -66,22 +67,22 @@ def prime_advantages(
     greedy_outcome: Float[Tensor, " B"] | None = None,
     credit: str = "sum",
     step_ends: Bool[Tensor, "B T"] | None = None,
+    forks: Forks | None = None,
 ) -> Float[Tensor, "B T"]:
     """Advantage of each token of a whole batch, from outcomes and rewards (PRIME, Eq. 5).
 
     rewards: of `prm_rewards`; None: outcomes alone. group: which responses answer the same prompt.
     Call it with complete groups, and with the whole batch where advantages are whitened. Estimators
     and choices are those of prime_core.advantage, which says what is refused; steps end with each
-    run of the mask's ones, so step_ends of zeros alone are turns.
+    run of the mask's ones, so step_ends of zeros alone are turns. forks: of prime_core.trees.
     """
-    device = outcome.device
     given = [] if rewards is None else [rewards]
     found, _ = batch_advantages(
         adv_estimator=adv_estimator,
         outcome=outcome,
         implicit_reward=None if rewards is None else rewards.detach(),
         mask=_mask(mask, *given),
-        group=_group(group, len(outcome), device),
+        group=_group(group, len(outcome), outcome.device),
         baseline=baseline,
         gamma_outcome=gamma_outcome,
         gamma_process=gamma_process,
@@ -94,6 +95,7 @@ def prime_advantages(
         greedy_outcome=greedy_outcome,
         credit=credit,
         step_ends=step_ends,
+        forks=forks,
     )
     return found
 

@@ -95,12 +95,16 @@ class Comparing:
         command = [sys.executable, "-m", "prime_core.cli.main", "ablation"]
         command += [str(plan.settings_file(run.name)), "--out", run.marker]
         command += shlex.split(workflow.options)
-        with log.open("ab") as stream:
-            done = subprocess.run(
-                command, env={**os.environ, **NO_GPU}, stdout=stream, stderr=stream, check=False
-            )
-        if done.returncode:
+        if status_of(command, log):
             sys.exit(f"{run.name} did not finish: {log}; the same command resumes it")
+
+
+def status_of(command: Sequence[str], log: Path) -> int:
+    """Run a command without a GPU and with one thread; its exit status."""
+    with log.open("ab") as stream:
+        return subprocess.run(
+            command, env={**os.environ, **NO_GPU}, stdout=stream, stderr=stream, check=False
+        ).returncode
 
 
 def parse() -> argparse.Namespace:

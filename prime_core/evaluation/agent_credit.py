@@ -145,7 +145,7 @@ def _policy(episodes: pd.DataFrame, world: World) -> np.ndarray:
     return counts / counts.sum(1, keepdims=True)
 
 
-def _turns(row: dict[str, Any], world: World) -> Iterator[tuple[int, int, int, float, float]]:
+def _turns(row: dict[Any, Any], world: World) -> Iterator[tuple[int, int, int, float, float]]:
     """The turns of one episode: number, state, action, and the credits in their order."""
     mask = np.asarray(sampled_mask(row))
     begins = mask & ~np.concatenate([[False], mask[:-1]])

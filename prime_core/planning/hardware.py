@@ -10,11 +10,11 @@ from pydantic import Field
 from prime_core.settings.section import Section
 
 GIB = 2**30
-# Of these only ways with kept engines know.
-# Of these only runs with an environment know.
-OF_EPISODES = ("turn_share", "drawn_share", "env_step_ms")
+# What only some runs use: with kept engines, an environment, trees, responses that are continued.
 OF_ENGINES = ("offload_gbs", "reload_gbs", "wake_s", "resting_gib")
-OF_TREES = ("fork_position",)  # and of this only runs that sample trees
+OF_EPISODES = ("turn_share", "drawn_share", "env_step_ms")
+OF_TREES = ("fork_position",)
+OF_STEPS = ("steps",)
 
 
 class Assumptions(Section):

@@ -11,7 +11,7 @@ from prime_core.planning.comparison import quickest
 from prime_core.planning.critical_path import Step
 from prime_core.planning.disk import Disk
 from prime_core.planning.gpus import PROCESSORS
-from prime_core.planning.hardware import GIB, OF_ENGINES, OF_EPISODES, OF_TREES
+from prime_core.planning.hardware import GIB, OF_ENGINES, OF_EPISODES, OF_STEPS, OF_TREES
 from prime_core.planning.measured import MeasuredValues
 from prime_core.planning.memory import PARTS
 from prime_core.planning.moving import memory_between
@@ -217,7 +217,7 @@ def _run(found: Plan) -> Iterator[str]:
     if settings.rollout.tree is not None:
         yield (
             f"  trees: {work.sampled_tokens:,.0f} tokens sampled, {work.trained_tokens:,.0f} "
-            f"trained on; {work.own_share:.0%} of a response's tokens are sampled for it alone"
+            f"trained on ({work.own_share:.0%} of a response's are its own)"
         )
     if work.continued is not None:
         yield (
@@ -265,6 +265,7 @@ def _assumptions(found: Plan) -> Iterator[str]:
     unused: tuple[str, ...] = () if "engines" in RESIDENT else OF_ENGINES
     unused += () if found.case.settings.rollout.tree else OF_TREES
     unused += () if found.case.settings.data.env else OF_EPISODES
+    unused += () if found.case.settings.draws_continuations else OF_STEPS
     fields = [(k, v) for k, v in MeasuredValues.model_fields.items() if k not in unused]
     rows = [
         (

@@ -42,7 +42,7 @@ def sample_plan(case: Case) -> StagePlan:
         jobs=work.num_shards,
         machine=case.machines["sample"],
         gpu=sampler_memory(case, _longest(case, sampling)),
-        host=_host(case),
+        host=_host(case, "sample"),
         seconds=_seconds(case, "sample", sampling),
     )
 
@@ -68,7 +68,7 @@ def evaluate_plan(case: Case) -> StagePlan:
         jobs=sum(number for _, number in jobs) + joins,
         machine=case.machines["evaluate"],
         gpu=max(gpus, key=lambda parts: sum(parts.values())),
-        host=_host(case),
+        host=_host(case, "evaluate"),
         seconds=max((seconds for seconds, _ in jobs), key=lambda one: one.total),
         all_seconds=sum(seconds.total * number for seconds, number in jobs),
     )
@@ -93,7 +93,7 @@ def difficulty_plan(case: Case) -> StagePlan:
         jobs=difficulty.num_shards,
         machine=case.machines["difficulty"],
         gpu=sampler_memory(case, _longest(case, work)),
-        host=_host(case),
+        host=_host(case, "difficulty"),
         seconds=_with_verdicts(case, "difficulty", work),
     )
 
@@ -142,7 +142,7 @@ def continuations_plan(case: Case) -> StagePlan:
         jobs=rollout.num_shards,
         machine=case.machines["continuations"],
         gpu=sampler_memory(case, _longest(case, sampling)),
-        host=_host(case),
+        host=_host(case, "continuations"),
         seconds=_seconds(case, "continuations", sampling, work.prefix_tokens),
     )
 
@@ -178,7 +178,7 @@ def _judge_plan(case: Case, stage: str, jobs: int, responses: float) -> StagePla
         jobs=jobs,
         machine=case.machines[stage],
         gpu=sampler_memory(asked, min(longest, asked.shape.max_position)),
-        host=_host(asked),
+        host=_host(asked, stage),
         seconds=_seconds(asked, stage, work),
     )
 
@@ -230,9 +230,12 @@ def _gpus(case: Case) -> int:
     return case.settings.rollout.tensor_parallel_size if case.uses_vllm else 1
 
 
-def _host(case: Case) -> float:
+def _host(case: Case, stage: str) -> float:
+    """Bytes of a node: a model on its way to its GPUs, and a process of environments a core."""
     model = model_bytes(case.shape, case.dtype_bytes)
-    return model + _gpus(case) * case.assumed.host_gib * GIB
+    rules, cores = case.settings.verification, case.machines[stage].cpus_per_task
+    environments = cores * rules.memory_mb * 1e6 if case.settings.data.env else 0.0
+    return model + _gpus(case) * case.assumed.host_gib * GIB + environments
 
 
 def _seconds(case: Case, stage: str, work: BenchmarkWork, prefix_tokens: float = 0) -> Seconds:

@@ -60,16 +60,11 @@ def ask(
     samples, ids = range(n_samples_per_prompt), enumerate(prompts["prompt_id"])
     keys = [(index, prompt_id, sample) for index, prompt_id in ids for sample in samples]
     # Seeds by prompt and sample, not by row: shards and the table's order draw the same responses.
-    requests = [
-        Request(tokens[index], request_seed(settings.seed, purpose, iteration, prompt_id, sample))
-        for index, prompt_id, sample in keys
-    ]
-    sampled = draw(
-        sampler,
-        (model_path, settings.model.dtype, requests, params, engine_of(settings)),
-        progress,
-        partial_path(output, kept_as) if output else None,
-    )
+    of = (settings.seed, purpose, iteration)
+    requests = [Request(tokens[row], request_seed(*of, name, n)) for row, name, n in keys]
+    how = (model_path, settings.model.dtype, requests, params, engine_of(settings))
+    partial = partial_path(output, kept_as) if output else None
+    sampled = draw(sampler, how, progress, partial)
     return [
         response_row(tokenizer, prompt_id, sample, tokens[index], response)
         for (index, prompt_id, sample), response in zip(keys, sampled, strict=True)

@@ -236,8 +236,8 @@ class Settings(Section):
             )
 
     def _turns(self) -> None:
-        """What a run of an environment cannot have, and what no other can."""
-        env = self.data.env
+        """What a run of an environment cannot have, and what only such a run can."""
+        env, estimator = self.data.env, self.policy.adv_estimator
         if env is None:
             self._no_states()
             return
@@ -252,7 +252,7 @@ class Settings(Section):
                 "rollout.tree with data.source env: a fork inside an episode would need its "
                 "environment in the state that it had there; leave one of them out"
             )
-        if env.invalid_action_penalty and self.policy.adv_estimator == "gae":
+        if env.invalid_action_penalty and estimator == "gae":
             raise ValueError(
                 "data.env.invalid_action_penalty with policy.adv_estimator 'gae': values have no "
                 "turns to take it from; expected 0, or another estimator"
@@ -271,7 +271,12 @@ class Settings(Section):
             )
 
     def _no_states(self) -> None:
-        """Visits are counted by the observations of an environment."""
+        """Visits are counted, and turns compared, by the observations of an environment."""
+        if self.policy.adv_estimator == "gigpo":
+            raise ValueError(
+                "policy.adv_estimator 'gigpo' compares turns of an environment: it needs "
+                f"data.source 'env', got '{self.data.source}'"
+            )
         if self.counts_visits:
             raise ValueError(
                 "value.source 'visits' counts an environment's states, and data.source is "
@@ -322,8 +327,15 @@ class Settings(Section):
 
     @property
     def invalid_action_penalty(self) -> float:
-        """What a turn loses whose action its environment could not take."""
+        """What a turn loses whose action the environment could not take; 0 without one."""
         return 0.0 if self.data.env is None else self.data.env.invalid_action_penalty
+
+    @property
+    def batch_columns(self) -> tuple[str, ...]:
+        """Optional columns of the batch that advantages are made of."""
+        valid = ("valid_actions",) if self.invalid_action_penalty else ()
+        states = ("states",) if self.counts_visits else ()
+        return (*self.policy.batch_columns, *valid, *states)
 
     @property
     def has_value_model(self) -> bool:
@@ -334,12 +346,6 @@ class Settings(Section):
     def counts_visits(self) -> bool:
         """Whether values of an environment's turns are means over visits of its states."""
         return self.policy.adv_estimator == "gae" and self.value.source == "visits"
-
-    @property
-    def batch_columns(self) -> tuple[str, ...]:
-        """Optional columns of the batch that advantages are made of."""
-        states = ("states",) if self.counts_visits else ()
-        return (*self.policy.batch_columns, *states)
 
     @property
     def draws_continuations(self) -> bool:

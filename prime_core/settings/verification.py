@@ -16,8 +16,11 @@ ABILITIES: tuple[Ability, ...] = get_args(Ability)
 
 # Of a judge: where and how often it is asked, not what it says.
 JUDGE_ACCESS = {"base_url", "api_key_env", "timeout_seconds", "max_retries", "max_concurrency"}
-# What partial credit consists of: rewards depend on it, evaluations do not.
-CREDIT_FIELDS = ("partial_credit", "max_tests", "pass_rate_reward_threshold")
+# What partial credit and flips consist of: rewards depend on them, evaluations do not.
+CREDIT_FIELDS = (
+    *("partial_credit", "max_tests", "pass_rate_reward_threshold"),
+    *("flip_correct", "flip_wrong"),
+)
 
 
 class Judge(Section):

@@ -126,8 +126,8 @@ class _Drawing:
 
     def seed(self, state: State, number: int, *turn: int) -> int:
         """By the state's place in the batch, not by the shard's row: shards may change."""
-        place = (state.prompt_id, state.sample, state.step, number, *turn)
-        return derive_seed(self.settings.seed, "continuations", self.iteration, *place)
+        place = (self.iteration, state.prompt_id, state.sample, state.step, number)
+        return derive_seed(self.settings.seed, "continuations", *place, *turn)
 
     def texts(self, asked: Asked) -> list[dict[str, Any]]:
         """num_tokens, text, finish_reason of responses without turns."""

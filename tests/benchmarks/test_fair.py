@@ -1,6 +1,5 @@
 """Methods at their best: the same trials for all, chosen by rule, compared on other seeds."""
 
-import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -111,13 +110,13 @@ def started(monkeypatch):
             write_json(files.evaluation(iteration, "validation"), {"accuracy": 0.5 + place / 100})
         write_json(Path(run.marker), {"seconds": 1})
 
-    def of_workflow(command, **_unused):
+    def of_workflow(command, _log):
         file = Path(command[command.index("ablation") + 1])
         run = Run(file.stem, 0, {}, load_settings(file))
         pretend(run)
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(fair_command.subprocess, "run", of_workflow)
+    monkeypatch.setattr(fair_command, "status_of", of_workflow)
     monkeypatch.setattr(fair_command, "run_trl", lambda run, *_unused: pretend(run))
     monkeypatch.setattr(fair_command, "trl_python", lambda folder: folder)
     monkeypatch.setattr(fair_command.report, "run", lambda *_unused: None)

@@ -259,7 +259,7 @@ def test_scoring_given_steps_is_one_job_an_evaluation():
 
 
 def test_scoring_given_steps_alone_takes_as_long_as_both_models_need_for_them():
-    alone = {"evaluation__steps": STEPS, "evaluation__benchmarks": {}}
+    alone: dict[str, Any] = {"evaluation__steps": STEPS, "evaluation__benchmarks": {}}
     one = planned(**alone).stages["evaluate"].seconds
     twice = planned(**alone | {"evaluation__steps": STEPS | {"num_rows": 800}}).stages["evaluate"]
     assert twice.seconds.compute == pytest.approx(2 * one.compute)

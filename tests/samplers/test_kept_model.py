@@ -58,7 +58,7 @@ def test_another_samplers_engine_means_a_fresh_process(tmp_path):
             """Nothing to leave."""
 
         def end(self) -> None:
-            """Nor to let go of."""
+            """Nothing to free."""
 
     kept.keep(Other())
     with pytest.raises(kept.Unfit, match="another sampler's"):

@@ -80,7 +80,8 @@ def finish(files: RunFiles, part: str) -> float:
 
 def kill_at_random(files: RunFiles, seconds: float, num_kills: int, seed: int) -> list[float]:
     """Kill the stages that often, each time at a moment of what a calm run took; the moments."""
-    rng, moments = random.Random(seed), []
+    rng = random.Random(seed)
+    moments: list[float] = []
     while len(moments) < num_kills:
         process = begin(files, "iteration")
         moments.append(rng.uniform(0.02, 0.6) * seconds)

@@ -80,6 +80,7 @@ def test_an_episode_goes_on_from_each_of_its_turns(judged, tmp_path):
     batch, said = read_batch(files, 1), turn_texts(read_batch(files, 1), files.policy(0))
     keys = list(zip(batch.rows["prompt_id"], batch.rows["sample"], strict=True))
     assert rows["step"].max() == 2
+    row: Any  # a namedtuple, of types that pandas does not know
     for row in rows.itertuples():
         place = keys.index((row.prompt_id, row.sample))
         episode = json.loads(row.text)

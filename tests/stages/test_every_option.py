@@ -40,7 +40,11 @@ DEFAULT: dict[str, Any] = {
     "value.optimizer": {"learning_rate": 1e-2},
 }
 GAE = {"policy.adv_estimator": "gae"}
-GIGPO = {"policy.adv_estimator": "gigpo"}
+ENV: dict[str, Any] = {
+    **{"data.source": "env", "data.env": {"id": "FrozenLake-v1", "max_turn_length": 8}},
+    "sft.enabled": False,
+}
+GIGPO = ENV | {"policy.adv_estimator": "gigpo"}
 TRAINED = {"prm.path": "PRM"}  # a model that differs from its reference
 RESPONSES = {"policy.loss_agg_mode": "seq-mean-token-mean"}
 KL = {"policy.kl_coef": 0.5}
@@ -68,6 +72,7 @@ WITH: dict[str, dict[str, Any]] = {
     "policy.discount_unit": {"policy.gamma_outcome": 0.8},
     "policy.process_centre": TRAINED
     | {"policy.combine": "advantages", "prm.prime_granularity": "turn"},
+    "policy.adv_estimator=gigpo": ENV,
     "policy.gigpo_norm": GIGPO,
     "prm.loss_type=prefix": {"prm.response_score": "mean"},
     "prm.difficulty": {"prm.response_score": "mean", "prm.loss_type": "prefix"},
@@ -100,6 +105,9 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "tis_clip": {"policy.tis_clip": 1.5},
     "gae_lambda": GAE | {"policy.gae_lambda": 0.5},
     "gamma_turn": GIGPO | {"policy.gamma_turn": 0.5},
+    "invalid_action_penalty": ENV
+    | {"prm.prime_granularity": "turn"}
+    | {"data.env": {"id": "FrozenLake-v1", "max_turn_length": 8, "invalid_action_penalty": 0.5}},
     "step_advantage_w": GIGPO | {"policy.step_advantage_w": 3.0},
     "policy.lora": {"policy.lora": {"rank": 2}},
     "prm.lora": {"prm.lora": {"rank": 2}},

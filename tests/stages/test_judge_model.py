@@ -8,14 +8,14 @@ import pytest
 from prime_core.models.build import build_model, build_tokenizer
 from prime_core.models.load import ModelError, save_model
 from prime_core.run.tables import OUTCOMES, read_table
-from prime_core.samplers import ask
+from prime_core.samplers import draw
 from prime_core.samplers.replying import replies_of
 from prime_core.stages import verify
 from prime_core.verifiers.judge.judging import seed_of
 from prime_core.verifiers.judge.replies import named_choice
 from tests.stages.test_verify import make_run
 
-NUM_ROWS = 12
+NUM_ROWS = 48
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_killed_job_draws_only_the_replies_that_it_had_not_finished(judge, tmp
     lines = kept.read_text().splitlines(keepends=True)
     kept.write_text("".join(lines[:6]))  # a fingerprint, then one batch of four and half of another
     counted: list[int] = []
-    original = ask.load_sampler("transformers")
+    original = draw.load_sampler("transformers")
 
     def sampler(_name):
         def sample(*arguments):
@@ -103,7 +103,7 @@ def test_a_killed_job_draws_only_the_replies_that_it_had_not_finished(judge, tmp
 
         return sample
 
-    monkeypatch.setattr(ask, "load_sampler", sampler)
+    monkeypatch.setattr(draw, "load_sampler", sampler)
     assert answer(settings.verification.judge, asked) == before
     assert 4 <= counted[0] < 10
 

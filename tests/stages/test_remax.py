@@ -102,7 +102,7 @@ def test_the_batch_has_the_sampled_responses_beside_the_greedy_outcome(judged):
         *[("p1", 0, 0.0), ("p1", 1, 0.0)],
     ]
     assert read_json(files.metrics(1, "select"))["rollout/num_responses"] == 6
-    batch = read_batch(files, 1, settings.policy.batch_columns)
+    batch = read_batch(files, 1, settings.batch_columns)
     found = batch_advantages(settings, batch, None, None).advantages
     expected = batch.outcome - torch.tensor(rows["prompt_id"].eq("p0").to_numpy().astype("f"))
     expected = expected[:, None] * batch.mask

@@ -1,5 +1,7 @@
 """Generated sums in a run: true steps beside rewards, generated solutions, flipped outcomes."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -34,12 +36,13 @@ def chains_of(files: RunFiles) -> None:
     tokenizer = load_tokenizer(files.policy(0))
     rows = read_table(files.batch(1), BATCH)
     texts = [chain(terms, errors) for terms in SUMS for errors in ERRORS]
-    tokens = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in texts]
+    tokens: Any = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in texts]
+    logprobs: Any = [[-5.0] * len(one) for one in tokens]
     rows = rows.assign(
         prompt_id=[f"arithmetic-{'+'.join(map(str, terms))}" for terms in SUMS for _ in ERRORS],
         text=texts,
         response_tokens=tokens,
-        sampler_logprobs=[[-5.0] * len(one) for one in tokens],
+        sampler_logprobs=logprobs,
         outcome=[float(sum(errors.values()) == 0) for _ in SUMS for errors in ERRORS],
     )
     write_table(files.batch(1), rows, BATCH)
@@ -79,7 +82,7 @@ def test_where_outcomes_are_flipped_the_ranking_is_also_by_the_true_ones(tmp_pat
 
 def test_generated_solutions_are_rated_like_those_of_a_file(tmp_path):
     parts = {"threshold": "generated", "chains": "generated"}
-    steps = {"evaluation.steps": {"files": parts, "num_rows": 20}}
+    steps: dict[str, Any] = {"evaluation.steps": {"files": parts, "num_rows": 20}}
     files = made_up_batch(tmp_path, **SLIPS | steps)
     rows = problems(num_train=9, num_validation=0, max_number=9, min_terms=2, max_terms=3, seed=0)
     write_table(files.validation, rows["train"], PROMPTS)
@@ -107,11 +110,11 @@ def test_the_page_marks_the_wrong_step_and_says_where_the_prm_falls(tmp_path):
     files = RunFiles(run_dir)
     tokenizer = load_tokenizer(files.policy(0))
     texts = [chain(SUMS[0]), chain(SUMS[0], {2: 1})]
-    tokens = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in texts]
+    tokens: Any = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in texts]
     fall = texts[1].index("13") + 1
-    rewards = [[0.1] * len(tokens[0]), [0.1] * len(tokens[1])]
+    rewards: Any = [[0.1] * len(tokens[0]), [0.1] * len(tokens[1])]
     rewards[1][fall] = -2.0
-    same = {"prompt_id": "arithmetic-3+4+5", "response_tokens": tokens}
+    same: dict[str, Any] = {"prompt_id": "arithmetic-3+4+5", "response_tokens": tokens}
     batch = pd.read_parquet(files.batch(1)).head(2)
     batch = batch.assign(text=texts, sampler_logprobs=rewards, outcome=[1.0, 0.0], **same)
     batch.to_parquet(files.batch(1))

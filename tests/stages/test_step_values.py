@@ -60,7 +60,7 @@ def made_up(folder: Path, **changes: Any) -> RunFiles:
     save_tiny_model(files.policy(0))
     files.reference.symlink_to(files.policy(0).name)
     write_json(files.shard_count(1), settings.rollout.num_shards)
-    problems = [
+    problems: list[dict[str, Any]] = [
         {
             **{"prompt_id": name, "prompt": [{"role": "user", "content": "?"}]},
             **{"ability": "math", "ground_truth": truth, "data_source": "test"},
@@ -108,6 +108,7 @@ def test_each_state_is_continued_once_and_no_longer_than_a_response(continued):
     assert keys == [state for state in STATES for _ in range(3)]
     texts = {(prompt, sample): text for prompt, sample, text, _ in RESPONSES}
     begins = {0: 0, 1: len("1+2=3, "), 2: len("1+2=3, 3+4=7: ")}
+    row: Any  # a namedtuple, of types that pandas does not know
     for row in rows.itertuples():
         assert row.text.startswith(texts[row.prompt_id, row.sample][: begins[row.step]])
         # \boxed{ is one token, all others are bytes.

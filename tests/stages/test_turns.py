@@ -142,13 +142,14 @@ def test_rewards_are_summed_by_turns_and_zero_at_observations(tmp_path):
 
 
 def found_advantages(
-    files: RunFiles, penalty: float = 0.0
+    files: RunFiles,
 ) -> tuple[LearningBatch, torch.Tensor | None, torch.Tensor]:
     """The batch, its rewards, and the advantages that its policy stage computes."""
     settings = load_settings(files.config)
-    batch = read_batch(files, 1, settings.policy.batch_columns)
+    batch = read_batch(files, 1, settings.batch_columns)
     rewards = batch_rewards(settings, files, 1, batch)
     ends = batch_step_ends(settings, batch, files.policy(0))
+    penalty = settings.invalid_action_penalty
     found = batch_advantages(
         settings, batch, rewards, None, step_ends=ends, invalid_action_penalty=penalty
     )
@@ -176,9 +177,18 @@ def test_istar_is_trained_through_the_stages(tmp_path):
     assert metrics["advantage/mean"] == pytest.approx(float(found.sum() / batch.mask.sum()))
 
 
+def gigpo(folder, penalty: float = 0.0) -> RunFiles:
+    """A run of an environment, without a PRM."""
+    env = {"id": "FrozenLake-v1", "max_turn_length": 8, "invalid_action_penalty": penalty}
+    return made_up(
+        folder,
+        **{"policy.adv_estimator": "gigpo", "policy.whiten": False, "prm.prm_update": "none"},
+        **{"data.source": "env", "data.env": env, "sft.enabled": False},
+    )
+
+
 def test_gigpo_is_trained_from_an_environments_rewards(tmp_path):
-    changes = {"policy.adv_estimator": "gigpo", "policy.whiten": False}
-    files = with_turns(made_up(tmp_path, **changes | {"prm.prm_update": "none"}))
+    files = with_turns(gigpo(tmp_path / "usual"))
     policy.run(files.root, 1)
     batch, _, found = found_advantages(files)
     rewards, states = batch.turn_rewards, batch.states
@@ -188,15 +198,16 @@ def test_gigpo_is_trained_from_an_environments_rewards(tmp_path):
     centred = 0.75 * leave_one_out(batch)  # less the mean of all four
     torch.testing.assert_close(found, (centred[:, None] + steps) * batch.mask)
     # Second turns were not valid: they are worth less, and the first turns' baseline is lower.
-    _, _, less = found_advantages(files, penalty=0.5)
+    _, _, less = found_advantages(with_turns(gigpo(tmp_path / "less", penalty=0.5)))
     second = batch.turn == 1
     assert bool((less[second] < found[second]).all())
     assert bool((less[batch.turn == 0] > found[batch.turn == 0]).all())
 
 
 def test_gigpo_needs_an_environments_rewards_and_as_many_as_turns(tmp_path):
-    files = made_up(tmp_path, **{"policy.adv_estimator": "gigpo", "prm.prm_update": "none"})
-    with pytest.raises(TableError, match=r"columns \['turn_rewards', 'states'\] are missing"):
+    files = gigpo(tmp_path, penalty=0.1)
+    missing = r"columns \['turn_rewards', 'states', 'valid_actions'\] are missing"
+    with pytest.raises(TableError, match=missing):
         policy.run(files.root, 1)
     rows = read_table(with_turns(files).batch(1), BATCH)
     rows["states"] = [[*states, "one more"] for states in rows["states"]]

@@ -88,7 +88,8 @@ def tensors(name: str) -> tuple[dict[str, Tensor], Settings]:
     """Arrays of one reference file as tensors, and its settings."""
     arrays, settings = reference(name)
     _GIVEN[name] = Settings(settings)
-    return {key: torch.as_tensor(value) for key, value in arrays.items()}, _GIVEN[name]
+    numbers = {key: value for key, value in arrays.items() if value.dtype.kind != "U"}  # no names
+    return {key: torch.as_tensor(value) for key, value in numbers.items()}, _GIVEN[name]
 
 
 def refuse_unread(name: str) -> None:

@@ -17,7 +17,7 @@ class Hostile:
         return f"seed {seed}", {}
 
     def step(self, action: str) -> Any:
-        answer = ("fine", 1.0, True, False, {})
+        answer: tuple[Any, ...] = ("fine", 1.0, True, False, {})
         deed = getattr(self, action.replace(" ", "_"), None)
         return answer if deed is None else deed(answer)
 

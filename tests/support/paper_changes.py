@@ -25,6 +25,7 @@ def _estimator(name: str, run: str, estimator: str, prime: bool) -> dict[str, st
 
 
 GAE = "1.0  # weight of later TD errors. Paper, value or reward: 1"
+GAE_LEVEL = "token  # of TD errors. Paper, value or reward: tokens"
 VALUE_WORDS = {
     "value": "  # PPO's critic. The paper gives no settings for it; these are verl's defaults",
     "value.source": "model  # paper, value or reward: a model with a linear head",
@@ -38,6 +39,7 @@ VALUE_WORDS = {
     "value.optimizer.betas": "[0.9, 0.999]  # verl: AdamW's own",
     "value.optimizer.grad_clip": "1.0  # norm. verl: 1",
     "policy.gae_lambda": GAE,
+    "policy.gae_level": GAE_LEVEL,
     "max_gpu_hours": "null  # GPU-hours. Paper: not given",
 }
 _NAMED = "eurus2-7b-{}  # name of the run's folder under `results`"
@@ -196,6 +198,7 @@ WORDS: dict[str, dict[str, str]] = {
     "eurus2_7b_prm_as_value": {
         "max_gpu_hours": HOURS,
         "policy.gae_lambda": GAE,
+        "policy.gae_level": GAE_LEVEL,
         "policy.process_coef": "1.0  # not used: the PRM gives values, not returns",
         "value": "  # not used but for source and prm_value: there is no value model",
         "value.prm_value": "log_odds  # paper, value or reward: the sum of rewards so far",

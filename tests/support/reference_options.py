@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prime_core import implicit_reward, prm_loss
-from prime_core.advantage import overlong_shaped
+from prime_core.outcomes import overlong_shaped
 from tests.support.comparison import Comparison, compare
 
 
@@ -53,16 +53,18 @@ OPTIONS = (
     Option("KL in the reward", "policy.kl_in_reward", r"orig_kl(pen)?_ (rewards|kl)"),
     Option("adaptive KL", "policy.kl_controller: adaptive", r"orig_adaptive_kl .*"),
     Option("importance weights", "policy.tis_clip", r"verl_loss_ tis .*"),
-    Option("rejection", "policy.rejection", r"verl_loss_ \w+ rejection"),
+    Option("rejection", "policy.rejection_level", r"verl_loss_ \w+ rejection"),
     Option("overlong shaping", "policy.overlong_buffer_len", r"equation overlong"),
     Option("PURE's softmin", "policy.credit: softmin", r"pure_ (weighted.*|credit 0.1)"),
     Option("PURE's min", "policy.credit: min", r"pure_ credit min"),
     Option("PURE's sum", "policy.credit: sum", r"pure_ credit sum"),
-    Option("value loss", "value.cliprange", r"orig_value_ .*"),
+    Option("value loss", "value.cliprange_value", r"orig_value_ .*"),
     Option("cross-entropy", f"{PRM}: ce", r"(orig_ce_(logits_)? .*|recipe_prmloss_ ce.*)"),
     Option("detached DPO", f"{PRM}: dpo", r"recipe_prmloss_ none.*"),
     Option("best-of-n weights", "prm.bon_weight", r"recipe_prmloss_ bon.*"),
-    Option("DPO over all pairs", "prm.offline.loss_type: dpo", r"istar_eto_ .*"),
+    Option("DPO over all pairs", f"{PRM}: dpo_pairs, offline dpo", r"istar_eto_ .*"),
+    Option("iStar's steps", "policy.process_centre: first_turn", r"istar_adv_ .*"),
+    Option("GiGPO", f"{ESTIMATOR}: gigpo", r"gigpo_ .*"),
     Option("IPVRM's prefix loss", f"{PRM}: prefix", r"ipvrm_ (loss|gradient)"),
     Option("IPVRM's difficulty", "prm.difficulty, margin", r"ipvrm_ (weight|margin)"),
     Option("IPVRM's value scale", "prm.prime_norm: value_std", r"equation value_std"),

@@ -22,14 +22,12 @@ def differences(values: np.ndarray) -> np.ndarray:
     return np.diff(values, prepend=0)
 
 
-# By the name of a search: the array that it reads, and its scores. Ours of the same kind are
-# prefix, prefix, step, prefix_mean; changes of a mean are no score of ours.
+# By the name of a search: the array that it reads, and its scores, which are ours of `prefix`,
+# `prefix` and `step`. The scale of the means that two more searches read is not recorded.
 SEARCHES: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "implicitprm": ("cumulative", sigmoid),
     "ipvrm_sigmoid": ("cumulative", sigmoid),
     "ipvrm_rewardsum_minus_sigmoid": ("cumulative", lambda one: sigmoid(differences(one))),
-    "ipvrm_mean_sigmoid": ("average", sigmoid),
-    "ipvrm_meandiff_sigmoid": ("average", lambda one: sigmoid(differences(one))),
 }
 
 

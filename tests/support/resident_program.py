@@ -38,7 +38,7 @@ class _Engine:
         print("at rest", file=sys.stderr)
 
     def end(self) -> None:
-        """Nothing to let go of."""
+        print("ended", file=sys.stderr)
 
 
 def _keep(how: list[str]) -> None:

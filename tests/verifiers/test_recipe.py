@@ -31,7 +31,7 @@ from tests.support.recipes import PackageCopy
 from tests.support.shared_data import ROOT
 
 # Judged by hand alone: no problem may ask for it.
-BY_HAND = {"program"}
+BY_HAND = {"program", "env"}  # no ability that a table may name
 
 FUNCTION = '''
 def judge_choice(response: str, ground_truth: str, rules: Verification) -> Judgement:
