@@ -67,7 +67,7 @@ def test_a_refused_job_is_told_once_with_slurms_words_and_shown_by_status(tight,
     env = users.environment(tight.env | environment() | HOSTILE, tmp_path / "home")
     env |= write_site(tmp_path, cpu={"account": "nosuch"})
     command = users.as_user(slurm_command(tmp_path, ONE_ITERATION, "--until", "build"))
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=400)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     words = "Invalid account or account/partition combination specified (see cpu.account in site"
@@ -81,7 +81,7 @@ def test_a_refused_job_is_told_once_with_slurms_words_and_shown_by_status(tight,
     assert "Invalid account" in shown
     # Once it is mended, the same command goes on, and status forgets the refusal.
     env |= write_site(tmp_path)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     shown = subprocess.run(status, env=env, capture_output=True, text=True, timeout=60).stdout
     assert "refused by Slurm" not in shown
