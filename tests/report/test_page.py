@@ -26,6 +26,7 @@ from prime_core.report.page import (
 )
 from prime_core.report.tables.collect import collect
 from prime_core.report.tokens import HEAD, TAIL, example_pairs, token_texts
+from prime_core.run.atomic import write_json
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import EVALUATION, TableError, read_json, write_table
 from prime_core.settings.reading import flatten
@@ -45,11 +46,15 @@ ATTACK = "<script>alert('no')</script><img src=http://example.org/x onerror=aler
 
 
 def make_finished(folder: Path) -> Path:
-    """A finished run that has all there is to show, with its report."""
+    """A finished run that has all there is to show but trees, with its report."""
     run_dir = make_run(folder, adv_estimator="gae", response=ATTACK, reproduced="prime-592")
     add_slurm_jobs(run_dir, iterations=4)
     add_benchmark(run_dir, "math500", 500, {0: 331, 4: 396})
     add_steps(run_dir, {0: 0.2111, 4: 0.3222})
+    for iteration in range(1, 5):
+        values = {"value_mean": 0.1 * iteration, "steps_mean": 3.0, "token_ratio": 12.5}
+        metrics = {f"step_values/{name}": value for name, value in values.items()}
+        write_json(RunFiles(run_dir).metrics(iteration, "step_values"), metrics)
     report.run(run_dir)
     return run_dir
 
@@ -87,10 +92,11 @@ def test_page_holds_the_prms_f1_beside_what_an_outcome_alone_reaches(finished):
 
 def test_page_holds_every_figure_with_its_caption(finished):
     page = page_of(finished)
-    for figure in FIGURES:
+    shown = [figure for figure in FIGURES if not figure.needs_trees]
+    for figure in shown:
         assert f'id="figure-{figure.name}"' in page
         assert f'aria-label="{figure.title}"' in page
-    assert page.count("<figcaption>") == len(FIGURES)
+    assert page.count("<figcaption>") == len(shown)
     assert "no figures yet" not in page
 
 
