@@ -160,7 +160,7 @@ def values(run_dir: Path, iteration: int) -> None:
 @ITERATION
 @SHARD
 def continuations(run_dir: Path, iteration: int, shard: int) -> None:
-    """Continue a shard of the batch's responses from between their steps (Monte-Carlo values)."""
+    """Continue a shard of the batch's responses from between their steps (monte_carlo)."""
     stage("continuations").run(run_dir, iteration, shard)
 
 
