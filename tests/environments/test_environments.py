@@ -103,20 +103,6 @@ def test_a_demonstrator_plays_episodes(process):
     assert all(action in "ldru" for _, action in turns)
 
 
-@pytest.mark.parametrize(
-    ("package", "name", "answer"),
-    [
-        ("gem", "gem:game:GuessTheNumber-v0-easy", r"\boxed{5}"),
-        ("reasoning_gym", "reasoning_gym:chain_sum", "<answer>3</answer>"),
-    ],
-)
-def test_other_packages_games_repeat_themselves(process, package, name, answer):
-    pytest.importorskip(package)
-    one, again = (process.replay(task(name), [answer]) for _ in range(2))
-    assert one == again
-    assert process.first(task(name))[0] != process.first(task(name, seed=4))[0]
-
-
 def test_a_task_is_read_back_from_its_text():
     one = Task("a.py:B", {"x": [1, None]}, 7, 0.5, "s", "d")
     assert Task.of(one.text()) == one
