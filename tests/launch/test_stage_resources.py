@@ -127,9 +127,10 @@ def test_verification_by_a_model_asks_for_the_gpus_of_sampling():
     model = parse_settings({"verification.judge": judge}, "test")
     table = load_stages(TABLE)
     assert needs_of_run(table, rules) == table
-    verify = needs_of_run(table, model)["verify"]
-    assert (verify.pool, verify.gpus_per_node) == ("gpu", table["sample"].gpus_per_node)
-    assert verify.cpus_per_task == table["verify"].cpus_per_task
-    assert verify.mem_mb == table["verify"].mem_mb + table["sample"].mem_mb
-    own = table | {"verify": table["policy"]}
+    for stage in ("verify", "step_values"):
+        needs = needs_of_run(table, model)[stage]
+        assert (needs.pool, needs.gpus_per_node) == ("gpu", table["sample"].gpus_per_node)
+        assert needs.cpus_per_task == table[stage].cpus_per_task
+        assert needs.mem_mb == table[stage].mem_mb + table["sample"].mem_mb
+    own = table | {"verify": table["policy"], "step_values": table["policy"]}
     assert needs_of_run(own, model) == own
