@@ -68,6 +68,8 @@ VALUES: dict[str, list] = {
     "fork": [0, 1],
     "turn_rewards": [[0.5], []],
     "states": [["ab12"], []],
+    "actions": [["left", "up"], ["down"]],
+    "true_outcome": [0.0, 1.0],
     "valid_actions": [[False], []],
 }
 
