@@ -50,7 +50,11 @@ RESPONSES = {"policy.loss_agg_mode": "seq-mean-token-mean"}
 KL = {"policy.kl_coef": 0.5}
 TREE = {"rollout.tree": {"m": 2, "n": 1, "l": 1, "t": 1}}
 PAIRS = {"rollout.step_boundary": "(?s).."}  # of characters: the responses are no text
-LAKE = {"data.source": "env", "data.env": {"id": "FrozenLake-v1"}, "sft.enabled": False}
+LAKE = {
+    "data.source": "env",
+    "data.env": {"id": "FrozenLake-v1", "max_turn_length": 8},
+    "sft.enabled": False,
+}
 BOUNDS = {"policy.rejection_low": 0.4, "policy.rejection_high": 2.5}
 WIDE = {"policy.rejection_low": 0.01, "policy.rejection_high": 100.0}
 # By key: what each of its values needs beside it, and differs from besides the default.
