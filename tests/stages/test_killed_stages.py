@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
         rollout={"sampler_batch_size": 16},
         prm={"micro_batch_size": 4},
         evaluation={"benchmarks": {"validation": SCORED}},
-        value={"n_continuations": 2},
+        value={"n_continuations": 24},
     )
     continuations.run(files.root, 1, 0)
     return files

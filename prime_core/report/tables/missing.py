@@ -34,7 +34,7 @@ def has_values(run: RunTables) -> bool:
 
 def has_trees(run: RunTables) -> bool:
     """Whether the run's responses fork from one another."""
-    return "rollout.tree.kind" in run.settings
+    return any(key.startswith("rollout.tree.") for key in run.settings)
 
 
 def _iterations(run: RunTables) -> str | None:
