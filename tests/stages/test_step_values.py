@@ -131,7 +131,7 @@ def test_neither_shards_nor_the_limit_on_states_change_what_is_drawn(continued, 
 def judged_by(monkeypatch, verdict_of) -> None:
     """Judge by a function of a response's text."""
 
-    def judge_all(rows, _rules, _partial, _description):
+    def judge_all(rows, _rules, _partial, _description, _replies):
         return [Judgement(verdict_of(row.response), None, "made up") for row in rows]
 
     monkeypatch.setattr(step_values, "judge_all", judge_all)
