@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,8 @@ def vllm_server(folder: Path, name: str, log: Path, *options: str) -> Iterator[s
             _wait(server, f"http://127.0.0.1:{port}/health", log)
             yield f"http://127.0.0.1:{port}/v1"
         finally:
-            os.killpg(server.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has not started, and says why
+                os.killpg(server.pid, signal.SIGKILL)
             server.wait()
 
 
