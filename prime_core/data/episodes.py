@@ -50,6 +50,18 @@ def problems(settings: Settings, split: str) -> Iterator[Problem]:
             bar.update()
 
 
+def environment_problem(settings: Settings) -> str:
+    """Why the environment does not begin here: one sentence, "" where it does."""
+    env = _env(settings)
+    task = Task(env.id, env.kwargs, seeds_of(settings, "train")[0], env.success_threshold)
+    try:
+        with _process(settings) as process:
+            process.first(task)
+    except EnvironmentFault as error:
+        return f"data.env.id: {error}"
+    return ""
+
+
 def demonstrations(settings: Settings) -> Iterator[dict[str, Any]]:
     """Rows of DEMONSTRATIONS: the conversation before each turn, and the turn's action.
 

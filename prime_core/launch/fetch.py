@@ -90,7 +90,7 @@ def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
 def refuse_missing_files(
     settings: Settings, files: RunFiles, dry_run: bool, offline: bool = False
 ) -> None:
-    """Raise FetchError for models and tables that a run will read and that are not there.
+    """Raise FetchError for what a run will need and that is not there: models, tables, environments.
 
     What it has read already may be gone. Names of the hub are looked up in its cache where the jobs
     will be offline; others may fetch them. In a dry run tables that are missing are only said: jobs
@@ -106,8 +106,20 @@ def refuse_missing_files(
             note(f"{need.key}: {problem}; the run will not start without it")
         elif problem:
             refused.append(f"{need.key}: {problem}")
+    refused += _environment_problems(settings, files)
     if refused:
         raise FetchError("; ".join(refused))
+
+
+def _environment_problems(settings: Settings, files: RunFiles) -> list[str]:
+    """Why the run's environment does not begin here, if it has not yet made the problems."""
+    affected = first_affected_files("data.env.id", files, settings, settings)
+    if settings.data.source != "env" or any(path.exists() for path in affected):
+        return []
+    from prime_core.data.episodes import environment_problem  # starts a process; few runs need it
+
+    problem = environment_problem(settings)
+    return [problem] if problem else []
 
 
 def needs(settings: Settings) -> Iterator[Need]:

@@ -130,7 +130,7 @@ def kill_inside(folder: Path, place: Path, *, settings: dict, lines: int = 0) ->
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     try:
         while not place.exists() or (lines and place.read_text().count("\n") < lines):
             assert process.poll() is None, process.communicate()[0].decode()[-3000:]
