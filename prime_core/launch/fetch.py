@@ -90,7 +90,7 @@ def run(arguments: Sequence[str], to: Path | None, check: bool) -> None:
 def refuse_missing_files(
     settings: Settings, files: RunFiles, dry_run: bool, offline: bool = False
 ) -> None:
-    """Raise FetchError for what a run will need and that is not there: models, tables, environments.
+    """Raise FetchError for models, tables and environments that a run will need and lacks.
 
     What it has read already may be gone. Names of the hub are looked up in its cache where the jobs
     will be offline; others may fetch them. In a dry run tables that are missing are only said: jobs
