@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,9 +17,12 @@ from tests.slurm import site_matrix
 from tests.slurm.faults import KINDS, RUN, Trial
 from tests.slurm.lab import SlurmLab
 from tests.slurm.workflow_on_slurm import ONE_ITERATION, slurm_command, write_site
+from tests.support.lake import AGENT
 from tests.support.workflow_runs import command, digests, environment, run_well
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+AGENTS_ITERATION = AGENT | {"iterations": 1}
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +30,14 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed run on this machine."""
     folder = tmp_path_factory.mktemp("local")
     run_well(folder, settings=ONE_ITERATION)
+    return folder / RUN
+
+
+@pytest.fixture(scope="module")
+def local_agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An agent's undisturbed run on this machine."""
+    folder = tmp_path_factory.mktemp("agent")
+    run_well(folder, settings=AGENTS_ITERATION)
     return folder / RUN
 
 
@@ -47,13 +59,14 @@ def output_of(begun: Trial) -> str:
         ("allocation", "linear, no memory, accounting"),
     ],
 )
-def test_an_ordinary_user_of_another_kind_of_site_gets_the_bits_of_a_local_run(
-    way: site_matrix.Way, name: str, tmp_path: Path, local: Path
+def test_an_ordinary_users_agent_on_another_kind_of_site_gets_the_bits_of_a_local_run(
+    way: site_matrix.Way, name: str, tmp_path: Path, local_agent: Path
 ):
     kind = site_matrix.KINDS[name]
     with site_matrix.lab_of(kind, tmp_path / "lab") as lab:
-        done = site_matrix.run(lab, kind, way, tmp_path / "run", ONE_ITERATION)
-    assert done.digests == digests(local)
+        done = site_matrix.run(lab, kind, way, tmp_path / "run", AGENTS_ITERATION)
+    assert done.digests == digests(local_agent)
+    assert "response_mask" in pd.read_parquet(RunFiles(tmp_path / "run" / RUN).batch(1))
 
 
 def test_a_dead_workflow_is_continued_on_this_machine_once_its_jobs_have_ended(
