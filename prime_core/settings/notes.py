@@ -5,6 +5,8 @@ from __future__ import annotations
 from prime_core.settings.policy import Policy
 from prime_core.settings.run import Settings
 
+_OF_TREES = ("treerl", "treerl_code", "tree_grpo", "tree_grpo_code")
+
 
 def notes_on(settings: Settings) -> list[str]:
     """Settings that cancel each other or spoil outcomes on purpose, a line each.
@@ -32,6 +34,11 @@ def _of_whitening(policy: Policy) -> list[str]:
             f"{key} with policy.whiten true divides by the batch's standard deviation, which "
             "dr_grpo leaves out, and equals rloo for outcome rewards; policy.whiten=false is "
             "dr_grpo as published"
+        ]
+    if policy.adv_estimator in ("gigpo", *_OF_TREES) and policy.whiten:
+        return [
+            f"{key} with policy.whiten true subtracts the batch's mean and divides by its standard "
+            "deviation, which the published method does not; policy.whiten=false is as published"
         ]
     return []
 

@@ -79,6 +79,18 @@ def test_the_library_that_is_compared_with_resolves_to_this_projects_versions():
         assert {name: found[name] for name in shared} == {name: ours[name] for name in shared}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", ["env", "track", "watch"])
+def test_an_extra_that_no_lock_holds_resolves_beside_the_lock_and_changes_none_of_it(extra):
+    need_uv()
+    requirements = "\n".join(project()["optional-dependencies"][extra])
+    for python in PYTHONS:
+        found = or_could_not_run(resolve_beside, requirements, python).versions
+        ours = locked("cpu", python)
+        shared = set(found) & set(ours)
+        assert {name: found[name] for name in shared} == {name: ours[name] for name in shared}
+
+
 def test_no_package_has_two_versions_on_one_python():
     for python in PYTHONS:
         for lock in LOCKS:

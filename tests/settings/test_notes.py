@@ -5,6 +5,7 @@ import pytest
 from prime_core.run.state import RunState
 from prime_core.settings.notes import notes_on
 from prime_core.settings.reading import parse_settings
+from tests.support.lake import AGENT
 
 
 @pytest.mark.parametrize(
@@ -17,10 +18,18 @@ from prime_core.settings.reading import parse_settings
         ("reinforce", False, None),
         ("dr_grpo", False, None),
         ("rloo", True, None),
+        ("gigpo", True, "policy.whiten=false is as published"),
+        ("gigpo", False, None),
+        ("treerl", True, "policy.whiten=false is as published"),
+        ("tree_grpo", False, None),
     ],
 )
 def test_settings_that_cancel_each_other_are_said(estimator, whiten, words):
     raw = {"policy.adv_estimator": estimator, "policy.whiten": whiten}
+    if "tree" in estimator:
+        raw |= {"rollout": {"tree": {}, "n_samples_per_prompt": 30}}
+    elif estimator == "gigpo":
+        raw = AGENT | {"policy": AGENT["policy"] | {"adv_estimator": "gigpo", "whiten": whiten}}
     notes = notes_on(parse_settings(raw, "test"))
     assert bool(notes) == bool(words)
     assert all(words in note and f"policy.adv_estimator {estimator}" in note for note in notes)
