@@ -25,8 +25,9 @@ HELD = FOLDER / "held.txt"
 PYTHONS = ("3.11", "3.12", "3.13")
 # The oldest glibc for which each way finds its wheels.
 PLATFORMS = {"cpu": "x86_64-manylinux_2_28", "gpu": "x86_64-manylinux_2_31"}
-# The two that publish no wheels; pip builds them in seconds, without a compiler.
-BUILT = ("connection-pool", "deepspeed")
+# Those that publish no wheels; pip builds them in seconds, but for pycosat (of reasoning-gym)
+# without a compiler.
+BUILT = ("cellpylib", "connection-pool", "deepspeed", "pycosat", "zss")
 # What the CUDA build of torch requires, and the CPU build does not.
 CUDA = re.compile(r"(nvidia|cuda)-(?!ml-py)[\w-]+|triton")
 UV = ("uv", "--no-python-downloads", "pip", "compile", "--quiet")
