@@ -181,7 +181,11 @@ def _joined(known: Sequence[JobStart], queued: Sequence[JobStart]) -> tuple[JobS
         elif seen is not None and (start.ended is None or start.state == GONE):
             start = replace(start, state=seen.state, exit_status=seen.exit_status, ended=seen.ended)
         starts.append(start)
-    return (*starts, *(seen for seen in queued if _find(seen, before[seen.job_id]) is None))
+    new = [seen for seen in queued if _find(seen, before[seen.job_id]) is None]
+    begun = {start.job_id for start in new}
+    # In the database such a job may still wait.
+    starts = [s for s in starts if s.job_id not in begun or s.started or s.ended]
+    return (*starts, *new)
 
 
 def _without_gone(
