@@ -42,7 +42,8 @@ def vllm_server(folder: Path, name: str, log: Path, *options: str) -> Iterator[s
     """
     need_vllm()
     port = free_port()
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(folder)]
+    # `vllm serve` asks for the package's version by a name that the CPU build does not have.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", name]
     command += ["--dtype", "float32", "--enforce-eager", "--generation-config", "vllm", *options]
     with log.open("w") as output:
