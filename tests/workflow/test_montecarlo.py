@@ -25,9 +25,9 @@ SETTINGS: dict[str, Any] = TINY | {
     "value": {"source": "monte_carlo", "n_continuations": 4},
     "evaluation": {"benchmarks": {}},
 }
-# All stages in one process; the folder as it was before the second continuations is copied.
+# All stages in one process.
 ONE_PROCESS = """
-import shutil, sys
+import sys
 from pathlib import Path
 from prime_core.stages import build, continuations, policy, prepare, sample, select, sft
 from prime_core.stages import step_values, verify
@@ -38,8 +38,6 @@ for iteration in (1, 2):
     for stage in (sample, verify):
         stage.run(run, iteration, 0)
     select.run(run, iteration)
-    if iteration == 2:
-        shutil.copytree(run, sys.argv[2], symlinks=True)
     continuations.run(run, iteration, 0)
     for stage in (step_values, policy):
         stage.run(run, iteration)
@@ -82,7 +80,7 @@ def test_a_run_that_is_killed_among_continuations_ends_with_the_same_bits(tmp_pa
     one, other = (RunFiles(tmp_path / name / "results" / "tiny") for name in ("one", "other"))
     one.config.parent.mkdir(parents=True)
     one.config.write_text(dump_settings(parse_settings(SETTINGS, "test")))
-    stages = [sys.executable, "-c", ONE_PROCESS, str(one.root), str(other.root)]
+    stages = [sys.executable, "-c", ONE_PROCESS, str(one.root)]
     subprocess.run(stages, env=environment(), check=True, timeout=300, capture_output=True)
     kept = other.continuations(2, 0).parent / ".partial" / "00+responses.jsonl"
     kill_inside(tmp_path / "other", kept, settings=SETTINGS, lines=2)
