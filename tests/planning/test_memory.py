@@ -118,6 +118,7 @@ def assert_saved_as_planned(folder, dtype, zero_stage, num_ranks):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_share_what_was_planned(tmp_path):
     run_two_ranks("tests.support.plan_measurements", str(tmp_path))
     for dtype, zero_stage in KINDS:

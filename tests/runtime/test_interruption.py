@@ -98,6 +98,7 @@ def test_a_stage_whose_node_dies_goes_on_from_its_last_checkpoint(finished, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_stop_together_when_one_is_told_and_go_on(finished, tmp_path):
     calm, files = (copy_without(finished, "sft", tmp_path / name) for name in ("calm", "tiny"))
     run(calm, "sft", TWO_RANKS)
@@ -112,6 +113,7 @@ def test_two_ranks_stop_together_when_one_is_told_and_go_on(finished, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_one_rank_goes_on_where_two_were_stopped_at_another_zero_stage(finished, tmp_path):
     files = copy_without(finished, "policy", tmp_path / "tiny")
     change_settings(files, training={"zero_stage": 2})

@@ -55,7 +55,10 @@ def output_of(begun: Trial) -> str:
 @pytest.mark.parametrize(
     ("way", "name"),
     [
-        ("profile", "cons_tres, memory by node, accounting, PrivateData"),
+        pytest.param(
+            *("profile", "cons_tres, memory by node, accounting, PrivateData"),
+            marks=pytest.mark.long,
+        ),
         ("allocation", "linear, no memory, accounting"),
     ],
 )
