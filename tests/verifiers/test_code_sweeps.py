@@ -26,7 +26,8 @@ PLUS_LONG = {84, 123, 255, 271, 300, 389, 392, 583, 589, 592, 599, 603, 630}
 def judged() -> Iterator[CodeJudge]:
     if not shutil.which("bwrap") and os.environ.get("CI"):
         pytest.fail("CI needs bubblewrap")
-    with CodeJudge(limits=Limits(seconds=10)) as one:
+    # One sums amicable numbers for four seconds on a fast machine; no program here has no end.
+    with CodeJudge(limits=Limits(seconds=60)) as one:
         yield one
 
 
