@@ -49,7 +49,7 @@ ROOMS = {
     "run": "settings runtime storage mathematics",  # of the mathematics filtering alone
     "models": "run runtime settings storage",
     "data": "environments run runtime settings storage",
-    "launch": "run runtime settings storage",
+    "launch": "data run runtime settings storage",
     "samplers": "environments models run runtime settings storage mathematics",  # steps alone
     "training": "models run runtime settings storage mathematics",
     "evaluation": "training data environments verifiers run runtime settings",
