@@ -20,7 +20,6 @@ from prime_core.run.layout import RunFiles
 from prime_core.settings.reading import parse_settings
 from prime_core.storage.hub import incomplete_parts, is_hub_id
 from tests.support.hub_server import Hub
-from tests.support.lake import AGENT
 
 NAME = "lab/tiny"
 NOT_NEEDED = {
@@ -303,17 +302,6 @@ def test_everything_that_settings_name_is_looked_for(tmp_path):
     assert set(dict.fromkeys(found)) - {
         need.key for need in needs(parse_settings(raw | {"prm.prm_update": "none"}, "test"))
     } == {"prm.path"}
-
-
-def test_an_environment_that_does_not_begin_is_named_before_the_first_job(tmp_path):
-    def look_for(name: str) -> None:
-        data = AGENT["data"] | {"env": AGENT["data"]["env"] | {"id": name}}
-        settings = parse_settings(AGENT | {"data": data, "results": str(tmp_path)}, "test")
-        refuse_missing_files(settings, RunFiles(settings.run_dir), dry_run=True)
-
-    look_for("FrozenLake-v1")
-    with pytest.raises(FetchError, match=r"data\.env\.id: 'IcyPond-v0' is not .* FrozenLake-v1"):
-        look_for("IcyPond-v0")
 
 
 @pytest.fixture
