@@ -78,7 +78,7 @@ run: install  ## Run the quickstart: PRIME improves a small model in minutes.
 	snakemake
 
 test: install  ## Run the tests, three at a time: those on Slurm mostly wait.
-	python -m pytest -n 3 -m "not long"
+	python -m pytest -n 3 -m "not long" $(OPTIONS)
 
 test-long: install  ## Run the few tests that `make test` leaves out: minutes each.
 	python -m pytest -n 3 -m long

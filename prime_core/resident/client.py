@@ -31,8 +31,9 @@ def hand_over() -> None:
     path = os.environ.get(protocol.SOCKET, "none")
     if path != "none" and sys.argv[1:2] and _is_stage(sys.argv[1]):
         word = "again"
-        while word == "again" and (connection := _ask(path)) is not None:
-            word, number = _result(connection)
+        while word == "again" and (asked := _ask(path)) is not None:
+            connection, signals = asked
+            word, number = _result(connection, signals)
             connection.close()
             _end_as(word, number)
 
@@ -41,19 +42,23 @@ def _is_stage(command: str) -> bool:
     return (STAGES / f"{command.replace('-', '_')}.py").is_file()
 
 
-def _ask(path: str) -> socket.socket | None:
-    """A connection to the child that runs this command; None: run it here."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _ask(path: str) -> tuple[socket.socket, _Signals] | None:
+    """A connection to the child that runs this command, and its signals; None: run it here."""
+    connection, signals = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), None
     try:
         connection.settimeout(_SECONDS_TO_AN_ANSWER)
         connection.connect(path)
         _require_own(connection)
-        protocol.send_request(connection, _request(), [0, 1, 2, *_held_descriptors()])
+        request = _request()
+        signals = _Signals()  # before it is sent: a kept engine begins at once
+        protocol.send_request(connection, request, [0, 1, 2, *_held_descriptors()])
     except OSError as error:
         _say_cold(error.strerror or str(error))
         connection.close()
+        if signals:
+            signals.restore()
         return None
-    return connection
+    return connection, signals
 
 
 def _request() -> protocol.Request:
@@ -83,9 +88,11 @@ class _Signals:
             self._send(number)
 
     def restore(self) -> None:
-        """As before."""
+        """As before; those that came meanwhile, and reached no child, come now."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        for number in () if self.child else self.told:
+            os.kill(os.getpid(), number)
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
         if not self.child and number == signal.SIGINT:
@@ -99,14 +106,13 @@ class _Signals:
             os.kill(self.child, number)
 
 
-def _result(connection: socket.socket) -> tuple[str, int]:
+def _result(connection: socket.socket, signals: _Signals) -> tuple[str, int]:
     """How the child ended; meanwhile signals are handed on to it.
 
     ("cold", 0) where the stage has to be run here: the server refused, was gone before it forked,
     or an engine was lost; ("again", 0) where another engine is needed than the one that is kept.
     """
-    signals, keeps_engine = _Signals(), False
-    word, number, reason = "", 0, "it has ended"
+    keeps_engine, word, number, reason = False, "", 0, "it has ended"
     try:
         for word, number in protocol.lines(connection):
             if word not in ("pid", "engine"):

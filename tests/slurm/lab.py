@@ -18,6 +18,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,7 +29,8 @@ import psutil
 from prime_core.launch.slurm import commands as slurm
 from tests.slurm import configuration, users
 from tests.slurm.configuration import ETC, GPUS_PER_NODE, NODES
-from tests.slurm.mounts import laid_over
+from tests.slurm.mounts import laid_over, opened
+from tests.support.shared_data import ROOT
 
 # Debian's package of each program that is needed.
 PACKAGES = {
@@ -106,14 +108,11 @@ class SlurmLab:
             raise LabError(reason)
         self._write_files()
         Path(ETC).mkdir(exist_ok=True)
-        self._namespace = self._leave.enter_context(
-            laid_over(
-                {
-                    Path(ETC): self.folder,
-                    **{Path("/etc", name): self.folder / name for name in _ETC_FILES},
-                }
-            )
-        )
+        # The ordinary user runs this checkout and its interpreter, which root's home may hold.
+        reached = (ROOT, Path(sys.prefix), Path(sys.base_prefix))
+        files = {Path("/etc", name): self.folder / name for name in _ETC_FILES}
+        over = opened(reached, self.folder / "open") | {Path(ETC): self.folder} | files
+        self._namespace = self._leave.enter_context(laid_over(over))
         try:
             for daemon in self.daemons:
                 self.start(daemon)
@@ -272,7 +271,7 @@ class SlurmLab:
         if self._accounting:
             texts["slurmdbd.conf"] = configuration.slurmdbd_conf(self._ports)
             texts["database.sql"] = configuration.DATABASE_SQL
-            (self.folder / "database").mkdir()
+            (self.folder / "database" / "tmp").mkdir(parents=True)
         for name, text in texts.items():
             (self.folder / name).write_text(text)
             (self.folder / name).chmod(0o600 if name == "slurmdbd.conf" else 0o644)
@@ -297,7 +296,9 @@ class SlurmLab:
         return [daemon, "-D"]
 
     def _database_command(self) -> list[str]:
-        common = ["--no-defaults", "--user=root", f"--datadir={ETC}/database"]
+        # A temporary folder of its own: a server that starts removes the temporary tables in it.
+        folders = (f"--datadir={ETC}/database", f"--tmpdir={ETC}/database/tmp")
+        common = ["--no-defaults", "--user=root", *folders]
         small = ["--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M"]
         if not (self.folder / "database" / "mysql").exists():
             method = "--auth-root-authentication-method=normal"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,12 +34,37 @@ def laid_over(sources: Mapping[Path, Path]) -> Iterator[int]:
             # Else what is mounted here would be mounted on the whole machine as well.
             _mount("none", "/", MS_REC | MS_PRIVATE)
             for target, source in sources.items():
-                _mount(str(source), str(target), MS_BIND)
+                _mount(str(source), str(target), MS_BIND | MS_REC)
+            os.chdir(Path.cwd())  # as it is seen now
             yield Path("/proc/thread-self/ns/mnt").stat().st_ino
         finally:
             _return_to(before)
     finally:
         os.close(before)
+
+
+def opened(paths: Iterable[Path], spare: Path) -> dict[Path, Path]:
+    """What to lay over so that every user may reach these paths, by what it lies over.
+
+    Each folder above them that only its owner may enter, such as a home folder with the
+    interpreter, is shown as an open one with the same entries, made in spare.
+    """
+    above = {parent for path in paths for parent in path.resolve().parents}
+    closed = [folder for folder in above if folder.stat().st_mode & 0o005 != 0o005]
+    sources: dict[Path, Path] = {}
+    # The deepest first: it is shown through those that lie around it.
+    for number, folder in enumerate(sorted(closed, key=lambda one: len(one.parts), reverse=True)):
+        shown = spare / str(number)
+        shown.mkdir(parents=True)
+        for entry in folder.iterdir():
+            place = shown / entry.name
+            if entry.is_symlink():
+                place.symlink_to(entry.readlink())
+            else:
+                place.mkdir() if entry.is_dir() else place.touch()
+                sources[place] = entry
+        sources[folder] = shown
+    return sources
 
 
 def _return_to(namespace: int) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.slurm import users
 from tests.slurm.lab import LabError, SlurmLab, missing
-from tests.slurm.mounts import laid_over
+from tests.slurm.mounts import laid_over, opened
 
 pytestmark = pytest.mark.slow
 
@@ -210,6 +211,26 @@ def test_mounts_are_seen_inside_only(tmp_path):
     with laid_over({tmp_path / "theirs": tmp_path / "mine"}):
         assert (tmp_path / "theirs").read_text() == "mine"
     assert (tmp_path / "theirs").read_text() == "theirs"
+
+
+@pytest.mark.usefixtures("slurm")
+def test_what_lies_in_a_closed_home_is_shown_to_other_users(tmp_path):
+    home = tmp_path / "home"
+    inner = home / "inner"
+    inner.mkdir(parents=True)
+    (inner / "program").write_text("#!/bin/sh\necho reached\n")
+    (inner / "program").chmod(0o755)
+    (inner / "link").symlink_to("program")
+    (home / "file").write_text("a file")
+    for folder in (home, inner):
+        folder.chmod(0o700)
+    command = users.as_user(["sh", "-c", f"{inner}/link && cat {home}/file"])
+    with laid_over(opened([inner / "program"], tmp_path / "spare")):
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == "reached\na file"
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "ermission denied" in refused.stderr
+    assert home.stat().st_mode & 0o777 == 0o700
 
 
 def test_what_is_missing_is_named_by_package(monkeypatch):
