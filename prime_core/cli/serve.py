@@ -1,4 +1,4 @@
-"""The program of the resident process: `python -m prime_core.cli.serve LISTENER PATH`."""
+"""The program of the resident process: `python -m prime_core.cli.serve LISTENER PATH CONSOLE`."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
-    server.run(int(sys.argv[1]), Path(sys.argv[2]), main, prepare)
+    server.run(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), main, prepare)

@@ -91,8 +91,8 @@ class _Signals:
         """As before; those that came meanwhile, and reached no child, come now."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        for number in () if self.child else self.told:
-            os.kill(os.getpid(), number)
+        for early in () if self.child else self.told:
+            os.kill(os.getpid(), early)
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
         if not self.child and number == signal.SIGINT:

@@ -37,6 +37,10 @@ _MODULES = (
     "deepspeed",
 )
 STANDARD_INPUT = 0
+_CHANGED = (
+    "stages start by themselves from now on, some seconds each: this project's files or the "
+    "installed packages have changed since the run began; the same command, given again, helps\n"
+)
 _SECONDS_FOR_A_REQUEST = 10.0
 _SECONDS_FOR_THE_FIRST_FORK = 60.0
 
@@ -49,14 +53,19 @@ class Server:
     """Children by process id, each with the connection to its client."""
 
     def __init__(
-        self, listener: socket.socket, state: str, program: Callable[[], object], folder: Path
+        self,
+        listener: socket.socket,
+        state: str,
+        program: Callable[[], object],
+        folder: Path,
+        console: int,
     ) -> None:
         """state: digest of what this process has imported; program: what a child runs; folder: of
-        the socket, and of files by which ranks meet.
+        the socket, and of files by which ranks meet; console: descriptor of the workflow's.
         """
         self.listener, self.state, self.program = listener, state, program
         self.children: dict[int, socket.socket] = {}
-        self.threads = number_of_threads()
+        self.threads, self.console = number_of_threads(), console
         self.engines = Engines(folder, self._fork_worker)
         self._woken, self._waker = socket.socketpair()
 
@@ -92,6 +101,7 @@ class Server:
             request, descriptors = protocol.receive_request(connection)
             connection.settimeout(None)
             if request.state != self.state:
+                self._say_what_changed()
                 raise CannotFork("asked with other code or environment")
             require_simple(self.threads)
         except (CannotFork, protocol.ProtocolError, OSError) as refusal:
@@ -104,6 +114,14 @@ class Server:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+    def _say_what_changed(self) -> None:
+        """Once: the rest of the run is slower for it. Other variables are one stage's own case."""
+        if self.console and import_state(os.environ) != self.state:
+            with contextlib.suppress(OSError):
+                os.write(self.console, _CHANGED.encode())
+            os.close(self.console)
+            self.console = 0
 
     def _fork(
         self, request: protocol.Request, connection: socket.socket, descriptors: list[int]
@@ -142,6 +160,8 @@ class Server:
             other.close()
         for other in self.engines.open_sockets:
             other.close()
+        if self.console:  # whoever reads it waits until the last one has closed it
+            os.close(self.console)
 
     def _reap(self) -> None:
         """Collect ended children, and tell the clients of those that a signal ended."""
@@ -223,13 +243,16 @@ def import_libraries() -> None:
 def run(
     listening: int,
     path: Path,
+    console: int,
     program: Callable[[], object],
     prepare: Callable[[], object],
 ) -> None:
     """Serve on an inherited listening socket with that path, until standard input ends.
 
-    program: what a child runs; prepare: called once, so that no child has to.
+    console: inherited descriptor of the workflow's standard error; program: what a child runs;
+    prepare: called once, so that no child has to.
     """
+    os.set_inheritable(console, False)
     # Slurm signals every process of a job; this one ends with its standard input.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
@@ -239,7 +262,7 @@ def run(
             prepare()
             gc.collect()
             gc.freeze()  # the collector would write to, and so copy, every page of a child
-            server = Server(listener, state, program, path.parent)
+            server = Server(listener, state, program, path.parent, console)
             require_working_forks()
             server.serve()
     finally:

@@ -59,15 +59,17 @@ class Resident:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, log.open("ab") as out:
             listener.bind(str(path))
             listener.listen(128)
+            console = os.dup(2)  # its standard error is the log
             self.process = subprocess.Popen(
-                [*command, str(listener.fileno()), str(path)],
+                [*command, str(listener.fileno()), str(path), str(console)],
                 stdin=subprocess.PIPE,
                 env=os.environ | ONE_THREAD,
                 stdout=out,
                 stderr=out,
-                pass_fds=[listener.fileno()],
+                pass_fds=[listener.fileno(), console],
                 start_new_session=True,  # Ctrl-C is for the stages
             )
+            os.close(console)
         os.environ[SOCKET] = str(path)
 
     def stop(self) -> None:

@@ -136,6 +136,33 @@ def test_other_variables_of_imports_mean_a_start_of_its_own():
     assert (done.stdout, done.stderr) == ("", "")
 
 
+def test_packages_installed_meanwhile_are_said_once_on_the_console(tmp_path):
+    # An environment of its own, whose packages are this one's.
+    command = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")]
+    subprocess.run(command, check=True, timeout=60)
+    python = tmp_path / "venv" / "bin" / "python"
+    packages = next((tmp_path / "venv" / "lib").glob("*/site-packages"))
+    (packages / "these.pth").write_text("\n".join(one for one in sys.path if "-packages" in one))
+    client_command = [str(python), *COMMAND[1:], "exit", "0"]
+    code = (
+        "import subprocess\n"
+        "from pathlib import Path\n"
+        "from prime_core.resident.starting import Resident\n"
+        f"server = Resident(Path({str(tmp_path / 'log')!r}), {PROGRAM!r})\n"
+        f"command = {client_command!r}\n"
+        "assert subprocess.check_output(command) == b''\n"
+        f"Path({str(packages)!r}, 'new').mkdir()\n"
+        "for _ in range(2):\n"
+        "    assert subprocess.check_output(command) == b'cold\\n'\n"
+        "server.stop()\n"
+    )
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.replace("no help from the resident process: ", "")
+    assert done.stderr.count("stages start by themselves from now on") == 1, said
+    assert "the installed packages have changed since the run began" in said
+
+
 def test_another_job_of_slurm_is_not_served():
     assert ask("exit", "0", env=os.environ | {"SLURM_JOB_ID": "7"}).stdout == "cold\n"
 

@@ -1,6 +1,6 @@
 """A program for the resident process that says what it is given, and ends as it is told.
 
-`python -m tests.support.resident_program LISTENER PATH` serves it; `prime_words` is its client.
+`python -m tests.support.resident_program LISTENER PATH CONSOLE` serves it.
 """
 
 import os
@@ -77,4 +77,6 @@ if __name__ == "__main__":
         del sys.argv[1]
         main()
     else:
-        server.run(int(sys.argv[1]), Path(sys.argv[2]), program, prepare=lambda: None)
+        server.run(
+            int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), program, prepare=lambda: None
+        )
