@@ -35,6 +35,36 @@ def test_a_program_imports_what_is_named_with_its_dependencies_and_nothing_else(
     assert printed_by(kind, IMPORTS, packages=()) == ""
 
 
+FORKS = """
+import gc, multiprocessing
+from pathlib import Path
+from prime_core.verifiers.code import sandbox
+
+def own(queue):
+    gc.collect()
+    sandbox.bare_site.cache_clear()
+    queue.put(sandbox.bare_site(("numpy",)))
+
+ours = sandbox.bare_site(("numpy",))
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+worker = context.Process(target=own, args=(queue,))
+worker.start()
+theirs = queue.get(timeout=30)
+worker.join()
+print(Path(ours, "numpy").exists(), Path(theirs).exists(), ours)
+"""
+
+
+def test_links_to_packages_stay_as_long_as_the_process_that_made_them() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    ours_is_there, theirs_is_there, ours = done.stdout.split()
+    assert (ours_is_there, theirs_is_there) == ("True", "False"), done.stderr
+    assert not Path(ours).exists()
+
+
 @pytest.mark.parametrize("kind", WALLS)
 def test_the_folders_of_the_interpreters_packages_are_empty(kind: str) -> None:
     needs(kind)

@@ -10,7 +10,6 @@ and the packages that programs may import (packages.py), all read-only; no netwo
 no other process.
 """
 
-import atexit
 import functools
 import json
 import os
@@ -19,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from .packages import installed
@@ -226,11 +226,13 @@ def bare_command(packages: tuple[str, ...]) -> list[str]:
 @functools.cache
 def bare_site(packages: tuple[str, ...]) -> str:
     """A folder of links to the packages, for this process's time."""
-    folder = tempfile.TemporaryDirectory(prefix="prime-packages-")
-    atexit.register(folder.cleanup)
+    folder = tempfile.mkdtemp(prefix="prime-packages-")
+    # Not a TemporaryDirectory: a forked worker of Python 3.12 and later would remove its parent's,
+    # since it forgets what atexit held, and so the last reference to it.
+    Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=0)
     for name, place in installed(packages).items():
-        Path(folder.name, name).symlink_to(os.path.realpath(place))
-    return folder.name
+        Path(folder, name).symlink_to(os.path.realpath(place))
+    return folder
 
 
 COMMANDS = {
