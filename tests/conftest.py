@@ -12,8 +12,8 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 # Files whose tests share what takes long to make, or what only one may use at a time.
 TOGETHER = re.compile(
-    r"tests/(slurm/\w+|runtime/test_interruption|samplers/test_vllm(_server)?|"
-    r"training/test_(engine|lora)|verifiers/test_sandbox_hostile|workflow/test_(vllm|workflow))\.py"
+    r"tests/(slurm/\w+|runtime/test_interruption|samplers/test_(kept_)?vllm(_server)?|"
+    r"stages/test_imports|training/test_(engine|lora)|verifiers/test_sandbox_hostile|workflow/test_(vllm|workflow))\.py"
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")

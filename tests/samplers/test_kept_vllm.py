@@ -12,11 +12,13 @@ from tests.support.vllm_installed import need_vllm
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("vllm")]
 
 
-def said_of(kind, folder):
-    """What came of each policy."""
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What came of each policy, by kind of model."""
     need_vllm()
+    folder = tmp_path_factory.mktemp("kept")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.kept_vllm", kind, str(folder)],
+        [sys.executable, "-m", "tests.support.kept_vllm", str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -27,11 +29,11 @@ def said_of(kind, folder):
 
 
 @pytest.mark.parametrize("kind", ["untied", "tied"])
-def test_a_kept_engine_answers_as_a_fresh_one_after_each_exchange_of_weights(kind, tmp_path):
-    assert said_of(kind, tmp_path) == [True, True, True, True]
+def test_a_kept_engine_answers_as_a_fresh_one_after_each_exchange_of_weights(kind, said):
+    assert said[kind] == [True, True, True, True]
 
 
-def test_an_output_layer_that_kept_old_weights_is_caught_by_the_probe(tmp_path):
-    first, why = said_of("unpacked", tmp_path)
+def test_an_output_layer_that_kept_old_weights_is_caught_by_the_probe(said):
+    first, why = said["unpacked"]
     assert first is True
     assert "after loading these weights its log-probabilities are off by" in why

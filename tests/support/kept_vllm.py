@@ -1,10 +1,10 @@
 """Sampling by vLLM from one policy after the other, in an engine that is kept and in fresh ones.
 
-    python -m tests.support.kept_vllm KIND FOLDER
+    python -m tests.support.kept_vllm FOLDER
 
-In a process of its own, since vLLM changes it. KIND: tied, untied, or unpacked, which is tied with
-an output layer that is not packed again. Prints JSON: for each policy whether the kept engine gives
-the responses of a fresh one, and why it was given up.
+In a process of its own, since vLLM changes it. Prints JSON by kind: tied, untied, and unpacked,
+which is tied with an output layer that is not packed again; for each policy whether the kept engine
+gives the responses of a fresh one, and why it was given up.
 """
 
 import copy
@@ -83,14 +83,8 @@ def give_up() -> None:
     cleanup_dist_env_and_memory()
 
 
-def main(kind: str, folder: Path) -> None:
-    """Say what came of each policy."""
-    folders = policies(folder, tied=kind != "untied")
-    fresh = [responses(folder) for folder in folders]
-    assert fresh[0] != fresh[1] != fresh[2]
-    if kind == "unpacked":
-        kept_vllm.pack_output_layers = lambda model: None  # noqa: ARG005
-    kept.begin(folder / "unused")
+def said_of_kept(folders: list[Path], fresh: list[list[Sampled]]) -> list[Any]:
+    """What the kept engine comes to with one policy after the other, the last one twice."""
     said: list[Any] = []
     for number in (0, 1, 2, 2):
         try:
@@ -100,8 +94,21 @@ def main(kind: str, folder: Path) -> None:
             said.append(str(reason))
             break
     give_up()
+    return said
+
+
+def main(folder: Path) -> None:
+    """Say what came of each policy, by kind."""
+    folders = {kind: policies(folder / kind, kind == "tied") for kind in ("untied", "tied")}
+    fresh = {kind: [responses(one) for one in some] for kind, some in folders.items()}
+    for first, second, third in fresh.values():
+        assert first != second != third
+    kept.begin(folder / "unused")
+    said = {kind: said_of_kept(folders[kind], fresh[kind]) for kind in folders}
+    kept_vllm.pack_output_layers = lambda model: None  # noqa: ARG005
+    said["unpacked"] = said_of_kept(folders["tied"], fresh["tied"])
     print(json.dumps(said))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -27,7 +27,9 @@ def test_three_updates_in_a_kept_engine_are_those_of_three_processes(stage, chan
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "zero_stage", [0, *(pytest.param(stage, marks=pytest.mark.long) for stage in (1, 2)), 3]
+)
 def test_so_are_those_of_two_ranks(zero_stage, tmp_path):
     changes = {"training.zero_stage": zero_stage}
     kept, cold = (made_up_run(tmp_path / name, **changes) for name in ("kept", "cold"))
