@@ -28,9 +28,15 @@ _ALTERNATIVE = re.compile(
 )
 _ROWS = re.compile(r"&|\\\\|\\end(?![A-Za-z])")
 _LIMIT = re.compile(r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])|!=")
-_MEMBER = re.compile(r",\s*\(?\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)*\s*\\in\s*\\mathbb")
+_MEMBER = re.compile(
+    r"(?<=.)(?:[,;(]|\\quad)\s*\(?\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)*"
+    r"\s*\\in\s*\\mathbb"
+)
+_PARTS = (",", ";", "(", "\\quad")
 _RELATION = r"(?:\\(?:le|ge|ne|lt|gt)(?![A-Za-z])|[<>]=?|!=|=)"
 _INEQUALITY = re.compile(rf"[^\s,;{{}}]+\s*(?:{_RELATION}\s*[^\s,;{{}}]+\s*)+")
+# k in Z, with a plain letter for the set.
+_BARE_SET = re.compile(r"\\in(?![A-Za-z])\s*([ZNRQ])(?![A-Za-z_^({\\])")
 _SETS = {"Z": "integer", "N": "natural", "R": "real", "Q": "rational", "C": "complex"}
 _NUMBER_SETS = frozenset([*_SETS.values(), "whole"])
 _SILENT_WORDS = (
@@ -95,13 +101,25 @@ def index(text: str) -> str | None:
 
 def _remark(text: str) -> str | None:
     """The remark at the end of an answer; None without one."""
+    text = _BARE_SET.sub(r"\\in \\mathbb{\1}", text)
     member = _MEMBER.search(text)
     for lead in _LEAD.finditer(text, 1):
         if member is not None and member.start() < lead.start():
             break
         if begins(lead.group(), text[lead.end() :]):
             return text[lead.start() :]
-    return None if member is None else text[member.start() :]
+    return _limit(text) if member is None else text[member.start() :]
+
+
+def _limit(text: str) -> str | None:
+    r"""The ', x \ne 1' or '(x > 0)' behind a value; None where the first part is an inequality."""
+    found = _LIMIT.search(text)
+    if found is None or _ROWS.search(text):
+        return None
+    value, part, rest = max(
+        (text[: found.start()].rpartition(part) for part in _PARTS), key=lambda parts: len(parts[0])
+    )
+    return (rest + text[found.start() :]).strip("() ") if part and value.strip() else None
 
 
 def _said(remark: str, region: Region) -> tuple[frozenset[str], frozenset[str]]:

@@ -23,6 +23,7 @@ from prime_core.verifiers.math.connectives import as_list, is_joined, same_state
 from prime_core.verifiers.math.evaluate import NotANumber, Work
 from prime_core.verifiers.math.exact import words
 from prime_core.verifiers.math.intervals import as_region, is_region
+from prime_core.verifiers.math.limits import without_limit
 from prime_core.verifiers.math.piecewise import same_branches
 from prime_core.verifiers.math.rationals import TooLarge
 from prime_core.verifiers.math.shapes import expand, rewrite
@@ -34,7 +35,7 @@ _MAX_PAIRS = 3_000  # comparisons of elements of two unordered collections
 
 def equal(answer: Node, gold: Node, ordered: bool = False) -> bool:
     """Compare two whole answers. ordered: a bare list of the gold is a tuple."""
-    answer, gold = readings.adapted(answer, gold)
+    answer, gold = readings.adapted(without_limit(answer), without_limit(gold))
     named = naming.by_name(answer, gold, same)
     if named is not None:
         return named

@@ -13,13 +13,16 @@ _LARGE = {
     "dozen": 12, "hundred": 100, "thousand": 10**3, "lakh": 10**5, "million": 10**6,
     "crore": 10**7, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15,
     "quintillion": 10**18, "sextillion": 10**21, "septillion": 10**24, "octillion": 10**27,
-    "googol": 10**100, "bn": 10**9, "mn": 10**6,
+    "nonillion": 10**30, "decillion": 10**33, "googol": 10**100, "bn": 10**9, "mn": 10**6,
 }  # fmt: skip
 # No 'quarter' and no 'second': those are coins and moments.
 _PARTS = {
     "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
-    "tenth": 10, "eleventh": 11, "twelfth": 12, "sixteenth": 16, "twentieth": 20,
-    "hundredth": 100, "thousandth": 1_000, "millionth": 10**6, "billionth": 10**9,
+    "tenth": 10, "eleventh": 11, "twelfth": 12, "thirteenth": 13, "fourteenth": 14,
+    "fifteenth": 15, "sixteenth": 16, "seventeenth": 17, "eighteenth": 18, "nineteenth": 19,
+    "twentieth": 20, "thirtieth": 30, "fortieth": 40, "fiftieth": 50, "sixtieth": 60,
+    "seventieth": 70, "eightieth": 80, "ninetieth": 90, "hundredth": 100, "thousandth": 1_000,
+    "millionth": 10**6, "billionth": 10**9, "trillionth": 10**12,
 }  # fmt: skip
 FACTORS: dict[str, Fraction] = {
     **{word + end: Fraction(n) for word, n in _LARGE.items() for end in ("", "s")},

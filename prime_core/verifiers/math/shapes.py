@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prime_core.verifiers.math.limits import as_cases, without_limit, without_limits
 from prime_core.verifiers.math.naming import as_tuple, as_tuples
 from prime_core.verifiers.math.relations import is_name
 from prime_core.verifiers.math.tree import Node
@@ -27,10 +28,13 @@ def rewrite(node: Node) -> Node:
         items = tuple(item for item in node[1:] if not _is_condition(item)) or node[1:]
         if node[0] == "and" and len(items) > 1:
             return ("and", *items)
+        if (cases := as_cases(items)) is not None:
+            return cases
+        items = without_limits(items)
         return ("list", *map(rewrite, as_tuples(items))) if len(items) > 1 else rewrite(items[0])
     if node[0] == "seq" and node[1] == "()" and len(node) == 3 and node[2][0] == "rel":
         return rewrite(node[2])
-    return node
+    return without_limit(node)
 
 
 def _is_condition(node: Node) -> bool:
@@ -64,6 +68,8 @@ def expand(node: Node) -> Node:
 def _alternatives(node: Node) -> Node:
     """All readings of the signs in one expression: linked where minus-plus occurs as well."""
     count = _count(node, "pm")
+    if count == 0:
+        return _alternatives(_as_plus_minus(node))
     # By convention \mp takes the sign opposite to \pm; without it each \pm is free.
     linked = _count(node, "mp") > 0 or count > _MAX_SIGNS
     choices = [(1,) * count, (-1,) * count] if linked else _signs(count)
@@ -77,9 +83,15 @@ def _alternatives(node: Node) -> Node:
     return found[0] if len(found) == 1 else ("list", *found)
 
 
+def _as_plus_minus(node: Any) -> Any:
+    r"""By itself \mp is \pm: a + or - that no other sign goes with."""
+    if not isinstance(node, tuple) or not node:
+        return node
+    head = "pm" if node[0] == "mp" else _as_plus_minus(node[0])
+    return (head, *map(_as_plus_minus, node[1:]))
+
+
 def _signs(count: int) -> list[tuple[int, ...]]:
-    if count == 0:
-        return [(1,), (-1,)]
     rows: list[tuple[int, ...]] = [()]
     for _ in range(count):
         rows = [(*row, sign) for row in rows for sign in (1, -1)]

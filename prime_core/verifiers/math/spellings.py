@@ -63,6 +63,11 @@ _FEET = re.compile(r"(?<![\w^}.])(\d+)\s*'\s*(\d+(?:\.\d+)?)\s*(?:''|\")")
 _TRANSPOSED = re.compile(
     r"\^\s*(?:\{\s*)?\\(?:top|intercal)(?:\s*\})?|\^\s*\{?\s*\\text\{T\}\s*\}?"
 )
+_SET_MACRO = re.compile(r"\\([ZNRQ])(?![A-Za-z])")
+# A sign in words before a number, at the beginning alone: '8 minus 3' is a difference.
+_SIGN = re.compile(
+    r"^\s*(\\text\s*\{\s*)?(?:minus|negative)\b(\s*\})?\s*(?=\d|\\[dt]?frac|\\sqrt)", re.I
+)
 
 
 def respell(text: str) -> str:
@@ -77,6 +82,10 @@ def respell(text: str) -> str:
         text = _WORD_MOD.sub(r"\\bmod ", text)
     if "nCr" in text or "nPr" in text:
         text = _CALLED.sub(r"\1(", text)
+    if "\\in" in text:
+        text = _SET_MACRO.sub(r"\\mathbb{\1}", text)
+    if "inus" in text or "egative" in text:
+        text = _SIGN.sub(_sign, text)
     if "_" in text:
         text = _LEADING_INDEX.sub(_counted, text)
         text = _BASE.sub(_base, text)
@@ -147,6 +156,10 @@ def _nested(text: str) -> bool:
 
 def _text_mod(match: re.Match[str]) -> str:
     return f"\\pmod{{{match.group(1)}}}" if match.group(1) else "\\bmod "
+
+
+def _sign(match: re.Match[str]) -> str:
+    return "-" if not match.group(1) or match.group(2) else match.group(1) + "-"
 
 
 def _counted(match: re.Match[str]) -> str:
