@@ -58,6 +58,9 @@ from tests.support.shared_data import read_jsonl
             '"""\n```python\nf()\n```\n"""\nx = 1\n',
         ),
         ('```python\n"""draft\n```\n```python\nprint(1)\n```', "print(1)\n"),
+        ("```python\nprint(1)\n```\n```python\n# python a.py\n  # so\n```", "print(1)\n"),
+        ("```python\n# nothing\n```", None),
+        ("```python\n\ufeffprint(1)\n```", "print(1)\n"),
     ],
 )
 def test_the_program_is_the_last_python_block(response: str, program: str | None) -> None:

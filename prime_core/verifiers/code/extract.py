@@ -1,4 +1,4 @@
-"""The program in a response: the last fenced python block that holds anything.
+"""The program in a response: the last fenced python block that holds any code.
 
 Models do not keep to CommonMark: fences stand behind prose and behind the last line of code, and
 blocks in lists are indented deeply. Taken here is what a reader takes for the program.
@@ -178,11 +178,18 @@ def open_string(text: str, quote: str) -> str:
 def extract_program(response: str) -> str | None:
     """The last block marked as Python, else the last one without a language; None without any.
 
-    Empty blocks are passed over.
+    Blocks without code are passed over: empty ones, and those of comments alone.
     """
-    found = blocks(response.replace("\r\n", "\n").replace("\r", "\n"))
+    # Byte order marks come from files that were pasted.
+    text = response.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
+    found = blocks(text)
     for is_wanted in (lambda name: PYTHON.fullmatch(name), lambda name: not name):
-        contents = [text for language, text in found if is_wanted(language) and text.strip()]
+        contents = [text for language, text in found if is_wanted(language) and has_code(text)]
         if contents:
             return textwrap.dedent(contents[-1]).strip("\n") + "\n"
     return None
+
+
+def has_code(content: str) -> bool:
+    """Whether any line is neither blank nor a comment."""
+    return any(line.strip() and not line.lstrip().startswith("#") for line in content.split("\n"))
