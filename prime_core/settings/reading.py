@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -54,6 +54,17 @@ def settings_of(paths: Sequence[Path], overrides: Sequence[str]) -> Settings:
     return parse_settings(raw, f"{source} and --config" if overrides else source)
 
 
+def parse_merged(raw: dict[str, Any], paths: Iterable[Path], source: str) -> Settings:
+    """The settings that Snakemake has merged of files and the command line.
+
+    It reads files by itself: what they say wrongly, such as one key twice, is found here.
+    """
+    for path in paths:
+        if Path(path).is_file():
+            load_yaml(Path(path))
+    return parse_settings(raw, source)
+
+
 def parse_overrides(
     texts: Sequence[str], option: str, expected: str = "KEY=VALUE, e.g. policy.eps_clip=0.3"
 ) -> dict[str, Any]:
@@ -87,17 +98,36 @@ def check_overrides(values: dict[str, Any], option: str) -> None:
             raise SettingsError(_explain(alone, option)) from None
 
 
+class _OnceEach(yaml.SafeLoader):
+    """YAML in which each key of a mapping stands once: else the last one would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in lines:
+                problem = f"{key.value!r} stands here again, after line {lines[key.value]}"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            lines[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """A mapping from a YAML file. Raises SettingsError naming the file."""
     try:
         # YAML 1.1 reads 1e-5 as a text; pydantic makes it the number that was meant.
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _OnceEach)
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file; expected a run's settings (YAML)") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}{_yaml_problem(error)}") from None
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected a mapping of settings, found {type(raw).__name__}")
+    dotted = {key for key in raw if "." in str(key)}
+    nested = flatten({key: value for key, value in raw.items() if key not in dotted})
+    if twice := sorted(dotted & nested.keys()):
+        raise SettingsError(f"{path}: {twice[0]!r} stands here both with dots and nested")
     return raw
 
 

@@ -299,6 +299,9 @@ def test_settings_survive_the_way_through_yaml(tmp_path):
         ("- a\n- b", "expected a mapping of settings, found list"),
         ("", "expected a mapping of settings, found NoneType"),
         ("sed: 1", "unknown key 'sed'; did you mean 'seed'?"),
+        ("run: a\nseed: 1\nrun: b", "line 3, column 1: 'run' stands here again, after line 1"),
+        ("run: a\nsft: {num_steps: 1, num_steps: 2}", "line 2, column 21: 'num_steps' stands"),
+        ("sft.num_steps: 1\nsft: {num_steps: 2}", "'sft.num_steps' stands here both with dots"),
     ],
 )
 def test_a_broken_file_of_settings_is_refused_by_name(tmp_path, text, reason):

@@ -24,6 +24,10 @@ MISTAKES = {
         ("-n", *SNAKEFILE, "--config", "iteratons=3"),
         "and --config: unknown key 'iteratons'; did you mean 'iterations'?",
     ),
+    "a key twice": (
+        ("-n", *SNAKEFILE, "--configfile", "twice.yaml"),
+        "twice.yaml: not readable as YAML, line 3, column 1: 'run' stands here again, after line 1",
+    ),
     "a wrong type and a negative number": (
         ("-n", *SNAKEFILE, "--config", "iterations=many", "policy={eps_clip: -0.2}"),
         "policy.eps_clip: Input should be greater than 0, got '-0.2'",
@@ -88,6 +92,7 @@ def folder(tmp_path_factory) -> Path:
     place: Path = tmp_path_factory.mktemp("mistakes")
     (place / "settings.yaml").write_text(yaml.safe_dump(TINY))
     (place / "a_file").write_text("")
+    (place / "twice.yaml").write_text("run: a\nseed: 1\nrun: b\n")
     state = RunState(parse_settings(TINY | {"results": str(place / "results")}, "test"))
     state.begin()
     state.files.base_model.mkdir(parents=True)
@@ -112,7 +117,7 @@ def test_the_workflow_answers_a_mistake_in_one_sentence(mistake, said):
     assert MISTAKES[mistake][1] in text
     assert "Traceback" not in text
     # Snakemake's frames: `File "...", line 44, in <module>`.
-    assert ", line " not in text
+    assert '", line ' not in text
     # What it prints of itself, then the sentence.
     assert len(text.splitlines()) <= 5
 
