@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prime_core.settings.policy import Policy
 from prime_core.settings.run import Settings
 
 _OF_TREES = ("treerl", "treerl_code", "tree_grpo", "tree_grpo_code")
+# Keys that only count with another setting, and how to ask whether it is there.
+_NEEDED: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
+    ("policy.gae_lambda policy.gae_level", "policy.adv_estimator gae", lambda s: _is(s, "gae")),
+    (
+        "policy.gigpo_norm policy.step_advantage_w policy.gamma_turn",
+        "policy.adv_estimator gigpo",
+        lambda s: _is(s, "gigpo"),
+    ),
+    ("policy.tree_weight", "policy.adv_estimator treerl", lambda s: _is(s, *_OF_TREES)),
+    (
+        "policy.kl_estimator",
+        "policy.kl_coef in the loss",
+        lambda s: s.policy.kl_coef and not s.policy.kl_in_reward,
+    ),
+    (
+        "policy.target_kl policy.kl_horizon",
+        "policy.kl_controller adaptive",
+        lambda s: s.policy.kl_controller == "adaptive",
+    ),
+    ("policy.tis_level", "policy.tis_clip", lambda s: s.policy.tis_clip),
+    (
+        "policy.rejection_low policy.rejection_high",
+        "policy.rejection_level",
+        lambda s: s.policy.rejection_level != "none",
+    ),
+    (
+        "policy.overlong_penalty_factor",
+        "policy.overlong_buffer_len",
+        lambda s: s.policy.overlong_buffer_len,
+    ),
+)
 
 
 def notes_on(settings: Settings) -> list[str]:
@@ -14,7 +47,12 @@ def notes_on(settings: Settings) -> list[str]:
     Not refused: with whitening they are the published code's, and the paper's rows may have them.
     docs/decisions.md#whitened-baselines
     """
-    return [*_of_whitening(settings.policy), *_of_weights(settings), *flip_notes(settings)]
+    return [
+        *_of_whitening(settings.policy),
+        *_of_weights(settings),
+        *_without_effect(settings),
+        *flip_notes(settings),
+    ]
 
 
 def _of_whitening(policy: Policy) -> list[str]:
@@ -41,6 +79,22 @@ def _of_whitening(policy: Policy) -> list[str]:
             "deviation, which the published method does not; policy.whiten=false is as published"
         ]
     return []
+
+
+def _without_effect(settings: Settings) -> list[str]:
+    """Settings that were changed and count for nothing, since another is not there."""
+    found = []
+    for keys, needed, has in _NEEDED:
+        for key in () if has(settings) else keys.split():
+            field = key.removeprefix("policy.")
+            value = getattr(settings.policy, field)
+            if value != Policy.model_fields[field].default:
+                found.append(f"{key} {value} has no effect without {needed}")
+    return found
+
+
+def _is(settings: Settings, *estimators: str) -> bool:
+    return settings.policy.adv_estimator in estimators
 
 
 def _of_weights(settings: Settings) -> list[str]:

@@ -52,6 +52,32 @@ def test_weights_that_come_to_nothing_are_said(raw, words):
     assert [words in note for note in notes] == [True] * bool(words)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "needed", "beside"),
+    [
+        ("policy.gae_lambda", 0.5, "policy.adv_estimator gae", {"policy.adv_estimator": "gae"}),
+        ("policy.gamma_turn", 0.5, "policy.adv_estimator gigpo", None),
+        ("policy.tree_weight", "none", "policy.adv_estimator treerl", None),
+        ("policy.kl_estimator", "k1", "policy.kl_coef in the loss", {"policy.kl_coef": 0.1}),
+        ("policy.target_kl", 0.2, "policy.kl_controller adaptive", None),
+        ("policy.tis_level", "sequence", "policy.tis_clip", {"policy.tis_clip": 2.0}),
+        ("policy.rejection_low", 0.1, "rejection_level", {"policy.rejection_level": "token"}),
+        (
+            "policy.overlong_penalty_factor",
+            2.0,
+            "policy.overlong_buffer_len",
+            {"policy.overlong_buffer_len": 8},
+        ),
+    ],
+)
+def test_a_setting_that_needs_another_is_said_where_that_is_not_there(key, value, needed, beside):
+    (note,) = notes_on(parse_settings({key: value}, "test"))
+    assert note.startswith(f"{key} {value} has no effect without ")
+    assert needed in note
+    if beside is not None:
+        assert notes_on(parse_settings(beside | {key: value}, "test")) == []
+
+
 def test_the_notes_are_printed_before_a_run_begins(tmp_path, capsys):
     raw = {"policy.adv_estimator": "reinforce", "results": str(tmp_path)}
     RunState(parse_settings(raw, "test")).begin()
