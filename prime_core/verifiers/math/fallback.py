@@ -26,14 +26,19 @@ _WORD = re.compile(r"[A-Za-z]{3,}")
 _QUANTITY = re.compile(
     r"\d[}\s]*\\(?:text|mathrm|textrm|textbf|mbox|rm)(?![A-Za-z])\s*\{?\s*[A-Za-z]"
 )
+# Two numbers with nothing between them that makes one value of both, or a letter alone.
+_BESIDE = re.compile(
+    r"(?<![\w^_.{\\])\d[\d.]*"
+    r"(?:\s|\\[,;:! $]|\\(?:q?quad|[lc]?dots)(?![A-Za-z])|~|'|\^\s*\{?\\circ\}?)+[A-Za-z]?\s*\d"
+)
 
 
 def may_read(text: str) -> bool:
     """Whether a text is worth math-verify's time: LaTeX of a bounded length, no code, no prose."""
     if len(text) > MAX_CHARS or not _MATHEMATICS.fullmatch(text) or "__" in text:
         return False
-    # Of 20 ft x 35 ft it would read one number, as if the other were not there.
-    if len(_QUANTITY.findall(text)) > 1:
+    # Of 20 ft x 35 ft it would read one number; of 5 6 it would make the sum.
+    if len(_QUANTITY.findall(text)) > 1 or _BESIDE.search(text):
         return False
     # One or two letters may be a product of names; three that are no function are prose or code.
     words = _WORD.findall(_MACRO.sub(" ", text))
