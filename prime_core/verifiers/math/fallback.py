@@ -32,13 +32,15 @@ _BESIDE = re.compile(
     r"(?:\s|\\[,;:! $]|\\(?:q?quad|[lc]?dots)(?![A-Za-z])|~|'|\^\s*\{?\\circ\}?)+[A-Za-z]?\s*\d"
 )
 
+_SETS_BESIDE = re.compile(r"\\\}\s*\\\{")
+
 
 def may_read(text: str) -> bool:
     """Whether a text is worth math-verify's time: LaTeX of a bounded length, no code, no prose."""
     if len(text) > MAX_CHARS or not _MATHEMATICS.fullmatch(text) or "__" in text:
         return False
     # Of 20 ft x 35 ft it would read one number; of 5 6 it would make the sum.
-    if len(_QUANTITY.findall(text)) > 1 or _BESIDE.search(text):
+    if len(_QUANTITY.findall(text)) > 1 or _BESIDE.search(text) or _SETS_BESIDE.search(text):
         return False
     # One or two letters may be a product of names; three that are no function are prose or code.
     words = _WORD.findall(_MACRO.sub(" ", text))
