@@ -54,15 +54,14 @@ def settings_of(paths: Sequence[Path], overrides: Sequence[str]) -> Settings:
     return parse_settings(raw, f"{source} and --config" if overrides else source)
 
 
-def parse_merged(raw: dict[str, Any], paths: Iterable[Path], source: str) -> Settings:
-    """The settings that Snakemake has merged of files and the command line.
+def check_files(paths: Iterable[Path]) -> None:
+    """Raise SettingsError for what is wrong in files that Snakemake reads by itself.
 
-    It reads files by itself: what they say wrongly, such as one key twice, is found here.
+    It takes the last of two equal keys. A file that is gone by now has been read as well.
     """
-    for path in paths:
-        if Path(path).is_file():
-            load_yaml(Path(path))
-    return parse_settings(raw, source)
+    for path in map(Path, paths):
+        if path.is_file():
+            load_yaml(path)
 
 
 def parse_overrides(

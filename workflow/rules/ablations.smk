@@ -16,11 +16,13 @@ from prime_core.ablations.workflow import Workflow as AblationWorkflow
 from prime_core.launch import workflow_output
 from prime_core.run.state import find_own_commands
 from prime_core.runtime.run_lock import RunBusy
+from prime_core.settings.reading import check_files
 
 find_own_commands()
 workflow_output.show_stages_only(workflow)
 shell.prefix(workflow_output.STAGE_SHELL)
 with workflow_output.one_sentence():
+    check_files(workflow.configfiles)
     PLAN = Plan(parse_ablations(config, "ablations"), Path(workflow.basedir))
     ABLATIONS = AblationWorkflow(PLAN, Path(workflow.main_snakefile), sys.argv[1:])
     workflow_output.refuse_unusable_folder(Path(PLAN.root))

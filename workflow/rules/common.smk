@@ -29,7 +29,7 @@ from prime_core.run.layout import RunFiles
 from prime_core.run.prm_folders import reward_reference_folder, scoring_prm_folder
 from prime_core.run.state import RunBusy, RunState, find_own_commands
 from prime_core.run.targets import Targets
-from prime_core.settings.reading import parse_merged
+from prime_core.settings.reading import check_files, parse_settings
 from prime_core.storage.caches import use_caches
 
 find_own_commands()
@@ -37,7 +37,8 @@ SETTINGS_ARE_FROM = ", ".join(map(str, workflow.configfiles))
 if workflow.config_settings.config:
     SETTINGS_ARE_FROM += " and --config"
 with workflow_output.one_sentence(FetchError):
-    SETTINGS = parse_merged(config, workflow.configfiles, SETTINGS_ARE_FROM)
+    check_files(workflow.configfiles)
+    SETTINGS = parse_settings(config, SETTINGS_ARE_FROM)
     FILES = RunFiles(SETTINGS.run_dir)
     workflow_output.refuse_unusable_folder(SETTINGS.run_dir)
     RUN_STATE = RunState(SETTINGS)
