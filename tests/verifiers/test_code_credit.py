@@ -129,7 +129,7 @@ def test_a_program_that_does_not_compile_or_hangs_has_what_it_passed_before() ->
         assert one("print(", tests, is_program=True).outcome == 0
         judgement = one(slow, tests, is_program=True)
     assert (judgement.verdict, judgement.outcome) == (Verdict.timeout, 0.5)
-    assert judgement.seconds < 4
+    assert judgement.seconds < 9  # what one test sleeps
 
 
 def test_settings_reach_the_judge_and_evaluations_judge_without_them() -> None:
