@@ -2,7 +2,7 @@
 
 In: a kind of site and a way of running. Out: the seconds of the run, its digests, and where it was
 interrupted by others what it said. `python -m benchmarks.site_matrix` (`make test-sites`) runs all
-of them; tests/slurm/test_site_matrix.py runs one.
+of them; tests/slurm/test_workflow_on_slurm.py runs some.
 """
 
 from __future__ import annotations
