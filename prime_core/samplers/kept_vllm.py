@@ -30,15 +30,17 @@ if TYPE_CHECKING:
 @dataclass
 class KeptEngine:
     """started_with: its arguments, and the model's configuration; digest: of the folder whose
-    weights it holds, "" where it has let them go.
+    weights it holds, "" where it has let them go; in_use: since some call of this stage.
     """
 
     llm: LLM
     started_with: Mapping[str, Any]
     digest: str
+    in_use: bool = False
 
     def rest(self) -> None:
         """Give the GPU back, weights included: the next stage brings its own."""
+        self.in_use = False
         if self.started_with.get("enable_sleep_mode"):
             self.llm.sleep(level=2)
             self.digest = ""
@@ -81,8 +83,9 @@ def kept_engine(
         _exchange_weights(engine.llm, folder, copy, fixed)
         engine.digest = digest
         note(f"{folder}: loaded into the kept engine, which finds the trainer's log-probabilities")
-    elif kept.rests():  # what a stage keeps for itself is nobody's news
+    elif kept.rests() and not engine.in_use:  # what a stage keeps for itself is nobody's news
         note(f"{folder}: sampling in the kept engine")
+    engine.in_use = True
     yield engine.llm
     # Later stages share no prompts with this one, and computed them with other weights.
     engine.llm.reset_prefix_cache()
