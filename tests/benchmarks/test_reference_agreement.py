@@ -7,6 +7,9 @@ import pytest
 
 from benchmarks import reference_agreement
 from tests.support import shared_data
+from tests.support.reference_checks import CHECKS, check, prefix_of
+from tests.support.reference_options import OPTIONS, option_of
+from tests.support.shared_data import reference_names
 
 
 @pytest.fixture
@@ -78,3 +81,12 @@ def test_a_kind_of_which_we_have_nothing_and_a_broken_file_are_named(folder, cap
     assert "0 of 2 files compared" in text
     assert "no function of ours computes what it holds: else_0" in text
     assert "KeyError: " in text
+
+
+@pytest.mark.parametrize("prefix", CHECKS)
+def test_each_kind_stands_under_the_option_that_it_is_about(prefix):
+    name = reference_names(prefix)[0]
+    unnamed = [
+        one.what for one in check(name) if option_of(prefix_of(name), one.what) not in OPTIONS
+    ]
+    assert unnamed == []
