@@ -243,7 +243,14 @@ def test_where_slurm_gives_whole_nodes_gpus_are_not_asked_for():
     choice = chosen(partition("gpu", A100), counts_gpus=False)
     assert choice.site.pool("gpu").gres is None
     assert choice.site.pool("gpu").gpu_option(4) is None
+    assert choice.site.pool("gpu").whole_nodes
     assert any("select/linear" in warning for warning in choice.warnings)
+
+
+def test_a_partition_that_gives_whole_nodes_is_said_to():
+    whole = chosen(partition("cpu", CPU, exclusive=True), partition("gpu", A100))
+    pools = [whole.site.pool(kind) for kind in ("cpu", "gpu")]
+    assert [(pool.whole_nodes, pool.gres) for pool in pools] == [(True, "gpu"), (False, "gpu")]
 
 
 def test_whole_gpus_come_before_more_of_their_slices():

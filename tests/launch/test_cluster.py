@@ -112,6 +112,12 @@ def test_a_partition_says_whom_it_serves():
     assert found["cpu"].allows("anyone")
 
 
+def test_a_partition_that_gives_whole_nodes_says_so():
+    shown = "PartitionName=a OverSubscribe=EXCLUSIVE\nPartitionName=b OverSubscribe=NO\n"
+    found = parse_partitions(shown, [], {}, None)
+    assert [one.exclusive for one in found] == [True, False]
+
+
 def test_where_nodes_are_hidden_the_partitions_totals_describe_them():
     shown = (
         "PartitionName=gpu Nodes=g[1-2] State=UP TotalCPUs=64 TotalNodes=2 "

@@ -211,6 +211,12 @@ def test_a_sites_memory_and_own_options_hold_for_controller_and_allocation(setti
     # Half of the node's GPUs, processors and memory, in the only pool that has as many.
     for option in ("partition=large", "gres=gpu:4", "cpus-per-task=8", "mem-per-cpu=2000M"):
         assert f"    --{option}\n" in done.stdout
+    site.write_text(site.read_text().replace("max_cpus: 16", "whole_nodes: true"))
+    assert (
+        "memory: cpu where jobs get whole nodes needs max_cpus"
+        in launch(*words, PRIME_SITE=str(site)).stderr
+    )
+    site.write_text(site.read_text().replace("whole_nodes: true", "max_cpus: 16"))
     refused = launch(*words[:-1], "16", PRIME_SITE=str(site))
     assert "gpus_per_node 16 is more than partition small allows (2)" in refused.stderr
 

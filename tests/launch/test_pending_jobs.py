@@ -103,6 +103,22 @@ def test_after_ten_minutes_jobs_of_one_reason_are_told_together_and_again_after_
     assert len(poll(1)) == 1
 
 
+@pytest.mark.parametrize(("idle", "is_said"), [("2\n1\n", True), ("", False), ("?", False)])
+def test_idle_nodes_beside_a_job_that_waits_for_some_are_said(monkeypatch, idle, is_said):
+    clock, asked = Clock(), []
+    monkeypatch.setattr(slurm, "call", lambda *command: asked.append(command) or idle)
+    pending = PendingJobs(clock)
+    for _ in range(2):
+        look(pending, "Resources")
+        clock.now += SECONDS_UNTIL_SAID
+    (said,) = pending.news()
+    assert ("3 of the nodes of gpu are idle now" in said) == is_said
+    assert ("whole_nodes in site.yaml" in said) == is_said
+    assert asked == [
+        ("sinfo", "--noheader", "--partition=gpu", "--states=idle", "--format=%D"),
+    ]
+
+
 def test_a_job_that_has_run_in_between_waits_anew():
     clock = Clock()
     pending = PendingJobs(clock)

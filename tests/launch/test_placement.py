@@ -81,10 +81,14 @@ def test_a_sites_own_options_reach_sbatch_whatever_they_hold():
     [
         (Pool(), {}, (8001, None)),
         (Pool(memory="none"), {}, (0, None)),
-        (Pool(memory="cpu"), {"cpus_per_task": 2}, (0, 4001)),
-        (Pool(memory="cpu"), {"cpus_per_task": 2, "tasks_per_node": 2, "nodes": 3}, (0, 2001)),
+        # Rounded up, all of a node's memory would be more than the node has.
+        (Pool(memory="cpu"), {"cpus_per_task": 2}, (0, 4000)),
+        (Pool(memory="cpu"), {"cpus_per_task": 2, "tasks_per_node": 2, "nodes": 3}, (0, 2000)),
         (Pool(memory="cpu"), {"tasks": 3, "nodes": 3}, (0, 8001)),
         (Pool(memory="cpu", max_mem_mb=4000), {"cpus_per_task": 2}, (0, 2000)),
+        # Slurm multiplies by the processors that a job gets: here all of the node's.
+        (Pool(memory="cpu", whole_nodes=True, max_cpus=8), {"cpus_per_task": 2}, (0, 1000)),
+        (Pool(memory="cpu", extra=["--exclusive"], max_cpus=8), {}, (0, 1000)),
     ],
 )
 def test_memory_is_asked_for_as_the_site_wants_it(pool, ranks, asked):

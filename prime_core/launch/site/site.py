@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from prime_core.settings.reading import checked, load_yaml
 
@@ -45,6 +45,10 @@ class Pool(BaseModel):
     memory: Literal["node", "cpu", "none"] = Field(
         "node", description="Ask for memory by --mem, by --mem-per-cpu, or not at all."
     )
+    whole_nodes: bool = Field(
+        False,
+        description="A job gets all processors of its nodes (select/linear, exclusive partitions).",
+    )
     extra: tuple[str, ...] = Field(
         (),
         description="Other options of sbatch, e.g. [--exclusive, --reservation=x].",
@@ -62,6 +66,27 @@ class Pool(BaseModel):
             if option.partition("=")[0] in _OWN:
                 raise ValueError(f"{option}: set by the workflow, which would not see this one")
         return extra
+
+    @model_validator(mode="after")
+    def _whole_nodes_memory_is_known(self) -> Self:
+        if self.memory == "cpu" and self._gives_whole_nodes and self.max_cpus is None:
+            raise ValueError(
+                "memory: cpu where jobs get whole nodes needs max_cpus: Slurm multiplies by all of "
+                "a node's processors"
+            )
+        return self
+
+    @property
+    def _gives_whole_nodes(self) -> bool:
+        return self.whole_nodes or "--exclusive" in self.extra
+
+    def mem_mb_per_cpu(self, mem_mb: int, cpus: int) -> int:
+        """A node's memory by processor, MB; cpus: those that the job asks for on each node."""
+        if self._gives_whole_nodes:
+            assert self.max_cpus is not None
+            cpus = self.max_cpus
+        # Rounded up, the whole memory of a node would be more than it has.
+        return max(mem_mb // cpus, 1)
 
     def resources(self) -> dict[str, str]:
         """Snakemake's resources for a rule whose jobs go here; unset ones are left out."""

@@ -139,4 +139,25 @@ def _sentence(those: list[_Waiting]) -> str:
     longest = max(those, key=lambda one: one.seconds)
     names = ", ".join(f"{one.stage} (Slurm job {one.job.job_id})" for one in those[:_SHOWN])
     more = f" and {len(those) - _SHOWN} more" if len(those) > _SHOWN else ""
-    return f"{names}{more}: pending for {duration(longest.seconds)}. {longest.reason}"
+    said = f"{names}{more}: pending for {duration(longest.seconds)}. {longest.reason}"
+    return said + _of_idle_nodes(longest)
+
+
+def _of_idle_nodes(one: _Waiting) -> str:
+    """What to look at where nodes are idle and Slurm still waits for some; "" where none is."""
+    partition = one.job.partition
+    if one.reason.name != "Resources":
+        return ""
+    wanted = (f"--partition={partition}", "--states=idle", "--format=%D")
+    try:
+        idle = sum(int(word) for word in slurm.call("sinfo", "--noheader", *wanted).split())
+    except (SlurmError, ValueError):  # a site may keep it from its users
+        return ""
+    if not idle:
+        return ""
+    return (
+        f". {idle} of the nodes of {partition} are idle now: unless it needs more of them, compare "
+        f"what it asks for (`scontrol show job {one.job.job_id}`) with what they have (`scontrol "
+        "show node`). Where jobs get whole nodes, memory by processor is multiplied by all of "
+        "theirs: whole_nodes in site.yaml"
+    )

@@ -173,7 +173,7 @@ def _memory(job: Any, pool: Pool) -> dict[str, int]:
     if pool.memory == "none":
         return {"mem_mb": 0}
     processors = max(_ranks(job) // _nodes(job), 1) * max(_number(job, "cpus_per_task"), 1)
-    return {"mem_mb": 0, "mem_mb_per_cpu": -(-mem_mb // processors)}
+    return {"mem_mb": 0, "mem_mb_per_cpu": pool.mem_mb_per_cpu(mem_mb, processors)}
 
 
 def _gpus(job: Any) -> int:

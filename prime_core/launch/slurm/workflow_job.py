@@ -68,7 +68,7 @@ class WorkflowJob:
         if self.pool.memory == "none":
             return {}
         if self.pool.memory == "cpu":
-            return {"mem-per-cpu": f"{-(-mem_mb // self.cpus)}M"}
+            return {"mem-per-cpu": f"{self.pool.mem_mb_per_cpu(mem_mb, self.cpus)}M"}
         return {"mem": f"{mem_mb}M"}
 
 

@@ -197,6 +197,7 @@ class _Chooser:
             # The usual node, not the largest: jobs that fit only a few nodes wait for those.
             gpus_per_node=counts.most_common(1)[0][0] if gpus else 0,
             gres="gpu" if self.cluster.counts_gpus else None,
+            whole_nodes=partition.exclusive or not self.cluster.counts_gpus,
             # 1 MB, Slurm's default, counts as not configured: every --mem would be refused.
             memory="node" if not nodes or any(node.mem_mb for node in nodes) else "none",
             max_minutes=minutes,

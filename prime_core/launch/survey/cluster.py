@@ -43,8 +43,8 @@ class Partition:
 
     minutes: the longest job, None: no limit; barred: why this user's jobs cannot run there, "" when
     they can; preemptible: jobs give way to those of another partition; preempt_mode: what Slurm
-    then does with them (REQUEUE, CANCEL, SUSPEND); accounts, qos: the only
-    ones allowed, None: all; denied: accounts that are not.
+    then does with them (REQUEUE, CANCEL, SUSPEND); exclusive: a job gets whole nodes; accounts,
+    qos: the only ones allowed, None: all; denied: accounts that are not.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Partition:
     max_cpus: int | None
     nodes: tuple[Node, ...]
     preempt_mode: str = ""
+    exclusive: bool = False
 
     @property
     def gpus(self) -> dict[str, int]:
@@ -257,6 +258,7 @@ def parse_partitions(
                 accounts=_names(fields.get("AllowAccounts", "ALL")),
                 denied=_names(fields.get("DenyAccounts", "")) or frozenset(),
                 qos=_names(fields.get("AllowQos", "ALL")),
+                exclusive=fields.get("OverSubscribe", "") == "EXCLUSIVE",
                 max_mem_mb=_number(fields.get("MaxMemPerNode", "")),
                 max_cpus=_number(fields.get("MaxCPUsPerNode", "")),
                 nodes=members[name],
