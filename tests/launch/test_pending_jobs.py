@@ -105,8 +105,14 @@ def test_after_ten_minutes_jobs_of_one_reason_are_told_together_and_again_after_
 
 @pytest.mark.parametrize(("idle", "is_said"), [("2\n1\n", True), ("", False), ("?", False)])
 def test_idle_nodes_beside_a_job_that_waits_for_some_are_said(monkeypatch, idle, is_said):
-    clock, asked = Clock(), []
-    monkeypatch.setattr(slurm, "call", lambda *command: asked.append(command) or idle)
+    clock = Clock()
+    asked: list[tuple[str, ...]] = []
+
+    def call(*command: str) -> str:
+        asked.append(command)
+        return idle
+
+    monkeypatch.setattr(slurm, "call", call)
     pending = PendingJobs(clock)
     for _ in range(2):
         look(pending, "Resources")

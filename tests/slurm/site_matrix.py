@@ -109,11 +109,11 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Done:
-    """A run that has ended: its seconds, digests and, where it was interrupted, by how much."""
+    """A run that has ended: its seconds, digests, and whether its warm-up was interrupted."""
 
     seconds: float
     digests: dict[str, str]
-    preemptions: int
+    was_interrupted: bool
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def run(
     users.give(place)
     env = users.environment(lab.env, place / "home")
     env |= _site(kind, env, place) | HOSTILE
-    before, begun = _preempted(lab), time.monotonic()
+    begun = time.monotonic()
     with log.open("w") as stream:
         process = subprocess.Popen(
             users.as_user(command), cwd=ROOT, env=env, stdout=stream, stderr=stream
@@ -165,7 +165,7 @@ def run(
     assert status == 0, _said(log, files)
     assert files.report.exists(), _said(log, files)
     assert bool(submitted_jobs(files)) == (way == "profile")
-    return Done(seconds, digests(files.root), _preempted(lab) - before)
+    return Done(seconds, digests(files.root), _was_interrupted(files))
 
 
 def _site(kind: Kind, env: Mapping[str, str], place: Path) -> dict[str, str]:
@@ -181,13 +181,17 @@ def _site(kind: Kind, env: Mapping[str, str], place: Path) -> dict[str, str]:
 
 
 def _is_training(files: RunFiles) -> bool:
+    return "step/s" in _log_of_warmup(files)
+
+
+def _was_interrupted(files: RunFiles) -> bool:
+    """As the second start says: Slurm's log has no word of a job that makes room by itself."""
+    return "resuming after step" in _log_of_warmup(files)
+
+
+def _log_of_warmup(files: RunFiles) -> str:
     log = files.root / "logs" / "sft.log"
-    return log.exists() and "step/s" in log.read_text()
-
-
-def _preempted(lab: SlurmLab) -> int:
-    """Jobs that this Slurm has pre-empted so far."""
-    return (lab.logs / "slurmctld.log").read_text(errors="replace").count("preempted JobId=")
+    return log.read_text() if log.exists() else ""
 
 
 def _wait(condition: Callable[[], object], log: Path, what: str) -> None:
