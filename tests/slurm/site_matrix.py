@@ -96,6 +96,7 @@ KINDS: dict[str, Kind] = {
     "cons_tres, memory by node, accounting, PrivateData": Kind(
         settings={"PrivateData": "accounts,jobs,nodes,partitions,reservations,usage,users"},
         asked=("--cpu-partition", "cpu", "--gpu-partition", "gpu", "--account", "prime"),
+        filled_in={"max_mem_mb": 16000, "max_cpus": 8},  # which hidden nodes do not say
     ),
     "cons_tres, memory by node, accounting, QoS limits": Kind(
         settings={"AccountingStorageEnforce": "associations,limits,qos"},
