@@ -26,8 +26,10 @@ DOCUMENT = ROOT / "docs" / "library.md"
 NAMED = '"HuggingFaceTB/SmolLM2-135M-Instruct"'
 PACKAGES = ("trl==1.16.0", "datasets==5.2.0", "verl==0.9.1", "ray", "tensordict", "codetiming")
 # What these import as they are imported themselves.
-BESIDE = ("hydra-core", "omegaconf", "torchdata", "pyvers", "orjson", "multiprocess", "dill")
-BESIDE += ("xxhash",)
+BESIDE = (
+    *("hydra-core", "omegaconf", "torchdata", "pyvers", "orjson"),
+    *("multiprocess", "dill", "xxhash"),
+)
 
 
 def loops() -> dict[str, str]:

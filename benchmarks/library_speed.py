@@ -4,10 +4,11 @@
     python -m benchmarks.library_speed                       # theirs, too: build/library by pip
     python -m benchmarks.library_speed --responses 128
 
-One process, one thread, the same tensors for all. Each line: median seconds of three calls, the
-largest memory that the call added to the process, and both relative to this project's function of
-the same purpose. TRL has no function of its loss: its trainer's method is called on a stand-in that
-hands it the log-probabilities, and also sums the figures that it logs.
+One process, one thread, the same tensors for all. Each line: median processor seconds of three
+calls, of the thread that computes (other work on the machine counts little), the largest memory
+that the call added to the process, and both relative to this project's function of the same
+purpose. TRL has no function of its loss: its trainer's method is called on a stand-in that hands it
+the log-probabilities, and also sums the figures that it logs.
 """
 
 from __future__ import annotations
@@ -226,14 +227,14 @@ def _resident() -> int:
 
 
 def measured(case: Case) -> tuple[float, float]:
-    """Median seconds and largest added memory of some calls."""
+    """Median processor seconds and largest added memory of some calls."""
     case.call()  # the first pays for what is allocated once
     seconds, added = [], []
     for _ in range(CALLS):
         with Peak() as peak:
-            begun = time.perf_counter()
+            begun = time.thread_time()
             case.call()
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.thread_time() - begun)
         added.append(peak.added)
     return statistics.median(seconds), max(added)
 
