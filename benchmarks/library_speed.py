@@ -259,7 +259,9 @@ def main() -> None:
     for case in cases:
         seconds, added = measured(case)
         reference = first.setdefault(case.purpose, (seconds, added))
-        ratios = f"{seconds / reference[0]:6.2f} x {added / max(reference[1], 1):6.2f} x"
+        # What adds nothing has no multiples.
+        memory = f"{added / reference[1]:6.2f} x" if reference[1] >= 1 else "     -"
+        ratios = f"{seconds / reference[0]:6.2f} x {memory}"
         print(f"{case.purpose:<26}{case.whose:<36}{seconds:8.3f} s {added:8.0f} MiB {ratios}")
 
 
