@@ -11,6 +11,7 @@ import click
 
 from prime_core.run.stages import STAGES, Stage, part_of
 from prime_core.runtime import interruption
+from prime_core.runtime.collector import collector_paused
 
 
 def stage(name: str) -> ModuleType:
@@ -24,7 +25,8 @@ def stage(name: str) -> ModuleType:
     kind = STAGES.get(name)
     if kind and (kind.samples or kind.forward_only or kind.trains):
         import_module("prime_core.runtime.gpu_usage").watch_gpus()
-    return import_module(f"prime_core.stages.{name}")
+    with collector_paused():
+        return import_module(f"prime_core.stages.{name}")
 
 
 def import_stages() -> None:

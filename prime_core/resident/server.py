@@ -25,6 +25,7 @@ from prime_core.resident.client import peer_user
 from prime_core.resident.engines import Engines
 from prime_core.resident.import_state import import_state
 from prime_core.resident.leaving import exit_status
+from prime_core.runtime.collector import collector_paused
 
 _MODULES = (
     "torch",
@@ -259,7 +260,8 @@ def run(
     try:
         with socket.socket(fileno=listening) as listener:
             state = import_state(os.environ)
-            prepare()
+            with collector_paused():
+                prepare()
             gc.collect()
             gc.freeze()  # the collector would write to, and so copy, every page of a child
             server = Server(listener, state, program, path.parent, console)
