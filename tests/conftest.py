@@ -1,5 +1,6 @@
 """Every test runs on one thread a process, so that results are repeatable and cores are shared."""
 
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ TOGETHER = re.compile(
     r"tests/(slurm/\w+|runtime/test_interruption|samplers/test_(kept_)?vllm(_server)?|"
     r"stages/test_imports|training/test_(engine|lora)|verifiers/test_sandbox_hostile|workflow/test_(vllm|workflow))\.py"
 )
+# What tests import, and the tests themselves, stay: collecting them again and again takes seconds.
+gc.disable()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
@@ -38,6 +41,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests come first: at the end all workers have short ones to share."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected, but looked for only among what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
