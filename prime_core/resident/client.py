@@ -30,12 +30,17 @@ def hand_over() -> None:
     """Let the server run this command and end as it ends; return where it has to run here."""
     path = os.environ.get(protocol.SOCKET, "none")
     if path != "none" and sys.argv[1:2] and _is_stage(sys.argv[1]):
-        word = "again"
-        while word == "again" and (asked := _ask(path)) is not None:
-            connection, signals = asked
-            word, number = _result(connection, signals)
-            connection.close()
-            _end_as(word, number)
+        let_run(path)
+
+
+def let_run(path: str) -> None:
+    """Let the server at a socket run whatever command this is; return where it cannot."""
+    word = "again"
+    while word == "again" and (asked := _ask(path)) is not None:
+        connection, signals = asked
+        word, number = _result(connection, signals)
+        connection.close()
+        _end_as(word, number)
 
 
 def _is_stage(command: str) -> bool:

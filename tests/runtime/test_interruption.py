@@ -15,6 +15,7 @@ from prime_core.run.tables import read_json
 from prime_core.runtime.interruption import handled
 from tests.stages.test_verify import make_run
 from tests.support.interrupted_stages import (
+    FORK,
     ONE_RANK,
     TWO_RANKS,
     change_settings,
@@ -67,7 +68,8 @@ def test_an_interrupted_stage_goes_on_inside_and_ends_with_the_same_bits(finishe
     seconds = read_json(outputs(finished, stage)[-1])["timing_s/train"]
     delay = random.uniform(0.0, 0.2) * seconds
     print(f"SIGTERM {delay:.2f} s after the first step of {seconds:.2f} s")
-    status, stdout, _ = interrupt(files, stage, delay)
+    launcher = ONE_RANK if stage == "sft" else FORK  # the same for all stages: one shows it
+    status, stdout, _ = interrupt(files, stage, delay, launcher)
     assert status == 75
     step, num_steps = stopped_at(stdout, stage)
     assert 0 < step < num_steps
@@ -75,7 +77,7 @@ def test_an_interrupted_stage_goes_on_inside_and_ends_with_the_same_bits(finishe
     assert not any(path.exists() for path in outputs(files, stage))
 
     done = read_json(unfinished / "about.json")["seconds"]["timing_s/train"]
-    stderr = run(files, stage)
+    stderr = run(files, stage, launcher)
     assert f"{unfinished}: resuming after step {step}\n" in stderr
     same_result(files, finished, stage)
     assert read_json(outputs(files, stage)[-1])["timing_s/train"] > done > 0
@@ -89,7 +91,7 @@ def test_a_stage_whose_node_dies_goes_on_from_its_last_checkpoint(finished, tmp_
     assert "checkpoint_minutes: 30.0" in config
     files.config.write_text(config.replace("checkpoint_minutes: 30.0", "checkpoint_minutes: 0.001"))
     unfinished = unfinished_folder(files.policy(1))
-    status, _, _ = interrupt(files, "policy", 0.5, send=lambda process: process.kill())
+    status, _, _ = interrupt(files, "policy", 0.5, ONE_RANK, send=lambda process: process.kill())
     assert status == -signal.SIGKILL
     step = read_json(unfinished / "about.json")["num_done"]
     assert f"resuming after step {step}\n" in run(files, "policy")

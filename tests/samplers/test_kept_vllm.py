@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.shared_data import ROOT
 from tests.support.vllm_installed import need_vllm
+from tests.support.warm import warm, warm_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("vllm")]
 
@@ -18,8 +19,9 @@ def said(tmp_path_factory):
     need_vllm()
     folder = tmp_path_factory.mktemp("kept")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.kept_vllm", str(folder)],
+        warm([sys.executable, "-m", "tests.support.kept_vllm", str(folder)]),
         cwd=ROOT,
+        env=warm_environment(),
         capture_output=True,
         text=True,
         timeout=500,

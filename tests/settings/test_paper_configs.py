@@ -20,6 +20,7 @@ from prime_core.settings.reading import load_settings, load_yaml
 from prime_core.settings.run import Settings
 from tests.support.paper_variants import MAIN, PAPER, VARIANTS, render
 from tests.support.shared_data import ROOT
+from tests.support.warm import warm
 from tests.support.workflow_runs import environment
 
 CONFIGS = sorted(PAPER.glob("*.yaml"))
@@ -156,7 +157,7 @@ def num_jobs(configs: list[Path], folder: Path, *overrides: str) -> dict[str, An
         "--",
     ]
     done = subprocess.run(
-        [*command, *overrides],
+        warm([*command, *overrides]),
         env=environment(),
         cwd=ROOT,
         capture_output=True,

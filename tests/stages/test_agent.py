@@ -15,15 +15,16 @@ import yaml
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import BATCH, OUTCOMES, read_json, read_table
 from prime_core.settings.reading import parse_settings
-from tests.support.interrupted_stages import environment
+from tests.support.interrupted_stages import forked_environment
 from tests.support.lake import AGENT
+from tests.support.warm import warm
 
 pytestmark = pytest.mark.slow
 
 NUM_KILLS = 2
 # As the workflow does: what has finished is not run again.
 STAGES = """
-import sys
+import os, sys
 from pathlib import Path
 from prime_core.run.layout import RunFiles
 from prime_core.stages import build, evaluate, policy, prepare, prm, sample, score, select
@@ -47,31 +48,31 @@ work = {
         (files.evaluation(1, "validation"), lambda: evaluate.run(run, 1, "validation")),
     ],
 }
-print("imported", flush=True)
+print(os.getpid(), flush=True)
 for result, stage in work[sys.argv[2]]:
     if not result.exists():
         stage()
 """
 
 
-def begin(files: RunFiles, part: str) -> subprocess.Popen:
-    """Start the stages; returns once they are imported."""
+def begin(files: RunFiles, part: str) -> tuple[subprocess.Popen, psutil.Process]:
+    """Start the stages; returns once they are imported: what stands for them, and they."""
     process = subprocess.Popen(
-        [sys.executable, "-c", STAGES, str(files.root), part],
-        env=environment(),
+        warm([sys.executable, "-c", STAGES, str(files.root), part]),
+        env=forked_environment(),
         stdout=subprocess.PIPE,
         stderr=(files.root / f"{part}.err").open("a"),
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "imported\n", (files.root / f"{part}.err").read_text()
-    return process
+    number = process.stdout.readline()
+    assert number, (files.root / f"{part}.err").read_text()
+    return process, psutil.Process(int(number))
 
 
 def finish(files: RunFiles, part: str) -> float:
     """Run the stages to their end; returns seconds after the imports."""
-    begun = time.monotonic()
-    process = begin(files, part)
+    process, _ = begin(files, part)
     begun = time.monotonic()
     process.communicate(timeout=500)
     assert process.returncode == 0, (files.root / f"{part}.err").read_text()[-3000:]
@@ -83,12 +84,13 @@ def kill_at_random(files: RunFiles, seconds: float, num_kills: int, seed: int) -
     rng = random.Random(seed)
     moments: list[float] = []
     while len(moments) < num_kills:
-        process = begin(files, "iteration")
+        process, stages = begin(files, "iteration")
         moments.append(rng.uniform(0.02, 0.6) * seconds)
         time.sleep(moments[-1])
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGKILL)
+        children = stages.children(recursive=True)
+        stages.kill()
         process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
         _, alive = psutil.wait_procs(children, timeout=30)
         assert not alive
     return moments

@@ -20,6 +20,7 @@ from prime_core.settings.reading import dump_settings
 from prime_core.stages import branch
 from prime_core.storage.state_memory import MARK
 from tests.run.test_branching import SURPLUS, branch_of, origin_at
+from tests.support.warm import warm
 from tests.support.workflow_runs import TINY, digests, environment, modified, run_well
 
 WEIGHTS, MOMENTS = "model.safetensors", "training_state/state/moments.pt"
@@ -174,7 +175,7 @@ def run_origin(folder: Path) -> None:
     """Run ORIGIN in a folder, but for its report."""
     config = folder / "origin.yaml"
     config.write_text(yaml.safe_dump(ORIGIN))
-    stages = [sys.executable, "-c", ONE_PROCESS, str(config)]
+    stages = warm([sys.executable, "-c", ONE_PROCESS, str(config)])
     subprocess.run(stages, cwd=folder, env=environment(), check=True, timeout=300)
 
 

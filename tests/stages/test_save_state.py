@@ -7,6 +7,7 @@ from prime_core.run.training_states import save_state
 from prime_core.storage import state_memory
 from tests.support.interrupted_stages import (
     SETTINGS,
+    TWO_FORKS,
     TWO_RANKS,
     change_settings,
     copy_without,
@@ -50,9 +51,9 @@ def test_a_kill_anywhere_between_an_update_and_its_state_on_disk_changes_no_bit(
 def test_each_of_two_ranks_writes_its_part_into_memory(finished, tmp_path):
     memory = {state_memory.PLACE: str(tmp_path / "memory")}
     runs = [copy_without(finished, "policy", tmp_path / name) for name in ("disk", "here")]
-    for files, where in zip(runs, ({}, memory), strict=True):
+    for files, launcher, where in zip(runs, (TWO_RANKS, TWO_FORKS), ({}, memory), strict=True):
         change_settings(files, training={"zero_stage": 2})
-        run(files, "policy", TWO_RANKS, **where)
+        run(files, "policy", launcher, **where)
     on_disk, in_memory = runs
     assert not (in_memory.policy(1) / TRAINING_STATE).exists()
     (entry,) = (tmp_path / "memory").iterdir()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ import pytest
 import torch
 import yaml
 
+from prime_core.resident.protocol import SOCKET
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
 from prime_core.settings.reading import parse_settings
 from prime_core.storage import state_memory
-from tests.support.two_ranks import TORCHRUN
+from tests.support.two_ranks import LAUNCHER, TORCHRUN
+from tests.support.warm import warm, warm_environment
 from tests.support.workflow_runs import TINY
 
 # Several seconds of steps in each stage.
@@ -98,8 +100,11 @@ for word in sys.argv[2:]:
                   else (lambda: both(run))) == 0, word
 """
 SPENT = ("timing_s/", "process/")  # figures that no two runs share
+# Ways to start a stage: by itself, and as a fork of the tests' server, which spares its imports.
 ONE_RANK = [sys.executable, "-m", "prime_core.cli.main"]
-TWO_RANKS = [*TORCHRUN, "--no-python", "--", *ONE_RANK]
+TWO_RANKS = [*LAUNCHER, "--no-python", "--", *ONE_RANK]
+FORK = [str(Path(sys.executable).with_name("prime"))]
+TWO_FORKS = [*TORCHRUN, *FORK]
 
 
 def open_run(root: Path, **changes: Any) -> RunFiles:
@@ -120,17 +125,36 @@ def change_settings(files: RunFiles, **sections: dict[str, Any]) -> None:
 
 def environment(**variables: str) -> dict[str, str]:
     """Of a stage: one thread, its own only rank, no job of Slurm."""
+    return _alone(os.environ) | {"OMP_NUM_THREADS": "1"} | variables
+
+
+def forked_environment(**variables: str) -> dict[str, str]:
+    """The same of a fork of the tests' server."""
+    whole = warm_environment()
+    return _alone(whole) | {SOCKET: whole[SOCKET]} | variables
+
+
+def _alone(variables: Mapping[str, str]) -> dict[str, str]:
     apart = ("SLURM_", "PRIME_", "RANK", "WORLD_SIZE", "LOCAL_RANK")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(apart)}
-    return kept | {"OMP_NUM_THREADS": "1"} | variables
+    return {key: value for key, value in variables.items() if not key.startswith(apart)}
+
+
+def run_forked(program: str, *words: str, **variables: str) -> None:
+    """Run code in a fork of the tests' server, in which libraries are imported."""
+    done = subprocess.run(
+        warm([sys.executable, "-c", program, *words]),
+        env=forked_environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def finished_run(root: Path, **changes: Any) -> RunFiles:
     """A run with all stages of its first iteration done, in one process."""
     files = open_run(root, **changes)
-    command = [sys.executable, "-c", ALL_STAGES, str(root)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_forked(ALL_STAGES, str(root))
     return files
 
 
@@ -152,11 +176,11 @@ def outputs(files: RunFiles, stage: str) -> list[Path]:
     return [folder, files.metrics(1, stage)]
 
 
-def run(files: RunFiles, stage: str, launcher: Sequence[str] = ONE_RANK, **variables: str) -> str:
+def run(files: RunFiles, stage: str, launcher: Sequence[str] = FORK, **variables: str) -> str:
     """Run a stage to its end; returns its standard error."""
     done = subprocess.run(
         [*launcher, *WORDS[stage], "--run", str(files.root)],
-        env=environment(**variables),
+        env=forked_environment(**variables),
         capture_output=True,
         text=True,
         timeout=300,
@@ -173,14 +197,8 @@ def kill_at_points(files: RunFiles, points: Sequence[str], place: Path) -> list[
     """
     runs = [RunFiles(place / str(number) / "tiny") for number in range(len(points))]
     words = [f"{point} {one.root}" for point, one in zip(points, runs, strict=True)]
-    done = subprocess.run(
-        [sys.executable, "-c", AT_POINTS, str(files.root), *words],
-        env=environment(**{state_memory.PLACE: str(place / "memory")}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    memory = {state_memory.PLACE: str(place / "memory")}
+    run_forked(AT_POINTS, str(files.root), *words, **memory)
     return runs
 
 
@@ -188,7 +206,7 @@ def interrupt(
     files: RunFiles,
     stage: str,
     delay: float,
-    launcher: Sequence[str] = ONE_RANK,
+    launcher: Sequence[str] = FORK,
     send: Callable[[subprocess.Popen], None] = lambda process: process.send_signal(signal.SIGTERM),
     **variables: str,
 ) -> tuple[int, str, str]:
@@ -200,7 +218,7 @@ def interrupt(
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [*launcher, *WORDS[stage], "--run", str(files.root)],
-            env=environment(**variables),
+            env=forked_environment(**variables),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

@@ -3,6 +3,7 @@ their engines. `prime` stands for itself: the commands are those of the rules.""
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 from prime_core.resident.protocol import ENGINES
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import read_json
-from prime_core.runtime.threads import ONE_THREAD
 from tests.support.made_up_batch import made_up_batch
 from tests.support.workflow_runs import environment
 
@@ -33,16 +33,14 @@ def made_up_run(results: Path, **changes: Any) -> RunFiles:
     return files
 
 
-def run_stage(files: RunFiles, stage: str, iteration: int, *, engines: bool, ranks: int = 1) -> str:
-    """Run a stage to its end; its log."""
+def run_stage(
+    files: RunFiles, stage: str, iteration: int, *, engines: bool, launcher: Sequence[str] = ()
+) -> str:
+    """Run a stage to its end; its log. launcher: of its ranks."""
     command = ["prime", stage, "--run", str(files.root), "--iteration", str(iteration)]
-    if ranks > 1:
-        launcher = ["torchrun", "--standalone", f"--nproc-per-node={ranks}", "--no-python", "--"]
-        command = [*launcher, *command]
-    # As Snakemake sets them: else the stage would have imported under other variables.
     done = subprocess.run(
-        command,
-        env=environment() | ONE_THREAD | ({ENGINES: "1"} if engines else {}),
+        [*launcher, *command],
+        env=environment() | ({ENGINES: "1"} if engines else {}),
         capture_output=True,
         text=True,
         timeout=300,
@@ -51,9 +49,11 @@ def run_stage(files: RunFiles, stage: str, iteration: int, *, engines: bool, ran
     return done.stderr
 
 
-def run_updates(files: RunFiles, stage: str, *, engines: bool, ranks: int = 1) -> list[str]:
+def run_updates(
+    files: RunFiles, stage: str, *, engines: bool, launcher: Sequence[str] = ()
+) -> list[str]:
     """Three updates; their logs."""
-    return [run_stage(files, stage, i, engines=engines, ranks=ranks) for i in ITERATIONS]
+    return [run_stage(files, stage, i, engines=engines, launcher=launcher) for i in ITERATIONS]
 
 
 def differences(ours: RunFiles, theirs: RunFiles, stage: str) -> list[str]:

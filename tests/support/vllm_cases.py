@@ -26,6 +26,7 @@ from prime_core.samplers import (
 )
 from tests.support.shared_data import ROOT
 from tests.support.vllm_installed import need_vllm
+from tests.support.warm import warm, warm_environment
 
 POSITIONS = 512
 
@@ -91,8 +92,9 @@ def answers_of_vllm(cases: dict[str, Case], folder: Path) -> tuple[dict[str, Ans
     places = folder / "cases.pickle", folder / "answers.pickle"
     places[0].write_bytes(pickle.dumps(cases))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.vllm_cases", *map(str, places)],
+        warm([sys.executable, "-m", "tests.support.vllm_cases", *map(str, places)]),
         cwd=ROOT,
+        env=warm_environment(),
         capture_output=True,
         text=True,
         timeout=500,

@@ -1,23 +1,19 @@
 """Running the whole workflow in a folder of its own, on a model and a task as small as they get."""
 
-import atexit
 import hashlib
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from prime_core.resident.protocol import SOCKET
-from prime_core.resident.starting import Resident
 from tests.support.shared_data import ROOT
+from tests.support.warm import warm, warm_environment
 
 TINY: dict[str, Any] = {
     "run": "tiny",
@@ -83,22 +79,7 @@ def command(folder: Path, *options: str, settings: dict | None = None) -> list[s
 
 def environment() -> dict[str, str]:
     """The environment of a run: one thread a process, stages as children of one process."""
-    return os.environ | {"OMP_NUM_THREADS": "1", SOCKET: _resident()}
-
-
-@cache
-def _resident() -> str:
-    """Path of the socket of this process's server, which all its runs share."""
-    log = Path(tempfile.mkstemp(prefix="prime-resident-", suffix=".log")[1])
-    server = Resident(log)
-    path = os.environ.pop(SOCKET)  # tests that do not ask for it start stages by themselves
-
-    def end() -> None:
-        server.stop()
-        log.unlink(missing_ok=True)
-
-    atexit.register(end)
-    return path
+    return warm_environment()
 
 
 def run(
@@ -106,7 +87,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run the workflow to its end, whatever that is."""
     return subprocess.run(
-        command(folder, *options, settings=settings),
+        warm(command(folder, *options, settings=settings)),
         env=environment(),
         capture_output=True,
         text=True,

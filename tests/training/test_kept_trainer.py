@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.kept_stages import KEPT, differences, made_up_run, run_updates
+from tests.support.two_ranks import TORCHRUN
 
 FLOAT32, BFLOAT16 = {"model.dtype": "float32"}, {"model.dtype": "bfloat16"}
 LORA = {"lora": {"rank": 4, "alpha": 8}}
@@ -33,7 +34,7 @@ def test_three_updates_in_a_kept_engine_are_those_of_three_processes(stage, chan
 def test_so_are_those_of_two_ranks(zero_stage, tmp_path):
     changes = {"training.zero_stage": zero_stage}
     kept, cold = (made_up_run(tmp_path / name, **changes) for name in ("kept", "cold"))
-    logs = run_updates(kept, "prm", engines=True, ranks=2)
-    run_updates(cold, "prm", engines=False, ranks=2)
+    logs = run_updates(kept, "prm", engines=True, launcher=TORCHRUN)
+    run_updates(cold, "prm", engines=False, launcher=TORCHRUN)
     assert [KEPT in log for log in logs] == [False, True, True]
     assert differences(kept, cold, "prm") == []

@@ -20,7 +20,7 @@ from prime_core.training.batches import pad
 from prime_core.training.implicit_rewards import token_rewards, whole_rewards
 from prime_core.training.learning_batch import read_batch
 from prime_core.training.scoring import response_logprobs
-from tests.support.interrupted_stages import TWO_RANKS, run
+from tests.support.interrupted_stages import TWO_FORKS, run
 from tests.support.made_up_batch import NUM_RESPONSES, made_up_batch
 from tests.support.made_up_turns import with_turns
 from tests.support.tiny_model import save_tiny_model
@@ -227,6 +227,6 @@ def test_a_batch_without_a_pair_is_an_error_that_names_the_filter(tmp_path):
 def test_two_ranks_take_the_steps_of_one(tmp_path, changes):
     one = update(tmp_path / "one", **changes)
     two = made_up(tmp_path / "two", **changes)
-    run(two, "prm", TWO_RANKS)
+    run(two, "prm", TWO_FORKS)
     for name, values in weights(one).items():
         torch.testing.assert_close(values, weights(two)[name], rtol=0, atol=5e-5)

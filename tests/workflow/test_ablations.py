@@ -15,6 +15,7 @@ from prime_core.ablations.run import follow, wait_for_holder
 from prime_core.run.layout import RunFiles
 from tests.support.made_up_ablations import SETTINGS
 from tests.support.shared_data import ROOT
+from tests.support.warm import warm, warm_environment
 
 # In place of the stages: each command writes down what it was called for, and makes its outputs.
 COMMAND = """\
@@ -59,15 +60,16 @@ def start(folder: Path, *words: str, **changes) -> tuple[int, list[str], str]:
     place = {"results": "results", "base": str(folder / "base.yaml")}
     (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS | place | changes))
     paths = [str(folder / "commands"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("--directory", str(folder), "--configfile", str(folder / "settings.yaml")),
+        *("--workflow-profile", str(ROOT / "profiles" / "default"), "--cores", "1"),
+        *words,
+        *("--", "ablations"),
+    ]
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-            *("--directory", str(folder), "--configfile", str(folder / "settings.yaml")),
-            *("--workflow-profile", str(ROOT / "profiles" / "default"), "--cores", "1"),
-            *words,
-            *("--", "ablations"),
-        ],
-        env=os.environ | {"PATH": os.pathsep.join(paths)},
+        warm(command),
+        env=warm_environment() | {"PATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         timeout=120,

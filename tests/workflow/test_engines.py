@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.warm import SERVER
 from tests.support.workflow_runs import TINY, command, digests, environment, run_well
 
 pytestmark = pytest.mark.slow
@@ -25,7 +26,7 @@ def log(folder: Path, iteration: int, stage: str) -> str:
 
 def workers() -> list[psutil.Process]:
     """Processes that keep engines for this one's runs, as their server's log has them."""
-    servers = [p for p in psutil.Process().children() if "prime_core.cli.serve" in p.cmdline()]
+    servers = [p for p in psutil.Process().children() if SERVER in p.cmdline()]
     found = []
     for server in servers:
         said = Path(f"/proc/{server.pid}/fd/2").read_text()

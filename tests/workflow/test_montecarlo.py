@@ -14,6 +14,7 @@ from prime_core.run.tables import read_json
 from prime_core.run.targets import Targets
 from prime_core.settings.reading import dump_settings, parse_settings
 from tests.support.planned_files import assert_files_as_planned
+from tests.support.warm import warm
 from tests.support.workflow_runs import TINY, digests, environment, kill_inside, run_well
 
 SETTINGS: dict[str, Any] = TINY | {
@@ -80,7 +81,7 @@ def test_a_run_that_is_killed_among_continuations_ends_with_the_same_bits(tmp_pa
     one, other = (RunFiles(tmp_path / name / "results" / "tiny") for name in ("one", "other"))
     one.config.parent.mkdir(parents=True)
     one.config.write_text(dump_settings(parse_settings(SETTINGS, "test")))
-    stages = [sys.executable, "-c", ONE_PROCESS, str(one.root)]
+    stages = warm([sys.executable, "-c", ONE_PROCESS, str(one.root)])
     subprocess.run(stages, env=environment(), check=True, timeout=300, capture_output=True)
     kept = other.continuations(2, 0).parent / ".partial" / "00+responses.jsonl"
     kill_inside(tmp_path / "other", kept, settings=SETTINGS, lines=2)

@@ -8,6 +8,7 @@ import pytest
 
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import ROLLOUTS, read_json, read_table
+from tests.support.warm import warm
 from tests.support.workflow_runs import TINY, digests, environment, run_well
 
 pytestmark = pytest.mark.slow
@@ -54,7 +55,7 @@ def test_sampling_before_or_after_the_training_of_the_iteration_before_gives_the
     one_by_one = ("--cores", "1", "--prioritize", first, "--", *targets)
     run_well(after, *one_by_one, settings=SETTINGS)
     shutil.copytree(after, before, symlinks=True, ignore=shutil.ignore_patterns("iterations"))
-    command = [sys.executable, "-c", SAMPLING_FIRST, "results/tiny"]
+    command = warm([sys.executable, "-c", SAMPLING_FIRST, "results/tiny"])
     subprocess.run(command, cwd=before, env=environment(), check=True, timeout=300)
     late, early = (RunFiles(folder / "results" / "tiny") for folder in (after, before))
     assert sampled_after_training(late, 2)

@@ -12,6 +12,7 @@ from prime_core.run.layout import RunFiles, unfinished_folder
 from prime_core.run.state import RunState
 from prime_core.run.targets import Targets
 from prime_core.settings.reading import dump_settings, parse_settings
+from tests.support.warm import warm
 from tests.support.workflow_runs import TINY, digests, environment, kill_inside, run_well
 
 SETTINGS: dict[str, Any] = TINY | {
@@ -100,7 +101,7 @@ def test_a_run_that_is_killed_inside_the_value_models_update_ends_with_the_same_
     one, other = (RunFiles(tmp_path / name / "results" / "tiny") for name in ("one", "other"))
     one.config.parent.mkdir(parents=True)
     one.config.write_text(dump_settings(parse_settings(SETTINGS, "test")))
-    stages = [sys.executable, "-c", ONE_PROCESS, str(one.root), str(other.root)]
+    stages = warm([sys.executable, "-c", ONE_PROCESS, str(one.root), str(other.root)])
     subprocess.run(stages, env=environment(), check=True, timeout=300, capture_output=True)
     kill_inside(
         tmp_path / "other", unfinished_folder(other.value(2)) / "about.json", settings=SETTINGS

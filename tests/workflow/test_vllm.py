@@ -10,6 +10,7 @@ import pytest
 from prime_core.run.layout import RunFiles
 from prime_core.run.tables import EVALUATION, ROLLOUTS, read_json, read_table
 from tests.support.vllm_installed import need_vllm
+from tests.support.warm import warm
 from tests.support.workflow_runs import TINY, environment, run_well
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("vllm-workflow")]
@@ -79,11 +80,9 @@ def test_a_shard_sampled_again_keeps_its_iterations_sampler_and_its_tokens(finis
     files.rollouts(1, 1).unlink()
     settings = files.config.read_text()
     files.config.write_text(settings.replace("sampler: auto", "sampler: transformers"))
+    command = [sys.executable, "-m", "prime_core.cli.main", "sample", "--run", str(files.root)]
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "prime_core.cli.main", "sample", "--run", str(files.root)),
-            *("--iteration", "1", "--shard", "1"),
-        ],
+        warm([*command, "--iteration", "1", "--shard", "1"]),
         env=environment(),
         capture_output=True,
         text=True,

@@ -15,6 +15,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support.planned_files import assert_files_as_planned
+from tests.support.warm import warm
 from tests.support.workflow_runs import TINY, command, digests, environment, modified, run, run_well
 
 pytestmark = pytest.mark.slow
@@ -123,7 +124,7 @@ def test_another_benchmark_and_other_shards_redo_no_finished_work(finished, tmp_
 def test_no_damaged_file_is_read_in_silence(finished):
     (folder, _), command = finished, [sys.executable, "-m", "benchmarks.corruption"]
     done = subprocess.run(
-        [*command, str(folder / "results" / "tiny")],
+        warm([*command, str(folder / "results" / "tiny")]),
         env=environment(),
         capture_output=True,
         text=True,
