@@ -31,7 +31,7 @@ from tests.slurm.users_variables import HOSTILE
 from tests.slurm.workflow_on_slurm import write_site
 from tests.support.processes import paused
 from tests.support.shared_data import ROOT
-from tests.support.workflow_runs import TINY, environment
+from tests.support.workflow_runs import TINY, environment, run_well
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -50,7 +50,7 @@ class Launched:
     """A run of TINY in a folder, driven by `prime launch`."""
 
     def __init__(self, folder: Path, lab: SlurmLab, settings: dict[str, Any]) -> None:
-        self.folder = folder
+        self.folder, self.settings = folder, settings
         self.files = RunFiles(folder / "results" / settings["run"])
         self.env = lab.env | environment() | write_site(folder)
         (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
@@ -123,7 +123,7 @@ class Launched:
 
 @pytest.fixture
 def short_run(slurm: SlurmLab, tmp_path: Path) -> Launched:
-    """No iterations: build, prepare, a warm-up of some seconds, an evaluation, the report."""
+    """No iterations: a warm-up of some seconds, an evaluation, the report."""
     changes = {"iterations": 0, "sft": TINY["sft"] | {"num_steps": 1500}}
     return Launched(tmp_path, slurm, TINY | changes)
 
@@ -132,6 +132,7 @@ def test_a_launched_run_is_seen_cancelled_launched_again_and_survives_a_requeue(
     short_run: Launched,
 ) -> None:
     run = short_run
+    run_well(run.folder, "--until", "prepare", settings=run.settings)
     first = run.launch()
     run.wait_for(run.is_training)
     with run.warm_up_paused():
@@ -147,7 +148,7 @@ def test_a_launched_run_is_seen_cancelled_launched_again_and_survives_a_requeue(
     assert "nothing is running" in run.ask("cancel")
 
     second = run.launch()
-    run.wait_for(lambda: len(submitted_jobs(run.files)) == 4)
+    run.wait_for(lambda: len(submitted_jobs(run.files)) == 2)
     with run.warm_up_paused():
         run.signal(second, "--signal=USR2")
         run.wait_for(lambda: "requeued; resumes" in run.log())
@@ -155,7 +156,7 @@ def test_a_launched_run_is_seen_cancelled_launched_again_and_survives_a_requeue(
         run.wait_for(lambda: waits in run.log())
     run.wait_for_end(second)
     stages = [job.stage for job in submitted_jobs(run.files)]
-    assert stages == ["build", "prepare", "sft", "sft", "evaluate", "report"]
+    assert stages == ["sft", "sft", "evaluate", "report"]
     assert "finished" in run.ask("status")
 
 

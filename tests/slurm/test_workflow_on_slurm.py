@@ -100,6 +100,7 @@ def test_a_dead_workflow_is_continued_on_this_machine_once_its_jobs_have_ended(
 def test_training_on_two_nodes_ends_with_the_weights_of_one_process(tmp_path: Path, local: Path):
     two_nodes = {"nodes": 2, "gpus_per_node": 1}
     target = str(RUN / "metrics" / "sft.json")
+    run_well(tmp_path, "--until", "prepare", settings=ONE_ITERATION)
     options = slurm_command(tmp_path, ONE_ITERATION, stages={"sft": two_nodes})
     done = subprocess.run(
         [*options, "--", target],
