@@ -25,7 +25,7 @@ from prime_core.stages import (
     step_values,
     verify,
 )
-from tests.support.interrupted_stages import change_settings, finished_run
+from tests.support.interrupted_stages import QUICK, change_settings, finished_run
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     """A run after its first iteration, with several batches to each stage."""
-    files = finished_run(tmp_path_factory.mktemp("finished") / "run")
+    files = finished_run(tmp_path_factory.mktemp("finished") / "run", **QUICK)
     change_settings(
         files,
         rollout={"sampler_batch_size": 16},

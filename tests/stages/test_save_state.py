@@ -6,7 +6,7 @@ from prime_core.run.layout import TRAINING_STATE
 from prime_core.run.training_states import save_state
 from prime_core.storage import state_memory
 from tests.support.interrupted_stages import (
-    SETTINGS,
+    QUICK,
     TWO_FORKS,
     TWO_RANKS,
     change_settings,
@@ -18,11 +18,6 @@ from tests.support.interrupted_stages import (
     same_result,
 )
 
-QUICK = {
-    "sft": SETTINGS["sft"] | {"num_steps": 100},
-    "prm": SETTINGS["prm"] | {"epochs": 1},
-    "policy": SETTINGS["policy"] | {"ppo_epochs": 2},
-}
 POINTS = (
     "policy prime_core.storage.state_memory:seal:1",  # complete in memory, under another name
     "policy prime_core.run.atomic:_replace_folder:1",  # in memory, without its weights

@@ -32,6 +32,12 @@ SETTINGS: dict[str, Any] = TINY | {
     "prm": TINY["prm"] | {"mini_batch_size": 4, "epochs": 15},
     "policy": TINY["policy"] | {"ppo_mini_batch_size": 4, "ppo_epochs": 15, "kl_coef": 0.01},
 }
+# Few steps, where nothing is to happen among them.
+QUICK: dict[str, Any] = {
+    "sft": SETTINGS["sft"] | {"num_steps": 100},
+    "prm": SETTINGS["prm"] | {"epochs": 1},
+    "policy": SETTINGS["policy"] | {"ppo_epochs": 2},
+}
 WORDS = {
     "sft": ["sft"],
     "sample": ["sample", "--iteration", "1", "--shard", "0"],
