@@ -5,7 +5,7 @@
 is what it would be without both, but for the seconds of imports. The process is the project's own
 resident one, with a program that runs any module or code beside the stages (warm_process.py). Not
 for tests of starts or of process groups: a program is a child of the server, and what stands for it
-in its place starts nothing.
+in its place starts nothing. Nor for a workflow that starts itself again: nobody would hear its end.
 """
 
 from __future__ import annotations

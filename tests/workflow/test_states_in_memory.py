@@ -10,7 +10,6 @@ import pytest
 
 from prime_core.run.layout import TRAINING_STATE, RunFiles
 from prime_core.storage import node_cache, state_memory
-from tests.support.warm import warm
 from tests.support.workflow_runs import TINY, command, digests, environment, run_well
 
 SETTINGS = TINY | {
@@ -49,12 +48,11 @@ class Workflow:
         self.files = RunFiles(self.folder / "results" / "tiny")
 
     def start(self, before: Path | None = None, **settings: object) -> subprocess.CompletedProcess:
-        """Run it to its end; `before`: a folder in front of PATH, whose `prime` kills all of it."""
+        """Run it to its end; `before`: a folder in front of PATH."""
         own = Path(sys.executable).parent
         path = os.pathsep.join(filter(None, (str(before or ""), str(own), os.environ["PATH"])))
-        whole = command(self.folder, settings=IN_MEMORY | settings)
         return subprocess.run(
-            whole if before else warm(whole),
+            command(self.folder, settings=IN_MEMORY | settings),
             env=environment() | {"PATH": path, node_cache.STORAGE: str(self.memory)},
             capture_output=True,
             text=True,
