@@ -54,8 +54,6 @@ def copy_of_the_repository(folder: Path) -> Path:
         else:
             shutil.copy(source, folder / name)
     (folder / "cluster_profiles" / "slurm" / "site.yaml").unlink(missing_ok=True)
-    # Stages of other kinds than these show nothing more of the commands.
-    few = {"prm": {"prm_update": "none"}, "evaluation": {"benchmarks": {}}}
-    small = ONE_ITERATION | few | {"run": "quickstart"}
+    small = ONE_ITERATION | {"run": "quickstart"}
     (folder / "configs" / "quickstart.yaml").write_text(yaml.safe_dump(small))
     return folder
