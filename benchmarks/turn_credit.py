@@ -76,12 +76,20 @@ def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def draw(canvas: Figure, rows: list[dict[str, Any]]) -> bool:
     """Rank correlation by turn; bars are the least and the largest of the seeds."""
-    axes = canvas.subplots()
-    for number, title in enumerate(dict.fromkeys(row["title"] for row in rows)):
-        of = [row for row in rows if row["title"] == title]
-        _line(axes, of, "implicit", title, color=SERIES[number], marker="o")
+    titles = dict.fromkeys(row["title"] for row in rows)
+    of_titles = [[row for row in rows if row["title"] == title] for title in titles]
+    styles: list[dict[str, Any]] = [{"color": colour, "marker": "o"} for colour in SERIES]
+    found = list(zip(titles, styles, [_points(of, "implicit") for of in of_titles], strict=False))
     # Their batches differ, so what an outcome says of them does, but little.
-    _line(axes, rows, "outcome", "outcome alone", color=MUTED, linestyle=(0, (4, 3)))
+    dashed = {"color": MUTED, "linestyle": (0, (4, 3))}
+    found.append(("outcome alone", dashed, _points(rows, "outcome")))
+    if not any(points for *_, points in found):
+        return False
+    axes = canvas.subplots()
+    for label, style, points in found:
+        if points:
+            turns, middle, below, above = np.array(points).T
+            axes.errorbar(turns, middle, yerr=[below, above], capsize=2, label=label, **style)
     axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.set_xlabel("turn")
     axes.set_ylabel("rank correlation with exact advantage")
@@ -89,19 +97,23 @@ def draw(canvas: Figure, rows: list[dict[str, Any]]) -> bool:
     return True
 
 
-def _line(axes: Any, rows: list[dict[str, Any]], credit: str, label: str, **style: Any) -> None:
-    """One credit's correlation by turn, where enough turns of each run have one."""
+def _points(rows: list[dict[str, Any]], credit: str) -> list[tuple[int, float, float, float]]:
+    """Turn, mean over runs, and the distances to the least and the largest of them.
+
+    Of the turns that every run has had often enough.
+    """
     found: dict[int, list[float]] = {}
     for row in rows:
         for one in row["by_turn"]:
             value = one[credit]["spearman"]
             if value is not None and one["num_turns"] >= LEAST:
                 found.setdefault(one["turn"] + 1, []).append(value)
-    turns = sorted(turn for turn, values in found.items() if len(values) == len(rows))
-    middle = np.array([np.mean(found[turn]) for turn in turns])
-    ends = [[m - min(found[t]), max(found[t]) - m] for t, m in zip(turns, middle, strict=True)]
-    if turns:
-        axes.errorbar(turns, middle, yerr=np.array(ends).T, capsize=2, label=label, **style)
+    return [
+        (turn, mean, mean - min(values), max(values) - mean)
+        for turn, values in sorted(found.items())
+        for mean in [float(np.mean(values))]
+        if len(values) == len(rows)
+    ]
 
 
 def _range(values: list[float | None], scale: float) -> str:
