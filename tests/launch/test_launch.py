@@ -213,8 +213,7 @@ def test_a_sites_memory_and_own_options_hold_for_controller_and_allocation(setti
         assert f"    --{option}\n" in done.stdout
     site.write_text(site.read_text().replace("max_cpus: 16", "whole_nodes: true"))
     assert (
-        "memory: cpu where jobs get whole nodes needs max_cpus"
-        in launch(*words, PRIME_SITE=str(site)).stderr
+        "memory: cpu with whole_nodes needs max_cpus" in launch(*words, PRIME_SITE=str(site)).stderr
     )
     site.write_text(site.read_text().replace("whole_nodes: true", "max_cpus: 16"))
     refused = launch(*words[:-1], "16", PRIME_SITE=str(site))

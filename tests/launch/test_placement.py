@@ -89,6 +89,7 @@ def test_a_sites_own_options_reach_sbatch_whatever_they_hold():
         # Slurm multiplies by the processors that a job gets: here all of the node's.
         (Pool(memory="cpu", whole_nodes=True, max_cpus=8), {"cpus_per_task": 2}, (0, 1000)),
         (Pool(memory="cpu", extra=["--exclusive"], max_cpus=8), {}, (0, 1000)),
+        (Pool(memory="cpu", extra=["--exclusive"]), {"cpus_per_task": 2}, (0, 4000)),
     ],
 )
 def test_memory_is_asked_for_as_the_site_wants_it(pool, ranks, asked):

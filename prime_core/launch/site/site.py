@@ -69,22 +69,17 @@ class Pool(BaseModel):
 
     @model_validator(mode="after")
     def _whole_nodes_memory_is_known(self) -> Self:
-        if self.memory == "cpu" and self._gives_whole_nodes and self.max_cpus is None:
+        if self.memory == "cpu" and self.whole_nodes and self.max_cpus is None:
             raise ValueError(
-                "memory: cpu where jobs get whole nodes needs max_cpus: Slurm multiplies by all of "
-                "a node's processors"
+                "memory: cpu with whole_nodes needs max_cpus: Slurm multiplies by all of a node's "
+                "processors"
             )
         return self
 
-    @property
-    def _gives_whole_nodes(self) -> bool:
-        return self.whole_nodes or "--exclusive" in self.extra
-
     def mem_mb_per_cpu(self, mem_mb: int, cpus: int) -> int:
         """A node's memory by processor, MB; cpus: those that the job asks for on each node."""
-        if self._gives_whole_nodes:
-            assert self.max_cpus is not None
-            cpus = self.max_cpus
+        if self.whole_nodes or "--exclusive" in self.extra:
+            cpus = self.max_cpus or cpus
         # Rounded up, the whole memory of a node would be more than it has.
         return max(mem_mb // cpus, 1)
 
