@@ -29,7 +29,7 @@ def executed() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_the_guides_commands_work(slurm: SlurmLab, tmp_path: Path):
     house = copy_of_the_repository(tmp_path / "house")
     own = str(Path(sys.executable).parent)
